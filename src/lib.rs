@@ -1,1 +1,6 @@
-//! map
+//! draft
+pub mod domain;
+pub mod mail;
+pub mod services;
+pub mod text;
+pub mod whatsapp;
