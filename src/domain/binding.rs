@@ -70,3 +70,18 @@ pub enum ReleaseReason {
     /// The operator removed it.
     Operator,
 }
+
+impl ReleaseReason {
+    /// The audit event of a release for this reason.
+    pub fn event(self) -> &'static str {
+        match self {
+            ReleaseReason::LoggedOut => "contact.released.logged_out",
+            ReleaseReason::Idle => "contact.released.idle",
+            ReleaseReason::Aged => "contact.released.aged",
+            ReleaseReason::IdentityKeyChanged => "contact.released.identity_key_changed",
+            ReleaseReason::NumberChanged => "contact.released.number_changed",
+            ReleaseReason::Conflict => "contact.released.conflict",
+            ReleaseReason::Operator => "contact.released.operator",
+        }
+    }
+}

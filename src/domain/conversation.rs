@@ -262,6 +262,54 @@ pub enum Sentence {
     MailFailed,
 }
 
+impl Sentence {
+    /// Its name in log and interface.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Sentence::Welcome => "welcome",
+            Sentence::WelcomeAgain(_) => "welcome_again",
+            Sentence::AskAddress => "ask_address",
+            Sentence::AddressNotUnderstood => "address_not_understood",
+            Sentence::OneAddressOnly => "one_address_only",
+            Sentence::DidYouMean { .. } => "did_you_mean",
+            Sentence::CodeOnItsWay { .. } => "code_on_its_way",
+            Sentence::CodeWrong { .. } => "code_wrong",
+            Sentence::CodeExpired { .. } => "code_expired",
+            Sentence::CodeLength { .. } => "code_length",
+            Sentence::TypeTheCode { .. } => "type_the_code",
+            Sentence::WaitForNextCode { .. } => "wait_for_next_code",
+            Sentence::TooManyCodes { .. } => "too_many_codes",
+            Sentence::TooManyFailures { .. } => "too_many_failures",
+            Sentence::SignInPaused => "sign_in_paused",
+            Sentence::NotForwarded => "not_forwarded",
+            Sentence::TextOnly => "text_only",
+            Sentence::TooLate => "too_late",
+            Sentence::OldButton => "old_button",
+            Sentence::Cancelled => "cancelled",
+            Sentence::SignedIn(_) => "signed_in",
+            Sentence::WhoYouAre(_) => "who_you_are",
+            Sentence::NotSignedIn => "not_signed_in",
+            Sentence::LoggedOut => "logged_out",
+            Sentence::LookUpFailed => "look_up_failed",
+            Sentence::MailFailed => "mail_failed",
+        }
+    }
+}
+
+impl AuditEvent {
+    /// Its name in audit, log and interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            AuditEvent::CodeAsked => "code.asked",
+            AuditEvent::CodeWrong => "code.wrong",
+            AuditEvent::CodeForwarded => "code.forwarded",
+            AuditEvent::Limited => "sign_in.limited",
+            AuditEvent::Bound => "contact.bound",
+            AuditEvent::Released(reason) => reason.event(),
+        }
+    }
+}
+
 /// What is written down for later questions; no secret, no address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditEvent {
@@ -306,6 +354,26 @@ pub enum Outcome {
     Settled,
     /// A challenge could not be served.
     GaveUp,
+}
+
+impl Outcome {
+    /// Its name in log and interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Asked => "asked",
+            Outcome::CodeAsked => "code_asked",
+            Outcome::CodeWrong => "code_wrong",
+            Outcome::Limited => "limited",
+            Outcome::Bound => "bound",
+            Outcome::Released => "released",
+            Outcome::HandedOn => "handed_on",
+            Outcome::Ignored => "ignored",
+            Outcome::Stale => "stale",
+            Outcome::Unsettled => "unsettled",
+            Outcome::Settled => "settled",
+            Outcome::GaveUp => "gave_up",
+        }
+    }
 }
 
 /// The addresses whose counts a decision about this message may need.
