@@ -1,0 +1,966 @@
+//! The default engine: one redb file, and a durable commit that waiting updates share.
+//!
+//! *Sharing a commit.* A caller that finds nobody committing becomes the leader: it runs its own
+//! body and those of the callers that queue meanwhile in one transaction, commits once, hands the
+//! lead to the next waiting caller and only then wakes the callers it served. A caller that is alone
+//! commits on its own thread. Woken callers wake two more each, so that the leader is not the one
+//! who wakes them all.
+//!
+//! *When the disk fails.* A failed commit is unknown, not undone, and redb refuses to write after
+//! any failure until the file is opened anew. So the leader closes and reopens the file once, with
+//! its full check; if that fails, or something fails again before a commit succeeded, the engine is
+//! broken and says so to everybody. A full disk is no such failure: reads go on, and an update tries
+//! again from time to time whether there is room. A panic inside redb is what a damaged file looks
+//! like from here, and counts as one.
+
+use std::cell::{OnceCell, RefCell};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use redb::backends::FileBackend;
+use redb::{
+    Builder, CommitError, Database, DatabaseError, ReadOnlyTable, ReadTransaction,
+    ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError, TableHandle,
+    TransactionError, WriteTransaction,
+};
+
+use super::engine::{
+    Changes, Engine, KeyRange, Order, Overlay, Reader, Table, UpdateBody, Visitor, in_body,
+    run_body,
+};
+use super::{OpenError, StoreError, file};
+
+/// Updates that share one commit at most. More would not make the commit cheaper, and the first of
+/// them waits for the bodies of all.
+const GROUP_JOBS_MAX: usize = 256;
+
+/// Bytes written by one commit beyond which it takes no further updates: a group of large records
+/// must neither hold up the small ones behind it nor fill the memory.
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Memory for pages. The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
+pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long after finding the disk full it is tried again. Each try writes [`ROOM_BYTES`].
+const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Room that must be there before the file is reopened after a full disk: reopening writes a few
+/// pages, and the updates that waited want some, too.
+const ROOM_BYTES: usize = 1024 * 1024;
+
+/// Failures without a successful commit between them after which the engine stops.
+const FAILURES_MAX: u32 = 2;
+
+/// How the file is used.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Memory for pages of the file.
+    pub cache_bytes: usize,
+    /// Whether each commit also stores which pages are in use. It makes commits slower (29 % for
+    /// one caller), and opening after a crash faster only for who does without the check of the
+    /// whole file that every opening makes here.
+    pub quick_repair: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            cache_bytes: CACHE_BYTES,
+            quick_repair: false,
+        }
+    }
+}
+
+/// A store in one file.
+pub struct Redb {
+    disk: Box<dyn Disk>,
+    options: Options,
+    full_retry_after: Duration,
+    /// Changed only by the leader.
+    state: RwLock<State>,
+    /// Failures since the last successful commit. Changed only by the leader.
+    failures: Mutex<u32>,
+    /// What a view met, and at which opening, for the leader to see.
+    suspicion: Mutex<Option<(u64, Fault)>>,
+    queue: Mutex<Queue>,
+}
+
+enum State {
+    Open {
+        database: Database,
+        /// Counts the openings, so that a failure is not blamed on a later one.
+        opening: u64,
+    },
+    /// The disk is full. The handle, if there is one, still reads.
+    Full {
+        database: Option<Database>,
+        opening: u64,
+        tried_at: Instant,
+    },
+    Broken(String),
+}
+
+/// Callers waiting for their turn; as many as there are threads calling at most.
+#[derive(Default)]
+struct Queue {
+    leading: bool,
+    waiting: std::collections::VecDeque<Arc<Job>>,
+}
+
+impl Redb {
+    /// Opens the store at `path`, checking all of it, or makes a new one when there is no such
+    /// file. The file belongs to this handle until it is dropped.
+    pub fn open(path: &Path, options: Options) -> Result<Redb, OpenError> {
+        let disk = FileDisk {
+            path: path.to_path_buf(),
+        };
+        if let Err(error) = fs::metadata(path)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            disk.create(&options)?;
+        }
+        Redb::on(Box::new(disk), options)
+    }
+
+    fn on(disk: Box<dyn Disk>, options: Options) -> Result<Redb, OpenError> {
+        let database = open_checked(disk.as_ref(), &options)?;
+        Ok(Redb {
+            disk,
+            options,
+            full_retry_after: FULL_RETRY_AFTER,
+            state: RwLock::new(State::Open {
+                database,
+                opening: 1,
+            }),
+            failures: Mutex::new(0),
+            suspicion: Mutex::new(None),
+            queue: Mutex::new(Queue::default()),
+        })
+    }
+
+    /// Runs `first` and whoever waits behind it in one transaction, and fills in their results.
+    fn lead(&self, first: Arc<Job>) -> Vec<Served> {
+        let mut group = vec![Served::new(first)];
+        let committed = catch_unwind(AssertUnwindSafe(|| self.commit_group(&mut group)));
+        let error = match committed {
+            Ok(Ok(())) => {
+                *lock(&self.failures) = 0;
+                return group;
+            }
+            Ok(Err(Failure::Refused(error))) => error,
+            Ok(Err(Failure::Before(fault))) => {
+                let error = fault.before_commit();
+                self.recover(fault);
+                error
+            }
+            failed => {
+                // A panic came from redb, perhaps within the commit.
+                let fault = match failed {
+                    Ok(Err(Failure::Committing(fault))) => fault,
+                    _ => Fault::panicked(),
+                };
+                let error = fault.at_commit();
+                self.recover(fault);
+                error
+            }
+        };
+        // A body may have failed because of what it read from an earlier one of its group, so its
+        // own error says no more than the commit's.
+        for served in &mut group {
+            if served.result != Err(StoreError::BodyPanicked) {
+                served.result = Err(error.clone());
+            }
+        }
+        group
+    }
+
+    fn commit_group(&self, group: &mut Vec<Served>) -> Result<(), Failure> {
+        self.make_ready().map_err(Failure::Refused)?;
+        let mut transaction = match &*self.read_state() {
+            State::Open { database, .. } => database
+                .try_begin_write()
+                .map_err(|error| Failure::Before(error.into()))?,
+            State::Full { .. } => return Err(Failure::Refused(StoreError::Full)),
+            State::Broken(reason) => {
+                return Err(Failure::Refused(StoreError::Broken(reason.clone())));
+            }
+        };
+        transaction.set_two_phase_commit(true);
+        transaction.set_quick_repair(self.options.quick_repair);
+
+        let wrote = self.run_bodies(&transaction, group)?;
+        if wrote {
+            transaction.commit().map_err(|error| match error {
+                CommitError::TransactionPoisoned => {
+                    Failure::Before(Fault::Damaged("the transaction was poisoned".into()))
+                }
+                error => Failure::Committing(error.into()),
+            })
+        } else {
+            transaction
+                .abort()
+                .map_err(|error| Failure::Before(error.into()))
+        }
+    }
+
+    /// Runs the body of the first and of those that wait, and stores what they wrote. Says whether
+    /// anything was written.
+    fn run_bodies(
+        &self,
+        transaction: &WriteTransaction,
+        group: &mut Vec<Served>,
+    ) -> Result<bool, Failure> {
+        let mut tables = WriteTables {
+            transaction,
+            tables: Default::default(),
+            fault: RefCell::new(None),
+        };
+        let (mut wrote, mut bytes) = (false, 0);
+        for turn in 0.. {
+            if turn == group.len() {
+                if turn >= GROUP_JOBS_MAX || bytes >= GROUP_BYTES_MAX {
+                    break;
+                }
+                match lock(&self.queue).waiting.pop_front() {
+                    Some(job) => group.push(Served::new(job)),
+                    None => break,
+                }
+            }
+            let served = &mut group[turn];
+            let mut overlay = Overlay::new(&tables, None);
+            served.result = run_body(&served.job.body, &mut overlay);
+            let changes = overlay.into_changes();
+            if let Some(fault) = tables.fault.take() {
+                return Err(Failure::Before(fault));
+            }
+            if served.result.is_ok() {
+                wrote |= !changes.is_empty();
+                bytes += changes.bytes();
+                tables.apply(changes).map_err(Failure::Before)?;
+            }
+        }
+        Ok(wrote)
+    }
+
+    /// Reopens the file if that is due; the state then says whether it can be written.
+    fn make_ready(&self) -> Result<(), StoreError> {
+        let (opening_now, full_since) = match &*self.read_state() {
+            State::Open { opening, .. } => (*opening, None),
+            State::Full { tried_at, .. } => (0, Some(*tried_at)),
+            State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
+        };
+        if let Some(tried_at) = full_since {
+            if tried_at.elapsed() < self.full_retry_after {
+                return Err(StoreError::Full);
+            }
+            if !self.disk.has_room() {
+                if let State::Full { tried_at, .. } = &mut *self.write_state() {
+                    *tried_at = Instant::now();
+                }
+                return Err(StoreError::Full);
+            }
+            self.reopen();
+            return Ok(());
+        }
+        // What was met before the last opening has been answered by it.
+        match lock(&self.suspicion).take() {
+            Some((opening, fault)) if opening == opening_now => self.recover(fault),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What follows a failure: nothing but waiting when the disk is full; else the one reopening.
+    fn recover(&self, fault: Fault) {
+        if let Fault::Full = fault {
+            tracing::error!("the disk that holds the store is full; updates wait for room");
+            let mut state = self.write_state();
+            let broken = State::Broken("a change of state was interrupted".into());
+            *state = match std::mem::replace(&mut *state, broken) {
+                State::Open { database, opening } => State::Full {
+                    database: Some(database),
+                    opening,
+                    tried_at: Instant::now(),
+                },
+                other => other,
+            };
+            return;
+        }
+        let failures = {
+            let mut failures = lock(&self.failures);
+            *failures += 1;
+            *failures
+        };
+        if failures >= FAILURES_MAX {
+            let reason = format!("it failed again right after it was reopened: {fault}");
+            tracing::error!(reason, "the store has stopped");
+            let old = std::mem::replace(&mut *self.write_state(), State::Broken(reason));
+            close(old);
+        } else {
+            tracing::error!(%fault, "the store failed and is being reopened");
+            self.reopen();
+        }
+    }
+
+    /// Closes the file and opens it with all its checks. Views wait meanwhile.
+    fn reopen(&self) {
+        let mut state = self.write_state();
+        let broken = State::Broken("reopening was interrupted".into());
+        let old = std::mem::replace(&mut *state, broken);
+        let next = match &old {
+            State::Open { opening, .. } | State::Full { opening, .. } => opening + 1,
+            State::Broken(_) => {
+                *state = old;
+                return;
+            }
+        };
+        close(old);
+        *state = match open_checked(self.disk.as_ref(), &self.options) {
+            Ok(database) => {
+                tracing::info!("the store is open again");
+                State::Open {
+                    database,
+                    opening: next,
+                }
+            }
+            Err(OpenError::Full(_)) => State::Full {
+                database: None,
+                opening: next,
+                tried_at: Instant::now(),
+            },
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::error!(reason, "the store has stopped");
+                State::Broken(reason)
+            }
+        };
+    }
+
+    // The state is replaced whole, so a panic cannot leave it half changed.
+    fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_state(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes the lead to the caller that has waited longest.
+    fn hand_over(&self) {
+        let mut queue = lock(&self.queue);
+        match queue.waiting.pop_front() {
+            Some(next) => {
+                drop(queue);
+                next.tell(Turn::Lead);
+            }
+            None => queue.leading = false,
+        }
+    }
+}
+
+impl Engine for Redb {
+    fn view_with(
+        &self,
+        body: &mut dyn FnMut(&dyn Reader) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (transaction, opening) = match &*self.read_state() {
+            State::Open { database, opening }
+            | State::Full {
+                database: Some(database),
+                opening,
+                ..
+            } => (
+                guarded(|| database.begin_read().map_err(Fault::from)),
+                *opening,
+            ),
+            State::Full { database: None, .. } => return Err(StoreError::Full),
+            State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
+        };
+        let (result, fault) = match transaction {
+            Err(fault) => (Ok(()), Some(fault)),
+            Ok(transaction) => {
+                let tables = ReadTables {
+                    transaction,
+                    tables: Default::default(),
+                    fault: RefCell::new(None),
+                };
+                (body(&tables), tables.fault.take())
+            }
+        };
+        let Some(fault) = fault else {
+            return result;
+        };
+        let error = fault.before_commit();
+        if fault != Fault::Closed {
+            *lock(&self.suspicion) = Some((opening, fault));
+            if !in_body() {
+                // Brings a leader along, who reopens the file; there is nothing to do or to learn.
+                let _ = self.update_with(Box::new(|_| Ok(())));
+            }
+        }
+        Err(error)
+    }
+
+    fn update_with(&self, body: UpdateBody) -> Result<(), StoreError> {
+        if in_body() {
+            return Err(StoreError::Nested);
+        }
+        let job = Arc::new(Job {
+            body,
+            turn: Mutex::new(Turn::Wait),
+            bell: Condvar::new(),
+        });
+        let leads = {
+            let mut queue = lock(&self.queue);
+            if queue.leading {
+                queue.waiting.push_back(Arc::clone(&job));
+            }
+            !std::mem::replace(&mut queue.leading, true)
+        };
+        if !leads
+            && let Some(Verdict {
+                result,
+                group,
+                position,
+            }) = job.wait()
+        {
+            wake(&group, 2 * position + 2);
+            return result;
+        }
+        let mut group = self.lead(job).into_iter();
+        // The others' next updates can begin to share a commit while these are being woken.
+        self.hand_over();
+        // A group holds its leader first.
+        let own = group.next().expect("a group has a leader");
+        let (jobs, results): (Vec<_>, Vec<_>) =
+            group.map(|served| (served.job, served.result)).unzip();
+        let jobs: Arc<[Arc<Job>]> = jobs.into();
+        for (position, result) in results.into_iter().enumerate() {
+            *lock(&jobs[position].turn) = Turn::Done(Verdict {
+                result,
+                group: Arc::clone(&jobs),
+                position,
+            });
+        }
+        wake(&jobs, 0);
+        own.result
+    }
+}
+
+/// One waiting update.
+struct Job {
+    body: UpdateBody,
+    turn: Mutex<Turn>,
+    bell: Condvar,
+}
+
+enum Turn {
+    Wait,
+    Lead,
+    Done(Verdict),
+}
+
+/// What a served caller learns, and whom it wakes.
+struct Verdict {
+    result: Result<(), StoreError>,
+    group: Arc<[Arc<Job>]>,
+    position: usize,
+}
+
+impl Job {
+    /// Waits for the verdict, or for the lead (`None`).
+    fn wait(&self) -> Option<Verdict> {
+        let mut turn = lock(&self.turn);
+        loop {
+            match std::mem::replace(&mut *turn, Turn::Wait) {
+                Turn::Wait => {
+                    turn = self
+                        .bell
+                        .wait(turn)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                Turn::Lead => return None,
+                Turn::Done(verdict) => return Some(verdict),
+            }
+        }
+    }
+
+    fn tell(&self, turn: Turn) {
+        *lock(&self.turn) = turn;
+        self.bell.notify_one();
+    }
+}
+
+/// Wakes two of the group: the roots of the tree at 0, the children of `position` at 2 * position + 2.
+fn wake(group: &[Arc<Job>], first: usize) {
+    for job in group.iter().skip(first).take(2) {
+        job.bell.notify_one();
+    }
+}
+
+/// An update that has its result, or will when the group is committed.
+struct Served {
+    job: Arc<Job>,
+    result: Result<(), StoreError>,
+}
+
+impl Served {
+    fn new(job: Arc<Job>) -> Served {
+        Served {
+            job,
+            result: Err(StoreError::Unknown),
+        }
+    }
+}
+
+/// Why a group was not committed.
+enum Failure {
+    /// Nothing was tried.
+    Refused(StoreError),
+    /// The disk failed before the commit: nothing is stored.
+    Before(Fault),
+    /// The disk failed in the commit: what is stored is unknown.
+    Committing(Fault),
+}
+
+/// What went wrong beneath.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fault {
+    Full,
+    /// The file was closed, to be reopened, while a view was reading.
+    Closed,
+    Io(String),
+    Damaged(String),
+}
+
+impl Fault {
+    fn panicked() -> Fault {
+        Fault::Damaged("reading the file caused a panic".into())
+    }
+
+    fn before_commit(&self) -> StoreError {
+        match self {
+            Fault::Full => StoreError::Full,
+            fault => StoreError::Unavailable(fault.to_string()),
+        }
+    }
+
+    fn at_commit(&self) -> StoreError {
+        match self {
+            Fault::Full => StoreError::Full,
+            _ => StoreError::Unknown,
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Full => formatter.write_str("the disk is full"),
+            Fault::Closed => formatter.write_str("the file is being reopened"),
+            Fault::Io(what) => write!(formatter, "the disk failed ({what})"),
+            Fault::Damaged(what) => write!(formatter, "the file is damaged ({what})"),
+        }
+    }
+}
+
+fn means_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Fault {
+        match error {
+            StorageError::Io(error) if means_full(&error) => Fault::Full,
+            StorageError::DatabaseClosed => Fault::Closed,
+            StorageError::Corrupted(what) => Fault::Damaged(what),
+            StorageError::LockPoisoned(_) => Fault::panicked(),
+            error => Fault::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<TransactionError> for Fault {
+    fn from(error: TransactionError) -> Fault {
+        match error {
+            TransactionError::Storage(error) => error.into(),
+            error => Fault::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<CommitError> for Fault {
+    fn from(error: CommitError) -> Fault {
+        match error {
+            CommitError::Storage(error) => error.into(),
+            error => Fault::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for Fault {
+    fn from(error: TableError) -> Fault {
+        match error {
+            TableError::Storage(error) => error.into(),
+            error => Fault::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Runs one operation of redb; a panic in it is a fault of the file and not of the caller.
+fn guarded<T>(operation: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    // What redb left half done is not used again: every fault ends in closing the file.
+    catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|_| Err(Fault::panicked()))
+}
+
+type Bytes = &'static [u8];
+
+fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
+    TableDefinition::new(table.name())
+}
+
+/// The tables of a group's transaction, opened when first used.
+struct WriteTables<'t> {
+    transaction: &'t WriteTransaction,
+    tables: [OnceCell<redb::Table<'t, Bytes, Bytes>>; Table::ALL.len()],
+    fault: RefCell<Option<Fault>>,
+}
+
+impl<'t> WriteTables<'t> {
+    fn table(&self, table: Table) -> Result<&redb::Table<'t, Bytes, Bytes>, Fault> {
+        let cell = &self.tables[table.index()];
+        if cell.get().is_none() {
+            let opened = guarded(|| Ok(self.transaction.open_table(definition(table))?))?;
+            // Nobody else fills the cell between the two lines: this is one thread.
+            let _ = cell.set(opened);
+        }
+        cell.get().ok_or_else(Fault::panicked)
+    }
+
+    fn apply(&mut self, changes: Changes) -> Result<(), Fault> {
+        for (table, changes) in changes.into_tables() {
+            self.table(table)?;
+            let records = self.tables[table.index()]
+                .get_mut()
+                .ok_or_else(Fault::panicked)?;
+            for (key, change) in changes {
+                guarded(|| {
+                    match &change {
+                        Some(value) => records.insert(key.as_slice(), value.as_slice())?,
+                        None => records.remove(key.as_slice())?,
+                    };
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader for WriteTables<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.table(table).and_then(|records| get(records, key));
+        report(read, &self.fault)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: KeyRange<'_>,
+        order: Order,
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        let read = self
+            .table(table)
+            .and_then(|records| scan(records, range, order, visit));
+        report(read, &self.fault)
+    }
+}
+
+/// The tables of a view, opened when first used.
+struct ReadTables {
+    transaction: ReadTransaction,
+    tables: [OnceCell<ReadOnlyTable<Bytes, Bytes>>; Table::ALL.len()],
+    fault: RefCell<Option<Fault>>,
+}
+
+impl ReadTables {
+    fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, Fault> {
+        let cell = &self.tables[table.index()];
+        if cell.get().is_none() {
+            let opened = guarded(|| Ok(self.transaction.open_table(definition(table))?))?;
+            // Nobody else fills the cell between the two lines: this is one thread.
+            let _ = cell.set(opened);
+        }
+        cell.get().ok_or_else(Fault::panicked)
+    }
+}
+
+impl Reader for ReadTables {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.table(table).and_then(|records| get(records, key));
+        report(read, &self.fault)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: KeyRange<'_>,
+        order: Order,
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        let read = self
+            .table(table)
+            .and_then(|records| scan(records, range, order, visit));
+        report(read, &self.fault)
+    }
+}
+
+fn get(records: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    guarded(|| Ok(records.get(key)?.map(|value| value.value().to_vec())))
+}
+
+fn scan(
+    records: &impl ReadableTable<Bytes, Bytes>,
+    range: KeyRange<'_>,
+    order: Order,
+    visit: &mut Visitor<'_>,
+) -> Result<(), Fault> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let mut found = guarded(|| Ok(records.range::<&[u8]>((range.start(), range.end()))?))?;
+    loop {
+        // The visitor is not guarded: a panic in it is the caller's.
+        let record = guarded(|| {
+            let next = match order {
+                Order::Forward => found.next(),
+                Order::Backward => found.next_back(),
+            };
+            Ok(next.transpose()?)
+        })?;
+        match record {
+            Some((key, value)) if visit(key.value(), value.value()).is_continue() => {}
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Keeps the fault for the leader and gives the body what it may know.
+fn report<T>(read: Result<T, Fault>, kept: &RefCell<Option<Fault>>) -> Result<T, StoreError> {
+    read.map_err(|fault| {
+        let error = fault.before_commit();
+        kept.borrow_mut().get_or_insert(fault);
+        error
+    })
+}
+
+/// Where the database lies.
+trait Disk: Send + Sync {
+    /// Opens the existing database.
+    fn open(&self, builder: &Builder) -> Result<Database, OpenError>;
+
+    /// Whether [`ROOM_BYTES`] can be written.
+    fn has_room(&self) -> bool;
+
+    /// What to call it in an error.
+    fn path(&self) -> &Path;
+}
+
+struct FileDisk {
+    path: PathBuf,
+}
+
+impl FileDisk {
+    /// Makes the file under another name, so that a crash never leaves half a store.
+    fn create(&self, options: &Options) -> Result<(), OpenError> {
+        let make = || -> Result<(), DatabaseError> {
+            let (draft, file) = file::Draft::beside(&self.path)?;
+            let database = builder(options).create_with_backend(FileBackend::new(file)?)?;
+            make_tables(&database)?;
+            database.close()?;
+            match draft.publish(&self.path) {
+                // Another process was faster; opening will tell.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                published => Ok(published?),
+            }
+        };
+        make().map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: DatabaseError) -> OpenError {
+        match error {
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                OpenError::MissingDirectory(file::directory_of(&self.path).into())
+            }
+            error => explain(&self.path, error),
+        }
+    }
+}
+
+impl Disk for FileDisk {
+    fn open(&self, builder: &Builder) -> Result<Database, OpenError> {
+        let explain = |error: io::Error| self.explain(error.into());
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(explain)?;
+        let metadata = file.metadata().map_err(explain)?;
+        if !metadata.is_file() {
+            return Err(OpenError::NotAFile(self.path.clone()));
+        }
+        if let Some(mode) = file::mode_if_too_open(&file).map_err(explain)? {
+            return Err(OpenError::TooOpen {
+                path: self.path.clone(),
+                mode,
+            });
+        }
+        if metadata.len() == 0 {
+            return Err(OpenError::Empty(self.path.clone()));
+        }
+        FileBackend::new(file)
+            .and_then(|backend| builder.create_with_backend(backend))
+            .map_err(|error| self.explain(error))
+    }
+
+    fn has_room(&self) -> bool {
+        let path = file::with_suffix(&self.path, ".room");
+        let try_it = || {
+            let mut room = fs::File::create(&path)?;
+            // Not zeros, which a file system may store as nothing.
+            room.write_all(&vec![0xA5; ROOM_BYTES])?;
+            room.sync_data()
+        };
+        let has_room = try_it().is_ok();
+        // Whether it goes away changes nothing about the answer; the next try replaces it.
+        let _ = fs::remove_file(&path);
+        has_room
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn builder(options: &Options) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.cache_bytes);
+    // Every page is read and compared with its checksum before anything is served.
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+/// Opens and checks the database, and makes the tables it lacks.
+fn open_checked(disk: &dyn Disk, options: &Options) -> Result<Database, OpenError> {
+    let open = || {
+        let database = disk.open(&builder(options))?;
+        let known = table_names(&database).map_err(|error| explain(disk.path(), error))?;
+        let lacks = |table: &Table| !known.iter().any(|name| name == table.name());
+        // A redb file of somebody else's is not given our tables.
+        if !known.is_empty() && lacks(&Table::Format) {
+            return Err(OpenError::Foreign(disk.path().into()));
+        }
+        if Table::ALL.iter().any(lacks) {
+            make_tables(&database).map_err(|error| explain(disk.path(), error))?;
+        }
+        Ok(database)
+    };
+    // A panic while opening leaves nothing that is used again.
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+        Err(OpenError::Damaged {
+            path: disk.path().into(),
+            detail: Fault::panicked().to_string(),
+        })
+    })
+}
+
+fn table_names(database: &Database) -> Result<Vec<String>, DatabaseError> {
+    let transaction = database.begin_read().map_err(flatten)?;
+    let tables = transaction.list_tables()?;
+    Ok(tables.map(|table| table.name().to_owned()).collect())
+}
+
+fn make_tables(database: &Database) -> Result<(), DatabaseError> {
+    let mut transaction = database.begin_write().map_err(flatten)?;
+    transaction.set_two_phase_commit(true);
+    for table in Table::ALL {
+        transaction
+            .open_table(definition(table))
+            .map_err(|error| match error {
+                TableError::Storage(error) => error,
+                error => StorageError::Corrupted(error.to_string()),
+            })?;
+    }
+    transaction.commit().map_err(|error| match error {
+        CommitError::Storage(error) => error,
+        error => StorageError::Corrupted(error.to_string()),
+    })?;
+    Ok(())
+}
+
+fn flatten(error: TransactionError) -> StorageError {
+    match error {
+        TransactionError::Storage(error) => error,
+        error => StorageError::Corrupted(error.to_string()),
+    }
+}
+
+/// redb's words for a file that is shorter than it says, and for one of a later layout. Should they
+/// change, such a file is called damaged, which is as true.
+const TRUNCATED: &str = "File truncated";
+const NEWER: &str = "Expected file format version";
+
+fn explain(path: &Path, error: DatabaseError) -> OpenError {
+    let path = path.to_path_buf();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            OpenError::AlreadyOpen(path)
+        }
+        DatabaseError::UpgradeRequired(_) => OpenError::Foreign(path),
+        DatabaseError::Storage(StorageError::Io(source)) => match source.kind() {
+            io::ErrorKind::PermissionDenied => OpenError::Denied(path),
+            io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly(path),
+            io::ErrorKind::IsADirectory => OpenError::NotAFile(path),
+            io::ErrorKind::NotADirectory => {
+                OpenError::MissingDirectory(file::directory_of(&path).into())
+            }
+            io::ErrorKind::InvalidData => OpenError::Foreign(path),
+            io::ErrorKind::UnexpectedEof => OpenError::Truncated(path),
+            _ if means_full(&source) => OpenError::Full(path),
+            _ => OpenError::Io { path, source },
+        },
+        DatabaseError::Storage(StorageError::Corrupted(what)) if what.starts_with(TRUNCATED) => {
+            OpenError::Truncated(path)
+        }
+        DatabaseError::Storage(StorageError::Corrupted(what)) if what.starts_with(NEWER) => {
+            OpenError::NewerFile(path)
+        }
+        DatabaseError::Storage(StorageError::Corrupted(detail)) => {
+            OpenError::Damaged { path, detail }
+        }
+        error => OpenError::Damaged {
+            path,
+            detail: error.to_string(),
+        },
+    }
+}
+
+/// Closes what is open. What closing would still say is of no use: the file is not trusted.
+fn close(state: State) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(state)));
+}
+
+/// The locks guard values that are replaced whole, so a panic cannot leave them half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
