@@ -10,10 +10,10 @@ use std::thread;
 
 use proptest::prelude::*;
 
+use super::StoreError;
 use super::engine::{
     Engine, KEY_BYTES_MAX, KeyRange, Order, Reader, Table, VALUE_BYTES_MAX, Writer,
 };
-use super::StoreError;
 
 pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -415,7 +415,11 @@ fn play(writer: &mut dyn Writer, writes: &[Write]) -> Result<Vec<Pairs>, StoreEr
             Write::Delete(table, key) => writer.delete(*table, key)?,
             Write::Scan(table, from, to, back) => {
                 let range = KeyRange::new(Bound::Included(from), Bound::Excluded(to));
-                let order = if *back { Order::Backward } else { Order::Forward };
+                let order = if *back {
+                    Order::Backward
+                } else {
+                    Order::Forward
+                };
                 scans.push(scan_table(writer, *table, range, order));
             }
         }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::StoreError;
 use super::engine::{
     Changes, Engine, KeyRange, Operation, Order, Overlay, Reader, Table, UpdateBody, Visitor,
     in_body, run_body,
 };
-use super::StoreError;
 
 /// A store in memory.
 #[derive(Default)]

@@ -121,7 +121,9 @@ pub enum OpenError {
     #[error("{} was written by a newer version of Portero. Run that version, or restore a snapshot made by this one.", .0.display())]
     NewerFile(PathBuf),
     /// The records are in a format newer than this program.
-    #[error("The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version, or restore a snapshot made by this one.")]
+    #[error(
+        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version, or restore a snapshot made by this one."
+    )]
     NewerFormat {
         /// The format of the store.
         found: u32,
@@ -129,10 +131,14 @@ pub enum OpenError {
         supported: u32,
     },
     /// The store does not say what format it is in.
-    #[error("The store holds records but not the mark every store begins with. Restore the last snapshot (portero restore).")]
+    #[error(
+        "The store holds records but not the mark every store begins with. Restore the last snapshot (portero restore)."
+    )]
     Unmarked,
     /// The master key is not the one the store was sealed with.
-    #[error("The store is sealed with another key. Use the key file it was made with; a snapshot needs the key of its own store, too.")]
+    #[error(
+        "The store is sealed with another key. Use the key file it was made with; a snapshot needs the key of its own store, too."
+    )]
     WrongKey,
     /// Something else the operating system said.
     #[error("{} cannot be opened: {source}. Check the disk and the path of the store in the configuration.", path.display())]

@@ -269,12 +269,8 @@ impl Sealed {
                 }
                 let marker = Arc::clone(&sealer);
                 engine.update(move |writer| {
-                    let check = Nonces::default().seal(
-                        &marker,
-                        Table::Format,
-                        CHECK_KEY,
-                        CHECK_VALUE,
-                    )?;
+                    let check =
+                        Nonces::default().seal(&marker, Table::Format, CHECK_KEY, CHECK_VALUE)?;
                     writer.put(Table::Format, FORMAT_KEY, &FORMAT_VERSION.to_be_bytes())?;
                     writer.put(Table::Format, CHECK_KEY, &check)
                 })?;
@@ -405,15 +401,18 @@ fn scan(
     visit: &mut Visitor<'_>,
 ) -> Result<(), StoreError> {
     let mut opened = Ok(());
-    inner.scan(table, range, order, &mut |key, value| {
-        match sealer.open(table, key, value.to_vec()) {
+    inner.scan(
+        table,
+        range,
+        order,
+        &mut |key, value| match sealer.open(table, key, value.to_vec()) {
             Ok(value) => visit(key, &value),
             Err(error) => {
                 opened = Err(error);
                 std::ops::ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     opened
 }
 
