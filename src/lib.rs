@@ -1,9 +1,13 @@
 //! draft
-pub mod app;
 pub mod domain;
-pub mod mail;
-pub mod outbox;
-pub mod services;
-pub mod store;
 pub mod text;
+pub mod store;
+pub mod app;
+pub mod http;
 pub mod whatsapp;
+pub mod mail;
+pub mod services;
+pub mod outbox;
+pub mod web;
+pub mod config;
+pub mod cli;
