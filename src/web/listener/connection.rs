@@ -246,16 +246,19 @@ impl Trust {
 
     /// Who sent the request. Each trusted proxy appends whom it heard it from, so the list is
     /// read from its end up to the first hop that is not ours; what stands before that is hearsay.
-    fn client(&self, peer: SocketAddr, headers: &[(String, String)]) -> SocketAddr {
-        let mut client = peer;
+    ///
+    /// An IPv4 address inside IPv6, as a socket for both gives it, comes out as IPv4: a limit per
+    /// IPv6 network must not take all of IPv4 for one network.
+    pub(super) fn client(&self, peer: SocketAddr, headers: &[(String, String)]) -> SocketAddr {
+        let mut client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if self.is_proxy(peer.ip()) {
             let lists = headers.iter().rev().filter(|(name, _)| name == "x-forwarded-for");
             for hop in lists.flat_map(|(_, list)| list.rsplit(',')) {
                 let hop = hop.trim();
-                let bare = hop.trim_start_matches('[').trim_end_matches(']');
                 let with_port = || hop.parse().map(|hop: SocketAddr| hop.ip());
-                let Ok(address) = bare.parse().or_else(|_| with_port()) else { break };
-                client = SocketAddr::new(address, peer.port());
+                let Ok(address) = hop.parse().or_else(|_| with_port()) else { break };
+                let address: IpAddr = address;
+                client.set_ip(address.to_canonical());
                 if !self.is_proxy(address) {
                     break;
                 }

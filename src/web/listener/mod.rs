@@ -73,7 +73,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Open connections per IPv4 address or IPv6 network of 64 bits; trusted proxies have no cap.
     pub connections_per_address_max: usize,
-    /// Bytes of request bodies in memory, over all connections.
+    /// Bytes of request bodies in memory, over all connections; more than the largest cap that
+    /// the handler gives.
     pub bodies_bytes_max: usize,
     /// From the first byte of a head (of a new connection: from its acceptance) to its last.
     pub head_deadline: Duration,
@@ -321,7 +322,7 @@ impl Accept {
     /// Answers a connection that gets no thread, without ever waiting for it.
     fn turn_away(&mut self, mut socket: &TcpStream, refusal: Refusal) {
         if let Some(count) = self.turned_away.due() {
-            tracing::warn!(count, "connections were turned away, too many are open");
+            tracing::warn!(count, "connections were turned away: too many are open, or no thread starts");
         }
         // Best effort: the answer fits the empty send buffer of a new connection.
         let _ = socket.set_nonblocking(true);
