@@ -1,5 +1,6 @@
 //! draft
 pub mod domain;
+pub mod http;
 pub mod mail;
 pub mod services;
 pub mod text;
