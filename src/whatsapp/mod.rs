@@ -1,5 +1,10 @@
 //! The WhatsApp Cloud API: what comes in through the webhook and how messages go out.
+pub mod webhook;
 
+use crate::domain::delivery::Failure;
+pub(crate) fn failure_of_code(_: u32) -> Failure {
+    Failure::temporary("x")
+}
 use crate::domain::id::{PhoneNumberId, Secret};
 
 /// How to reach the Cloud API and on whose behalf.
