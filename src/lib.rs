@@ -1,4 +1,6 @@
 //! draft
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod mail;
 pub mod services;
