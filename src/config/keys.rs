@@ -44,6 +44,11 @@ impl Key {
     pub fn is_secret(&self) -> bool {
         self.form == SECRET || self.form == SECRETS
     }
+
+    /// Whether its value is an address that is called.
+    pub fn is_url(&self) -> bool {
+        self.form == URL
+    }
 }
 
 /// Every table, in the order of the documentation.

@@ -164,9 +164,18 @@ pub(super) fn did_you_mean<'a>(
     const NEAR: f64 = 0.84; // below it the suggestions are rather funny than helpful
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let written = plain(written);
+    let nearness = |candidate: &str| {
+        let candidate = plain(candidate);
+        // One slip in a short name is near, whatever its share of the name.
+        match strsim::osa_distance(&written, &candidate) {
+            0 => 1.0,
+            1 => 0.99,
+            _ => strsim::jaro_winkler(&written, &candidate),
+        }
+    };
     candidates
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&written, &plain(candidate)), candidate))
+        .map(|candidate| (nearness(candidate), candidate))
         .filter(|(nearness, _)| *nearness >= NEAR)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)

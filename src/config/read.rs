@@ -333,7 +333,12 @@ impl<'a> Reader<'a> {
                     Some(at) => format!("line {}", Position::of(self.text, at).line),
                     None => "default".to_owned(),
                 };
-                self.set(table, key, Some(as_toml(&value)), &origin);
+                let mut shown = as_toml(&value);
+                if let (true, Some(query)) = (key.is_url(), shown.find('?')) {
+                    // Some services want a key there.
+                    shown.replace_range(query.., "?…\"");
+                }
+                self.set(table, key, Some(shown), &origin);
                 Some(Some(converted))
             }
             Err(faults) => {
