@@ -131,7 +131,7 @@ pub struct Store {
 pub enum StoreKey {
     /// In this file, which is made at the first start. If it exists, only its owner can read it.
     File(PathBuf),
-    /// 32 bytes in base64, from the environment.
+    /// 64 hexadecimal digits, from the environment.
     Given(Secret),
 }
 
@@ -189,15 +189,12 @@ impl Config {
     pub fn load(path: &Path) -> Result<Loaded, Unusable> {
         let unreadable = |error| Unusable::Unreadable(path.to_owned(), error);
         let meta = std::fs::metadata(path).map_err(unreadable)?;
-        let refused = if !meta.is_file() {
-            Some("is not a file".to_owned())
-        } else if meta.len() > FILE_BYTES_MAX {
-            Some(format!("is larger than {FILE_BYTES_MAX} bytes"))
-        } else {
-            None
-        };
-        if let Some(words) = refused {
-            return Err(Unusable::Wrong(Problems::of_file(path, None, words)));
+        if !meta.is_file() {
+            return Err(unreadable(std::io::Error::other("it is not a file")));
+        }
+        if meta.len() > FILE_BYTES_MAX {
+            let words = format!("is larger than {FILE_BYTES_MAX} bytes");
+            return Err(Problems::of_file(path, None, words).into());
         }
         let bytes = std::fs::read(path).map_err(unreadable)?;
         let text = match str::from_utf8(&bytes) {

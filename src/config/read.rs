@@ -665,10 +665,13 @@ fn secret_file(path: &Path) -> Result<Secret, String> {
 }
 
 fn key_of_store(text: &str) -> Result<(), String> {
-    use base64::Engine;
-    match base64::engine::general_purpose::STANDARD.decode(text) {
-        Ok(bytes) if bytes.len() == 32 => Ok(()),
-        _ => Err("the key of the store is 32 random bytes in base64; `head -c 32 /dev/urandom | base64` makes one".to_owned()),
+    if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(())
+    } else {
+        Err(
+            "the key of the store is 64 hexadecimal digits; `openssl rand -hex 32` makes one"
+                .to_owned(),
+        )
     }
 }
 

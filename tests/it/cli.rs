@@ -153,6 +153,11 @@ fn a_missing_file_is_66_and_says_how_to_make_one() {
     let (code, _, error) = run(folder.path(), &["check", "--config", "none.toml"]);
     assert_eq!(code, 66);
     assert!(error.starts_with("cannot read none.toml: "), "{error}");
+    let (code, _, error) = run(folder.path(), &["check", "--config", "."]);
+    assert_eq!(
+        (code, error.lines().next()),
+        (66, Some("cannot read .: it is not a file"))
+    );
     let (code, _, error) = run(folder.path(), &["check"]);
     assert_eq!(code, 66);
     assert!(

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// 24 bytes and more, as Standard Webhooks wants them.
 const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
-const STORE_KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+const STORE_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
 const GOOD: &str = r#"[business]
 name = "La Espiga"
@@ -195,7 +195,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("mail", "ca_file = \"none.pem\"", "11:11  mail.ca_file: cannot read /nowhere/none.pem: No such file or directory (os error 2)"),
         ("store", "path = \"\"", "14:1  store.path: a path is expected"),
         ("store", "key = \"sesame\"", "14:7  store.key: the key of the store must not be written here; write \"file:/path\" or \"env:NAME\""),
-        ("store", "key = \"env:TOKEN\"", "14:7  store.key: the key of the store is 32 random bytes in base64; `head -c 32 /dev/urandom | base64` makes one"),
+        ("store", "key = \"env:TOKEN\"", "14:7  store.key: the key of the store is 64 hexadecimal digits; `openssl rand -hex 32` makes one"),
         ("store", "key = \"file:portero.redb\"", "14:1  store.key: must not be the store itself"),
         ("store", "cache_bytes = 1.5", "14:15  store.cache_bytes: expected a whole number without quotes, found a number with a point"),
         ("directory", "enabled = \"yes\"", "14:11  directory.enabled: expected true or false without quotes, found text in quotes"),
