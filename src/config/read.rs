@@ -112,10 +112,12 @@ impl<'a> Reader<'a> {
 
     pub fn problem_at(&mut self, at: Option<usize>, key: String, words: impl Into<String>) {
         let position = at.map(|at| Position::of(self.text, at));
+        // What a file says must not move the cursor of whoever reads about it.
+        let words = words.into().replace(char::is_control, "\u{fffd}");
         self.problems.push(Problem {
             position,
             key,
-            words: words.into(),
+            words,
             line: None,
         });
     }

@@ -115,7 +115,11 @@ fn explain_texts(rest: &str) -> Result<Explanation, Option<String>> {
         }
         text.push_str(&format!("texts.{code}.{key} = {}\n", read::as_text(words)));
         if !sentence.is_empty() && !placeholders.is_empty() {
-            text.push_str(&format!("  Placeholders: {}\n", placeholders.join(", ")));
+            let placeholders: Vec<_> = placeholders
+                .iter()
+                .map(|name| format!("{{{name}}}"))
+                .collect();
+            text.push_str(&format!("  Filled in: {}\n", placeholders.join(", ")));
         }
     }
     if text.is_empty() && !sentence.is_empty() {

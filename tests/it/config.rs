@@ -291,6 +291,41 @@ fn every_key_is_refused_when_misspelled() {
     }
 }
 
+#[test]
+fn sentences_in_other_words_are_taken_and_mistakes_in_them_have_their_line() {
+    let own = "ask_address = \"¿Tu correo en {services}?\"";
+    let loaded = parse(&with("texts.es", own)).unwrap();
+    let catalogue = loaded.config.texts.catalogue(Language::Spanish);
+    let said = catalogue
+        .iter()
+        .find(|(key, ..)| *key == "ask_address")
+        .unwrap();
+    assert_eq!(said.2, "¿Tu correo en {services}?");
+    let shown = loaded.show();
+    assert!(
+        shown.contains(&format!("[texts.es]\n{own}  # line 14\n")),
+        "{shown}"
+    );
+
+    let wrong = problems(&with("texts.pt", "cancelled = \"ok\"\nask_adress = \"x\""));
+    assert!(
+        wrong.starts_with("portero.toml:15:1  texts.pt.ask_adress: "),
+        "{wrong}"
+    );
+    assert!(wrong.contains("did you mean ask_address?"), "{wrong}");
+    let wrong = problems(&with("texts.es", "\"a\\u001b[2J\" = \"x\""));
+    assert!(!wrong.contains('\u{1b}'), "{wrong:?}");
+    let explained = explain("texts.es.ask_address").unwrap().to_string();
+    assert!(
+        explained.ends_with("\n  Filled in: {services}\n"),
+        "{explained}"
+    );
+    assert!(
+        EXAMPLE.contains(explained.lines().next().unwrap()),
+        "{explained}"
+    );
+}
+
 // --- secrets ---
 
 fn write(path: &Path, text: &str, mode: u32) {
