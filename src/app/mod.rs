@@ -6,11 +6,13 @@
 
 pub mod admin;
 mod bell;
+mod clock;
 mod janitor;
 mod receive;
 mod settle;
 
 pub use bell::{Bell, Bells};
+pub use clock::{SystemClock, SystemRandom};
 pub use janitor::Janitor;
 pub use receive::Received;
 pub use settle::{Lookup, Report, Settled, Waiting, Work};

@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod serve;
 
 use crate::config::{Config, Loaded, Unusable};
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the server until it is told to stop
+    Serve(serve::Arguments),
     /// Read the configuration and say everything that is wrong with it
     Check(check::Arguments),
     /// Explain a key, or print an example file
@@ -210,6 +213,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         output,
     };
     match cli.command {
+        Command::Serve(arguments) => serve::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
     }
