@@ -434,6 +434,32 @@ fn secrets_written_in_the_file_are_taken_and_never_shown() {
 }
 
 #[test]
+fn a_secret_in_the_wrong_form_or_place_is_not_repeated() {
+    let forms = [
+        "verify_token = [\"hunter2\"]",
+        "verify_token = {hunter2 = 1, a = \"hunter2\"}",
+        "verify_token = \"env:hunter2\"",
+        "verify_token = \"$hunter2\"",
+        "verify_token = \"hunter2 and more\"",
+        "app_secrets = [[\"hunter2\"]]",
+        "app_secrets = \"\"\"hunter2\nhunter2\"\"\"",
+        "access_tokn = \"hunter2\"",
+        "api_url = \"https://me:hunter2@graph.example\"",
+        "api_url = \"https://graph.example#hunter2\"",
+        "verify_token = \"hunter2",
+        "verify_token = hunter2",
+        "app_secrets = [\n\"hunter2\nhunter2 ]",
+    ];
+    for form in forms {
+        let wrong = problems(&with("whatsapp", form));
+        assert!(!leaks(&wrong), "{form}\n{wrong}");
+        assert!(wrong.starts_with("portero.toml:"), "{wrong}");
+    }
+    let wrong = problems(&with("store", "key = \"hunter2\""));
+    assert!(!leaks(&wrong), "{wrong}");
+}
+
+#[test]
 fn the_dump_is_toml_and_says_where_each_value_is_from() {
     let loaded = parse(GOOD).unwrap();
     let shown = loaded.show();
