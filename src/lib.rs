@@ -2,5 +2,6 @@
 pub mod domain;
 pub mod mail;
 pub mod services;
+pub mod simulator;
 pub mod text;
 pub mod whatsapp;
