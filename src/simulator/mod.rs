@@ -1,4 +1,6 @@
 //! The outside world on loopback.
 pub mod cast;
+pub mod door;
 pub mod inbox;
+pub mod services;
 pub mod watch;
