@@ -277,7 +277,7 @@ fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_write_timeout(Some(SILENCE_MAX))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    let mut say = |line: &str| {
+    let say = |line: &str| {
         let mut out = stream;
         out.write_all(format!("{line}\r\n").as_bytes())
     };
@@ -342,10 +342,7 @@ fn converse(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             "DATA" => {
                 say("354 end with a line that is a single dot")?;
                 let mail = read_mail(&mut reader)?;
-                let envelope = (
-                    from.take().unwrap_or_default(),
-                    std::mem::take(&mut to),
-                );
+                let envelope = (from.take().unwrap_or_default(), std::mem::take(&mut to));
                 match mail {
                     Some(raw) => {
                         let silent = shared.suffers(Trouble::TakenWithoutAnswer);
@@ -449,7 +446,10 @@ mod tests {
         }
 
         fn send(&mut self, data: &str) -> String {
-            assert!(self.ask("MAIL FROM:<portero@example.com>").starts_with("250"));
+            assert!(
+                self.ask("MAIL FROM:<portero@example.com>")
+                    .starts_with("250")
+            );
             assert!(self.ask("RCPT TO:<Ana@example.com>").starts_with("250"));
             assert!(self.ask("DATA").starts_with("354"));
             self.ask(&format!("{data}\r\n."))
@@ -477,7 +477,10 @@ mod tests {
         let mail = inbox.wait_for_mail("ana@EXAMPLE.com", 1, WITHIN).unwrap();
         assert_eq!(mail.subject, "Tu código");
         assert!(mail.text.starts_with(".uno\r\nCódigo"), "{:?}", mail.text);
-        assert_eq!(mail.html.as_deref().map(str::trim), Some("<p>1234 5678</p>"));
+        assert_eq!(
+            mail.html.as_deref().map(str::trim),
+            Some("<p>1234 5678</p>")
+        );
         assert_eq!(mail.message_id, "abc@portero");
         assert_eq!(mail.code().as_deref(), Some("12345678"));
         assert_eq!(mail.to, ["Ana@example.com"]);
@@ -495,7 +498,11 @@ mod tests {
         assert!(client.ask("DATA").starts_with("451"));
         assert_eq!(inbox.trouble(), None, "once only");
         inbox.misbehave(Trouble::NoSuchMailbox, 1);
-        assert!(client.ask("RCPT TO:<nobody@example.com>").starts_with("550"));
+        assert!(
+            client
+                .ask("RCPT TO:<nobody@example.com>")
+                .starts_with("550")
+        );
         client.ask("RSET");
         assert!(client.send("Subject: x\r\n\r\ny").starts_with("250"));
         inbox.misbehave(Trouble::TakenWithoutAnswer, 1);
@@ -525,7 +532,11 @@ mod tests {
         let inbox = inbox();
         let mut client = Client::connect(&inbox);
         client.answer();
-        for command in ["MAIL FROM:<a@example.com>", "RCPT TO:<a@example.com>", "DATA"] {
+        for command in [
+            "MAIL FROM:<a@example.com>",
+            "RCPT TO:<a@example.com>",
+            "DATA",
+        ] {
             assert!(client.ask(command).starts_with("503"), "{command}");
         }
         assert!(client.ask("STARTTLS").starts_with("502"));

@@ -231,7 +231,8 @@ impl Office {
 
     fn issue_token(&self, body: &Value) -> Response {
         let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
-        let (user_id, company_id, user_uuid) = (text("userId"), text("companyId"), text("userUuid"));
+        let (user_id, company_id, user_uuid) =
+            (text("userId"), text("companyId"), text("userUuid"));
         if user_uuid.is_empty() {
             return refused(400, "USER_UUID_MISSING", "userUuid is missing");
         }
@@ -267,7 +268,9 @@ fn verify(key: &[u8], request: &Request, body: &[u8], now: u64) -> Result<(), &'
     let id = header("webhook-id")?;
     let timestamp = header("webhook-timestamp")?;
     let signatures = header("webhook-signature")?;
-    let sent_at: u64 = timestamp.parse().map_err(|_| "the timestamp is no number")?;
+    let sent_at: u64 = timestamp
+        .parse()
+        .map_err(|_| "the timestamp is no number")?;
     if now.abs_diff(sent_at) > CLOCK_SKEW_MAX_SECONDS {
         return Err("the timestamp is too far from now");
     }
