@@ -64,12 +64,18 @@ pub(super) fn now_ms() -> u64 {
         .map_or(0, |since| since.as_millis() as u64)
 }
 
-/// `bytes` random bytes as lower-case hex.
-pub(super) fn random_hex(bytes: usize) -> String {
-    let mut buffer = vec![0; bytes];
+/// `count` random bytes.
+pub(super) fn random_bytes(count: usize) -> Vec<u8> {
+    let mut buffer = vec![0; count];
     // The operating system's generator does not fail after start-up (getrandom(2)).
     getrandom::fill(&mut buffer).expect("the system has random numbers");
-    buffer.iter().map(|byte| format!("{byte:02x}")).collect()
+    buffer
+}
+
+/// `count` random bytes as lower-case hex.
+pub(super) fn random_hex(count: usize) -> String {
+    let bytes = random_bytes(count);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
