@@ -566,13 +566,13 @@ fn icons() -> PreEscaped<&'static str> {
 <symbol id="i-send" viewBox="0 0 24 24"><path fill="currentColor" d="M3.6 20.2 21.4 12 3.6 3.8l-.1 6.4L15 12 3.5 13.8z"/></symbol>
 <symbol id="i-chat" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round" d="M4 5.5h16v11H10l-4 3.5v-3.5H4z"/></symbol>
 <symbol id="i-mail" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round" d="M3.5 6h17v12.5h-17zM4 6.5l8 6.5 8-6.5"/></symbol>
-<symbol id="i-eye" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" d="M2.5 12S6 5.8 12 5.8 21.500 12 21.500 12 18 18.200 12 18.200 2.500 12 2.500 12z"/><circle cx="12" cy="12" r="2.800" fill="none" stroke="currentColor" stroke-width="1.800"/></symbol>
-<symbol id="i-back" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M14.500 5.500 8 12l6.500 6.500"/></symbol>
-<symbol id="i-reply" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M9.500 6 4 11.500 9.500 17M4.500 11.500H14a6 6 0 0 1 6 6v1"/></symbol>
-<symbol id="i-open" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M13 4.500h6.500V11M19 5l-9 9M10 5.500H5v13.500h13.500V14"/></symbol>
-<symbol id="i-spark" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.900" stroke-linejoin="round" d="M13 3 5.500 13.500H12L11 21l7.500-10.500H12z"/></symbol>
-<symbol id="i-tick" viewBox="0 0 18 12"><path fill="none" stroke="currentColor" stroke-width="1.700" stroke-linecap="round" stroke-linejoin="round" d="m4.500 6.500 3 3.300 6.500-7.600"/></symbol>
-<symbol id="i-ticks" viewBox="0 0 18 12"><path fill="none" stroke="currentColor" stroke-width="1.700" stroke-linecap="round" stroke-linejoin="round" d="m1 6.500 3 3.300 6.500-7.600M8.300 9.500l.3.3 6.800-7.600"/></symbol>
+<symbol id="i-eye" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" d="M2.5 12S6 5.8 12 5.8 21.5 12 21.5 12 18 18.2 12 18.2 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8" fill="none" stroke="currentColor" stroke-width="1.8"/></symbol>
+<symbol id="i-back" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M14.5 5.5 8 12l6.5 6.5"/></symbol>
+<symbol id="i-reply" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M9.5 6 4 11.5 9.5 17M4.5 11.5H14a6 6 0 0 1 6 6v1"/></symbol>
+<symbol id="i-open" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M13 4.5h6.5V11M19 5l-9 9M10 5.5H5v13.5h13.5V14"/></symbol>
+<symbol id="i-spark" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.9" stroke-linejoin="round" d="M13 3 5.5 13.5H12L11 21l7.5-10.5H12z"/></symbol>
+<symbol id="i-tick" viewBox="0 0 18 12"><path fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round" d="m4.5 6.5 3 3.3 6.5-7.6"/></symbol>
+<symbol id="i-ticks" viewBox="0 0 18 12"><path fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round" d="m1 6.5 3 3.3 6.5-7.6M8.3 9.5l.3.3 6.8-7.6"/></symbol>
 </svg>"##,
     )
 }
