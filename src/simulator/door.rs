@@ -1,31 +1,60 @@
-//! How the stand-ins are reached over HTTP: each on a free port of 127.0.0.1.
+//! How the stand-ins are reached over HTTP: each on a free port of 127.0.0.1, behind the same
+//! listener as the production server.
 
+use crate::web::listener::{Handler, Limits, Listener, Trust};
 use rouille::{Request, Response};
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Largest body that a stand-in reads: messages, look-ups and chips are a few kilobytes.
 pub(super) const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// Callers are one server and one browser, all from 127.0.0.1.
+const CONNECTIONS_MAX: usize = 128;
+
+/// Time for answers under way when a door closes; a page that waits for news is cut.
+const CLOSING_PATIENCE: Duration = Duration::from_millis(200);
+
 /// An HTTP server on loopback. Stops when dropped.
 pub struct Door {
     address: SocketAddr,
-    stop: Option<(thread::JoinHandle<()>, mpsc::Sender<()>)>,
+    listener: Option<Listener>,
+}
+
+struct Answering<F>(F);
+
+impl<F: Fn(&Request) -> Response + Send + Sync + 'static> Handler for Answering<F> {
+    fn body_max_bytes(&self, _: &str, _: &str) -> usize {
+        BODY_BYTES_MAX
+    }
+
+    fn handle(&self, request: &Request) -> Response {
+        (self.0)(request)
+    }
 }
 
 impl Door {
-    /// Answers every request with `handler`, each connection on its own thread.
+    /// Answers every request with `answer`, each connection on its own thread.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be bound, or no thread can be started.
     pub fn open(
         address: SocketAddr,
-        handler: Arc<dyn Fn(&Request) -> Response + Send + Sync>,
+        answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> io::Result<Door> {
-        let server = rouille::Server::new(address, move |request| handler(request))
-            .map_err(|error| io::Error::other(error.to_string()))?;
+        let limits = Limits {
+            connections_max: CONNECTIONS_MAX,
+            connections_per_address_max: CONNECTIONS_MAX,
+            ..Limits::default()
+        };
+        let handler = Arc::new(Answering(answer));
+        let listener = Listener::bind(address, limits, Trust::default(), handler)?;
         Ok(Door {
-            address: server.server_addr(),
-            stop: Some(server.stoppable()),
+            address: listener.local_addr(),
+            listener: Some(listener),
         })
     }
 
@@ -37,9 +66,8 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        if let Some((thread, stop)) = self.stop.take() {
-            let _ = stop.send(());
-            let _ = thread.join();
+        if let Some(listener) = self.listener.take() {
+            listener.stop(CLOSING_PATIENCE);
         }
     }
 }

@@ -97,7 +97,7 @@ impl Services {
         let for_door = shared.clone();
         let door = Door::open(
             (Ipv4Addr::LOCALHOST, 0).into(),
-            Arc::new(move |request| for_door.answer(request)),
+            move |request: &Request| for_door.answer(request),
         )?;
         Ok(Services { shared, door })
     }

@@ -1,0 +1,3 @@
+//! The web: what listens, and who answers.
+
+pub mod listener;
