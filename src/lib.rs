@@ -1,15 +1,15 @@
 //! draft
-pub mod domain;
-pub mod text;
-pub mod store;
 pub mod app;
-pub mod http;
-pub mod whatsapp;
-pub mod mail;
-pub mod services;
-pub mod outbox;
-pub mod web;
-pub mod config;
-pub mod serve;
-pub mod simulator;
 pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod mail;
+pub mod outbox;
+pub mod serve;
+pub mod services;
+pub mod simulator;
+pub mod store;
+pub mod text;
+pub mod web;
+pub mod whatsapp;

@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod demo;
 mod serve;
 
 use crate::config::{Config, Loaded, Unusable};
@@ -15,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const EXAMPLE: &str = "\
-Example:
+Examples:
+  portero demo                             # a phone, a mailbox, and the inside
   portero config example > portero.toml    # then fill in its first lines
   portero check                            # says what is wrong or missing";
 
@@ -32,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Try everything on this machine, without an account or a network
+    Demo(demo::Arguments),
     /// Run the server until it is told to stop
     Serve(serve::Arguments),
     /// Read the configuration and say everything that is wrong with it
@@ -40,9 +44,11 @@ enum Command {
     Config(config::Arguments),
 }
 
-/// Why a command ends, as in sysexits.h.
+/// Why a command ends: 1, or as in sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
+    /// What was tried did not go as it should.
+    Failed,
     /// The command line is wrong.
     Usage,
     /// What was given to the command is wrong.
@@ -62,6 +68,7 @@ pub enum Exit {
 impl Exit {
     fn code(self) -> u8 {
         match self {
+            Exit::Failed => 1,
             Exit::Usage => 64,
             Exit::Data => 65,
             Exit::NoInput => 66,
@@ -213,6 +220,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         output,
     };
     match cli.command {
+        Command::Demo(arguments) => demo::run(&mut shell, &arguments),
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),

@@ -738,7 +738,7 @@ fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {
     let resend = reader.one(
         &table,
         &keys::LIMITS_RESEND_AFTER_SECONDS,
-        number(10..=3_600, ""),
+        number(1..=3_600, ""),
     );
     let mails_per_hour = reader.one(
         &table,
