@@ -68,18 +68,16 @@ fn read_request(stream: &mut TcpStream) -> Option<Request> {
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            // A redirect that was followed would come as a GET without a body.
             let length = head
                 .lines()
-                .find_map(|line| {
-                    let (name, value) = line.split_once(':')?;
-                    name.eq_ignore_ascii_case("content-length")
-                        .then(|| value.trim().parse::<usize>().unwrap())
-                })
-                .unwrap();
+                .filter_map(|line| line.split_once(':'))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map_or(0, |(_, value)| value.trim().parse::<usize>().unwrap());
             if body.len() >= length {
                 return Some(Request {
                     head: head.to_owned(),
-                    body: serde_json::from_str(body).unwrap(),
+                    body: serde_json::from_str(body).unwrap_or_default(),
                 });
             }
         }
