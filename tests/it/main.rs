@@ -1,6 +1,8 @@
-//! The one integration test binary.
+//! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod cli;
+mod config;
 mod mail;
 mod python;
 mod services;

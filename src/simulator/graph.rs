@@ -1,0 +1,1469 @@
+//! A stand-in for Meta's Graph API and for the phones behind it, as strict as the contract
+//! (Cloud API, sections 1 to 5) and stricter where Meta would silently misdeliver.
+//!
+//! Messages to a phone come in through `POST /{version}/{phone number id}/messages`. What people
+//! do on their phones, and the fate of the business's messages, goes out as signed webhooks from
+//! one thread with a bounded queue and retries.
+
+use super::cast::{BUSINESS, PEOPLE, Person};
+use super::door::{self, Door};
+use super::watch::{Watch, lock, now_ms, random_hex};
+use base64::Engine as _;
+use hmac::{Hmac, KeyInit, Mac};
+use rouille::{Request, Response};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Messages kept per phone; the oldest give way.
+const MESSAGES_MAX: usize = 2_000;
+/// Webhooks waiting to be delivered. Meta keeps them for days; beyond this they are lost.
+const PARCELS_MAX: usize = 10_000;
+/// Attempts per webhook: with the pauses below, about ten minutes.
+const ATTEMPTS_MAX: u32 = 30;
+/// First pause between attempts; doubled each time. Meta's grow to hours: nobody would wait here.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest time for one webhook: the receiver's goal is 250 ms.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls remembered for tests; the oldest give way.
+const CALLS_MAX: usize = 10_000;
+/// Typing is shown until a message comes, at most so long (section 3.6).
+const TYPING_MS: u64 = 25_000;
+/// The business may answer for so long after the person's last message (section 6).
+const WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How far a message has got. For the person's own messages: at Meta, stored by the business,
+/// marked as read by the business; for the business's: as reported in status webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ticks {
+    /// One grey tick.
+    Sent,
+    /// Two grey ticks.
+    Delivered,
+    /// Two blue ticks.
+    Read,
+}
+
+/// One bubble of a chat.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// `wamid.…`.
+    pub id: String,
+    /// Whether the person wrote it; else the business did.
+    pub from_person: bool,
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What it says.
+    pub body: String,
+    /// Small line below the body.
+    pub footer: Option<String>,
+    /// Reply buttons below the bubble.
+    pub buttons: Vec<Button>,
+    /// The link button of a `cta_url` message.
+    pub link: Option<Link>,
+    /// The message that this one answers.
+    pub quotes: Option<String>,
+    /// Whether it was forwarded from another chat.
+    pub forwarded: bool,
+    /// How far it got.
+    pub ticks: Ticks,
+    /// `biz_opaque_callback_data` of the business's message.
+    pub tag: Option<String>,
+}
+
+/// A reply button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Button {
+    /// Goes back verbatim.
+    pub id: String,
+    /// What the person sees.
+    pub title: String,
+}
+
+/// A link button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What the person sees.
+    pub title: String,
+    /// Where it leads.
+    pub url: String,
+}
+
+/// What a person does on their phone.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// Types and sends.
+    Text(String),
+    /// Forwards somebody else's message.
+    Forwarded(String),
+    /// Taps a reply button.
+    Tap {
+        /// The message that carries the button.
+        message_id: String,
+        /// The button's id.
+        id: String,
+        /// The button's title.
+        title: String,
+    },
+    /// Sends a picture with a caption.
+    Picture {
+        /// May carry anything, but no secret that counts.
+        caption: String,
+    },
+    /// Says something in a group that the business is in.
+    InGroup(String),
+}
+
+/// What Meta can be made to do instead of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An error of section 5; nothing is taken.
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Meta's code.
+        code: u32,
+    },
+    /// 429 with `Retry-After` and code 130429; nothing is taken.
+    RateLimited {
+        /// Asked-for pause.
+        retry_after_seconds: u32,
+    },
+    /// An HTML page from an edge with this status; nothing is taken.
+    Html(u16),
+    /// No answer for so long, then 503; nothing is taken.
+    Hang(Duration),
+    /// The connection breaks before an answer; nothing is taken.
+    Broken,
+    /// The message is taken, and the connection breaks before the answer.
+    TakenWithoutAnswer,
+    /// The message is taken, and a `failed` status with this code follows.
+    FailedLater {
+        /// Meta's code.
+        code: u32,
+    },
+}
+
+/// One call to the messages endpoint as it was answered.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Status of the answer.
+    pub status: u16,
+    /// Meta's error code, when it was refused.
+    pub code: Option<u32>,
+    /// Why it was refused, in a few words.
+    pub reason: Option<String>,
+    /// Whether it was a mark (read, typing) and no message.
+    pub is_mark: bool,
+    /// Whether a message went to a phone because of it.
+    pub taken: bool,
+    /// The body, when it was JSON.
+    pub body: Value,
+}
+
+/// The Graph API and the phones behind it. Stops when dropped.
+pub struct Graph {
+    shared: Arc<Shared>,
+    door: Door,
+    courier: Option<thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    watch: Arc<Watch>,
+    access_token: String,
+    app_secret: String,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    phones: Vec<Phone>,
+    webhook: Option<String>,
+    parcels: VecDeque<Parcel>,
+    parcels_lost: u64,
+    twice: bool,
+    fault: Option<(Fault, u32)>,
+    calls: VecDeque<Call>,
+    stopping: bool,
+}
+
+#[derive(Default)]
+struct Phone {
+    messages: VecDeque<Message>,
+    typing_until_ms: u64,
+    wrote_at_ms: Option<u64>,
+}
+
+/// One webhook on its way.
+#[derive(Clone)]
+struct Parcel {
+    body: Vec<u8>,
+    attempts: u32,
+    due: Instant,
+    /// The person's message that gets its second tick when this arrives.
+    about: Option<(usize, String)>,
+}
+
+impl Graph {
+    /// Listens on a free port of 127.0.0.1 with a fresh token and app secret.
+    pub fn start(watch: Arc<Watch>) -> io::Result<Graph> {
+        let shared = Arc::new(Shared::new(watch));
+        let for_door = shared.clone();
+        let door = Door::open(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            move |request: &Request| for_door.answer(request),
+        )?;
+        let for_courier = shared.clone();
+        let courier = thread::Builder::new()
+            .name("graph-webhooks".into())
+            .spawn(move || for_courier.carry())?;
+        Ok(Graph {
+            shared,
+            door,
+            courier: Some(courier),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// The token that calls must present.
+    pub fn access_token(&self) -> &str {
+        &self.shared.access_token
+    }
+
+    /// The secret that webhooks are signed with.
+    pub fn app_secret(&self) -> &str {
+        &self.shared.app_secret
+    }
+
+    /// From now on webhooks go there; those that waited go first.
+    pub fn connect(&self, webhook_url: &str) {
+        let mut state = lock(&self.shared.state);
+        state.webhook = Some(webhook_url.to_owned());
+        for parcel in &mut state.parcels {
+            parcel.due = Instant::now();
+        }
+        drop(state);
+        self.shared.work.notify_all();
+    }
+
+    /// Every webhook is delivered a second time, as Meta may (section 1.4).
+    pub fn deliver_twice(&self, twice: bool) {
+        lock(&self.shared.state).twice = twice;
+    }
+
+    /// Webhooks that have not arrived yet.
+    pub fn webhooks_waiting(&self) -> usize {
+        lock(&self.shared.state).parcels.len()
+    }
+
+    /// A person does something on their phone now; the id of the message is returned.
+    pub fn deliver(&self, phone: usize, said: Said) -> String {
+        self.deliver_at(phone, said, now_ms())
+    }
+
+    /// The same with the moment at which the person did it.
+    pub fn deliver_at(&self, phone: usize, said: Said, at_ms: u64) -> String {
+        let message = said.into_message(phone, at_ms);
+        let (id, body) = (message.0.id.clone(), inbound(phone, &message.0, message.1));
+        let mut state = lock(&self.shared.state);
+        let about = Some((phone, id.clone()));
+        state.phones[phone].wrote_at_ms = Some(at_ms);
+        state.phones[phone].keep(message.0);
+        state.enqueue(&body, about);
+        drop(state);
+        self.shared.moved();
+        id
+    }
+
+    /// Any signed webhook of the caller's making.
+    pub fn deliver_raw(&self, body: &Value) {
+        lock(&self.shared.state).enqueue(body, None);
+        self.shared.moved();
+    }
+
+    /// The person looks at the chat: what the business wrote is read.
+    pub fn look(&self, phone: usize) {
+        let mut state = lock(&self.shared.state);
+        let mut read = Vec::new();
+        for message in &mut state.phones[phone].messages {
+            if !message.from_person && message.ticks == Ticks::Delivered {
+                message.ticks = Ticks::Read;
+                read.push(message.clone());
+            }
+        }
+        for message in &read {
+            state.enqueue(&status(phone, message, "read", None), None);
+        }
+        drop(state);
+        if !read.is_empty() {
+            self.shared.moved();
+        }
+    }
+
+    /// The chat on a phone, oldest first.
+    pub fn messages(&self, phone: usize) -> Vec<Message> {
+        let state = lock(&self.shared.state);
+        state.phones[phone].messages.iter().cloned().collect()
+    }
+
+    /// Whether the business is shown as typing.
+    pub fn is_typing(&self, phone: usize) -> bool {
+        lock(&self.shared.state).phones[phone].typing_until_ms > now_ms()
+    }
+
+    /// The next `times` messages go wrong in this way; [`u32::MAX`] until [`Graph::behave`].
+    pub fn misbehave(&self, fault: Fault, times: u32) {
+        lock(&self.shared.state).fault = (times > 0).then_some((fault, times));
+        self.shared.watch.touch();
+    }
+
+    /// Everything works again.
+    pub fn behave(&self) {
+        lock(&self.shared.state).fault = None;
+        self.shared.watch.touch();
+    }
+
+    /// What is wrong at the moment.
+    pub fn fault(&self) -> Option<Fault> {
+        lock(&self.shared.state).fault.map(|(fault, _)| fault)
+    }
+
+    /// Calls to the messages endpoint, oldest first.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.shared.state).calls.iter().cloned().collect()
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        lock(&self.shared.state).stopping = true;
+        self.shared.work.notify_all();
+        if let Some(courier) = self.courier.take() {
+            let _ = courier.join();
+        }
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, body: &Value, about: Option<(usize, String)>) {
+        let copies = if self.twice { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.parcels.len() >= PARCELS_MAX {
+                self.parcels_lost += 1;
+                return;
+            }
+            self.parcels.push_back(Parcel {
+                body: as_meta_writes(&body.to_string()),
+                attempts: 0,
+                due: Instant::now(),
+                about: about.clone(),
+            });
+        }
+    }
+}
+
+impl Phone {
+    fn keep(&mut self, message: Message) {
+        if self.messages.len() == MESSAGES_MAX {
+            self.messages.pop_front();
+        }
+        self.messages.push_back(message);
+    }
+
+    fn find(&mut self, id: &str) -> Option<&mut Message> {
+        self.messages.iter_mut().find(|message| message.id == id)
+    }
+}
+
+// ---- webhooks ----
+
+impl Shared {
+    fn new(watch: Arc<Watch>) -> Shared {
+        Shared {
+            watch,
+            access_token: format!("EAAdemo{}", random_hex(24)),
+            app_secret: random_hex(16),
+            state: Mutex::new(State {
+                phones: PEOPLE.iter().map(|_| Phone::default()).collect(),
+                webhook: None,
+                parcels: VecDeque::new(),
+                parcels_lost: 0,
+                twice: false,
+                fault: None,
+                calls: VecDeque::new(),
+                stopping: false,
+            }),
+            work: Condvar::new(),
+        }
+    }
+
+    fn moved(&self) {
+        self.work.notify_all();
+        self.watch.touch();
+    }
+
+    /// Delivers webhooks until told to stop.
+    fn carry(&self) {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(WEBHOOK_TIMEOUT))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .build()
+            .into();
+        while let Some((url, mut parcel)) = self.next_parcel() {
+            let signature = sign(&self.app_secret, &parcel.body);
+            let answer = agent
+                .post(&url)
+                .header("Content-Type", "application/json")
+                .header("User-Agent", "facebookexternalua")
+                .header("X-Hub-Signature-256", format!("sha256={signature}"))
+                .send(&parcel.body[..]);
+            // Anything but 200 counts as failed (section 1.4).
+            let arrived = answer.is_ok_and(|mut answer| {
+                // Read to its end, so that the connection can be used again.
+                let _ = answer
+                    .body_mut()
+                    .as_reader()
+                    .take(64 * 1024)
+                    .read_to_end(&mut Vec::new());
+                answer.status() == 200
+            });
+            let mut state = lock(&self.state);
+            if arrived {
+                if let Some((phone, id)) = &parcel.about
+                    && let Some(message) = state.phones[*phone].find(id)
+                {
+                    message.ticks = message.ticks.max(Ticks::Delivered);
+                }
+            } else if parcel.attempts + 1 < ATTEMPTS_MAX {
+                let pause = PAUSE_MIN.saturating_mul(1 << parcel.attempts.min(16));
+                // The first retry comes at once.
+                let pause = if parcel.attempts == 0 {
+                    Duration::ZERO
+                } else {
+                    pause.min(PAUSE_MAX)
+                };
+                parcel.attempts += 1;
+                parcel.due = Instant::now() + pause;
+                state.parcels.push_back(parcel);
+            } else {
+                state.parcels_lost += 1;
+            }
+            drop(state);
+            self.watch.touch();
+        }
+    }
+
+    /// Waits for a webhook that is due; `None` when it is time to stop.
+    fn next_parcel(&self) -> Option<(String, Parcel)> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopping {
+                return None;
+            }
+            let now = Instant::now();
+            let due = state.parcels.iter().map(|parcel| parcel.due);
+            let first = due.enumerate().min_by_key(|(index, due)| (*due, *index));
+            let wait = match (state.webhook.clone(), first) {
+                (Some(url), Some((index, due))) if due <= now => {
+                    let parcel = state.parcels.remove(index)?;
+                    return Some((url, parcel));
+                }
+                (Some(_), Some((_, due))) => due - now,
+                _ => Duration::from_secs(3_600),
+            };
+            state = self
+                .work
+                .wait_timeout(state, wait)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+/// `X-Hub-Signature-256` without its prefix (section 1.2).
+fn sign(app_secret: &str, body: &[u8]) -> String {
+    // HMAC takes keys of any length (RFC 2104, section 2).
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(app_secret.as_bytes())
+        .expect("a key of any length");
+    mac.update(body);
+    let digest = mac.finalize().into_bytes();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// JSON as it comes from Meta (section 1.2): ASCII only, `/` as `\/`, `@`, `%` and `<` escaped.
+/// The characters replaced occur only inside the strings of a JSON text.
+fn as_meta_writes(json: &str) -> Vec<u8> {
+    let mut out = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        match character {
+            '/' => out.push_str("\\/"),
+            '<' => out.push_str("\\u003C"),
+            '%' | '@' => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ if character.is_ascii() => out.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out.into_bytes()
+}
+
+fn envelope(value: Value) -> Value {
+    let mut value = value;
+    value["messaging_product"] = "whatsapp".into();
+    value["metadata"] = json!({
+        "display_phone_number": BUSINESS.number,
+        "phone_number_id": BUSINESS.phone_number_id,
+    });
+    json!({
+        "object": "whatsapp_business_account",
+        "entry": [{"id": BUSINESS.account_id, "changes": [{"value": value, "field": "messages"}]}],
+    })
+}
+
+/// `contacts[]` of a person: names first, the number only when it is shown (section 2.6).
+fn contact(person: &Person) -> Value {
+    let mut contact = json!({"profile": {"name": person.name}, "user_id": person.bsuid});
+    if let Some(username) = person.username {
+        contact["profile"]["username"] = username.into();
+    }
+    if person.shows_number {
+        contact["wa_id"] = person.wa_id.into();
+    }
+    contact
+}
+
+impl Said {
+    /// The bubble, and the fields of the webhook that are the message's own.
+    fn into_message(self, phone: usize, at_ms: u64) -> (Message, Value) {
+        let text = |body: &str| json!({"type": "text", "text": {"body": body}});
+        let (body, quotes, own) = match self {
+            Said::Text(body) => {
+                let own = text(&body);
+                (body, None, own)
+            }
+            Said::Forwarded(body) => {
+                let mut own = text(&body);
+                own["context"] = json!({"forwarded": true});
+                (body, None, own)
+            }
+            Said::InGroup(body) => {
+                let mut own = text(&body);
+                own["group_id"] = "Y2FwaV9ncm91cDox".into();
+                (body, None, own)
+            }
+            Said::Picture { caption } => {
+                let own = json!({"type": "image", "image": {
+                    "caption": caption, "mime_type": "image/jpeg", "id": "1003383421387256",
+                    "sha256": "SfInY0gGKTsJlUWbwxC1k+FAD0FZHvzwfpvO0zX0GUI=",
+                }});
+                (format!("📷 {caption}"), None, own)
+            }
+            Said::Tap {
+                message_id,
+                id,
+                title,
+            } => {
+                let own = json!({
+                    "context": {"from": BUSINESS.number, "id": message_id},
+                    "type": "interactive",
+                    "interactive": {"type": "button_reply", "button_reply": {"id": id, "title": title}},
+                });
+                (title, Some(message_id), own)
+            }
+        };
+        let message = Message {
+            id: new_message_id(phone),
+            from_person: true,
+            at_ms,
+            body,
+            footer: None,
+            buttons: Vec::new(),
+            link: None,
+            quotes,
+            forwarded: own["context"]["forwarded"] == true,
+            ticks: Ticks::Sent,
+            tag: None,
+        };
+        (message, own)
+    }
+}
+
+/// The webhook of a person's message (sections 2.1 to 2.4).
+fn inbound(phone: usize, message: &Message, own: Value) -> Value {
+    let person = &PEOPLE[phone];
+    let mut own = own;
+    own["id"] = message.id.as_str().into();
+    own["timestamp"] = (message.at_ms / 1_000).to_string().into();
+    own["from_user_id"] = person.bsuid.into();
+    if person.shows_number {
+        own["from"] = person.wa_id.into();
+    }
+    envelope(json!({"contacts": [contact(person)], "messages": [own]}))
+}
+
+/// The webhook of a status (section 2.5); with an error code the status is `failed`.
+fn status(phone: usize, message: &Message, status: &str, code: Option<u32>) -> Value {
+    let person = &PEOPLE[phone];
+    let mut entry = json!({
+        "id": message.id,
+        "status": status,
+        "timestamp": (now_ms() / 1_000).to_string(),
+        "recipient_user_id": person.bsuid,
+    });
+    if person.shows_number {
+        entry["recipient_id"] = person.wa_id.into();
+    }
+    if let Some(tag) = &message.tag {
+        entry["biz_opaque_callback_data"] = tag.as_str().into();
+    }
+    if let Some(code) = code {
+        entry["errors"] = json!([{
+            "code": code, "title": meaning(code), "message": meaning(code),
+            "error_data": {"details": meaning(code)},
+            "href": "https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes/",
+        }]);
+        return envelope(json!({"statuses": [entry]}));
+    }
+    if status == "sent" {
+        entry["pricing"] = json!({
+            "billable": false, "pricing_model": "PMP", "category": "service",
+            "type": "free_customer_service",
+        });
+    }
+    envelope(json!({"contacts": [contact(person)], "statuses": [entry]}))
+}
+
+/// Like Meta's: opaque, and the number of the other side is somewhere in it.
+fn new_message_id(phone: usize) -> String {
+    let digits = PEOPLE[phone].wa_id;
+    let plain = [
+        &[0x1d, digits.len() as u8],
+        digits.as_bytes(),
+        random_hex(16).as_bytes(),
+    ]
+    .concat();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(plain);
+    format!("wamid.{encoded}")
+}
+
+// ---- calls ----
+
+/// An error as Meta words it (section 5).
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    status: u16,
+    code: u32,
+    details: String,
+}
+
+fn refusal(code: u32, details: impl Into<String>) -> Refusal {
+    let status = if code == 190 { 401 } else { 400 };
+    Refusal {
+        status,
+        code,
+        details: details.into(),
+    }
+}
+
+fn meaning(code: u32) -> &'static str {
+    match code {
+        2 => "Service temporarily unavailable",
+        33 => "Parameter value is not valid",
+        100 => "Invalid parameter",
+        190 => "Invalid OAuth access token - Cannot parse access token",
+        130429 => "Rate limit hit",
+        131000 => "Something went wrong",
+        131008 => "Required parameter is missing",
+        131009 => "Parameter value is not valid",
+        131016 => "Service unavailable",
+        131026 => "Message undeliverable",
+        131030 => "Recipient phone number not in allowed list",
+        131047 => "Re-engagement message",
+        131051 => "Unsupported message type",
+        131056 => "(Business Account, Consumer Account) pair rate limit hit",
+        137000 => "Recipient identity key hash mismatch",
+        _ => "An error of the demo",
+    }
+}
+
+impl Refusal {
+    fn response(&self) -> Response {
+        let (code, meaning) = (self.code, meaning(self.code));
+        let error = json!({"error": {
+            "message": format!("(#{code}) {meaning}"),
+            "type": "OAuthException",
+            "code": code,
+            "error_data": {"messaging_product": "whatsapp", "details": self.details},
+            "fbtrace_id": format!("A{}", random_hex(10)),
+        }});
+        door::json(self.status, &error)
+    }
+}
+
+/// A message that passed every check.
+#[derive(Debug)]
+struct Outgoing {
+    phone: usize,
+    /// `contacts[]` of the answer.
+    contact: Value,
+    content: Content,
+    quotes: Option<String>,
+    tag: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    body: String,
+    footer: Option<String>,
+    buttons: Vec<Button>,
+    link: Option<Link>,
+}
+
+impl Shared {
+    fn answer(&self, request: &Request) -> Response {
+        let path = request.url();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let (version, number, edge) = match parts[..] {
+            [version, number] => (version, number, None),
+            [version, number, edge] => (version, number, Some(edge)),
+            _ => return refusal(100, "Unknown path components").response(),
+        };
+        if let Err(refusal) = self.check_caller(request, version, number) {
+            return refusal.response();
+        }
+        match (request.method(), edge) {
+            ("GET", None) => door::json(
+                200,
+                &json!({
+                    "id": BUSINESS.phone_number_id,
+                    "display_phone_number": number_for_people(BUSINESS.number),
+                    "verified_name": BUSINESS.name,
+                    "status": "CONNECTED",
+                    "name_status": "APPROVED",
+                    "code_verification_status": "VERIFIED",
+                    "quality_rating": "GREEN",
+                    "platform_type": "CLOUD_API",
+                    "account_mode": "SANDBOX",
+                    "throughput": {"level": "STANDARD"},
+                }),
+            ),
+            ("POST", Some("messages")) => self.messages_call(request),
+            _ => refusal(100, "Unsupported request").response(),
+        }
+    }
+
+    fn check_caller(&self, request: &Request, version: &str, number: &str) -> Result<(), Refusal> {
+        let version_number = version.strip_prefix('v').and_then(|v| v.strip_suffix(".0"));
+        if !version_number.is_some_and(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(refusal(100, "The version in the path looks like v25.0"));
+        }
+        let header = request.header("Authorization").unwrap_or_default();
+        if header.strip_prefix("Bearer ") != Some(self.access_token.as_str()) {
+            return Err(refusal(190, "The access token could not be decrypted"));
+        }
+        if number != BUSINESS.phone_number_id {
+            return Err(refusal(
+                33,
+                format!("Object with ID '{number}' does not exist"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn messages_call(&self, request: &Request) -> Response {
+        let content_type = request.header("Content-Type").unwrap_or_default();
+        let body = match door::body(request) {
+            Some(body) if content_type.starts_with("application/json") => {
+                serde_json::from_slice::<Value>(&body).ok()
+            }
+            _ => None,
+        };
+        let Some(body) = body.filter(Value::is_object) else {
+            return refusal(100, "The body is not a JSON object").response();
+        };
+        let is_mark = body.get("status").is_some();
+        let mut call = Call {
+            status: 200,
+            code: None,
+            reason: None,
+            is_mark,
+            taken: false,
+            body,
+        };
+        let response = match self.take(&mut call) {
+            Ok(response) => response,
+            Err(refusal) => {
+                call.code = Some(refusal.code);
+                call.reason = Some(refusal.details.clone());
+                refusal.response()
+            }
+        };
+        call.status = response.status_code;
+        let mut state = lock(&self.state);
+        if state.calls.len() == CALLS_MAX {
+            state.calls.pop_front();
+        }
+        state.calls.push_back(call);
+        drop(state);
+        self.moved();
+        response
+    }
+
+    fn take(&self, call: &mut Call) -> Result<Response, Refusal> {
+        if call.is_mark {
+            self.mark(&call.body)?;
+            return Ok(door::json(200, &json!({"success": true})));
+        }
+        let outgoing = checked(&call.body)?;
+        let fault = {
+            let mut state = lock(&self.state);
+            let phone = &mut state.phones[outgoing.phone];
+            if let Some(id) = &outgoing.quotes
+                && phone.find(id).is_none()
+            {
+                return Err(refusal(131009, "context.message_id is not of this chat"));
+            }
+            let open = |at: u64| now_ms().saturating_sub(at) < WINDOW_MS;
+            if !phone.wrote_at_ms.is_some_and(open) {
+                let details = "More than 24 hours have passed since the customer last replied";
+                return Err(refusal(131047, details));
+            }
+            match state.fault {
+                Some((fault, u32::MAX)) => Some(fault),
+                Some((fault, times)) => {
+                    state.fault = (times > 1).then_some((fault, times - 1));
+                    Some(fault)
+                }
+                None => None,
+            }
+        };
+        match fault {
+            Some(Fault::Refused { status, code }) => Err(Refusal {
+                status,
+                code,
+                details: meaning(code).to_owned(),
+            }),
+            Some(Fault::RateLimited {
+                retry_after_seconds,
+            }) => {
+                call.code = Some(130_429);
+                let refusal = Refusal {
+                    status: 429,
+                    code: 130_429,
+                    details: "Message failed to send because there were too many messages".into(),
+                };
+                Ok(refusal
+                    .response()
+                    .with_unique_header("Retry-After", retry_after_seconds.to_string()))
+            }
+            Some(Fault::Html(status)) => Ok(Response::html(
+                "<html><body>Sorry, something went wrong.</body></html>",
+            )
+            .with_status_code(status)),
+            Some(Fault::Hang(time)) => {
+                thread::sleep(time);
+                Ok(Response::text("").with_status_code(503))
+            }
+            Some(Fault::Broken) => Ok(broken()),
+            Some(Fault::TakenWithoutAnswer) => {
+                self.hand_over(outgoing, None);
+                call.taken = true;
+                Ok(broken())
+            }
+            Some(Fault::FailedLater { code }) => {
+                call.taken = true;
+                Ok(self.hand_over(outgoing, Some(code)))
+            }
+            None => {
+                call.taken = true;
+                Ok(self.hand_over(outgoing, None))
+            }
+        }
+    }
+
+    /// Puts the message on the phone and reports its fate.
+    fn hand_over(&self, outgoing: Outgoing, fails_with: Option<u32>) -> Response {
+        let id = new_message_id(outgoing.phone);
+        let message = Message {
+            id: id.clone(),
+            from_person: false,
+            at_ms: now_ms(),
+            body: outgoing.content.body,
+            footer: outgoing.content.footer,
+            buttons: outgoing.content.buttons,
+            link: outgoing.content.link,
+            quotes: outgoing.quotes,
+            forwarded: false,
+            ticks: Ticks::Delivered,
+            tag: outgoing.tag,
+        };
+        let mut state = lock(&self.state);
+        if let Some(code) = fails_with {
+            state.enqueue(
+                &status(outgoing.phone, &message, "failed", Some(code)),
+                None,
+            );
+        } else {
+            for name in ["sent", "delivered"] {
+                state.enqueue(&status(outgoing.phone, &message, name, None), None);
+            }
+            state.phones[outgoing.phone].typing_until_ms = 0;
+            state.phones[outgoing.phone].keep(message);
+        }
+        let answer = json!({
+            "messaging_product": "whatsapp",
+            "contacts": [outgoing.contact],
+            "messages": [{"id": id}],
+        });
+        door::json(200, &answer)
+    }
+
+    /// Read receipt and typing (section 3.6); earlier messages of the chat are read as well.
+    fn mark(&self, body: &Value) -> Result<(), Refusal> {
+        expect_fields(
+            body,
+            &[
+                "messaging_product",
+                "status",
+                "message_id",
+                "typing_indicator",
+            ],
+        )?;
+        if body["messaging_product"] != "whatsapp" {
+            return Err(refusal(100, "messaging_product must be whatsapp"));
+        }
+        if body["status"] != "read" {
+            return Err(refusal(100, "status must be read"));
+        }
+        let typing = match body.get("typing_indicator") {
+            None => false,
+            Some(indicator) if indicator["type"] == "text" => true,
+            Some(_) => return Err(refusal(100, "typing_indicator.type must be text")),
+        };
+        let id = body["message_id"].as_str().unwrap_or_default();
+        let mut state = lock(&self.state);
+        let of_person = |message: &Message| message.from_person && message.id == id;
+        let chat = |phone: &&mut Phone| phone.messages.iter().any(of_person);
+        let Some(phone) = state.phones.iter_mut().find(chat) else {
+            return Err(refusal(131009, "message_id is not of this number"));
+        };
+        for message in phone
+            .messages
+            .iter_mut()
+            .filter(|message| message.from_person)
+        {
+            message.ticks = Ticks::Read;
+            if message.id == id {
+                break;
+            }
+        }
+        if typing {
+            phone.typing_until_ms = now_ms() + TYPING_MS;
+        }
+        Ok(())
+    }
+}
+
+/// An answer whose body breaks off at once, and with it the connection.
+fn broken() -> Response {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    Response {
+        status_code: 200,
+        headers: Vec::new(),
+        data: rouille::ResponseBody::from_reader_and_size(Broken, 400),
+        upgrade: None,
+    }
+}
+
+fn number_for_people(digits: &str) -> String {
+    format!(
+        "+{} {}-{}-{}",
+        &digits[..1],
+        &digits[1..4],
+        &digits[4..7],
+        &digits[7..]
+    )
+}
+
+fn expect_fields(object: &Value, known: &[&str]) -> Result<(), Refusal> {
+    let fields = object.as_object().into_iter().flatten();
+    for (field, _) in fields {
+        if !known.contains(&field.as_str()) {
+            return Err(refusal(100, format!("Unexpected key \"{field}\"")));
+        }
+    }
+    Ok(())
+}
+
+/// A text of 1 to `chars_max` characters.
+fn text(value: &Value, name: &str, chars_max: usize) -> Result<String, Refusal> {
+    let Some(text) = value.as_str() else {
+        return Err(refusal(131008, format!("{name} is required and is a text")));
+    };
+    match text.chars().count() {
+        0 => Err(refusal(131009, format!("{name} is empty"))),
+        length if length > chars_max => Err(refusal(
+            131009,
+            format!("{name} is longer than {chars_max} characters"),
+        )),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// Every rule of sections 3.1 to 3.3 that can be checked from the body alone.
+fn checked(body: &Value) -> Result<Outgoing, Refusal> {
+    expect_fields(
+        body,
+        &[
+            "messaging_product",
+            "recipient_type",
+            "to",
+            "recipient",
+            "type",
+            "text",
+            "interactive",
+            "context",
+            "biz_opaque_callback_data",
+            "recipient_identity_key_hash",
+        ],
+    )?;
+    if body["messaging_product"] != "whatsapp" {
+        return Err(refusal(100, "messaging_product must be whatsapp"));
+    }
+    if body
+        .get("recipient_type")
+        .is_some_and(|kind| kind != "individual")
+    {
+        return Err(refusal(100, "recipient_type must be individual"));
+    }
+    // If both are given, `to` wins (section 2.6).
+    let (phone, contact) = match (body.get("to"), body.get("recipient")) {
+        (Some(to), _) => by_number(to)?,
+        (None, Some(recipient)) => by_bsuid(recipient)?,
+        (None, None) => return Err(refusal(100, "The parameter to is required")),
+    };
+    let tag = match body.get("biz_opaque_callback_data") {
+        None => None,
+        Some(tag) => Some(text(tag, "biz_opaque_callback_data", 512)?),
+    };
+    let quotes = match body.get("context") {
+        None => None,
+        Some(context) => Some(text(&context["message_id"], "context.message_id", 512)?),
+    };
+    let content = match body.get("type").map_or(Some("text"), Value::as_str) {
+        Some("text") => {
+            let object = &body["text"];
+            expect_fields(object, &["body", "preview_url"])?;
+            Content {
+                body: text(&object["body"], "text.body", 4_096)?,
+                ..Content::default()
+            }
+        }
+        Some("interactive") => interactive(&body["interactive"])?,
+        _ => {
+            return Err(refusal(
+                131051,
+                "this demo takes text and interactive messages",
+            ));
+        }
+    };
+    Ok(Outgoing {
+        phone,
+        contact,
+        content,
+        quotes,
+        tag,
+    })
+}
+
+fn by_number(to: &Value) -> Result<(usize, Value), Refusal> {
+    let input = to.as_str().unwrap_or_default();
+    // Meta would prepend the business's country to a number without `+`, and would strip the
+    // letters of a BSUID and write to a stranger (sections 2.6 and 2.7).
+    let digits = input.strip_prefix('+').unwrap_or_default();
+    if !(5..=20).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refusal(100, "to must be + and the digits of a number"));
+    }
+    let known = PEOPLE.iter().position(|person| person.wa_id == digits);
+    let phone =
+        known.ok_or_else(|| refusal(131030, "Recipient phone number not in allowed list"))?;
+    Ok((phone, json!({"input": input, "wa_id": digits})))
+}
+
+fn by_bsuid(recipient: &Value) -> Result<(usize, Value), Refusal> {
+    let input = recipient.as_str().unwrap_or_default();
+    let known = PEOPLE.iter().position(|person| person.bsuid == input);
+    let phone = known.ok_or_else(|| refusal(100, "recipient is not a user of this business"))?;
+    Ok((phone, json!({"input": input, "user_id": input})))
+}
+
+fn interactive(object: &Value) -> Result<Content, Refusal> {
+    expect_fields(object, &["type", "header", "body", "action", "footer"])?;
+    let mut content = Content {
+        body: text(&object["body"]["text"], "interactive.body.text", 1_024)?,
+        footer: match object.get("footer") {
+            None => None,
+            Some(footer) => Some(text(&footer["text"], "interactive.footer.text", 60)?),
+        },
+        ..Content::default()
+    };
+    if let Some(header) = object.get("header") {
+        let header = text(&header["text"], "interactive.header.text", 60)?;
+        content.body = format!("{header}\n{}", content.body);
+    }
+    let action = &object["action"];
+    match object["type"].as_str() {
+        Some("button") => content.buttons = buttons(action)?,
+        Some("cta_url") => {
+            if action["name"] != "cta_url" {
+                return Err(refusal(131009, "action.name must be cta_url"));
+            }
+            let parameters = &action["parameters"];
+            let url = text(&parameters["url"], "action.parameters.url", 2_000)?;
+            if !url.starts_with("https://") && !url.starts_with("http://") {
+                return Err(refusal(131009, "action.parameters.url is no web address"));
+            }
+            content.link = Some(Link {
+                title: text(&parameters["display_text"], "display_text", 20)?,
+                url,
+            });
+        }
+        _ => {
+            return Err(refusal(
+                131009,
+                "interactive.type must be button or cta_url",
+            ));
+        }
+    }
+    Ok(content)
+}
+
+fn buttons(action: &Value) -> Result<Vec<Button>, Refusal> {
+    let list = action["buttons"].as_array().map_or(&[][..], Vec::as_slice);
+    if !(1..=3).contains(&list.len()) {
+        return Err(refusal(131009, "1 to 3 buttons"));
+    }
+    let mut buttons: Vec<Button> = Vec::new();
+    for button in list {
+        if button["type"] != "reply" {
+            return Err(refusal(131009, "a button's type must be reply"));
+        }
+        let id = text(&button["reply"]["id"], "button id", 256)?;
+        let title = text(&button["reply"]["title"], "button title", 20)?;
+        if id.trim() != id {
+            return Err(refusal(
+                131009,
+                "a button id must not begin or end with a space",
+            ));
+        }
+        if buttons
+            .iter()
+            .any(|other| other.id == id || other.title == title)
+        {
+            return Err(refusal(131009, "button ids and titles must differ"));
+        }
+        buttons.push(Button { id, title });
+    }
+    Ok(buttons)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::cast::{ANA, LUCIA};
+    use super::*;
+
+    fn to_ana(own: Value) -> Value {
+        let mut body = json!({
+            "messaging_product": "whatsapp", "recipient_type": "individual", "to": "+573001234567",
+        });
+        for (key, value) in own.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        body
+    }
+
+    fn with_buttons(buttons: Value) -> Value {
+        to_ana(json!({"type": "interactive", "interactive": {
+            "type": "button", "body": {"text": "x"}, "action": {"buttons": buttons},
+        }}))
+    }
+
+    fn reply(id: &str, title: &str) -> Value {
+        json!({"type": "reply", "reply": {"id": id, "title": title}})
+    }
+
+    #[test]
+    fn what_the_contract_forbids_is_refused_with_metas_code() {
+        let hello = json!({"type": "text", "text": {"body": "hola"}});
+        let to = |to: &str| {
+            let mut body = to_ana(hello.clone());
+            body["to"] = to.into();
+            body
+        };
+        let table = [
+            (to("573001234567"), 100, "without +"),
+            (to("CO.13491208655302741918"), 100, "a BSUID in to"),
+            (to("+13491208655302741918"), 131030, "a stranger"),
+            (to_ana(json!({"text": {"body": ""}})), 131009, "empty"),
+            (
+                to_ana(json!({"text": {"body": "x".repeat(4_097)}})),
+                131009,
+                "long",
+            ),
+            (to_ana(json!({"text": {}})), 131008, "no body"),
+            (to_ana(json!({"type": "template"})), 131051, "template"),
+            (
+                to_ana(json!({"text": {"body": "x"}, "recipient_type": "group"})),
+                100,
+                "group",
+            ),
+            (
+                to_ana(json!({"text": {"body": "x"}, "foo": 1})),
+                100,
+                "unknown key",
+            ),
+            (
+                to_ana(json!({"text": {"body": "x"}, "biz_opaque_callback_data": "x".repeat(513)})),
+                131009,
+                "tag",
+            ),
+            (with_buttons(json!([])), 131009, "no buttons"),
+            (
+                with_buttons(json!([
+                    reply("1", "a"),
+                    reply("2", "b"),
+                    reply("3", "c"),
+                    reply("4", "d")
+                ])),
+                131009,
+                "four buttons",
+            ),
+            (
+                with_buttons(json!([reply("1", "a"), reply("2", "a")])),
+                131009,
+                "same title",
+            ),
+            (
+                with_buttons(json!([reply("1", "a"), reply("1", "b")])),
+                131009,
+                "same id",
+            ),
+            (
+                with_buttons(json!([reply("1", &"x".repeat(21))])),
+                131009,
+                "long title",
+            ),
+            (
+                with_buttons(json!([reply(&"x".repeat(257), "a")])),
+                131009,
+                "long id",
+            ),
+            (
+                with_buttons(json!([reply(" 1", "a")])),
+                131009,
+                "space in id",
+            ),
+            (
+                json!({"messaging_product": "whatsapp", "text": {"body": "x"}}),
+                100,
+                "nobody",
+            ),
+            (
+                json!({"to": "+573001234567", "text": {"body": "x"}}),
+                100,
+                "no product",
+            ),
+        ];
+        for (body, code, why) in table {
+            assert_eq!(checked(&body).unwrap_err().code, code, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_the_contract_allows_is_taken() {
+        checked(&to_ana(
+            json!({"text": {"body": "ñ".repeat(4_096), "preview_url": false}}),
+        ))
+        .unwrap();
+        let buttons = json!([
+            reply("1", &"ñ".repeat(20)),
+            reply("2", "b"),
+            reply("3", "c")
+        ]);
+        assert_eq!(
+            checked(&with_buttons(buttons))
+                .unwrap()
+                .content
+                .buttons
+                .len(),
+            3
+        );
+        let link = checked(&to_ana(json!({"type": "interactive", "interactive": {
+            "type": "cta_url", "body": {"text": "x"},
+            "action": {"name": "cta_url", "parameters": {"display_text": "Entrar", "url": "https://x.example/?a=b"}},
+        }})));
+        assert_eq!(link.unwrap().content.link.unwrap().title, "Entrar");
+        let hidden = checked(&json!({
+            "messaging_product": "whatsapp", "recipient": "MX.77120934418826510043",
+            "type": "text", "text": {"body": "x"},
+        }));
+        assert_eq!(hidden.unwrap().phone, LUCIA);
+    }
+
+    #[test]
+    fn bodies_are_written_and_signed_as_in_the_contracts_vectors() {
+        let plain = r#"{"object":"whatsapp_business_account","entry":[{"id":"1","changes":[{"field":"messages","value":{"messages":[{"type":"text","text":{"body":"ana@ejemplo.es ¿sí? 👍 https://x.y"}}]}}]}]}"#;
+        let written = as_meta_writes(plain);
+        assert_eq!(written.len(), 211);
+        assert_eq!(
+            sign("portero-test-secret", &written),
+            "43cd8e6c4c2bba2cd571dc8dbd5644b427f9ae0af435cc3bcf711fdd23419eae"
+        );
+        let read: Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!(read, serde_json::from_str::<Value>(plain).unwrap());
+        let tricky = json!({"a": "back\\slash\\/ \"quote\" \n %<@ñ"});
+        let read: Value = serde_json::from_slice(&as_meta_writes(&tricky.to_string())).unwrap();
+        assert_eq!(read, tricky);
+    }
+
+    #[test]
+    fn a_hidden_number_appears_nowhere_in_the_webhook() {
+        let (message, own) = Said::Text("hola".into()).into_message(LUCIA, 1_700_000_000_000);
+        let mut hook = inbound(LUCIA, &message, own);
+        hook["entry"][0]["changes"][0]["value"]["messages"][0]["id"] = "".into();
+        assert!(!hook.to_string().contains(PEOPLE[LUCIA].wa_id));
+        assert!(hook.to_string().contains(PEOPLE[LUCIA].bsuid));
+    }
+
+    fn call(shared: &Shared, token: &str, body: &Value) -> (u16, Value) {
+        let request = Request::fake_http(
+            "POST",
+            format!("/v25.0/{}/messages", BUSINESS.phone_number_id),
+            vec![
+                ("Authorization".into(), format!("Bearer {token}")),
+                ("Content-Type".into(), "application/json".into()),
+            ],
+            body.to_string().into_bytes(),
+        );
+        let response = shared.answer(&request);
+        let (mut reader, _) = response.data.into_reader_and_size();
+        let mut answer = String::new();
+        reader.read_to_string(&mut answer).unwrap();
+        (response.status_code, serde_json::from_str(&answer).unwrap())
+    }
+
+    #[test]
+    fn messages_need_the_token_and_an_open_window_and_faults_take_nothing() {
+        let shared = Shared::new(Arc::default());
+        let token = shared.access_token.clone();
+        let body = to_ana(json!({"text": {"body": "hola"}, "biz_opaque_callback_data": "t1"}));
+        let (status, error) = call(&shared, "wrong", &body);
+        assert_eq!((status, &error["error"]["code"]), (401, &json!(190)));
+        let (_, error) = call(&shared, &token, &body);
+        assert_eq!(error["error"]["code"], 131_047, "nobody wrote yet");
+        lock(&shared.state).phones[ANA].wrote_at_ms = Some(now_ms());
+        lock(&shared.state).fault = Some((
+            Fault::Refused {
+                status: 500,
+                code: 131_000,
+            },
+            1,
+        ));
+        assert_eq!(call(&shared, &token, &body).0, 500);
+        assert!(lock(&shared.state).phones[ANA].messages.is_empty());
+        let (status, answer) = call(&shared, &token, &body);
+        assert_eq!(status, 200);
+        assert_eq!(answer["contacts"][0]["wa_id"], PEOPLE[ANA].wa_id);
+        let state = lock(&shared.state);
+        assert_eq!(state.phones[ANA].messages.len(), 1);
+        assert_eq!(state.parcels.len(), 2, "sent and delivered");
+        let taken: Vec<bool> = state.calls.iter().map(|call| call.taken).collect();
+        assert_eq!(taken, [false, false, true]);
+    }
+
+    #[test]
+    fn a_mark_turns_ticks_blue_and_a_foreign_one_is_refused() {
+        let shared = Shared::new(Arc::default());
+        let token = shared.access_token.clone();
+        let (message, _) = Said::Text("hola".into()).into_message(ANA, now_ms());
+        let id = message.id.clone();
+        lock(&shared.state).phones[ANA].keep(message);
+        let mark = |id: &str| {
+            json!({"messaging_product": "whatsapp", "status": "read", "message_id": id,
+                "typing_indicator": {"type": "text"}})
+        };
+        let (_, error) = call(&shared, &token, &mark("wamid.other"));
+        assert_eq!(error["error"]["code"], 131_009);
+        assert_eq!(
+            call(&shared, &token, &mark(&id)).1,
+            json!({"success": true})
+        );
+        let state = lock(&shared.state);
+        assert_eq!(state.phones[ANA].messages[0].ticks, Ticks::Read);
+        assert!(state.phones[ANA].typing_until_ms > now_ms());
+    }
+
+    #[test]
+    fn a_webhook_is_signed_and_comes_again_until_it_is_taken() {
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let for_door = received.clone();
+        let door = Door::open(
+            (Ipv4Addr::LOCALHOST, 0).into(),
+            move |request: &Request| {
+                let body = door::body(request).unwrap();
+                let signature = request.header("X-Hub-Signature-256").unwrap().to_owned();
+                let mut received = lock(&for_door);
+                received.push((body, signature));
+                // Accepted is not success for Meta.
+                Response::text("").with_status_code(if received.len() < 3 { 202 } else { 200 })
+            },
+        )
+        .unwrap();
+        let watch = Arc::new(Watch::default());
+        let graph = Graph::start(watch.clone()).unwrap();
+        let id = graph.deliver(ANA, Said::Text("ñandú".into()));
+        graph.connect(&format!("http://{}/webhook", door.address()));
+        let ticks = watch.wait_for(Duration::from_secs(30), || {
+            let message = graph
+                .messages(ANA)
+                .into_iter()
+                .find(|message| message.id == id)?;
+            (message.ticks == Ticks::Delivered).then_some(())
+        });
+        assert!(ticks.is_some());
+        let received = lock(&received);
+        assert_eq!(received.len(), 3);
+        assert!(
+            received.iter().all(|one| *one == received[0]),
+            "the same bytes each time"
+        );
+        let (body, signature) = &received[0];
+        assert!(body.is_ascii());
+        assert_eq!(
+            *signature,
+            format!("sha256={}", sign(graph.app_secret(), body))
+        );
+    }
+}
