@@ -32,34 +32,44 @@ pub struct AgentSettings<'a> {
     pub ca_pem: Option<&'a [u8]>,
 }
 
-/// A URL that may be called: `https`, or `http` to loopback. `Debug` shows the host only.
+/// The one rule for addresses that are called, by us or by others: `https`, or `http` to loopback.
+/// `Debug` shows the host only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(ureq::http::Uri);
 
 impl Endpoint {
-    /// Reads an absolute URL without user name and fragment; says in words why it was refused,
-    /// without the URL.
+    /// Reads an absolute URL without user name and fragment. The refusal is words that follow the
+    /// name of what was read; they do not repeat it, because addresses may carry keys.
     pub fn parse(url: &str) -> Result<Endpoint, String> {
+        let malformed = || "must be an address such as https://example.com/path".to_owned();
         if url.contains('#') {
-            return Err("the URL may not have a fragment (#…)".to_owned());
+            return Err("must be without `#` and what follows".to_owned());
         }
-        let uri: ureq::http::Uri = url
-            .parse()
-            .map_err(|_| "this is not a URL such as https://example.com/path".to_owned())?;
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let uri: ureq::http::Uri = url.parse().map_err(|_| malformed())?;
+        let authority = uri.authority().ok_or_else(malformed)?.as_str();
         if authority.contains('@') {
-            return Err("the URL may not carry a user name or password".to_owned());
+            return Err("must be without user name and password".to_owned());
         }
-        let host = uri.host().unwrap_or("");
+        let host = host_name(uri.host().unwrap_or(""))?;
+        let port_written = authority.len() > host.len();
+        if port_written && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err(malformed());
+        }
         match uri.scheme_str() {
-            Some("https") if !host.is_empty() => Ok(Endpoint(uri)),
-            Some("http") if is_loopback(host) => Ok(Endpoint(uri)),
-            Some("http") => Err(
-                "plain http is allowed to this machine only (127.0.0.1, [::1], localhost); use https"
-                    .to_owned(),
-            ),
-            _ => Err("the URL must begin with https://".to_owned()),
+            Some("https") => Ok(Endpoint(uri)),
+            Some("http") if is_loopback(&host) => Ok(Endpoint(uri)),
+            _ => Err("must begin with https:// (http:// is for this machine only)".to_owned()),
         }
+    }
+
+    /// Lower case, without port, IPv6 in brackets.
+    pub fn host(&self) -> String {
+        self.0.host().unwrap_or("").to_ascii_lowercase()
+    }
+
+    /// Whether it is `https`.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme_str() == Some("https")
     }
 }
 
@@ -69,15 +79,44 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    bare.eq_ignore_ascii_case("localhost")
-        || bare
+/// A name or an address of a host, without port, IPv6 in brackets; lower-cased. The refusal is
+/// words that follow the name of what was read.
+pub fn host_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let good = match unbracketed(text) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => text.len() <= 253 && text.split('.').all(label),
+    };
+    if good {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(
+            "must be the name of a host such as example.com, without https:// and without port"
+                .to_owned(),
+        )
+    }
+}
+
+/// Whether a host, as [`host_name`] gives it, leads nowhere but to this machine (RFC 6761, section
+/// 6.3, for the name).
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || unbracketed(host)
+            .unwrap_or(host)
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+fn unbracketed(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
 }
 
 /// An answer of any status. `Debug` shows no body.
@@ -426,10 +465,22 @@ mod tests {
             "/relative",
             "example.com",
             "https://",
+            "https://example.com:/",
+            "https://example.com:0/",
+            "https://example..com/",
+            "https://-example.com/",
+            "https://[::1/",
             "",
         ] {
-            assert!(Endpoint::parse(url).is_err(), "{url}");
+            let words = Endpoint::parse(url).expect_err(url);
+            assert!(words.starts_with("must "), "{url}: {words}");
         }
+        let endpoint = Endpoint::parse("https://API.Example.com:8443/a").unwrap();
+        assert_eq!(endpoint.host(), "api.example.com");
+        assert!(endpoint.is_encrypted());
+        let endpoint = Endpoint::parse("http://[::1]:9/").unwrap();
+        assert_eq!(endpoint.host(), "[::1]");
+        assert!(!endpoint.is_encrypted());
     }
 
     #[test]

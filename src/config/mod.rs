@@ -22,6 +22,7 @@ use crate::domain::id::{
     DAY_MS, EmailAddress, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, ServiceName,
 };
 use crate::domain::policy::Policy;
+use crate::http::{Endpoint, host_name, is_loopback};
 use crate::text::{Override, Texts};
 use crate::{mail, services, whatsapp};
 use read::{Reader, Table, choice, expected, list, number, switch, text};
@@ -380,14 +381,14 @@ fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
             &keys::SERVER_PUBLIC_URL,
             "is not set, so that requests from outside are refused unless server.hosts names their host; set it to the https:// address that Meta calls",
         ),
-        Some(url) if !url.encrypted => reader.weakens(
+        Some(url) if !url.endpoint.is_encrypted() => reader.weakens(
             &table,
             &keys::SERVER_PUBLIC_URL,
             "is http://, so that nobody but this machine can use it; Meta calls https:// only",
         ),
         Some(_) => {}
     }
-    hosts.extend(public_url.iter().map(|url| url.host.clone()));
+    hosts.extend(public_url.iter().map(|url| url.endpoint.host()));
     hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
     let specific = listen
         .iter()
@@ -637,7 +638,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         (&find_user, &keys::SERVICES_FIND_USER),
         (&issue_token, &keys::SERVICES_ISSUE_TOKEN),
     ] {
-        if url.as_ref().is_some_and(|url| !url.encrypted) {
+        if url.as_ref().is_some_and(|url| !url.endpoint.is_encrypted()) {
             reader.weakens(
                 table,
                 key,
@@ -904,75 +905,16 @@ fn log(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Log> {
 struct Url {
     /// As written, without a slash at the end.
     text: String,
-    /// Lower case, without port, IPv6 in brackets.
-    host: String,
-    encrypted: bool,
+    endpoint: Endpoint,
 }
 
 impl Url {
-    /// `https`, or `http` to loopback; without user name and fragment. The words of the refusal do
-    /// not repeat it: addresses may carry keys.
     fn parse(text: &str) -> Result<Url, String> {
-        let malformed = || "must be an address such as https://example.com/path".to_owned();
-        if text.contains('#') {
-            return Err("must be without `#` and what follows".to_owned());
-        }
-        let uri: ureq::http::Uri = text.parse().map_err(|_| malformed())?;
-        let authority = uri.authority().ok_or_else(malformed)?.as_str();
-        if authority.contains('@') {
-            return Err("must be without user name and password".to_owned());
-        }
-        let encrypted = uri.scheme_str() == Some("https");
-        let host = host_name(uri.host().unwrap_or(""))?;
-        let port_written = authority.len() > host.len();
-        if port_written && uri.port_u16().is_none_or(|port| port == 0) {
-            return Err(malformed());
-        }
-        if !encrypted && (uri.scheme_str() != Some("http") || !is_loopback(&host)) {
-            return Err("must begin with https:// (http:// is for this machine only)".to_owned());
-        }
         Ok(Url {
             text: text.trim_end_matches('/').to_owned(),
-            host,
-            encrypted,
+            endpoint: Endpoint::parse(text)?,
         })
     }
-}
-
-/// A name or an address of a host, without port; lower-cased.
-fn host_name(text: &str) -> Result<String, String> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-    };
-    let bracketed = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let good = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => text.len() <= 253 && text.split('.').all(label),
-    };
-    if good {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err(
-            "must be the name of a host such as example.com, without https:// and without port"
-                .to_owned(),
-        )
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 /// A name for people.

@@ -70,7 +70,8 @@ impl Client {
             settings.api_url.trim_end_matches('/'),
             settings.api_version,
             settings.phone_number_id.as_str()
-        ))?;
+        ))
+        .map_err(|words| format!("whatsapp.api_url {words}"))?;
         let agent = Agent::new(AgentSettings {
             timeout,
             connections: settings.connections,
