@@ -17,9 +17,9 @@ const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Longest pause that `Retry-After` may ask for: beyond that the caller's own plan is better.
 pub const RETRY_AFTER_MS_MAX: u64 = 60 * 60 * 1_000;
-/// Idle connections are given up after this long: below the idle limit of usual servers, so that
-/// a request rarely meets a connection that is being closed.
-const IDLE_MAX: Duration = Duration::from_secs(15);
+/// Idle connections are given up after this long: Node closes after 5 seconds, and a request that
+/// meets the closing is lost.
+const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// How an agent calls.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +126,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, at most [`RETRY_AFTER_MS_MAX`].
     pub retry_after_ms: Option<u64>,
+    /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
+    pub is_json: bool,
     /// The body, whole, at most [`ANSWER_BYTES_MAX`].
     pub body: Vec<u8>,
 }
@@ -141,6 +143,8 @@ impl fmt::Debug for Answer {
 pub struct Broken {
     /// Whether the other side may have got the request: false only when no byte of the body left.
     pub may_have_arrived: bool,
+    /// Whether the other side's certificate was refused, which somebody must put right.
+    pub certificate_refused: bool,
     /// What happened, for the operator: no URL, no header, no body.
     pub reason: String,
 }
@@ -213,10 +217,7 @@ impl Agent {
             .map_err(ureq::Error::from)
             .and_then(|request| self.0.run(request))
             .and_then(read_whole);
-        result.map_err(|error| Broken {
-            may_have_arrived: body.touched,
-            reason: words(&error),
-        })
+        result.map_err(|error| broken(&error, body.touched))
     }
 
     /// Asks and reads the whole answer. Asking twice is harmless, so a failure never counts as
@@ -231,10 +232,7 @@ impl Agent {
             .map_err(ureq::Error::from)
             .and_then(|request| self.0.run(request))
             .and_then(read_whole);
-        result.map_err(|error| Broken {
-            may_have_arrived: false,
-            reason: words(&error),
-        })
+        result.map_err(|error| broken(&error, false))
     }
 }
 
@@ -275,6 +273,7 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
     let retry_after_ms =
         header("retry-after").and_then(|after| retry_after_ms(after, header("date")));
+    let is_json = header("content-type").is_some_and(is_json);
     let body = answer
         .body_mut()
         .with_config()
@@ -283,8 +282,15 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     Ok(Answer {
         status,
         retry_after_ms,
+        is_json,
         body,
     })
+}
+
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date. The date is taken relative to the `Date` of the
@@ -303,9 +309,28 @@ fn retry_after_ms(after: &str, date: Option<&str>) -> Option<u64> {
     Some(seconds.saturating_mul(1_000).min(RETRY_AFTER_MS_MAX))
 }
 
+fn broken(error: &ureq::Error, may_have_arrived: bool) -> Broken {
+    Broken {
+        may_have_arrived,
+        certificate_refused: matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_))),
+        reason: words(error),
+    }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// Says what broke without quoting anything that may be secret or personal.
 fn words(error: &ureq::Error) -> String {
     use ureq::Error;
+    if let Some(error) = tls_error(error) {
+        return tls_words(error);
+    }
     match error {
         Error::HostNotFound => "the host name was not found".to_owned(),
         Error::Timeout(ureq::Timeout::Resolve) => "no answer from the name server".to_owned(),
@@ -314,11 +339,7 @@ fn words(error: &ureq::Error) -> String {
         Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => {
             "the answer is too large".to_owned()
         }
-        Error::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref()) {
-            Some(tls) => tls_words(tls),
-            None => format!("connection failed: {}", error.kind()),
-        },
-        Error::Rustls(error) => tls_words(error),
+        Error::Io(error) => format!("connection failed: {}", error.kind()),
         Error::Tls(_) | Error::TlsRequired => "TLS failed".to_owned(),
         Error::Protocol(_) | Error::BodyStalled => "the answer is not proper HTTP".to_owned(),
         Error::Http(_) => "the request could not be written: unfit header".to_owned(),
@@ -613,6 +634,24 @@ mod tests {
             };
             assert!(Agent::new(settings).is_err());
         }
+    }
+
+    #[test]
+    fn json_is_what_says_so() {
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+        ] {
+            let (url, _requests) = serve_bytes(answer("200 OK", kind, "{}"));
+            assert!(post(&url, LONG_MS).unwrap().is_json, "{kind}");
+        }
+        for kind in ["", "text/html", "text/json", "application/jsonp", "json"] {
+            let (url, _requests) = serve_bytes(answer("200 OK", kind, "{}"));
+            assert!(!post(&url, LONG_MS).unwrap().is_json, "{kind}");
+        }
+        let (url, _requests) = serve_bytes("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        assert!(!post(&url, LONG_MS).unwrap().is_json, "no type at all");
     }
 
     #[test]

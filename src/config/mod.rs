@@ -18,11 +18,13 @@ mod show;
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
 
+use crate::domain::delivery::Lane;
 use crate::domain::id::{
     DAY_MS, EmailAddress, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, ServiceName,
 };
 use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
+use crate::outbox::Pace;
 use crate::text::{Override, Texts};
 use crate::{mail, services, whatsapp};
 use read::{Reader, Table, choice, expected, list, number, switch, text};
@@ -37,17 +39,10 @@ pub const EXAMPLE: &str = include_str!("../../config.example.toml");
 
 /// Longest configuration file; a full one has about 20 KB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Services: each look-up asks all of them at the same time.
-const SERVICES_MAX: usize = 16;
 /// App secrets: the current one, the previous one, and room for a second mistake.
 const APP_SECRETS_MAX: usize = 4;
 /// Addresses to listen on.
 const LISTEN_MAX: usize = 8;
-/// Connections kept open to the Cloud API, one per sender thread: 80 messages in a second at the
-/// usual 50 ms per call keep four busy, the rest is for slow days.
-const WHATSAPP_CONNECTIONS: usize = 8;
-/// Connections kept open to the mail server; many servers refuse more from one client.
-const MAIL_CONNECTIONS: usize = 4;
 /// Longest name or title, in characters: they stand in sentences on a phone.
 const TITLE_CHARS_MAX: usize = 60;
 
@@ -470,7 +465,7 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
             phone_number_id: phone_number_id?,
             access_token,
             ca_pem: ca_pem?,
-            connections: WHATSAPP_CONNECTIONS,
+            connections: senders(Lane::Chat),
         },
         app_secrets,
         verify_token,
@@ -562,7 +557,7 @@ fn mail(
         from,
         reply_to: reply_to?,
         ca_pem: ca_pem?,
-        connections: MAIL_CONNECTIONS,
+        connections: senders(Lane::Mail),
     })
 }
 
@@ -603,7 +598,7 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
 }
 
 fn services(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Vec<services::Settings>> {
-    let tables = reader.tables(root, "services", SERVICES_MAX);
+    let tables = reader.tables(root, "services", services::SERVICES_MAX);
     let mut services: Vec<Option<services::Settings>> = Vec::new();
     for table in &tables {
         let service = service(reader, table);
@@ -663,6 +658,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         bearer: bearer?,
         timeout: Duration::from_secs(timeout?),
         ca_pem: ca_pem?,
+        connections: senders(Lane::Services),
     })
 }
 
@@ -897,6 +893,11 @@ fn log(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Log> {
         format: format?,
         level: level?,
     })
+}
+
+/// The threads that send in a lane: each uses one connection at a time.
+fn senders(lane: Lane) -> usize {
+    Pace::default().threads[lane as usize]
 }
 
 // --- values ---
