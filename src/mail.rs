@@ -7,6 +7,7 @@
 //!
 //! lettre must be built without its `tracing` feature: that one logs every line, `AUTH` included.
 
+use crate::domain::clean;
 use crate::domain::delivery::{Failure, FailureKind, Mail};
 use crate::domain::id::{EmailAddress, Secret};
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
@@ -659,22 +660,10 @@ fn fixed(name: &'static str, value: &'static str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-/// Without control characters and without characters that turn the reading direction, shortened
-/// to [`LINE_CHARS_MAX`].
+/// Text as it may stand in a header, shortened to [`LINE_CHARS_MAX`].
 fn one_line(text: &str) -> String {
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || ('\u{2028}'..='\u{202e}').contains(c)
-            || ('\u{2066}'..='\u{2069}').contains(c)
-    };
-    let line: String = text
-        .chars()
-        .filter(|c| !hidden(c))
-        .take(LINE_CHARS_MAX)
-        .collect();
     // RFC 2047: readers would decode an encoded word and find behind it what was removed here.
-    line.trim().replace("=?", "= ?")
+    clean::one_line(text, LINE_CHARS_MAX).replace("=?", "= ?")
 }
 
 /// Whether these bytes are ASCII lines of at most 998 bytes, each ended by CRLF, with no other CR,

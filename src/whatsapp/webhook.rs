@@ -6,6 +6,7 @@
 //! spoils its batch, because an answer other than 200 to a signed body is resent for seven days
 //! (Meta's contract, section 1.4).
 
+use crate::domain::clean::one_line;
 use crate::domain::delivery::FailureKind;
 use crate::domain::id::{
     Bsuid, IdentityKey, MessageId, PhoneNumberId, SECOND_MS, Secret, Timestamp, WaId,
@@ -605,7 +606,7 @@ fn notice_of_error(error: &Object<'_>) -> Notice {
         .and_then(|code| u32::try_from(code).ok());
     Notice {
         topic: code.map_or("error".to_owned(), |code| format!("error {code}")),
-        event: one_line(error.text(Key::Title).or(error.text(Key::Message))),
+        event: notice_line(error.text(Key::Title).or(error.text(Key::Message))),
         severe: code
             .is_some_and(|code| super::failure_of_code(code).kind == FailureKind::Configuration),
     }
@@ -641,20 +642,14 @@ fn notice_of_field(field: &str, value: &Object<'_>) -> Option<Notice> {
     };
     Some(Notice {
         topic: field.to_owned(),
-        event: one_line(event),
+        event: notice_line(event),
         severe,
     })
 }
 
-/// Text from outside as it may stand in a log line (S-90): short, without control characters and
-/// without the marks that turn the direction of writing.
-fn one_line(text: Option<&str>) -> String {
-    let turns = |c: &char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.unwrap_or("")
-        .chars()
-        .filter(|c| !c.is_control() && !turns(c))
-        .take(NOTICE_CHARS_MAX)
-        .collect()
+/// Text from outside as it may stand in a log line (S-90).
+fn notice_line(text: Option<&str>) -> String {
+    one_line(text.unwrap_or(""), NOTICE_CHARS_MAX)
 }
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes and ends with a character.
