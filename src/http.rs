@@ -154,7 +154,8 @@ pub struct Broken {
 pub struct Agent(ureq::Agent);
 
 impl Agent {
-    /// Fails when a given certificate cannot be used.
+    /// Fails when the given certificates cannot be used, in words that follow the name of their
+    /// file or key.
     pub fn new(settings: AgentSettings<'_>) -> Result<Agent, String> {
         let timeout = Some(settings.timeout);
         let roots = match settings.ca_pem {
@@ -251,7 +252,7 @@ impl Read for Watched<'_> {
 }
 
 fn roots_of(pem: &[u8]) -> Result<ureq::tls::RootCerts, String> {
-    const WRONG: &str = "the CA file does not hold certificates in PEM form";
+    const WRONG: &str = "must hold certificates in PEM form";
     let mut certificates = Vec::new();
     let mut usable = rustls::RootCertStore::empty();
     for item in ureq::tls::parse_pem(pem) {

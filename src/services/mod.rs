@@ -263,7 +263,7 @@ impl Service {
             connections: settings.connections,
             ca_pem: settings.ca_pem.as_deref(),
         })
-        .map_err(|words| format!("services.ca_file: {words}"))?;
+        .map_err(|words| format!("services.ca_file {words}"))?;
         Ok(Service {
             settings,
             agent,
@@ -388,7 +388,7 @@ fn trouble(broken: Broken) -> Trouble {
         kind: FailureKind::Configuration,
         reason: broken.reason,
         advice: Some(
-            "the URL must carry the name in the certificate; a private authority is named in services.ca_file",
+            "services.find_user and services.issue_token must carry the name in the certificate; a private authority is named in services.ca_file",
         ),
     })
 }
@@ -410,7 +410,9 @@ fn nobody(answer: &http::Answer) -> Result<(), Trouble> {
     Err(Trouble::Service(Failure {
         kind: FailureKind::Configuration,
         reason: format!("{} with something else than JSON", answer.status),
-        advice: Some("check the path of the URL: this looks like a web server's own page"),
+        advice: Some(
+            "check the path in services.find_user and services.issue_token: this looks like a web server's own page",
+        ),
     }))
 }
 
@@ -430,17 +432,17 @@ fn unusable(answer: &http::Answer) -> Trouble {
         }
         300..=399 => configuration(
             format!("{status}: a redirect, which is not followed"),
-            "write the URL that it leads to",
+            "write where it leads to in services.find_user or services.issue_token",
         ),
         401 | 403 => configuration(
             format!("{status}: the service does not accept who we are"),
-            "compare the signing secret and the bearer with what the service expects",
+            "compare services.secret and services.bearer with what the service expects",
         ),
         // The service works and does not like this question.
         400 | 409 | 422 => Trouble::data(format!("{status}: the question was not understood")),
         405 => configuration(
             "405: POST is not accepted here".to_owned(),
-            "check the path of the URL",
+            "check the path in services.find_user and services.issue_token",
         ),
         429 | 503 => Trouble::Service(Failure {
             kind: FailureKind::Temporary {

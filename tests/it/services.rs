@@ -365,7 +365,7 @@ fn a_refused_signature_tells_the_operator_what_to_compare() {
         assert!(
             find(&services)
                 .unwrap_err()
-                .contains("compare the signing secret")
+                .contains("compare services.secret")
         );
         assert_eq!(
             ask_for_token(&services).unwrap_err(),
