@@ -17,9 +17,9 @@ const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Longest pause that `Retry-After` may ask for: beyond that the caller's own plan is better.
 pub const RETRY_AFTER_MS_MAX: u64 = 60 * 60 * 1_000;
-/// Idle connections are given up after this long: below the idle limit of usual servers, so that
-/// a request rarely meets a connection that is being closed.
-const IDLE_MAX: Duration = Duration::from_secs(15);
+/// Idle connections are given up after this long: Node closes after 5 seconds, and a request that
+/// meets the closing is lost.
+const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// How an agent calls.
 #[derive(Clone, Copy, Debug)]
@@ -32,34 +32,44 @@ pub struct AgentSettings<'a> {
     pub ca_pem: Option<&'a [u8]>,
 }
 
-/// A URL that may be called: `https`, or `http` to loopback. `Debug` shows the host only.
+/// The one rule for addresses that are called, by us or by others: `https`, or `http` to loopback.
+/// `Debug` shows the host only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(ureq::http::Uri);
 
 impl Endpoint {
-    /// Reads an absolute URL without user name and fragment; says in words why it was refused,
-    /// without the URL.
+    /// Reads an absolute URL without user name and fragment. The refusal is words that follow the
+    /// name of what was read; they do not repeat it, because addresses may carry keys.
     pub fn parse(url: &str) -> Result<Endpoint, String> {
+        let malformed = || "must be an address such as https://example.com/path".to_owned();
         if url.contains('#') {
-            return Err("the URL may not have a fragment (#…)".to_owned());
+            return Err("must be without `#` and what follows".to_owned());
         }
-        let uri: ureq::http::Uri = url
-            .parse()
-            .map_err(|_| "this is not a URL such as https://example.com/path".to_owned())?;
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let uri: ureq::http::Uri = url.parse().map_err(|_| malformed())?;
+        let authority = uri.authority().ok_or_else(malformed)?.as_str();
         if authority.contains('@') {
-            return Err("the URL may not carry a user name or password".to_owned());
+            return Err("must be without user name and password".to_owned());
         }
-        let host = uri.host().unwrap_or("");
+        let host = host_name(uri.host().unwrap_or(""))?;
+        let port_written = authority.len() > host.len();
+        if port_written && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err(malformed());
+        }
         match uri.scheme_str() {
-            Some("https") if !host.is_empty() => Ok(Endpoint(uri)),
-            Some("http") if is_loopback(host) => Ok(Endpoint(uri)),
-            Some("http") => Err(
-                "plain http is allowed to this machine only (127.0.0.1, [::1], localhost); use https"
-                    .to_owned(),
-            ),
-            _ => Err("the URL must begin with https://".to_owned()),
+            Some("https") => Ok(Endpoint(uri)),
+            Some("http") if is_loopback(&host) => Ok(Endpoint(uri)),
+            _ => Err("must begin with https:// (http:// is for this machine only)".to_owned()),
         }
+    }
+
+    /// Lower case, without port, IPv6 in brackets.
+    pub fn host(&self) -> String {
+        self.0.host().unwrap_or("").to_ascii_lowercase()
+    }
+
+    /// Whether it is `https`.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme_str() == Some("https")
     }
 }
 
@@ -69,15 +79,44 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
-    bare.eq_ignore_ascii_case("localhost")
-        || bare
+/// A name or an address of a host, without port, IPv6 in brackets; lower-cased. The refusal is
+/// words that follow the name of what was read.
+pub fn host_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let good = match unbracketed(text) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => text.len() <= 253 && text.split('.').all(label),
+    };
+    if good {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(
+            "must be the name of a host such as example.com, without https:// and without port"
+                .to_owned(),
+        )
+    }
+}
+
+/// Whether a host, as [`host_name`] gives it, leads nowhere but to this machine (RFC 6761, section
+/// 6.3, for the name).
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || unbracketed(host)
+            .unwrap_or(host)
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+fn unbracketed(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
 }
 
 /// An answer of any status. `Debug` shows no body.
@@ -87,6 +126,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, at most [`RETRY_AFTER_MS_MAX`].
     pub retry_after_ms: Option<u64>,
+    /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
+    pub is_json: bool,
     /// The body, whole, at most [`ANSWER_BYTES_MAX`].
     pub body: Vec<u8>,
 }
@@ -102,6 +143,8 @@ impl fmt::Debug for Answer {
 pub struct Broken {
     /// Whether the other side may have got the request: false only when no byte of the body left.
     pub may_have_arrived: bool,
+    /// Whether the other side's certificate was refused, which somebody must put right.
+    pub certificate_refused: bool,
     /// What happened, for the operator: no URL, no header, no body.
     pub reason: String,
 }
@@ -111,7 +154,8 @@ pub struct Broken {
 pub struct Agent(ureq::Agent);
 
 impl Agent {
-    /// Fails when a given certificate cannot be used.
+    /// Fails when the given certificates cannot be used, in words that follow the name of their
+    /// file or key.
     pub fn new(settings: AgentSettings<'_>) -> Result<Agent, String> {
         let timeout = Some(settings.timeout);
         let roots = match settings.ca_pem {
@@ -174,10 +218,7 @@ impl Agent {
             .map_err(ureq::Error::from)
             .and_then(|request| self.0.run(request))
             .and_then(read_whole);
-        result.map_err(|error| Broken {
-            may_have_arrived: body.touched,
-            reason: words(&error),
-        })
+        result.map_err(|error| broken(&error, body.touched))
     }
 
     /// Asks and reads the whole answer. Asking twice is harmless, so a failure never counts as
@@ -192,10 +233,7 @@ impl Agent {
             .map_err(ureq::Error::from)
             .and_then(|request| self.0.run(request))
             .and_then(read_whole);
-        result.map_err(|error| Broken {
-            may_have_arrived: false,
-            reason: words(&error),
-        })
+        result.map_err(|error| broken(&error, false))
     }
 }
 
@@ -214,7 +252,7 @@ impl Read for Watched<'_> {
 }
 
 fn roots_of(pem: &[u8]) -> Result<ureq::tls::RootCerts, String> {
-    const WRONG: &str = "the CA file does not hold certificates in PEM form";
+    const WRONG: &str = "must hold certificates in PEM form";
     let mut certificates = Vec::new();
     let mut usable = rustls::RootCertStore::empty();
     for item in ureq::tls::parse_pem(pem) {
@@ -236,6 +274,7 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
     let retry_after_ms =
         header("retry-after").and_then(|after| retry_after_ms(after, header("date")));
+    let is_json = header("content-type").is_some_and(is_json);
     let body = answer
         .body_mut()
         .with_config()
@@ -244,8 +283,15 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     Ok(Answer {
         status,
         retry_after_ms,
+        is_json,
         body,
     })
+}
+
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date. The date is taken relative to the `Date` of the
@@ -264,9 +310,28 @@ fn retry_after_ms(after: &str, date: Option<&str>) -> Option<u64> {
     Some(seconds.saturating_mul(1_000).min(RETRY_AFTER_MS_MAX))
 }
 
+fn broken(error: &ureq::Error, may_have_arrived: bool) -> Broken {
+    Broken {
+        may_have_arrived,
+        certificate_refused: matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_))),
+        reason: words(error),
+    }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// Says what broke without quoting anything that may be secret or personal.
 fn words(error: &ureq::Error) -> String {
     use ureq::Error;
+    if let Some(error) = tls_error(error) {
+        return tls_words(error);
+    }
     match error {
         Error::HostNotFound => "the host name was not found".to_owned(),
         Error::Timeout(ureq::Timeout::Resolve) => "no answer from the name server".to_owned(),
@@ -275,11 +340,7 @@ fn words(error: &ureq::Error) -> String {
         Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => {
             "the answer is too large".to_owned()
         }
-        Error::Io(error) => match error.get_ref().and_then(|e| e.downcast_ref()) {
-            Some(tls) => tls_words(tls),
-            None => format!("connection failed: {}", error.kind()),
-        },
-        Error::Rustls(error) => tls_words(error),
+        Error::Io(error) => format!("connection failed: {}", error.kind()),
         Error::Tls(_) | Error::TlsRequired => "TLS failed".to_owned(),
         Error::Protocol(_) | Error::BodyStalled => "the answer is not proper HTTP".to_owned(),
         Error::Http(_) => "the request could not be written: unfit header".to_owned(),
@@ -426,10 +487,22 @@ mod tests {
             "/relative",
             "example.com",
             "https://",
+            "https://example.com:/",
+            "https://example.com:0/",
+            "https://example..com/",
+            "https://-example.com/",
+            "https://[::1/",
             "",
         ] {
-            assert!(Endpoint::parse(url).is_err(), "{url}");
+            let words = Endpoint::parse(url).expect_err(url);
+            assert!(words.starts_with("must "), "{url}: {words}");
         }
+        let endpoint = Endpoint::parse("https://API.Example.com:8443/a").unwrap();
+        assert_eq!(endpoint.host(), "api.example.com");
+        assert!(endpoint.is_encrypted());
+        let endpoint = Endpoint::parse("http://[::1]:9/").unwrap();
+        assert_eq!(endpoint.host(), "[::1]");
+        assert!(!endpoint.is_encrypted());
     }
 
     #[test]
@@ -562,6 +635,24 @@ mod tests {
             };
             assert!(Agent::new(settings).is_err());
         }
+    }
+
+    #[test]
+    fn json_is_what_says_so() {
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+        ] {
+            let (url, _requests) = serve_bytes(answer("200 OK", kind, "{}"));
+            assert!(post(&url, LONG_MS).unwrap().is_json, "{kind}");
+        }
+        for kind in ["", "text/html", "text/json", "application/jsonp", "json"] {
+            let (url, _requests) = serve_bytes(answer("200 OK", kind, "{}"));
+            assert!(!post(&url, LONG_MS).unwrap().is_json, "{kind}");
+        }
+        let (url, _requests) = serve_bytes("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        assert!(!post(&url, LONG_MS).unwrap().is_json, "no type at all");
     }
 
     #[test]

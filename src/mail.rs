@@ -7,6 +7,7 @@
 //!
 //! lettre must be built without its `tracing` feature: that one logs every line, `AUTH` included.
 
+use crate::domain::clean;
 use crate::domain::delivery::{Failure, FailureKind, Mail};
 use crate::domain::id::{EmailAddress, Secret};
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
@@ -153,7 +154,7 @@ impl Mailer {
     pub fn new(settings: &Settings) -> Result<Mailer, String> {
         let server = settings.server.trim().to_owned();
         if server.is_empty() || settings.port == 0 {
-            return Err("the SMTP server needs a host name and a port".to_owned());
+            return Err("mail.server must be the name of a host, and mail.port not 0".to_owned());
         }
         if !(1..=CONNECTIONS_MAX).contains(&settings.connections) {
             return Err(format!(
@@ -465,7 +466,7 @@ fn judge(stage: Stage, reply: &Reply) -> Failure {
             FailureKind::Configuration,
             (*why).to_owned(),
             Some(
-                "mail.server must be the name in the server's certificate; name a private CA in mail.ca",
+                "mail.server must be the name in the server's certificate; a private authority is named in mail.ca_file",
             ),
         ),
         Reply::NotTls => (
@@ -476,12 +477,12 @@ fn judge(stage: Stage, reply: &Reply) -> Failure {
         Reply::Unsupported if stage == Stage::Auth => (
             FailureKind::Configuration,
             "the server offers neither AUTH PLAIN nor LOGIN".to_owned(),
-            Some("check mail.port, or leave the user and password out"),
+            Some("check mail.port, or leave mail.username and mail.password out"),
         ),
         Reply::Unsupported if stage == Stage::StartTls => (
             FailureKind::Configuration,
             "the server does not offer STARTTLS, and nothing was sent without it".to_owned(),
-            Some("use the submission port 587, or mail.security = \"tls\" with 465"),
+            Some("write mail.port = 587, or mail.security = \"tls\" with mail.port = 465"),
         ),
         Reply::Unsupported => (temporary, "an unexpected answer".to_owned(), None),
         Reply::Lost(words) if stage == Stage::Content => {
@@ -507,7 +508,7 @@ fn judge_code(
     status: Option<&str>,
 ) -> (FailureKind, Option<&'static str>) {
     const LOG_IN: Option<&str> = Some(
-        "the server does not accept mail.user and mail.password; some providers want an app password",
+        "the server does not accept mail.username and mail.password; some providers want an app password",
     );
     let temporary = FailureKind::Temporary {
         retry_after_ms: None,
@@ -522,13 +523,13 @@ fn judge_code(
         ),
         (Stage::Sender, 550 | 551 | 553 | 554) => (
             FailureKind::Configuration,
-            Some("the server does not let this user write as mail.from"),
+            Some("the server does not let mail.username write as mail.from"),
         ),
         (Stage::Recipient | Stage::Data | Stage::Content, 550..=554 | 556 | 521) => (
             FailureKind::Recipient,
             status
                 .filter(|status| *status == "5.7.1" && stage == Stage::Recipient)
-                .map(|_| "if every address is refused like this, the server wants mail.user and mail.password"),
+                .map(|_| "if every address is refused like this, the server wants mail.username and mail.password"),
         ),
         // RFC 3463, X.1.x: whatever the code, the status speaks about the address.
         (Stage::Recipient, _) if status.is_some_and(|status| status.starts_with("5.1.")) => {
@@ -585,20 +586,19 @@ fn tls_parameters(server: &str, settings: &Settings) -> Result<TlsParameters, St
     if let Some(pem) = &settings.ca_pem {
         let mut found = false;
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let der =
-                certificate.map_err(|_| "the mail server's CA file is not valid PEM".to_owned())?;
+            let der = certificate.map_err(|_| "mail.ca_file is not valid PEM".to_owned())?;
             let certificate = Certificate::from_der(der.to_vec())
-                .map_err(|_| "the mail server's CA file holds a broken certificate".to_owned())?;
+                .map_err(|_| "mail.ca_file holds a broken certificate".to_owned())?;
             builder = builder.add_root_certificate(certificate);
             found = true;
         }
         if !found {
-            return Err("the mail server's CA file holds no certificate".to_owned());
+            return Err("mail.ca_file holds no certificate".to_owned());
         }
     }
     builder
         .build()
-        .map_err(|_| "the mail server's CA file holds a broken certificate".to_owned())
+        .map_err(|_| "mail.ca_file holds a broken certificate".to_owned())
 }
 
 /// At most [`ADDRESSES_MAX`] addresses of the server.
@@ -612,11 +612,11 @@ fn resolve(server: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
 /// The server's addresses, if all of them lead back to this machine.
 fn loopback_addresses(server: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let addresses = resolve(server, port).map_err(|_| {
-        "the SMTP server's name was not found, and without TLS it must be this machine".to_owned()
+        "mail.server was not found, and without TLS it must be this machine".to_owned()
     })?;
     if addresses.is_empty() || !addresses.iter().all(|address| address.ip().is_loopback()) {
         return Err(
-            "mail without TLS goes to this machine only: use security \"starttls\" or \"tls\""
+            "mail without TLS goes to this machine only: write mail.security = \"starttls\" or \"tls\""
                 .to_owned(),
         );
     }
@@ -659,22 +659,10 @@ fn fixed(name: &'static str, value: &'static str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
 }
 
-/// Without control characters and without characters that turn the reading direction, shortened
-/// to [`LINE_CHARS_MAX`].
+/// Text as it may stand in a header, shortened to [`LINE_CHARS_MAX`].
 fn one_line(text: &str) -> String {
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || ('\u{2028}'..='\u{202e}').contains(c)
-            || ('\u{2066}'..='\u{2069}').contains(c)
-    };
-    let line: String = text
-        .chars()
-        .filter(|c| !hidden(c))
-        .take(LINE_CHARS_MAX)
-        .collect();
     // RFC 2047: readers would decode an encoded word and find behind it what was removed here.
-    line.trim().replace("=?", "= ?")
+    clean::one_line(text, LINE_CHARS_MAX).replace("=?", "= ?")
 }
 
 /// Whether these bytes are ASCII lines of at most 998 bytes, each ended by CRLF, with no other CR,

@@ -18,10 +18,13 @@ mod show;
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
 
+use crate::domain::delivery::Lane;
 use crate::domain::id::{
     DAY_MS, EmailAddress, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, ServiceName,
 };
 use crate::domain::policy::Policy;
+use crate::http::{Endpoint, host_name, is_loopback};
+use crate::outbox::Pace;
 use crate::text::{Override, Texts};
 use crate::{mail, services, whatsapp};
 use read::{Reader, Table, choice, expected, list, number, switch, text};
@@ -36,17 +39,10 @@ pub const EXAMPLE: &str = include_str!("../../config.example.toml");
 
 /// Longest configuration file; a full one has about 20 KB.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Services: each look-up asks all of them at the same time.
-const SERVICES_MAX: usize = 16;
 /// App secrets: the current one, the previous one, and room for a second mistake.
 const APP_SECRETS_MAX: usize = 4;
 /// Addresses to listen on.
 const LISTEN_MAX: usize = 8;
-/// Connections kept open to the Cloud API, one per sender thread: 80 messages in a second at the
-/// usual 50 ms per call keep four busy, the rest is for slow days.
-const WHATSAPP_CONNECTIONS: usize = 8;
-/// Connections kept open to the mail server; many servers refuse more from one client.
-const MAIL_CONNECTIONS: usize = 4;
 /// Longest name or title, in characters: they stand in sentences on a phone.
 const TITLE_CHARS_MAX: usize = 60;
 
@@ -380,14 +376,14 @@ fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
             &keys::SERVER_PUBLIC_URL,
             "is not set, so that requests from outside are refused unless server.hosts names their host; set it to the https:// address that Meta calls",
         ),
-        Some(url) if !url.encrypted => reader.weakens(
+        Some(url) if !url.endpoint.is_encrypted() => reader.weakens(
             &table,
             &keys::SERVER_PUBLIC_URL,
             "is http://, so that nobody but this machine can use it; Meta calls https:// only",
         ),
         Some(_) => {}
     }
-    hosts.extend(public_url.iter().map(|url| url.host.clone()));
+    hosts.extend(public_url.iter().map(|url| url.endpoint.host()));
     hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
     let specific = listen
         .iter()
@@ -469,7 +465,7 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
             phone_number_id: phone_number_id?,
             access_token,
             ca_pem: ca_pem?,
-            connections: WHATSAPP_CONNECTIONS,
+            connections: senders(Lane::Chat),
         },
         app_secrets,
         verify_token,
@@ -561,7 +557,7 @@ fn mail(
         from,
         reply_to: reply_to?,
         ca_pem: ca_pem?,
-        connections: MAIL_CONNECTIONS,
+        connections: senders(Lane::Mail),
     })
 }
 
@@ -602,7 +598,7 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
 }
 
 fn services(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Vec<services::Settings>> {
-    let tables = reader.tables(root, "services", SERVICES_MAX);
+    let tables = reader.tables(root, "services", services::SERVICES_MAX);
     let mut services: Vec<Option<services::Settings>> = Vec::new();
     for table in &tables {
         let service = service(reader, table);
@@ -637,7 +633,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         (&find_user, &keys::SERVICES_FIND_USER),
         (&issue_token, &keys::SERVICES_ISSUE_TOKEN),
     ] {
-        if url.as_ref().is_some_and(|url| !url.encrypted) {
+        if url.as_ref().is_some_and(|url| !url.endpoint.is_encrypted()) {
             reader.weakens(
                 table,
                 key,
@@ -662,6 +658,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         bearer: bearer?,
         timeout: Duration::from_secs(timeout?),
         ca_pem: ca_pem?,
+        connections: senders(Lane::Services),
     })
 }
 
@@ -898,81 +895,27 @@ fn log(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Log> {
     })
 }
 
+/// The threads that send in a lane: each uses one connection at a time.
+fn senders(lane: Lane) -> usize {
+    Pace::default().threads[lane as usize]
+}
+
 // --- values ---
 
 /// An address that is called or that others call.
 struct Url {
     /// As written, without a slash at the end.
     text: String,
-    /// Lower case, without port, IPv6 in brackets.
-    host: String,
-    encrypted: bool,
+    endpoint: Endpoint,
 }
 
 impl Url {
-    /// `https`, or `http` to loopback; without user name and fragment. The words of the refusal do
-    /// not repeat it: addresses may carry keys.
     fn parse(text: &str) -> Result<Url, String> {
-        let malformed = || "must be an address such as https://example.com/path".to_owned();
-        if text.contains('#') {
-            return Err("must be without `#` and what follows".to_owned());
-        }
-        let uri: ureq::http::Uri = text.parse().map_err(|_| malformed())?;
-        let authority = uri.authority().ok_or_else(malformed)?.as_str();
-        if authority.contains('@') {
-            return Err("must be without user name and password".to_owned());
-        }
-        let encrypted = uri.scheme_str() == Some("https");
-        let host = host_name(uri.host().unwrap_or(""))?;
-        let port_written = authority.len() > host.len();
-        if port_written && uri.port_u16().is_none_or(|port| port == 0) {
-            return Err(malformed());
-        }
-        if !encrypted && (uri.scheme_str() != Some("http") || !is_loopback(&host)) {
-            return Err("must begin with https:// (http:// is for this machine only)".to_owned());
-        }
         Ok(Url {
             text: text.trim_end_matches('/').to_owned(),
-            host,
-            encrypted,
+            endpoint: Endpoint::parse(text)?,
         })
     }
-}
-
-/// A name or an address of a host, without port; lower-cased.
-fn host_name(text: &str) -> Result<String, String> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-    };
-    let bracketed = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    let good = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => text.len() <= 253 && text.split('.').all(label),
-    };
-    if good {
-        Ok(text.to_ascii_lowercase())
-    } else {
-        Err(
-            "must be the name of a host such as example.com, without https:// and without port"
-                .to_owned(),
-        )
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 /// A name for people.

@@ -4,6 +4,7 @@
 //! (`policy`) and the moment come in as arguments; what is known next and what to do go out as
 //! values. Nothing here can fail: whatever a person does is an outcome.
 
+pub mod clean;
 pub mod id;
 
 pub mod account;

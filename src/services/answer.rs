@@ -2,6 +2,7 @@
 
 use super::{Token, Trouble};
 use crate::domain::account::{Account, Company};
+use crate::domain::clean::{is_hidden, one_line};
 use crate::domain::id::{EmailAddress, Secret, ServiceName};
 use serde::Deserialize;
 use serde_json::Value;
@@ -179,17 +180,13 @@ fn id(id: WireId, what: &str) -> Result<String, Trouble> {
     }
 }
 
-/// A name for people: no control characters, none that turn the reading direction, not too long;
-/// the id where nothing is left.
+/// A name for people; the id where nothing is left of it.
 fn name(text: &str, id: &str) -> String {
-    let shown: String = text
-        .chars()
-        .filter(|c| !is_hidden(*c))
-        .take(Account::TEXT_CHARS_MAX)
-        .collect();
-    match shown.trim() {
-        "" => id.to_owned(),
-        shown => shown.to_owned(),
+    let shown = one_line(text, Account::TEXT_CHARS_MAX);
+    if shown.is_empty() {
+        id.to_owned()
+    } else {
+        shown
     }
 }
 
@@ -213,13 +210,6 @@ fn phone(text: Option<&str>) -> Result<Option<String>, Trouble> {
     } else {
         Err(Trouble::data("a phone that is no phone number"))
     }
-}
-
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-        || ('\u{2028}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c)
 }
 
 #[cfg(test)]

@@ -12,17 +12,15 @@ mod breaker;
 use crate::domain::account::{Account, Answer, Unavailable};
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
+use crate::http::{self, Agent, AgentSettings, Broken, Endpoint};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use breaker::Breaker;
 use hmac::{Hmac, KeyInit, Mac};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use ureq::http::{HeaderMap, Uri, header};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use zeroize::Zeroizing;
 
 pub use answer::{EXPIRES_IN_SECONDS_MAX, TOKEN_BYTES_MAX, USERS_MAX};
@@ -31,18 +29,8 @@ pub use breaker::{FAILURES_MAX, Health, REST_MS};
 /// Most services: each is asked on a thread of its own for every address typed.
 pub const SERVICES_MAX: usize = 16;
 
-/// Longest answer read (S-82).
-pub const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
-
 /// Longest time that a service may be given for one call (R-41: longer, and the person has left).
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
-
-/// Longest pause that a service can ask for with `Retry-After`.
-pub const RETRY_AFTER_SECONDS_MAX: u64 = 60 * 60;
-
-/// A connection unused for longer is not tried again: Node closes after 5 seconds, and a request
-/// that meets the closing is lost.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// Shortest and longest signing secret, in bytes (Standard Webhooks, "Signature scheme").
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -66,6 +54,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// PEM certificates to trust instead of the public ones.
     pub ca_pem: Option<Vec<u8>>,
+    /// Connections kept open: one per thread that asks.
+    pub connections: usize,
 }
 
 /// A token that a service issued for one of its users.
@@ -87,7 +77,10 @@ pub struct Services {
 
 struct Service {
     settings: Settings,
-    agent: ureq::Agent,
+    agent: Agent,
+    find_user_url: Endpoint,
+    issue_token_url: Endpoint,
+    authorization: Option<Secret>,
     key: Zeroizing<Vec<u8>>,
     breaker: Mutex<Breaker>,
 }
@@ -120,14 +113,6 @@ impl Trouble {
             }
         }
     }
-}
-
-/// What came back, before it is understood.
-struct Response {
-    status: u16,
-    json: bool,
-    retry_after_ms: Option<u64>,
-    body: Vec<u8>,
 }
 
 impl Services {
@@ -245,54 +230,46 @@ impl Service {
             .strip_prefix("whsec_")
             .and_then(|encoded| STANDARD.decode(encoded).ok())
             .map(Zeroizing::new)
-            .ok_or("the signing secret is written as whsec_ and base64")?;
+            .ok_or("services.secret must be whsec_ and base64")?;
         if !SECRET_BYTES.contains(&key.len()) {
             return Err(format!(
-                "the signing secret is {} to {} bytes before base64",
+                "services.secret must be {} to {} bytes before base64",
                 SECRET_BYTES.start(),
                 SECRET_BYTES.end()
             ));
         }
-        let https = check_url(&settings.find_user_url)? & check_url(&settings.issue_token_url)?;
+        let find_user_url = Endpoint::parse(&settings.find_user_url)
+            .map_err(|words| format!("services.find_user {words}"))?;
+        let issue_token_url = Endpoint::parse(&settings.issue_token_url)
+            .map_err(|words| format!("services.issue_token {words}"))?;
         if settings.timeout.is_zero() || settings.timeout > TIMEOUT_MAX {
             return Err(format!(
-                "the time-out is more than 0 and at most {} seconds",
+                "services.timeout_seconds must be more than 0 and at most {}",
                 TIMEOUT_MAX.as_secs()
             ));
         }
-        if let Some(bearer) = &settings.bearer
-            && (bearer.reveal().is_empty()
-                || !bearer.reveal().bytes().all(|b| b.is_ascii_graphic()))
-        {
-            return Err("the bearer is one word of visible ASCII".to_owned());
-        }
-        let roots = match &settings.ca_pem {
-            None => RootCerts::WebPki,
-            Some(pem) => RootCerts::from(certificates(pem)?),
+        let authorization = match &settings.bearer {
+            None => None,
+            Some(bearer) => {
+                let word = bearer.reveal();
+                if word.is_empty() || !word.bytes().all(|b| b.is_ascii_graphic()) {
+                    return Err("services.bearer must be one word of visible ASCII".to_owned());
+                }
+                Some(Secret::new(format!("Bearer {word}")))
+            }
         };
-        // ureq's defaults are ten redirects, any scheme, no time-outs and the proxy of the
-        // environment; none of them may decide where an address is sent (S-80, S-81).
-        let agent = ureq::Agent::config_builder()
-            .https_only(https)
-            .max_redirects(0)
-            .proxy(None)
-            .http_status_as_error(false)
-            .timeout_connect(Some(settings.timeout))
-            .timeout_global(Some(settings.timeout))
-            .max_idle_age(IDLE_TIME_MAX)
-            .user_agent(concat!("portero/", env!("CARGO_PKG_VERSION")))
-            .accept("application/json")
-            .tls_config(
-                TlsConfig::builder()
-                    .provider(TlsProvider::Rustls)
-                    .root_certs(roots)
-                    .build(),
-            )
-            .build()
-            .new_agent();
+        let agent = Agent::new(AgentSettings {
+            timeout: settings.timeout,
+            connections: settings.connections,
+            ca_pem: settings.ca_pem.as_deref(),
+        })
+        .map_err(|words| format!("services.ca_file {words}"))?;
         Ok(Service {
             settings,
             agent,
+            find_user_url,
+            issue_token_url,
+            authorization,
             key,
             breaker: Mutex::default(),
         })
@@ -306,9 +283,9 @@ impl Service {
     ) -> Result<Vec<Account>, Trouble> {
         let body = serde_json::json!({ "email": email.as_str() }).to_string();
         self.guarded(now, || {
-            let answer = self.post(&self.settings.find_user_url, "find_user", id, now, &body)?;
+            let answer = self.post(&self.find_user_url, "find_user", id, now, &body)?;
             match answer.status {
-                200 if answer.json => answer::users(&self.settings.name, email, &answer.body),
+                200 if answer.is_json => answer::users(&self.settings.name, email, &answer.body),
                 404 => nobody(&answer).map(|()| Vec::new()),
                 _ => Err(unusable(&answer)),
             }
@@ -330,10 +307,9 @@ impl Service {
         })
         .to_string();
         self.guarded(now, || {
-            let url = &self.settings.issue_token_url;
-            let answer = self.post(url, "issue_token", id, now, &body)?;
+            let answer = self.post(&self.issue_token_url, "issue_token", id, now, &body)?;
             match answer.status {
-                200 | 201 if answer.json => answer::token(&answer.body),
+                200 | 201 if answer.is_json => answer::token(&answer.body),
                 404 | 410 => {
                     nobody(&answer)?;
                     Err(Trouble::Data(Failure {
@@ -369,80 +345,26 @@ impl Service {
 
     fn post(
         &self,
-        url: &str,
+        url: &Endpoint,
         call: &str,
         id: &str,
         now: Timestamp,
         body: &str,
-    ) -> Result<Response, Trouble> {
+    ) -> Result<http::Answer, Trouble> {
         let id = webhook_id(&self.settings.name, call, id);
         let timestamp = now.seconds().to_string();
-        let mut request = self
-            .agent
-            .post(url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(
-                "webhook-signature",
-                signature(&self.key, &id, &timestamp, body),
-            )
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp);
-        if let Some(bearer) = &self.settings.bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.reveal()));
+        let signature = signature(&self.key, &id, &timestamp, body);
+        let mut headers = vec![
+            ("webhook-id", id.as_str()),
+            ("webhook-timestamp", &timestamp),
+            ("webhook-signature", &signature),
+        ];
+        if let Some(authorization) = &self.authorization {
+            headers.push(("authorization", authorization.reveal()));
         }
-        let mut response = request.send(body).map_err(|error| self.trouble(&error))?;
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_BYTES_MAX)
-            .read_to_vec()
-            .map_err(|error| self.trouble(&error))?;
-        Ok(Response {
-            status: response.status().as_u16(),
-            json: is_json(response.headers()),
-            retry_after_ms: retry_after_ms(response.headers()),
-            body,
-        })
-    }
-
-    fn trouble(&self, error: &ureq::Error) -> Trouble {
-        const CHECK_CERTIFICATE: &str =
-            "the URL must carry the name in the certificate; name a private CA in the service's ca";
-        if let Some(tls) = rustls_error(error) {
-            use rustls::CertificateError as Why;
-            let reason = match tls {
-                rustls::Error::InvalidCertificate(Why::Expired | Why::ExpiredContext { .. }) => {
-                    "the certificate has expired"
-                }
-                rustls::Error::InvalidCertificate(
-                    Why::NotValidForName | Why::NotValidForNameContext { .. },
-                ) => "the certificate is for another name",
-                rustls::Error::InvalidCertificate(Why::UnknownIssuer) => {
-                    "the certificate is from an unknown issuer"
-                }
-                rustls::Error::InvalidCertificate(_) => "the certificate is not acceptable",
-                _ => return Trouble::service("the TLS handshake failed"),
-            };
-            return Trouble::Service(Failure {
-                kind: FailureKind::Configuration,
-                reason: reason.to_owned(),
-                advice: Some(CHECK_CERTIFICATE),
-            });
-        }
-        Trouble::service(match error {
-            ureq::Error::Timeout(_) => {
-                format!("no answer within {:?}", self.settings.timeout)
-            }
-            ureq::Error::HostNotFound => "the host name was not found".to_owned(),
-            ureq::Error::BodyExceedsLimit(_) => "an answer of more than 1 MiB".to_owned(),
-            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                "the connection was refused".to_owned()
-            }
-            ureq::Error::Io(_) | ureq::Error::ConnectionFailed => {
-                "the connection failed".to_owned()
-            }
-            _ => "the answer was not HTTP as agreed".to_owned(),
-        })
+        self.agent
+            .post_json(url, &headers, body.as_bytes())
+            .map_err(trouble)
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -457,11 +379,25 @@ impl fmt::Debug for Service {
     }
 }
 
+/// No whole answer came. Asking again is harmless, so it does not matter whether this one arrived.
+fn trouble(broken: Broken) -> Trouble {
+    if !broken.certificate_refused {
+        return Trouble::service(broken.reason);
+    }
+    Trouble::Service(Failure {
+        kind: FailureKind::Configuration,
+        reason: broken.reason,
+        advice: Some(
+            "services.find_user and services.issue_token must carry the name in the certificate; a private authority is named in services.ca_file",
+        ),
+    })
+}
+
 /// Whether a 404 was said by the service: it has no body or a JSON one. A web server that does not
 /// know the path sends a page, and a wrong path must never look like an unknown user.
-fn nobody(answer: &Response) -> Result<(), Trouble> {
+fn nobody(answer: &http::Answer) -> Result<(), Trouble> {
     let said_nobody = answer.body.is_empty()
-        || answer.json
+        || answer.is_json
             && serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok_and(|value| {
                 // A list with somebody in it contradicts the status.
                 value
@@ -474,12 +410,14 @@ fn nobody(answer: &Response) -> Result<(), Trouble> {
     Err(Trouble::Service(Failure {
         kind: FailureKind::Configuration,
         reason: format!("{} with something else than JSON", answer.status),
-        advice: Some("check the path of the URL: this looks like a web server's own page"),
+        advice: Some(
+            "check the path in services.find_user and services.issue_token: this looks like a web server's own page",
+        ),
     }))
 }
 
 /// A status, or a type of content, that is not an answer.
-fn unusable(answer: &Response) -> Trouble {
+fn unusable(answer: &http::Answer) -> Trouble {
     let configuration = |reason: String, advice| {
         Trouble::Service(Failure {
             kind: FailureKind::Configuration,
@@ -489,22 +427,22 @@ fn unusable(answer: &Response) -> Trouble {
     };
     let status = answer.status;
     match status {
-        200..=299 if !answer.json => {
+        200..=299 if !answer.is_json => {
             Trouble::service(format!("{status} without Content-Type: application/json"))
         }
         300..=399 => configuration(
             format!("{status}: a redirect, which is not followed"),
-            "write the URL that it leads to",
+            "write where it leads to in services.find_user or services.issue_token",
         ),
         401 | 403 => configuration(
             format!("{status}: the service does not accept who we are"),
-            "compare the signing secret and the bearer with what the service expects",
+            "compare services.secret and services.bearer with what the service expects",
         ),
         // The service works and does not like this question.
         400 | 409 | 422 => Trouble::data(format!("{status}: the question was not understood")),
         405 => configuration(
             "405: POST is not accepted here".to_owned(),
-            "check the path of the URL",
+            "check the path in services.find_user and services.issue_token",
         ),
         429 | 503 => Trouble::Service(Failure {
             kind: FailureKind::Temporary {
@@ -548,81 +486,6 @@ fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// Whether the URL is `https`; `Err` if it is neither that nor `http` to this machine.
-fn check_url(text: &str) -> Result<bool, String> {
-    let uri: Uri = text
-        .parse()
-        .map_err(|_| "a URL looks like https://api.example.com/portero/find-user".to_owned())?;
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err("a URL begins with https:// and a host".to_owned());
-    };
-    if authority.as_str().contains('@') {
-        return Err("a URL carries no user and password; use bearer".to_owned());
-    }
-    match scheme {
-        "https" => Ok(true),
-        "http" if is_loopback(authority.host()) => Ok(false),
-        _ => Err("a URL is https, or http to this machine".to_owned()),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<std::net::IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        // RFC 6761, section 6.3: this name leads nowhere else.
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, String> {
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let der = certificate.map_err(|_| "the CA file is not valid PEM".to_owned())?;
-        rustls::RootCertStore::empty()
-            .add(der.clone())
-            .map_err(|_| "the CA file holds a broken certificate".to_owned())?;
-        found.push(Certificate::from_der(&der).to_owned());
-    }
-    if found.is_empty() {
-        return Err("the CA file holds no certificate".to_owned());
-    }
-    Ok(found)
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(Ok(value)) = headers
-        .get(header::CONTENT_TYPE)
-        .map(|value| value.to_str())
-    else {
-        return false;
-    };
-    let kind = value.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json")
-        || kind.to_ascii_lowercase().starts_with("application/")
-            && kind.to_ascii_lowercase().ends_with("+json")
-}
-
-/// `Retry-After` in its form of seconds; the form of a date is rare and says less than a guess.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let seconds: u64 = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(seconds.min(RETRY_AFTER_SECONDS_MAX) * 1_000)
-}
-
-fn rustls_error(error: &ureq::Error) -> Option<&rustls::Error> {
-    match error {
-        ureq::Error::Rustls(error) => Some(error),
-        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -638,6 +501,7 @@ mod tests {
             bearer: None,
             timeout: Duration::from_secs(10),
             ca_pem: None,
+            connections: 1,
         }
     }
 
@@ -665,35 +529,6 @@ mod tests {
             assert_ne!(id, other);
         }
         assert!(id.len() == 36 && !id.contains('.'));
-    }
-
-    #[test]
-    fn only_https_and_http_to_this_machine_are_called() {
-        for url in [
-            "https://api.example.com",
-            "https://api.example.com:8443/a?b=c",
-            "http://127.0.0.1:8080/find",
-            "http://[::1]:8080/find",
-            "http://localhost/find",
-        ] {
-            check_url(url).unwrap();
-        }
-        for url in [
-            "http://api.example.com/find",
-            "http://localhost.example.com/find",
-            "http://127.0.0.1.example.com/find",
-            "http://10.0.0.1/find",
-            "http://0.0.0.0/find",
-            "https://user:password@api.example.com/",
-            "http://localhost@example.com/",
-            "ftp://localhost/",
-            "file:///etc/passwd",
-            "/find",
-            "api.example.com/find",
-            "",
-        ] {
-            assert!(check_url(url).is_err(), "{url}");
-        }
     }
 
     #[test]

@@ -58,24 +58,26 @@ impl Client {
         let token = settings.access_token.reveal();
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(
-                "the access token is empty or holds spaces or line ends; paste it once more"
+                "whatsapp.access_token is empty or holds spaces or line ends; paste it once more"
                     .to_owned(),
             );
         }
         if !is_version(&settings.api_version) {
-            return Err("the API version looks like v25.0".to_owned());
+            return Err("whatsapp.api_version must look like v25.0".to_owned());
         }
         let messages = Endpoint::parse(&format!(
             "{}/{}/{}/messages",
             settings.api_url.trim_end_matches('/'),
             settings.api_version,
             settings.phone_number_id.as_str()
-        ))?;
+        ))
+        .map_err(|words| format!("whatsapp.api_url {words}"))?;
         let agent = Agent::new(AgentSettings {
             timeout,
             connections: settings.connections,
             ca_pem: settings.ca_pem.as_deref(),
-        })?;
+        })
+        .map_err(|words| format!("whatsapp.ca_file {words}"))?;
         Ok(Client {
             agent,
             messages,
@@ -184,7 +186,7 @@ fn accepted_id(answer: &Answer) -> Result<MessageId, Failure> {
             },
             reason: format!("HTTP {status} without an explanation by Meta"),
             advice: (status < 500 && status != 429).then_some(
-                "something between here and Meta answered: check api_url, proxies and firewalls",
+                "something between here and Meta answered: check whatsapp.api_url, proxies and firewalls",
             ),
         }),
     }
@@ -339,49 +341,49 @@ const MEANINGS: &[Meaning] = &[
         &[0],
         Configuration,
         "could not authenticate",
-        "the access token is invalid: make a permanent token for a system user",
+        "whatsapp.access_token is invalid: make a permanent token for a system user",
     ),
     meaning(
         &[190],
         Configuration,
         "access token expired or revoked",
-        "make a permanent token for a system user: tokens of the dashboard last hours",
+        "write a permanent token of a system user in whatsapp.access_token: tokens of the dashboard last hours",
     ),
     meaning(
         &[3],
         Configuration,
         "capability or permission missing",
-        "check the permissions of the app in Meta's token debugger",
+        "check the permissions of whatsapp.access_token in Meta's token debugger",
     ),
     meaning(
         &[10],
         Configuration,
         "permission not granted",
-        "give the token whatsapp_business_messaging and assign the WhatsApp account to the system user",
+        "give whatsapp.access_token whatsapp_business_messaging and assign the WhatsApp account to its system user",
     ),
     meaning(
         &PERMISSION,
         Configuration,
         "permission missing",
-        "give the token whatsapp_business_messaging and assign the WhatsApp account to the system user",
+        "give whatsapp.access_token whatsapp_business_messaging and assign the WhatsApp account to its system user",
     ),
     meaning(
         &[131005],
         Configuration,
         "access denied",
-        "give the token whatsapp_business_messaging and assign the WhatsApp account to the system user",
+        "give whatsapp.access_token whatsapp_business_messaging and assign the WhatsApp account to its system user",
     ),
     meaning(
         &[33],
         Configuration,
         "number id wrong, deleted or out of reach of the token",
-        "check phone_number_id: it is neither the phone number nor the id of the WhatsApp account",
+        "check whatsapp.phone_number_id: it is neither the phone number nor the id of the WhatsApp account",
     ),
     meaning(
         &[100],
         Permanent,
         "a parameter is wrong",
-        "check phone_number_id and the token's access to it; else this is a bug of Portero",
+        "check whatsapp.phone_number_id and the access that whatsapp.access_token has to it; else this is a bug of Portero",
     ),
     meaning(
         &[131008],
@@ -442,7 +444,7 @@ const MEANINGS: &[Meaning] = &[
         &[130429],
         SOON,
         "throughput of the number reached",
-        "send fewer messages per second",
+        "write a lower whatsapp.messages_per_second",
     ),
     // The outbox waits 4^n seconds for this person; nobody else is affected.
     meaning(&[131056], SOON, "too many messages to this person", ""),

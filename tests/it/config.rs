@@ -86,6 +86,9 @@ fn a_short_file_is_completed_with_the_documented_defaults() {
     assert_eq!(config.server.connections_max, 512);
     assert_eq!(config.server.connections_per_address_max, 64);
     assert_eq!(config.whatsapp.sender.api_url, "https://graph.facebook.com");
+    let threads = portero::outbox::Pace::default().threads;
+    let connections = [config.whatsapp.sender.connections, config.mail.connections];
+    assert_eq!(connections, threads[..2], "one for each thread that sends");
     assert_eq!(config.whatsapp.sender.api_version, "v25.0");
     assert_eq!(config.whatsapp.messages_per_second, 80);
     assert_eq!(config.mail.port, 587);
@@ -591,6 +594,92 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
     let all = parse(&uncommented(|_| true)).config;
     assert_eq!(all.services.len(), 1);
     assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
+}
+
+/// The texts in quotes of a source file, tests and comments left out.
+fn literals(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
+    let mut found = Vec::new();
+    let mut rest = source;
+    while let Some(at) = rest.find(['"', '\'', '/']) {
+        let from = &rest[at..];
+        rest = if from.starts_with("//") {
+            from.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if let Some(rest) = from
+            .strip_prefix("'\\''")
+            .or_else(|| from.strip_prefix("'\"'"))
+        {
+            rest
+        } else if let Some(inner) = from.strip_prefix('"') {
+            let mut escaped = false;
+            let end = inner
+                .find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                })
+                .unwrap();
+            found.push(inner[..end].to_owned());
+            &inner[end + 1..]
+        } else {
+            &from[1..]
+        };
+    }
+    found
+}
+
+/// The words of a sentence that look like `table.key`.
+fn keys_named(sentence: &str) -> Vec<&str> {
+    sentence
+        .split(|c: char| !c.is_ascii_alphanumeric() && !"._-/@:".contains(c))
+        .map(|word| word.trim_end_matches(['.', ':']))
+        .filter(|word| {
+            word.split_once('.')
+                .is_some_and(|(table, _)| keys::TABLES.contains(&table))
+        })
+        .collect()
+}
+
+#[test]
+fn every_key_that_an_adapter_names_exists() {
+    // Somebody reads the advice when the sending has stopped, and looks for the key in the file.
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut unknown = Vec::new();
+    for (file, named_min) in [
+        ("mail.rs", 10),
+        ("services/mod.rs", 8),
+        ("whatsapp/mod.rs", 8),
+        ("config/mod.rs", 5),
+    ] {
+        let literals = literals(&fs::read_to_string(source.join(file)).unwrap());
+        let named: Vec<_> = literals.iter().flat_map(|text| keys_named(text)).collect();
+        assert!(named.len() >= named_min, "{file}: {named:?}");
+        // The keys of `[texts.…]` are those of the sentences.
+        let known = |name: &str| {
+            name.starts_with("texts.") || keys::ALL.iter().any(|key| key.path() == name)
+        };
+        unknown.extend(
+            named
+                .into_iter()
+                .filter(|name| !known(name))
+                .map(|name| format!("{file}: {name}")),
+        );
+    }
+    assert_eq!(unknown, [] as [String; 0]);
+}
+
+#[test]
+fn keys_are_found_in_literals_and_nowhere_else() {
+    let source = r#"
+        //! mail.comment "mail.comment"
+        let quote = ('"', '\''); mail.code();
+        let text = "say \"no\" to mail.user, mail.from: https://mail.host/ and x.mail.y.";
+"#;
+    let literals = literals(&format!(
+        "{source}#[cfg(test)]\nmod tests {{ \"mail.test\" }}"
+    ));
+    let named: Vec<_> = literals.iter().flat_map(|text| keys_named(text)).collect();
+    assert_eq!(named, ["mail.user", "mail.from"]);
 }
 
 // --- F-7 ---

@@ -296,7 +296,7 @@ fn a_certificate_is_accepted_from_the_named_authority_and_for_the_right_name_onl
             let failure = send_once(&settings).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Configuration, "{reason}");
             assert!(failure.reason.contains(reason), "{failure:?}");
-            assert!(failure.advice.unwrap().contains("mail.ca"));
+            assert!(failure.advice.unwrap().contains("mail.ca_file"));
         }
         for sink in [good, expired, misnamed] {
             let mails = sink

@@ -68,18 +68,16 @@ fn read_request(stream: &mut TcpStream) -> Option<Request> {
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            // A redirect that was followed would come as a GET without a body.
             let length = head
                 .lines()
-                .find_map(|line| {
-                    let (name, value) = line.split_once(':')?;
-                    name.eq_ignore_ascii_case("content-length")
-                        .then(|| value.trim().parse::<usize>().unwrap())
-                })
-                .unwrap();
+                .filter_map(|line| line.split_once(':'))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map_or(0, |(_, value)| value.trim().parse::<usize>().unwrap());
             if body.len() >= length {
                 return Some(Request {
                     head: head.to_owned(),
-                    body: serde_json::from_str(body).unwrap(),
+                    body: serde_json::from_str(body).unwrap_or_default(),
                 });
             }
         }
@@ -117,6 +115,7 @@ fn settings(name: &str, url: &str) -> Settings {
         // Long enough for a loaded machine; tests that wait for it set their own.
         timeout: Duration::from_secs(30),
         ca_pem: None,
+        connections: 1,
     }
 }
 
@@ -366,7 +365,7 @@ fn a_refused_signature_tells_the_operator_what_to_compare() {
         assert!(
             find(&services)
                 .unwrap_err()
-                .contains("compare the signing secret")
+                .contains("compare services.secret")
         );
         assert_eq!(
             ask_for_token(&services).unwrap_err(),
@@ -475,7 +474,7 @@ fn an_endless_answer_is_cut_at_its_cap() {
         }
         done.send(written).unwrap();
     });
-    assert!(find(&one(&url)).unwrap_err().contains("1 MiB"));
+    assert!(find(&one(&url)).unwrap_err().contains("too large"));
     let written = ended.recv().unwrap();
     assert!(
         written < 64 * 1024 * 1024,
@@ -499,7 +498,7 @@ fn a_dripping_answer_is_cut_at_the_time_out() {
     let mut settings = settings("kutamma", &url);
     settings.timeout = Duration::from_millis(300);
     let services = Services::new(vec![settings]).unwrap();
-    assert!(find(&services).unwrap_err().contains("no answer within"));
+    assert!(find(&services).unwrap_err().contains("within the deadline"));
     ended.recv().unwrap();
 }
 
@@ -628,8 +627,12 @@ fn https_is_believed_with_the_right_certificate_only() {
     let expired = start(json!({"expired": true}));
     let misnamed = start(json!({"names": ["other.example"]}));
     for (stand_in, ca_pem, words) in [
-        (&good, None, "unknown issuer"),
-        (&good, Some(other.ca_pem.as_slice()), "unknown issuer"),
+        (&good, None, "issuer is not trusted"),
+        (
+            &good,
+            Some(other.ca_pem.as_slice()),
+            "issuer is not trusted",
+        ),
         (&expired, Some(expired.ca_pem.as_slice()), "expired"),
         (&misnamed, Some(misnamed.ca_pem.as_slice()), "another name"),
     ] {
