@@ -192,6 +192,8 @@ impl Redb {
                 return Err(Failure::Refused(StoreError::Broken(reason.clone())));
             }
         };
+        // Durability is redb's default, immediate: a commit that returned has been synced. With one
+        // phase, a crash while recovering from a crash could set an earlier redb back.
         transaction.set_two_phase_commit(true);
         transaction.set_quick_repair(self.options.quick_repair);
 
