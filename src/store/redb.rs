@@ -1615,6 +1615,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_full_disk_is_left_alone_between_tries() {
+        let platter = Platter::default();
+        let mut engine = platter.open().unwrap();
+        engine.full_retry_after = Duration::MAX;
+        put_number(&engine, 0).unwrap();
+        platter.fail(1, 1, io::ErrorKind::StorageFull);
+        assert_eq!(put_number(&engine, 1), Err(StoreError::Full));
+        let operations = lock(&platter.0).operations;
+        assert_eq!(put_number(&engine, 2), Err(StoreError::Full));
+        assert_eq!(numbers(&engine)[0], 0);
+        assert_eq!(lock(&platter.0).operations, operations);
+    }
+
     /// Needs a disk that can be filled: a few MiB, named by PORTERO_SMALL_DISK.
     #[test]
     #[ignore = "needs a small disk"]
