@@ -193,10 +193,7 @@ pub trait Writer: Reader {
 /// The body of an update as an engine takes it: owned, because another thread may run it.
 pub type UpdateBody = Box<dyn Fn(&mut dyn Writer) -> Result<(), StoreError> + Send + Sync>;
 
-/// What keeps the tables. Call it through [`view`] and [`update`] or the sealing layer.
-///
-/// [`view`]: trait.Engine.html#method.view
-/// [`update`]: trait.Engine.html#method.update
+/// What keeps the tables. Called through `view` and `update` of `dyn Engine`, or the sealing layer.
 pub trait Engine: Send + Sync {
     /// Runs `body`, on the calling thread, against one moment of the store.
     ///

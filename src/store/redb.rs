@@ -107,7 +107,8 @@ enum State {
     Broken(String),
 }
 
-/// Callers waiting for their turn; as many as there are threads calling at most.
+/// Callers waiting for their turn. Each waits on its own thread, so there are never more of them
+/// than threads, which the listener bounds.
 #[derive(Default)]
 struct Queue {
     leading: bool,
@@ -192,6 +193,8 @@ impl Redb {
                 return Err(Failure::Refused(StoreError::Broken(reason.clone())));
             }
         };
+        // Durability is redb's default, immediate: a commit that returned has been synced. With one
+        // phase, a crash while recovering from a crash could set an earlier redb back.
         transaction.set_two_phase_commit(true);
         transaction.set_quick_repair(self.options.quick_repair);
 
@@ -1610,6 +1613,50 @@ mod tests {
             assert!(acknowledged.iter().all(|number| there.contains(number)));
             assert!(there.len() <= acknowledged.len() + 1);
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_left_alone_between_tries() {
+        let platter = Platter::default();
+        let mut engine = platter.open().unwrap();
+        engine.full_retry_after = Duration::MAX;
+        put_number(&engine, 0).unwrap();
+        platter.fail(1, 1, io::ErrorKind::StorageFull);
+        assert_eq!(put_number(&engine, 1), Err(StoreError::Full));
+        let operations = lock(&platter.0).operations;
+        assert_eq!(put_number(&engine, 2), Err(StoreError::Full));
+        assert_eq!(numbers(&engine)[0], 0);
+        assert_eq!(lock(&platter.0).operations, operations);
+    }
+
+    /// Needs a disk that can be filled: a few MiB, named by PORTERO_SMALL_DISK.
+    #[test]
+    #[ignore = "needs a small disk"]
+    fn a_really_full_disk_is_survived() {
+        let directory = PathBuf::from(std::env::var_os("PORTERO_SMALL_DISK").unwrap());
+        let (path, ballast) = (directory.join("store.redb"), directory.join("ballast"));
+        fs::write(&ballast, vec![1; 1024 * 1024]).unwrap();
+        let engine = open(&path).unwrap();
+        let mut acknowledged = 0;
+        let error = loop {
+            match put_number(&engine, acknowledged) {
+                Ok(_) => acknowledged += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, StoreError::Full);
+        assert!(numbers(&engine).len() as u64 >= acknowledged);
+        assert_eq!(put_number(&engine, 1 << 40), Err(StoreError::Full));
+        fs::remove_file(&ballast).unwrap();
+        let freed = Instant::now();
+        while put_number(&engine, 1 << 40).is_err() {
+            assert!(freed.elapsed() < Duration::from_secs(5));
+            thread::yield_now();
+        }
+        drop(engine);
+        let there = numbers(&open(&path).unwrap());
+        assert!((0..acknowledged).all(|number| there.contains(&number)));
+        assert!(there.contains(&(1 << 40)));
     }
 
     #[test]
