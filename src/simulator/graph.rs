@@ -216,10 +216,9 @@ impl Graph {
     pub fn start(watch: Arc<Watch>) -> io::Result<Graph> {
         let shared = Arc::new(Shared::new(watch));
         let for_door = shared.clone();
-        let door = Door::open(
-            (Ipv4Addr::LOCALHOST, 0).into(),
-            move |request: &Request| for_door.answer(request),
-        )?;
+        let door = Door::open((Ipv4Addr::LOCALHOST, 0).into(), move |request: &Request| {
+            for_door.answer(request)
+        })?;
         let for_courier = shared.clone();
         let courier = thread::Builder::new()
             .name("graph-webhooks".into())
@@ -1429,17 +1428,14 @@ mod tests {
     fn a_webhook_is_signed_and_comes_again_until_it_is_taken() {
         let received = Arc::new(Mutex::new(Vec::new()));
         let for_door = received.clone();
-        let door = Door::open(
-            (Ipv4Addr::LOCALHOST, 0).into(),
-            move |request: &Request| {
-                let body = door::body(request).unwrap();
-                let signature = request.header("X-Hub-Signature-256").unwrap().to_owned();
-                let mut received = lock(&for_door);
-                received.push((body, signature));
-                // Accepted is not success for Meta.
-                Response::text("").with_status_code(if received.len() < 3 { 202 } else { 200 })
-            },
-        )
+        let door = Door::open((Ipv4Addr::LOCALHOST, 0).into(), move |request: &Request| {
+            let body = door::body(request).unwrap();
+            let signature = request.header("X-Hub-Signature-256").unwrap().to_owned();
+            let mut received = lock(&for_door);
+            received.push((body, signature));
+            // Accepted is not success for Meta.
+            Response::text("").with_status_code(if received.len() < 3 { 202 } else { 200 })
+        })
         .unwrap();
         let watch = Arc::new(Watch::default());
         let graph = Graph::start(watch.clone()).unwrap();

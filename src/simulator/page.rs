@@ -8,7 +8,7 @@
 
 use super::World;
 use super::cast::{BUSINESS, PEOPLE, SERVICES, STRANGER_EMAIL};
-use super::door;
+use super::door::{self, Door};
 use super::graph::{Fault, Message, Said, Ticks};
 use super::inbox::{self, Mail};
 use super::services;
@@ -18,6 +18,8 @@ use rouille::{Request, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -120,6 +122,20 @@ pub struct Page {
     world: Arc<World>,
     inside: Box<dyn Fn() -> Inside + Send + Sync>,
     shown: Mutex<Shown>,
+}
+
+/// Serves the page on `address` until the door is dropped; port 0 takes a free one.
+///
+/// # Errors
+///
+/// The address cannot be bound, or no thread can be started.
+pub fn open(
+    address: SocketAddr,
+    world: Arc<World>,
+    inside: Box<dyn Fn() -> Inside + Send + Sync>,
+) -> io::Result<Door> {
+    let page = Page::new(world, inside);
+    Door::open(address, move |request: &Request| page.answer(request))
 }
 
 /// The last state that was told, so that only news is told again.

@@ -95,10 +95,9 @@ impl Services {
             offices: SERVICES.iter().map(office).collect(),
         });
         let for_door = shared.clone();
-        let door = Door::open(
-            (Ipv4Addr::LOCALHOST, 0).into(),
-            move |request: &Request| for_door.answer(request),
-        )?;
+        let door = Door::open((Ipv4Addr::LOCALHOST, 0).into(), move |request: &Request| {
+            for_door.answer(request)
+        })?;
         Ok(Services { shared, door })
     }
 

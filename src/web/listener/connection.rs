@@ -61,7 +61,10 @@ fn converse(
 ) {
     let deadlines = Rc::new(Deadlines::default());
     let gate = Rc::new(RefCell::new(Gate {
-        stream: Wire { connection: Arc::clone(connection), deadlines: Rc::clone(&deadlines) },
+        stream: Wire {
+            connection: Arc::clone(connection),
+            deadlines: Rc::clone(&deadlines),
+        },
         deadlines,
         connection: Arc::clone(connection),
         registry: Arc::clone(registry),
@@ -136,7 +139,10 @@ async fn exchange<S: Read + Write>(
         })
         .collect();
     let client = trust.client(peer, &headers);
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let request =
         rouille::Request::fake_http_from(client, head.method.as_str(), target, headers, body);
     let handled = catch_unwind(AssertUnwindSafe(|| handler.handle(&request)));
@@ -157,7 +163,12 @@ async fn exchange<S: Read + Write>(
 
 /// Turns rouille's response into hyper's.
 fn answer(response: rouille::Response, phase: Rc<Cell<Phase>>) -> hyper::Response<Answer> {
-    let rouille::Response { status_code, headers: given, data, upgrade: _ } = response;
+    let rouille::Response {
+        status_code,
+        headers: given,
+        data,
+        upgrade: _,
+    } = response;
     let Some(status) = final_status(status_code) else {
         tracing::error!("a request handler gave a status that is none, 500 was answered");
         return failed(phase);
@@ -180,7 +191,12 @@ fn answer(response: rouille::Response, phase: Rc<Cell<Phase>>) -> hyper::Respons
         204 | 304 => (Box::new(io::empty()), Some(0)),
         _ => data.into_reader_and_size(),
     };
-    let mut response = hyper::Response::new(Answer { reader, left, ended: false, phase });
+    let mut response = hyper::Response::new(Answer {
+        reader,
+        left,
+        ended: false,
+        phase,
+    });
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -194,8 +210,13 @@ fn final_status(code: u16) -> Option<hyper::StatusCode> {
 
 /// Headers that describe the connection or the framing, which are not the handler's.
 fn is_ours(name: &HeaderName) -> bool {
-    [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER]
-        .contains(name)
+    [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+    ]
+    .contains(name)
         || name == header::UPGRADE
         || name == "keep-alive"
 }
@@ -203,7 +224,12 @@ fn is_ours(name: &HeaderName) -> bool {
 /// The answer when the handler gave none that can be sent.
 fn failed(phase: Rc<Cell<Phase>>) -> hyper::Response<Answer> {
     const WORDS: &[u8] = b"internal error\n";
-    let body = Answer { reader: Box::new(WORDS), left: Some(WORDS.len()), ended: false, phase };
+    let body = Answer {
+        reader: Box::new(WORDS),
+        left: Some(WORDS.len()),
+        ended: false,
+        phase,
+    };
     let mut response = hyper::Response::new(body);
     *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -221,7 +247,11 @@ fn close_after(response: &mut hyper::Response<Answer>) {
 pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     let (status, reason) = refusal.status();
     let sentence = refusal.sentence();
-    let retry = if refusal == Refusal::Busy { "Retry-After: 1\r\n" } else { "" };
+    let retry = if refusal == Refusal::Busy {
+        "Retry-After: 1\r\n"
+    } else {
+        ""
+    };
     let length = sentence.len() + 1;
     format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -234,14 +264,20 @@ pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
 impl Trust {
     /// Whether requests for this host name are answered.
     fn accepts(&self, host: Option<&str>) -> bool {
-        let known = |host: &str| self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+        let known = |host: &str| {
+            self.hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(host))
+        };
         self.hosts.is_empty() || host.is_some_and(known)
     }
 
     /// Whether `address` is one of our proxies.
     pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.proxies.iter().any(|proxy| proxy.to_canonical() == address)
+        self.proxies
+            .iter()
+            .any(|proxy| proxy.to_canonical() == address)
     }
 
     /// Who sent the request. Each trusted proxy appends whom it heard it from, so the list is
@@ -252,11 +288,16 @@ impl Trust {
     pub(super) fn client(&self, peer: SocketAddr, headers: &[(String, String)]) -> SocketAddr {
         let mut client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if self.is_proxy(peer.ip()) {
-            let lists = headers.iter().rev().filter(|(name, _)| name == "x-forwarded-for");
+            let lists = headers
+                .iter()
+                .rev()
+                .filter(|(name, _)| name == "x-forwarded-for");
             for hop in lists.flat_map(|(_, list)| list.rsplit(',')) {
                 let hop = hop.trim();
                 let with_port = || hop.parse().map(|hop: SocketAddr| hop.ip());
-                let Ok(address) = hop.parse().or_else(|_| with_port()) else { break };
+                let Ok(address) = hop.parse().or_else(|_| with_port()) else {
+                    break;
+                };
                 let address: IpAddr = address;
                 client.set_ip(address.to_canonical());
                 if !self.is_proxy(address) {
@@ -287,7 +328,8 @@ impl Deadline {
     /// The time-out the socket must be given before the next call, if it has another one.
     fn next(&mut self) -> io::Result<Option<Duration>> {
         let left = self.given.take().or_else(|| {
-            self.at.map(|at| at.saturating_duration_since(Instant::now()))
+            self.at
+                .map(|at| at.saturating_duration_since(Instant::now()))
         });
         match left {
             Some(left) if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
@@ -436,7 +478,8 @@ impl<S: Read + Write> Gate<S> {
         self.write_has_deadline = false;
         self.yielded = false;
         let here = (self.end - self.start - head_bytes) as u64;
-        self.hold_body(here.min(body_bytes)).map_err(Ending::Refused)
+        self.hold_body(here.min(body_bytes))
+            .map_err(Ending::Refused)
     }
 
     /// The length of the body that this head announces, if all of it may be read.
@@ -559,20 +602,27 @@ impl<S: Read + Write> Gate<S> {
             Err(error) if is_timeout(&error) => return Err(Ending::Refused(Refusal::TooSlow)),
             Err(_) => return Err(Ending::Closed),
         };
-        self.hold_body(self.passing.min(received as u64)).map_err(Ending::Refused)
+        self.hold_body(self.passing.min(received as u64))
+            .map_err(Ending::Refused)
     }
 
     fn poll_write(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.write_has_deadline {
             self.write_has_deadline = true;
-            self.deadlines.write.borrow_mut().start(self.registry.limits.write_deadline);
+            self.deadlines
+                .write
+                .borrow_mut()
+                .start(self.registry.limits.write_deadline);
         }
         Poll::Ready(self.stream.write(bytes))
     }
 
     /// Answers without hyper, when hyper has nothing left to write, and lets the client read it.
     fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
-        self.deadlines.write.borrow_mut().start(self.registry.limits.write_deadline);
+        self.deadlines
+            .write
+            .borrow_mut()
+            .start(self.registry.limits.write_deadline);
         self.stream.write_all(&refusal_bytes(refusal))?;
         self.stream.flush()?;
         self.connection.socket.shutdown(Shutdown::Write)?;
@@ -591,7 +641,10 @@ impl<S: Read + Write> Gate<S> {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// The gate as hyper sees it.
@@ -702,7 +755,8 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left as u64))
+        self.left
+            .map_or_else(SizeHint::default, |left| SizeHint::with_exact(left as u64))
     }
 }
 
