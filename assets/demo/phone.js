@@ -182,7 +182,7 @@ class Phone {
     const bubble = make("div.bubble", {},
       message.forwarded ? make("p.forwarded", {}, icon("i-reply"), "Forwarded") : null,
       message.quoted ? make("p.quoted", {}, make("b", {}, message.quoted.mine ? "You" : $(".chat-name").textContent), shorten(message.quoted.body)) : null,
-      make("p.words", {}, ...formatted(message.body)),
+      make("p.said", {}, ...formatted(message.body)),
       message.footer ? make("p.footer", {}, message.footer) : null,
       make("span.meta", {}, make("time", {}, clock(message.at_ms)), message.mine ? ticks(message.ticks) : null));
     row.append(bubble);
@@ -322,7 +322,8 @@ $("#reader-chat").addEventListener("click", () => view("chat"));
 $("#reader-body").addEventListener("load", (event) => {
   // The frame runs no scripts and may only be measured.
   const inner = event.target.contentDocument;
-  if (inner && inner.documentElement) event.target.style.height = Math.max(160, inner.documentElement.scrollHeight + 4) + "px";
+  event.target.style.height = "0";
+  if (inner && inner.documentElement) event.target.style.height = Math.max(120, inner.documentElement.scrollHeight + 2) + "px";
 });
 
 // ---- inside ----
