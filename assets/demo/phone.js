@@ -112,6 +112,7 @@ class Phone {
     this.field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); this.send(); }
     });
+    element.addEventListener("focusin", () => { if (wide.matches && chosen() !== this.index) pick(this.index); });
     this.field.addEventListener("input", () => this.grow());
   }
 
@@ -202,7 +203,7 @@ class Phone {
     const mail = newestMail(this.email);
     const chips = [];
     const fill = (text, label = text) => chips.push([label, () => this.fill(text)]);
-    if (step === "hello") { fill(this.index === 0 ? "Hola 👋" : "Olá, bom dia"); fill("¿Tienen abierto hoy?"); }
+    if (step === "hello") { fill(this.index === 0 ? "Hola" : "Olá, bom dia"); fill("¿Tienen abierto hoy?"); }
     if (step === "address") { fill(this.email); fill(`mi correo es ${this.email}`, "in a sentence"); fill(page.dataset.stranger, "an unknown address"); }
     if (step === "code") {
       if (mail && code && openedCode[this.email] === mail.code) {
@@ -301,7 +302,7 @@ function open(number) {
   $("#reader-route").textContent = `to ${mail.to} · ${exactClock(mail.at_ms)}`;
   $("#reader-body").src = `/demo/mail/${number}`;
   const owner = phones.find((phone) => phone.email === mail.to);
-  if (owner && !wide.matches) pick(owner.index);
+  if (owner) pick(owner.index);
   for (const [one, row] of mailRows) {
     const button = row.firstChild;
     button.classList.toggle("unread", !read.has(one));
