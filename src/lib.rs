@@ -1,8 +1,71 @@
-//! draft
+//! Portero finds out who is writing to a business on WhatsApp, so that its bot may act for that
+//! person. This is the map of the house.
+//!
+//! # Layers
+//!
+//! Imports go one way, downwards; `tests/it/tidy.rs` reads the sources and guards it.
+//!
+//! ```text
+//!   cli  serve  config  simulator     what people start, and how it is put together
+//!   web  outbox                       edges: requests in, everything out
+//!   app                               the operations, each one transaction
+//!   store  text                       bytes in tables; words in languages
+//!   domain                            decisions, and nothing else
+//!
+//!   whatsapp  mail  services          adapters beside them: know domain and http, not one another
+//!   http                              calls to other people's servers, with every limit set
+//! ```
+//!
+//! # What holds everywhere
+//!
+//! - *Decisions are values.* [`domain`] turns what is known, what happened, the moment and fresh
+//!   random values into what is known next and what to do. It reads no clock and cannot fail.
+//! - *One message is one transaction.* What it changes, what is to be sent because of it, and the
+//!   mark that it was seen are committed together, before the sender is told 200.
+//! - *The outbox is the only sender.* Nothing is sent inside a transaction, and nothing is sent
+//!   that is not on disk.
+//! - *`Err` is for the world.* Whatever a person may do is an outcome.
+//! - *Everything is bounded*: bodies, queues, waits, retries, each by a constant with a name.
+//! - *Secrets and names do not print themselves*, so no log line can show one by chance.
+//!
+//! # The walk of one message
+//!
+//! 1. [`web::listener`]: a connection's thread reads the head under its limits, then the body.
+//! 2. [`web`]: the route table; the webhook checks the signature over the raw bytes.
+//! 3. [`whatsapp::webhook`]: JSON becomes [`domain::message::WebhookItem`]s; what is unknown is
+//!    ignored, and one odd element spoils nothing.
+//! 4. [`app::App::receive`]: reads the clock, draws randomness, and in one transaction finds the
+//!    contact, asks [`domain::conversation::step`] what to do, and stores all that follows.
+//! 5. [`store`]: the commit, shared with whoever waits at the same time. Then 200.
+//! 6. [`outbox`]: its bell has rung; a thread begins the entry, carries it to
+//!    [`whatsapp`], [`mail`] or [`services`], and settles it in a second transaction: done, next
+//!    try, or dead letter with its reason.
+//! 7. Statuses come back through the same door and find the message by Meta's id or our tag.
+
 pub mod domain;
-pub mod mail;
-pub mod services;
-pub mod simulator;
+
 pub mod text;
-pub mod web;
+
+pub mod store;
+
+pub mod app;
+
+pub mod http;
+
 pub mod whatsapp;
+
+pub mod mail;
+
+pub mod services;
+
+pub mod outbox;
+
+pub mod web;
+
+pub mod config;
+
+pub mod serve;
+
+pub mod simulator;
+
+pub mod cli;

@@ -1,6 +1,61 @@
 //! Mail through lettre to a real SMTP server.
+//!
+//! The conversation is held command by command instead of through lettre's transport, because
+//! what a reply means depends on where it comes: a 550 to `MAIL` condemns the sender, a 550 to
+//! `RCPT` one recipient, and a connection lost after the final dot may have delivered the mail
+//! (R-33). Connections are kept and reused, at most one per sender thread.
+//!
+//! lettre must be built without its `tracing` feature: that one logs every line, `AUTH` included.
 
+use crate::domain::delivery::{Failure, FailureKind, Mail};
 use crate::domain::id::{EmailAddress, Secret};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, Message, MultiPart, SinglePart};
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{
+    Certificate, CertificateStore, SmtpConnection, TlsParameters,
+};
+use lettre::transport::smtp::commands;
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::response::Severity;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a connection and for one reply.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Longest wait for the reply to the mail itself: servers scan before they answer, and giving up
+/// early means a second copy of the mail. RFC 5321, section 4.5.3.2.6 would wait ten minutes.
+const VERDICT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Longest time from the first command of a mail to its last, so that many slow replies do not
+/// add up.
+const SEND_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a polite goodbye may take on a connection that is given up.
+const QUIT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// A connection unused for longer is not tried again; servers hang up after one to five minutes.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Most addresses of the server that are tried for one connection, each with its own time-out.
+const ADDRESSES_MAX: usize = 4;
+
+/// Most connections kept: a mailbox provider closes the door on more.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Longest subject and longest display name, in characters; RFC 5322 allows 998 bytes a line.
+const LINE_CHARS_MAX: usize = 200;
+
+/// Longest id of a mail; with the sender's domain it must fit a line.
+const ID_BYTES_MAX: usize = 128;
+
+/// Longest line of a message without its end, in bytes (RFC 5322, section 2.1.1).
+const MESSAGE_LINE_BYTES_MAX: usize = 998;
 
 /// How to reach the SMTP server and in whose name to write.
 #[derive(Clone, Debug)]
@@ -34,4 +89,794 @@ pub enum Security {
     Tls,
     /// None: accepted to loopback addresses only.
     Plain,
+}
+
+/// Sends mails through one SMTP server. Shared by the sender threads.
+pub struct Mailer {
+    server: String,
+    port: u16,
+    protection: Protection,
+    credentials: Option<Credentials>,
+    hello: ClientId,
+    from: Mailbox,
+    reply_to: Option<Mailbox>,
+    connections_max: usize,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// [`Security`] with what is needed to keep its promise.
+enum Protection {
+    StartTls(TlsParameters),
+    Tls(TlsParameters),
+    Plain,
+}
+
+/// An authenticated connection that waits for the next mail.
+struct Idle {
+    connection: SmtpConnection,
+    since: Instant,
+}
+
+/// Where in the conversation something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connect,
+    StartTls,
+    Auth,
+    Check,
+    Sender,
+    Recipient,
+    Data,
+    Content,
+}
+
+/// What the server said, or that it said nothing that could be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reply {
+    /// A negative reply: the code, and the enhanced status of RFC 3463 when there is one.
+    Refused(u16, Option<String>),
+    /// The certificate does not stand for this server.
+    Certificate(&'static str),
+    /// The other side does not speak TLS.
+    NotTls,
+    /// lettre cannot go on with what the server offers.
+    Unsupported,
+    /// The connection failed, timed out or carried nonsense.
+    Lost(&'static str),
+}
+
+impl Mailer {
+    /// Checks the settings; connects to nothing. `Err` is a sentence for the operator.
+    ///
+    /// With [`Security::Plain`] the server's name is looked up, because only a loopback address
+    /// may be spoken to without TLS.
+    pub fn new(settings: &Settings) -> Result<Mailer, String> {
+        let server = settings.server.trim().to_owned();
+        if server.is_empty() || settings.port == 0 {
+            return Err("the SMTP server needs a host name and a port".to_owned());
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&settings.connections) {
+            return Err(format!(
+                "the number of SMTP connections is 1 to {CONNECTIONS_MAX}"
+            ));
+        }
+        let protection = match settings.security {
+            Security::StartTls => Protection::StartTls(tls_parameters(&server, settings)?),
+            Security::Tls => Protection::Tls(tls_parameters(&server, settings)?),
+            Security::Plain => {
+                loopback_addresses(&server, settings.port)?;
+                Protection::Plain
+            }
+        };
+        let name = Some(one_line(&settings.from_name)).filter(|name| !name.is_empty());
+        Ok(Mailer {
+            server,
+            port: settings.port,
+            protection,
+            credentials: settings
+                .credentials
+                .as_ref()
+                .map(|(user, password)| Credentials::from((user.as_str(), password.reveal()))),
+            // The sender's domain says as much as a relay needs; the host's own name is nobody's
+            // business and would end up in `Received`.
+            hello: ClientId::Domain(settings.from.domain().to_owned()),
+            from: mailbox(name, &settings.from)?,
+            reply_to: match &settings.reply_to {
+                Some(address) => Some(mailbox(None, address)?),
+                None => None,
+            },
+            connections_max: settings.connections,
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Sends one mail to its one recipient. The same `mail.id` gives the same `Message-ID`, so a
+    /// repeat after [`FailureKind::Unknown`] can be recognised by the other side.
+    pub fn send(&self, mail: &Mail) -> Result<(), Failure> {
+        let message = self.compose(mail)?;
+        let bytes = message.formatted();
+        // Whatever a composer lets through, only whole CRLF lines of ASCII go on the wire, so
+        // nothing in them can be taken for the end of the mail or for a command (S-22).
+        if !is_wire_safe(&bytes) {
+            return Err(unsendable("the composed mail is not plain lines of ASCII"));
+        }
+        let envelope = message.envelope();
+        let (Some(from), [to]) = (envelope.from(), envelope.to()) else {
+            return Err(unsendable("the mail has no sender or not one recipient"));
+        };
+        let mut connection = self.check_out()?;
+        let deadline = Instant::now() + SEND_TIME_MAX;
+        let outcome = (|| {
+            let mail = commands::Mail::new(Some(from.clone()), Vec::new());
+            let recipient = commands::Rcpt::new(to.clone(), Vec::new());
+            say(&mut connection, Stage::Sender, deadline, mail)?;
+            say(&mut connection, Stage::Recipient, deadline, recipient)?;
+            say(&mut connection, Stage::Data, deadline, commands::Data)?;
+            limit(&mut connection, Stage::Content, deadline)?;
+            connection
+                .message(&bytes)
+                .map_err(|error| (Stage::Content, reply(&error)))?;
+            Ok(())
+        })();
+        self.settle(connection, outcome)
+    }
+
+    /// Does everything but send: connects, protects, authenticates and asks for a sign of life.
+    /// The log-in check of `doctor`, and the effort spent on an address that nobody has.
+    pub fn probe(&self) -> Result<(), Failure> {
+        let mut connection = self.check_out()?;
+        let deadline = Instant::now() + SEND_TIME_MAX;
+        let outcome = say(&mut connection, Stage::Check, deadline, commands::Noop);
+        self.settle(connection, outcome)
+    }
+
+    /// A connection that has just answered: a kept one if there is one, else a new one.
+    fn check_out(&self) -> Result<SmtpConnection, Failure> {
+        // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX.
+        while let Some(mut idle) = self.idle().pop() {
+            let deadline = Instant::now() + REPLY_TIME_MAX;
+            if idle.since.elapsed() < IDLE_TIME_MAX
+                && say(&mut idle.connection, Stage::Check, deadline, commands::Noop).is_ok()
+            {
+                return Ok(idle.connection);
+            }
+        }
+        self.connect()
+            .map_err(|(stage, reply)| judge(stage, &reply))
+    }
+
+    /// Keeps a connection on which all went well; gives up the others.
+    fn settle(
+        &self,
+        mut connection: SmtpConnection,
+        outcome: Result<(), (Stage, Reply)>,
+    ) -> Result<(), Failure> {
+        match outcome {
+            Ok(()) => {
+                let mut idle = self.idle();
+                if idle.len() < self.connections_max {
+                    idle.push(Idle {
+                        connection,
+                        since: Instant::now(),
+                    });
+                }
+                Ok(())
+            }
+            Err((stage, reply)) => {
+                // A server that answered is told goodbye; one that did not would only be waited for.
+                if matches!(reply, Reply::Refused(..))
+                    && connection.set_timeout(Some(QUIT_TIME_MAX)).is_ok()
+                {
+                    connection.abort();
+                }
+                Err(judge(stage, &reply))
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<SmtpConnection, (Stage, Reply)> {
+        let addresses = match &self.protection {
+            // Asked again for every connection: a name may have moved since the start.
+            Protection::Plain => loopback_addresses(&self.server, self.port).ok(),
+            Protection::StartTls(_) | Protection::Tls(_) => resolve(&self.server, self.port).ok(),
+        }
+        .filter(|addresses| !addresses.is_empty())
+        .ok_or((
+            Stage::Connect,
+            Reply::Lost("the server's name was not found"),
+        ))?;
+        let tls = match &self.protection {
+            Protection::Tls(tls) => Some(tls),
+            Protection::StartTls(_) | Protection::Plain => None,
+        };
+        let at = |stage: Stage| move |error: Error| (stage, reply(&error));
+        let mut connection = SmtpConnection::connect(
+            addresses.as_slice(),
+            Some(REPLY_TIME_MAX),
+            &self.hello,
+            tls,
+            None,
+        )
+        .map_err(at(Stage::Connect))?;
+        if let Protection::StartTls(tls) = &self.protection {
+            if !connection.can_starttls() {
+                return Err((Stage::StartTls, Reply::Unsupported));
+            }
+            connection
+                .starttls(tls, &self.hello)
+                .map_err(at(Stage::StartTls))?;
+        }
+        // Nothing secret is said below this line unless the connection is what was asked for.
+        if !connection.is_encrypted() && !matches!(self.protection, Protection::Plain) {
+            return Err((Stage::StartTls, Reply::Unsupported));
+        }
+        if let Some(credentials) = &self.credentials {
+            connection
+                .auth(DEFAULT_MECHANISMS, credentials)
+                .map_err(at(Stage::Auth))?;
+        }
+        Ok(connection)
+    }
+
+    fn compose(&self, mail: &Mail) -> Result<Message, Failure> {
+        let to = mailbox(None, &mail.to).map_err(|_| unsendable("the recipient's address"))?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if !(1..=ID_BYTES_MAX).contains(&mail.id.len()) || !mail.id.bytes().all(plain) {
+            return Err(unsendable("the mail's id is not letters and digits"));
+        }
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            .to(to)
+            .subject(one_line(&mail.subject))
+            .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
+            .date_now()
+            .raw_header(fixed("Content-Language", mail.language))
+            // RFC 3834: no answering machine should answer.
+            .raw_header(fixed("Auto-Submitted", "auto-generated"))
+            .raw_header(fixed("X-Auto-Response-Suppress", "OOF, AutoReply"));
+        if let Some(reply_to) = &self.reply_to {
+            builder = builder.reply_to(reply_to.clone());
+        }
+        let parts = MultiPart::alternative()
+            .singlepart(part(ContentType::TEXT_PLAIN, &mail.text)?)
+            .singlepart(part(ContentType::TEXT_HTML, &mail.html)?);
+        let mut message = builder
+            .multipart(parts)
+            .map_err(|_| unsendable("the mail could not be composed"))?;
+        if let Some(from) = quoted(&self.from) {
+            message.headers_mut().insert_raw(from);
+        }
+        Ok(message)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // The list is whole between any two of its operations, so a panic elsewhere spoils nothing.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailer({}:{})", self.server, self.port)
+    }
+}
+
+/// Sends one command and reads its reply.
+fn say(
+    connection: &mut SmtpConnection,
+    stage: Stage,
+    deadline: Instant,
+    command: impl fmt::Display,
+) -> Result<(), (Stage, Reply)> {
+    limit(connection, stage, deadline)?;
+    connection
+        .command(command)
+        .map(|_| ())
+        .map_err(|error| (stage, reply(&error)))
+}
+
+/// Sets how long the next step may take.
+fn limit(
+    connection: &mut SmtpConnection,
+    stage: Stage,
+    deadline: Instant,
+) -> Result<(), (Stage, Reply)> {
+    let step = match stage {
+        Stage::Content => VERDICT_TIME_MAX,
+        _ => REPLY_TIME_MAX,
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Nothing of the mail has left yet, so running out of time here is an ordinary delay.
+    let not_sent = |words| Err((Stage::Data, Reply::Lost(words)));
+    if left.is_zero() {
+        return not_sent("the server was too slow");
+    }
+    match connection.set_timeout(Some(step.min(left))) {
+        Ok(()) => Ok(()),
+        Err(_) => not_sent("the connection failed"),
+    }
+}
+
+fn reply(error: &Error) -> Reply {
+    if let Some(code) = error.status() {
+        let number = u16::from(code);
+        let temporary = code.severity == Severity::TransientNegativeCompletion;
+        let status = std::error::Error::source(error)
+            .and_then(|text| enhanced_status(&text.to_string(), if temporary { '4' } else { '5' }));
+        return Reply::Refused(number, status);
+    }
+    match rustls_error(error) {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            use rustls::CertificateError as Why;
+            return Reply::Certificate(match why {
+                Why::Expired | Why::ExpiredContext { .. } => "the certificate has expired",
+                Why::NotValidYet | Why::NotValidYetContext { .. } => {
+                    "the certificate is not valid yet"
+                }
+                Why::NotValidForName | Why::NotValidForNameContext { .. } => {
+                    "the certificate is for another name"
+                }
+                Why::UnknownIssuer => "the certificate is from an unknown issuer",
+                _ => "the certificate is not acceptable",
+            });
+        }
+        Some(rustls::Error::InvalidMessage(_)) => return Reply::NotTls,
+        Some(_) => return Reply::Lost("the TLS handshake failed"),
+        None => {}
+    }
+    if error.is_client() {
+        Reply::Unsupported
+    } else if error.is_timeout() || would_block(error) {
+        Reply::Lost("no answer in time")
+    } else if error.is_response() {
+        Reply::Lost("the connection ended or the answer made no sense")
+    } else {
+        Reply::Lost("the connection failed")
+    }
+}
+
+/// What to do about a reply, depending on where it came.
+fn judge(stage: Stage, reply: &Reply) -> Failure {
+    const CHECK_SERVER: &str = "if this lasts, check mail.server, mail.port and mail.security";
+    let place = match stage {
+        Stage::Connect => "connecting",
+        Stage::StartTls => "STARTTLS",
+        Stage::Auth => "AUTH",
+        Stage::Check => "NOOP",
+        Stage::Sender => "MAIL",
+        Stage::Recipient => "RCPT",
+        Stage::Data => "DATA",
+        Stage::Content => "the mail itself",
+    };
+    let temporary = FailureKind::Temporary {
+        retry_after_ms: None,
+    };
+    let (kind, words, advice) = match reply {
+        Reply::Refused(code, status) => {
+            let (kind, advice) = judge_code(stage, *code, status.as_deref());
+            let status = status.as_deref().map(|s| format!(" {s}"));
+            (
+                kind,
+                format!("{code}{}", status.unwrap_or_default()),
+                advice,
+            )
+        }
+        Reply::Certificate(why) => (
+            FailureKind::Configuration,
+            (*why).to_owned(),
+            Some(
+                "mail.server must be the name in the server's certificate; name a private CA in mail.ca",
+            ),
+        ),
+        Reply::NotTls => (
+            FailureKind::Configuration,
+            "the server does not speak TLS here".to_owned(),
+            Some("check mail.port and mail.security: 465 goes with \"tls\", 587 with \"starttls\""),
+        ),
+        Reply::Unsupported if stage == Stage::Auth => (
+            FailureKind::Configuration,
+            "the server offers neither AUTH PLAIN nor LOGIN".to_owned(),
+            Some("check mail.port, or leave the user and password out"),
+        ),
+        Reply::Unsupported if stage == Stage::StartTls => (
+            FailureKind::Configuration,
+            "the server does not offer STARTTLS, and nothing was sent without it".to_owned(),
+            Some("use the submission port 587, or mail.security = \"tls\" with 465"),
+        ),
+        Reply::Unsupported => (temporary, "an unexpected answer".to_owned(), None),
+        Reply::Lost(words) if stage == Stage::Content => {
+            (FailureKind::Unknown, (*words).to_owned(), None)
+        }
+        Reply::Lost(words) => (
+            temporary,
+            (*words).to_owned(),
+            (stage == Stage::Connect).then_some(CHECK_SERVER),
+        ),
+    };
+    Failure {
+        kind,
+        reason: format!("SMTP, {place}: {words}"),
+        advice,
+    }
+}
+
+/// RFC 5321, section 4.2.3; RFC 4954, section 6; RFC 7504 for 521 and 556.
+fn judge_code(
+    stage: Stage,
+    code: u16,
+    status: Option<&str>,
+) -> (FailureKind, Option<&'static str>) {
+    const LOG_IN: Option<&str> = Some(
+        "the server does not accept mail.user and mail.password; some providers want an app password",
+    );
+    let temporary = FailureKind::Temporary {
+        retry_after_ms: None,
+    };
+    match (stage, code) {
+        (_, 400..=499) => (temporary, None),
+        (_, 530 | 534 | 535 | 538) => (FailureKind::Configuration, LOG_IN),
+        (Stage::Auth, _) => (FailureKind::Configuration, LOG_IN),
+        (Stage::Connect, _) => (
+            temporary,
+            Some("the server turns this host away: ask its operator, or use a relay that knows you"),
+        ),
+        (Stage::Sender, 550 | 551 | 553 | 554) => (
+            FailureKind::Configuration,
+            Some("the server does not let this user write as mail.from"),
+        ),
+        (Stage::Recipient | Stage::Data | Stage::Content, 550..=554 | 556 | 521) => (
+            FailureKind::Recipient,
+            status
+                .filter(|status| *status == "5.7.1" && stage == Stage::Recipient)
+                .map(|_| "if every address is refused like this, the server wants mail.user and mail.password"),
+        ),
+        // RFC 3463, X.1.x: whatever the code, the status speaks about the address.
+        (Stage::Recipient, _) if status.is_some_and(|status| status.starts_with("5.1.")) => {
+            (FailureKind::Recipient, None)
+        }
+        _ => (temporary, None),
+    }
+}
+
+/// The enhanced status at the start of a reply's text, if its class fits the code.
+fn enhanced_status(text: &str, class: char) -> Option<String> {
+    let word = text.split_whitespace().next()?;
+    let mut numbers = word.split('.');
+    let number = |part: Option<&str>| {
+        part.is_some_and(|part| {
+            (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let whole = numbers.next().is_some_and(|first| first.len() == 1)
+        && word.starts_with(class)
+        && number(numbers.next())
+        && number(numbers.next())
+        && numbers.next().is_none();
+    whole.then(|| word.to_owned())
+}
+
+fn rustls_error(error: &Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|cause| {
+        cause.downcast_ref::<rustls::Error>().or_else(|| {
+            cause
+                .downcast_ref::<std::io::Error>()?
+                .get_ref()?
+                .downcast_ref::<rustls::Error>()
+        })
+    })
+}
+
+/// A read that timed out on a socket says `WouldBlock` on Unix.
+fn would_block(error: &Error) -> bool {
+    causes(error).any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::WouldBlock)
+    })
+}
+
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+}
+
+fn tls_parameters(server: &str, settings: &Settings) -> Result<TlsParameters, String> {
+    let mut builder =
+        TlsParameters::builder(server.to_owned()).certificate_store(CertificateStore::WebpkiRoots);
+    if let Some(pem) = &settings.ca_pem {
+        let mut found = false;
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let der =
+                certificate.map_err(|_| "the mail server's CA file is not valid PEM".to_owned())?;
+            let certificate = Certificate::from_der(der.to_vec())
+                .map_err(|_| "the mail server's CA file holds a broken certificate".to_owned())?;
+            builder = builder.add_root_certificate(certificate);
+            found = true;
+        }
+        if !found {
+            return Err("the mail server's CA file holds no certificate".to_owned());
+        }
+    }
+    builder
+        .build()
+        .map_err(|_| "the mail server's CA file holds a broken certificate".to_owned())
+}
+
+/// At most [`ADDRESSES_MAX`] addresses of the server.
+fn resolve(server: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    Ok((server, port)
+        .to_socket_addrs()?
+        .take(ADDRESSES_MAX)
+        .collect())
+}
+
+/// The server's addresses, if all of them lead back to this machine.
+fn loopback_addresses(server: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let addresses = resolve(server, port).map_err(|_| {
+        "the SMTP server's name was not found, and without TLS it must be this machine".to_owned()
+    })?;
+    if addresses.is_empty() || !addresses.iter().all(|address| address.ip().is_loopback()) {
+        return Err(
+            "mail without TLS goes to this machine only: use security \"starttls\" or \"tls\""
+                .to_owned(),
+        );
+    }
+    Ok(addresses)
+}
+
+fn mailbox(name: Option<String>, address: &EmailAddress) -> Result<Mailbox, String> {
+    match address.as_str().parse() {
+        Ok(parsed) => Ok(Mailbox::new(name, parsed)),
+        Err(_) => Err("the mailer does not accept this address".to_owned()),
+    }
+}
+
+/// A display name with a dot ("Inpla S.A."), which lettre writes bare and RFC 5322, section 3.2.5,
+/// wants quoted: strict readers stumble over it.
+fn quoted(mailbox: &Mailbox) -> Option<HeaderValue> {
+    let name = mailbox.name.as_deref()?;
+    if !name.is_ascii() || !name.contains('.') {
+        return None;
+    }
+    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+    let value = format!("\"{escaped}\" <{}>", mailbox.email);
+    Some(HeaderValue::dangerous_new_pre_encoded(
+        HeaderName::new_from_ascii_str("From"),
+        value.clone(),
+        value,
+    ))
+}
+
+fn part(content_type: ContentType, text: &str) -> Result<SinglePart, Failure> {
+    // A lone CR is a line end to some readers and a character to others: make it one thing.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
+        .map_err(|_| unsendable("a part of the mail could not be encoded"))?;
+    Ok(SinglePart::builder().content_type(content_type).body(body))
+}
+
+/// A header of ours; name and value are constants of this file or of the language list.
+fn fixed(name: &'static str, value: &'static str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+/// Without control characters and without characters that turn the reading direction, shortened
+/// to [`LINE_CHARS_MAX`].
+fn one_line(text: &str) -> String {
+    let hidden = |c: &char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+            || ('\u{2028}'..='\u{202e}').contains(c)
+            || ('\u{2066}'..='\u{2069}').contains(c)
+    };
+    let line: String = text
+        .chars()
+        .filter(|c| !hidden(c))
+        .take(LINE_CHARS_MAX)
+        .collect();
+    // RFC 2047: readers would decode an encoded word and find behind it what was removed here.
+    line.trim().replace("=?", "= ?")
+}
+
+/// Whether these bytes are ASCII lines of at most 998 bytes, each ended by CRLF, with no other CR,
+/// LF or NUL.
+fn is_wire_safe(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|b| *b == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let last = lines.peek().is_none();
+        let line = match line.split_last() {
+            Some((b'\r', line)) if !last => line,
+            _ if last => line,
+            _ => return false,
+        };
+        if line.len() > MESSAGE_LINE_BYTES_MAX
+            || !line.iter().all(|b| b.is_ascii() && !matches!(b, b'\r' | 0))
+        {
+            return false;
+        }
+    }
+    true
+}
+
+fn unsendable(words: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Permanent,
+        reason: format!("mail: {words}"),
+        advice: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn settings(security: Security, server: &str) -> Settings {
+        Settings {
+            server: server.to_owned(),
+            port: 2525,
+            security,
+            credentials: Some(("portero".to_owned(), Secret::new("hunter2"))),
+            from_name: "Inpla".to_owned(),
+            from: EmailAddress::parse("no-reply@inpla.example").unwrap(),
+            reply_to: None,
+            ca_pem: None,
+            connections: 2,
+        }
+    }
+
+    #[test]
+    fn without_tls_only_this_machine_is_spoken_to() {
+        for server in ["127.0.0.1", "::1", "localhost", "127.9.9.9"] {
+            Mailer::new(&settings(Security::Plain, server)).unwrap();
+        }
+        for server in ["192.0.2.1", "10.0.0.5", "0.0.0.0", "8.8.8.8", "2001:db8::1"] {
+            let sentence = Mailer::new(&settings(Security::Plain, server)).unwrap_err();
+            assert!(
+                sentence.contains("this machine only"),
+                "{server}: {sentence}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_with_a_sentence() {
+        let mut no_ca = settings(Security::StartTls, "mail.example");
+        no_ca.ca_pem = Some(b"no certificate".to_vec());
+        let mut broken_ca = settings(Security::Tls, "mail.example");
+        broken_ca.ca_pem =
+            Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec());
+        let mut no_connection = settings(Security::Tls, "mail.example");
+        no_connection.connections = 0;
+        let no_server = settings(Security::Tls, " ");
+        for wrong in [no_ca, broken_ca, no_connection, no_server] {
+            assert!(Mailer::new(&wrong).is_err_and(|sentence| sentence.len() > 20));
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_printed() {
+        let mailer = Mailer::new(&settings(Security::Plain, "127.0.0.1")).unwrap();
+        assert_eq!(format!("{mailer:?}"), "Mailer(127.0.0.1:2525)");
+    }
+
+    #[test]
+    fn a_refusal_means_what_its_place_makes_it_mean() {
+        use FailureKind::{Configuration, Recipient, Unknown};
+        let temporary = FailureKind::Temporary {
+            retry_after_ms: None,
+        };
+        let table = [
+            (Stage::Connect, 421, None, temporary),
+            (Stage::Connect, 554, Some("5.7.1"), temporary),
+            (Stage::Auth, 454, None, temporary),
+            (Stage::Auth, 535, Some("5.7.8"), Configuration),
+            (Stage::Auth, 534, Some("5.7.9"), Configuration),
+            (Stage::Auth, 504, None, Configuration),
+            (Stage::Sender, 530, Some("5.7.0"), Configuration),
+            (Stage::Sender, 553, Some("5.7.1"), Configuration),
+            (Stage::Sender, 451, None, temporary),
+            (Stage::Sender, 503, None, temporary),
+            (Stage::Recipient, 450, Some("4.2.0"), temporary),
+            (Stage::Recipient, 451, Some("4.7.1"), temporary),
+            (Stage::Recipient, 452, Some("4.2.2"), temporary),
+            (Stage::Recipient, 550, Some("5.1.1"), Recipient),
+            (Stage::Recipient, 551, None, Recipient),
+            (Stage::Recipient, 552, Some("5.2.2"), Recipient),
+            (Stage::Recipient, 553, None, Recipient),
+            (Stage::Recipient, 554, Some("5.7.1"), Recipient),
+            (Stage::Recipient, 556, None, Recipient),
+            (Stage::Recipient, 501, Some("5.1.3"), Recipient),
+            (Stage::Recipient, 501, None, temporary),
+            (Stage::Recipient, 530, None, Configuration),
+            (Stage::Data, 554, None, Recipient),
+            (Stage::Content, 552, Some("5.3.4"), Recipient),
+            (Stage::Content, 550, Some("5.7.1"), Recipient),
+            (Stage::Content, 421, None, temporary),
+        ];
+        for (stage, code, status, kind) in table {
+            let failure = judge(stage, &Reply::Refused(code, status.map(str::to_owned)));
+            assert_eq!(failure.kind, kind, "{stage:?} {code}");
+            assert!(
+                failure.advice.is_some() || failure.kind != Configuration,
+                "an operator who must act is told how: {stage:?} {code}"
+            );
+            assert!(failure.reason.contains(&code.to_string()));
+        }
+        assert_eq!(judge(Stage::Content, &Reply::Lost("x")).kind, Unknown);
+        assert_eq!(judge(Stage::Data, &Reply::Lost("x")).kind, temporary);
+        assert_eq!(
+            judge(Stage::StartTls, &Reply::Unsupported).kind,
+            Configuration
+        );
+    }
+
+    #[test]
+    fn of_a_reply_only_the_status_is_kept() {
+        let table = [
+            ("5.1.1 <ana@example.com> unknown", '5', Some("5.1.1")),
+            ("5.7.26", '5', Some("5.7.26")),
+            ("4.7.1 later", '5', None),
+            ("ana@example.com 5.1.1", '5', None),
+            ("5.1", '5', None),
+            ("5.1.1.1", '5', None),
+            ("5.1234.1", '5', None),
+            ("", '5', None),
+        ];
+        for (text, class, status) in table {
+            assert_eq!(enhanced_status(text, class).as_deref(), status, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_whole_lines_of_ascii_go_on_the_wire() {
+        let long = [b"a".repeat(998), b"\r\n".to_vec()].concat();
+        let too_long = [b"a".repeat(999), b"\r\n".to_vec()].concat();
+        for safe in [&b"a\r\nb\r\n"[..], b"", b"a", b"\r\n\r\n", &long] {
+            assert!(is_wire_safe(safe), "{safe:?}");
+        }
+        for unsafe_bytes in [
+            &b"a\nb\r\n"[..],
+            b"a\rb\r\n",
+            b"a\r",
+            b"a\n.\nMAIL FROM:<x@y>",
+            b"\r\r\n",
+            b"\0",
+            "é\r\n".as_bytes(),
+            &too_long,
+        ] {
+            assert!(!is_wire_safe(unsafe_bytes), "{unsafe_bytes:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_would_break_the_message_id_is_not_sent() {
+        let mailer = Mailer::new(&settings(Security::Plain, "127.0.0.1")).unwrap();
+        for id in ["", "a>\r\nBcc: x", "a b", ".", "ñ", &"a".repeat(129)] {
+            let mail = Mail {
+                to: EmailAddress::parse("ana@example.com").unwrap(),
+                subject: String::new(),
+                text: String::new(),
+                html: String::new(),
+                id: id.to_owned(),
+                language: "es",
+            };
+            let failure = mailer.send(&mail).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Permanent, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn every_mail_that_can_be_written_is_safe_on_the_wire() {
+        use proptest::prelude::*;
+        let mailer = Mailer::new(&settings(Security::Plain, "127.0.0.1")).unwrap();
+        proptest!(|(subject in any::<String>(), text in any::<String>(), html in "[\r\n.a é]{0,300}", id in "[A-Za-z0-9_-]{1,128}")| {
+            let mail = Mail {
+                to: EmailAddress::parse("ana@example.com").unwrap(),
+                subject, text, html, id, language: "es",
+            };
+            let message = mailer.compose(&mail).unwrap();
+            prop_assert!(is_wire_safe(&message.formatted()));
+            prop_assert_eq!(message.envelope().to().len(), 1);
+        });
+    }
 }

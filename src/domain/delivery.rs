@@ -1,6 +1,7 @@
 //! What leaves the house, and what became of it.
 
-use super::id::{Bsuid, EmailAddress, WaId};
+use super::contact::Kept;
+use super::id::{Bsuid, ChallengeId, ContactId, EmailAddress, SECOND_MS, Timestamp, WaId};
 
 /// Where a chat message goes (Meta's contract, section 2.6): the number with `+` when the person
 /// shows it, else the BSUID in `recipient`. A BSUID never goes into `to`.
@@ -117,5 +118,320 @@ impl Failure {
             reason: reason.into(),
             advice: None,
         }
+    }
+}
+
+/// A row of the outbox: what is sent in one piece, by the same means, in order per contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Messages to people, through the Cloud API.
+    Chat,
+    /// Mails with codes.
+    Mail,
+    /// Questions to the services.
+    Services,
+    /// Messages of known people, to the bot.
+    Bot,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Lane; 4] = [Lane::Chat, Lane::Mail, Lane::Services, Lane::Bot];
+
+    /// Its name in log and interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lane::Chat => "whatsapp",
+            Lane::Mail => "mail",
+            Lane::Services => "services",
+            Lane::Bot => "bot",
+        }
+    }
+}
+
+/// Something to be sent, as it waits in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Grows with time; the order of entries of one contact and lane.
+    pub id: EntryId,
+    /// On whose account.
+    pub contact: ContactId,
+    /// What is to be done.
+    pub errand: Errand,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// From here on it is pointless.
+    pub expires_at: Timestamp,
+    /// Not to be tried earlier.
+    pub not_before: Timestamp,
+    /// Tries that have begun.
+    pub attempts: u32,
+    /// Tries whose end nobody knows.
+    pub unknown: u32,
+    /// Set while a try is under way; still set after a crash, which makes that try unknown.
+    pub in_flight_since: Option<Timestamp>,
+}
+
+/// Names an outbox entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(pub u64);
+
+impl EntryId {
+    /// The tag that travels with a message and comes back in its statuses
+    /// (`biz_opaque_callback_data`).
+    pub fn tag(self) -> String {
+        format!("portero-{:x}", self.0)
+    }
+
+    /// Reads a tag of ours.
+    pub fn from_tag(tag: &str) -> Option<EntryId> {
+        u64::from_str_radix(tag.strip_prefix("portero-")?, 16)
+            .ok()
+            .map(EntryId)
+    }
+}
+
+/// What an outbox entry asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// A message in the chat.
+    Chat {
+        /// To whom.
+        to: Recipient,
+        /// What.
+        message: ChatMessage,
+        /// The name of the sentence, for the operator.
+        sentence: String,
+    },
+    /// Ask every service who has the address.
+    LookUp {
+        /// For which challenge.
+        challenge: ChallengeId,
+        /// About whom.
+        address: EmailAddress,
+    },
+    /// Mail the code of a challenge. The code is derived when the mail is written.
+    MailCode {
+        /// Which challenge.
+        challenge: ChallengeId,
+        /// The address on file.
+        to: EmailAddress,
+    },
+    /// Reach the mail server and send nothing.
+    PretendMail {
+        /// Which challenge.
+        challenge: ChallengeId,
+    },
+    /// A message for the bot.
+    HandOn(Kept),
+}
+
+impl Errand {
+    /// Which lane it waits in.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Errand::Chat { .. } => Lane::Chat,
+            Errand::MailCode { .. } | Errand::PretendMail { .. } => Lane::Mail,
+            Errand::LookUp { .. } => Lane::Services,
+            Errand::HandOn(_) => Lane::Bot,
+        }
+    }
+
+    /// What it is, for the operator.
+    pub fn name(&self) -> &str {
+        match self {
+            Errand::Chat { sentence, .. } => sentence,
+            // The operator must not learn from a list which addresses exist.
+            Errand::MailCode { .. } | Errand::PretendMail { .. } => "code_mail",
+            Errand::LookUp { .. } => "look_up",
+            Errand::HandOn(_) => "hand_on",
+        }
+    }
+
+    /// The challenge that it serves.
+    pub fn challenge(&self) -> Option<ChallengeId> {
+        match self {
+            Errand::LookUp { challenge, .. }
+            | Errand::MailCode { challenge, .. }
+            | Errand::PretendMail { challenge } => Some(*challenge),
+            Errand::Chat { .. } | Errand::HandOn(_) => None,
+        }
+    }
+}
+
+/// A wait before the other side of an unknown attempt may have told us how it ended: a status
+/// webhook with our tag (Meta's contract, section 3.7).
+const UNKNOWN_WAIT_MS: u64 = 60 * SECOND_MS;
+
+/// Unknown attempts after which a message is given up: one repeat is harmless, three are not.
+const UNKNOWN_MAX: u32 = 2;
+
+/// Shortest pause of a lane whose settings are wrong; its first entry then tries again.
+pub const PAUSE_MS: u64 = 30 * SECOND_MS;
+
+/// What becomes of an entry after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Try again, not before this.
+    RetryAt(Timestamp),
+    /// It ends here.
+    GiveUp,
+}
+
+/// Decides about an entry whose attempt failed now. `jitter` is any number; it moves the moment by
+/// up to a fifth so that what failed together does not come back together.
+pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u8) -> Next {
+    let lane = entry.errand.lane();
+    let pause_ms = match failure.kind {
+        FailureKind::Recipient | FailureKind::Permanent => return Next::GiveUp,
+        FailureKind::Unknown if lane == Lane::Chat => {
+            if entry.unknown + 1 >= UNKNOWN_MAX {
+                return Next::GiveUp;
+            }
+            UNKNOWN_WAIT_MS
+        }
+        FailureKind::Configuration => PAUSE_MS,
+        FailureKind::Temporary { retry_after_ms } => {
+            backoff_ms(lane, entry.attempts, jitter).max(retry_after_ms.unwrap_or(0))
+        }
+        // The same mail with the same Message-ID, the same question: harmless twice.
+        FailureKind::Unknown => backoff_ms(lane, entry.attempts, jitter),
+    };
+    let at = now.plus_ms(pause_ms);
+    if at < entry.expires_at {
+        Next::RetryAt(at)
+    } else {
+        Next::GiveUp
+    }
+}
+
+fn backoff_ms(lane: Lane, attempts: u32, jitter: u8) -> u64 {
+    let (first_ms, factor, max_ms): (u64, u64, u64) = match lane {
+        // 4^n seconds is what Meta asks for after 131056.
+        Lane::Chat => (SECOND_MS, 4, 60 * SECOND_MS),
+        Lane::Mail => (5 * SECOND_MS, 3, 60 * SECOND_MS),
+        Lane::Services => (SECOND_MS, 2, 15 * SECOND_MS),
+        Lane::Bot => (SECOND_MS, 2, 60 * SECOND_MS),
+    };
+    let tries_before = attempts.saturating_sub(1).min(16);
+    let pause_ms = first_ms
+        .saturating_mul(factor.saturating_pow(tries_before))
+        .min(max_ms);
+    pause_ms - pause_ms / 10 + pause_ms * u64::from(jitter) / (5 * u64::from(u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn entry(errand: Errand, attempts: u32) -> Entry {
+        Entry {
+            id: EntryId(7),
+            contact: ContactId([1; 16]),
+            errand,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(600 * SECOND_MS),
+            not_before: Timestamp(0),
+            attempts,
+            unknown: 0,
+            in_flight_since: None,
+        }
+    }
+
+    fn chat() -> Errand {
+        let to = Recipient::Number(WaId::parse("573001234567").unwrap());
+        let message = ChatMessage {
+            body: "hi".into(),
+            buttons: Vec::new(),
+        };
+        Errand::Chat {
+            to,
+            message,
+            sentence: "welcome".into(),
+        }
+    }
+
+    fn pause_s(entry: &Entry, kind: FailureKind) -> Option<u64> {
+        let failure = Failure {
+            kind,
+            reason: String::new(),
+            advice: None,
+        };
+        match after_failure(entry, &failure, Timestamp(0), 127) {
+            Next::RetryAt(at) => Some((at.0 + 500) / SECOND_MS),
+            Next::GiveUp => None,
+        }
+    }
+
+    #[test]
+    fn temporary_failures_are_retried_with_growing_pauses() {
+        let temporary = FailureKind::Temporary {
+            retry_after_ms: None,
+        };
+        let pauses = |errand: &Errand| -> Vec<u64> {
+            (1..=5)
+                .filter_map(|attempts| pause_s(&entry(errand.clone(), attempts), temporary))
+                .collect()
+        };
+        assert_eq!(pauses(&chat()), [1, 4, 16, 60, 60]);
+        assert_eq!(
+            pauses(&Errand::PretendMail {
+                challenge: ChallengeId([0; 16])
+            }),
+            [5, 15, 45, 60, 60]
+        );
+        let told = FailureKind::Temporary {
+            retry_after_ms: Some(90_000),
+        };
+        assert_eq!(pause_s(&entry(chat(), 1), told), Some(90));
+    }
+
+    #[test]
+    fn jitter_moves_a_retry_by_a_tenth_either_way() {
+        let pauses: Vec<u64> = [0, 255]
+            .iter()
+            .map(|jitter| backoff_ms(Lane::Chat, 4, *jitter))
+            .collect();
+        assert_eq!(pauses, [54_000, 66_000]);
+    }
+
+    #[test]
+    fn an_entry_is_given_up_when_its_next_try_would_come_too_late() {
+        let mut late = entry(chat(), 1);
+        late.expires_at = Timestamp(500);
+        assert_eq!(
+            pause_s(
+                &late,
+                FailureKind::Temporary {
+                    retry_after_ms: None
+                }
+            ),
+            None
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_not_tried_again() {
+        for kind in [FailureKind::Recipient, FailureKind::Permanent] {
+            assert_eq!(pause_s(&entry(chat(), 1), kind), None);
+        }
+    }
+
+    #[test]
+    fn an_unknown_send_waits_for_its_status_and_is_repeated_once() {
+        let mut unknown = entry(chat(), 1);
+        assert_eq!(pause_s(&unknown, FailureKind::Unknown), Some(60));
+        unknown.unknown = 1;
+        assert_eq!(pause_s(&unknown, FailureKind::Unknown), None);
+    }
+
+    #[test]
+    fn a_tag_names_its_entry() {
+        assert_eq!(
+            EntryId::from_tag(&EntryId(u64::MAX).tag()),
+            Some(EntryId(u64::MAX))
+        );
+        assert_eq!(EntryId::from_tag("someone-else"), None);
     }
 }

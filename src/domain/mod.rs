@@ -1,6 +1,18 @@
-//! draft
-pub mod account;
-pub mod delivery;
+//! Decisions, and nothing else: no clock, no randomness, no files, no network, no other module.
+//!
+//! What is known (`contact`), what happened (`message`, `conversation::Event`), the limits
+//! (`policy`) and the moment come in as arguments; what is known next and what to do go out as
+//! values. Nothing here can fail: whatever a person does is an outcome.
+
 pub mod id;
+
+pub mod account;
+pub mod binding;
+pub mod budget;
+pub mod challenge;
+pub mod contact;
+pub mod conversation;
+pub mod delivery;
 pub mod message;
 pub mod policy;
+pub mod reading;

@@ -5,9 +5,10 @@
 //! - [`cast`]: who appears.
 //! - [`graph`], [`inbox`], [`services`]: the stand-ins, each with switches for what can go wrong.
 //! - [`World`]: all of them together, with the configuration that points a server at them.
-//! - [`page`]: the demo's page. [`play`]: the same story told in the terminal.
+//! - [`demo`]: a world and a production server, joined. [`page`]: the demo's page. [`play`]: the same story told in the terminal.
 
 pub mod cast;
+pub mod demo;
 pub mod door;
 pub mod graph;
 pub mod inbox;
@@ -16,7 +17,6 @@ pub mod play;
 pub mod services;
 pub mod watch;
 
-use base64::Engine as _;
 use cast::{BUSINESS, SERVICES};
 use graph::{Graph, Message, Said};
 use inbox::Inbox;
@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use watch::{Watch, random_bytes, random_hex};
+use watch::{Watch, random_hex};
 
 /// Everything that Portero talks to. Stops when dropped.
 pub struct World {
@@ -39,7 +39,6 @@ pub struct World {
     /// Kutamma and woku.
     pub services: Services,
     verify_token: String,
-    store_key: String,
 }
 
 impl World {
@@ -55,7 +54,6 @@ impl World {
             inbox: Inbox::start(watch.clone())?,
             services: Services::start(watch.clone())?,
             verify_token: random_hex(8),
-            store_key: base64::engine::general_purpose::STANDARD.encode(random_bytes(32)),
             watch,
         })
     }
@@ -70,9 +68,9 @@ impl World {
              app_secrets = [\"{secret}\"]\nverify_token = \"{verify}\"\napi_url = \"http://{graph}\"\n\n\
              [mail]\nserver = \"{host}\"\nport = {port}\nsecurity = \"plain\"\n\
              from = \"{business} <portero@example.com>\"\n\n\
-             [store]\npath = {store}\nkey = \"{key}\"\n\n\
-             [limits]\nresend_after_seconds = 1\nmails_per_hour = 100\nmails_per_day = 100\n\
-             replies_per_hour = 1000\n",
+             [store]\npath = {store}\n\n\
+             [limits]\nresend_after_seconds = 1\nmails_per_hour = 60\nmails_per_day = 100\n\
+             replies_per_hour = 600\n",
             name = quoted(BUSINESS.name),
             number = BUSINESS.phone_number_id,
             token = self.graph.access_token(),
@@ -83,7 +81,6 @@ impl World {
             port = self.inbox.address().port(),
             business = BUSINESS.name,
             store = quoted(&store.to_string_lossy()),
-            key = self.store_key,
         );
         for service in SERVICES {
             // Writing to a String does not fail.

@@ -1,6 +1,15 @@
-//! draft
+//! What Portero says, per language: sentences of the domain become messages and mails.
 
-use crate::domain::id::Language;
+mod words;
+
+use crate::domain::binding::{Binding, ReleaseReason};
+use crate::domain::conversation::{ButtonAction, OurButton, Sentence};
+use crate::domain::delivery::{Button, ChatMessage, Mail};
+use crate::domain::id::{
+    EmailAddress, HOUR_MS, Language, MINUTE_MS, OtpCode, SECOND_MS, ServiceName, Timestamp,
+};
+use std::collections::HashMap;
+use words::Key;
 
 /// One sentence that an operator wants to say differently.
 #[derive(Clone, Debug)]
@@ -13,22 +22,659 @@ pub struct Override {
     pub words: String,
 }
 
-/// Every sentence in every language.
+/// Every sentence in every language, with the operator's own over them.
 #[derive(Clone, Debug, Default)]
-pub struct Texts {}
+pub struct Texts {
+    overrides: HashMap<(Language, Key), String>,
+}
+
+/// What sentences speak about besides the person.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    /// The business, as people know it.
+    pub business: String,
+    /// The services and what people call them, in the order of the configuration.
+    pub services: Vec<(ServiceName, String)>,
+    /// Digits of a code.
+    pub code_digits: usize,
+    /// Minutes for which a code is good.
+    pub code_minutes: u64,
+}
+
+/// Characters that an operator's own words may have: with names filled in they must still fit
+/// beside buttons (Meta's contract, section 3.3).
+const WORDS_CHARS_MAX: usize = 700;
+
+/// Accounts named in one sentence; the rest are counted.
+const ACCOUNTS_NAMED_MAX: usize = 4;
 
 impl Texts {
     /// The built-in sentences with `overrides` laid over them; every problem at once, each with the
     /// index of the override it belongs to.
-    pub fn with_overrides(_overrides: &[Override]) -> Result<Texts, Vec<(usize, String)>> {
-        Ok(Texts::default())
+    pub fn with_overrides(overrides: &[Override]) -> Result<Texts, Vec<(usize, String)>> {
+        let mut texts = Texts::default();
+        let mut problems = Vec::new();
+        for (
+            index,
+            Override {
+                language,
+                key,
+                words,
+            },
+        ) in overrides.iter().enumerate()
+        {
+            let Some(known) = Key::ALL.iter().copied().find(|known| known.name() == key) else {
+                let near = Key::ALL
+                    .iter()
+                    .map(|known| (strsim::damerau_levenshtein(known.name(), key), known.name()))
+                    .min()
+                    .filter(|(distance, _)| *distance <= 3)
+                    .map_or(String::new(), |(_, name)| format!("; did you mean {name}?"));
+                problems.push((index, format!("there is no sentence called {key}{near}")));
+                continue;
+            };
+            match check_words(known, words) {
+                Ok(()) => {
+                    texts.overrides.insert((*language, known), words.clone());
+                }
+                Err(problem) => problems.push((index, problem)),
+            }
+        }
+        if problems.is_empty() {
+            Ok(texts)
+        } else {
+            Err(problems)
+        }
     }
 
     /// Key, placeholders and words of every sentence in a language, in the order of the documentation.
     pub fn catalogue(
         &self,
-        _language: Language,
+        language: Language,
     ) -> Vec<(&'static str, &'static [&'static str], String)> {
-        Vec::new()
+        Key::ALL
+            .iter()
+            .map(|key| {
+                (
+                    key.name(),
+                    key.placeholders(),
+                    self.words(language, *key).to_owned(),
+                )
+            })
+            .collect()
+    }
+
+    fn words(&self, language: Language, key: Key) -> &str {
+        match self.overrides.get(&(language, key)) {
+            Some(words) => words,
+            None => key.words(language),
+        }
+    }
+
+    fn fill(&self, language: Language, key: Key, values: &[(&str, &str)]) -> String {
+        fill(self.words(language, key), values)
+    }
+
+    /// A sentence as a message, with the buttons that belong to it.
+    pub fn chat(
+        &self,
+        language: Language,
+        sentence: &Sentence,
+        voice: &Voice,
+        now: Timestamp,
+    ) -> ChatMessage {
+        let services = self.one_of(language, voice);
+        let digits = voice.code_digits.to_string();
+        let minutes = voice.code_minutes.to_string();
+        let say = |key, values: &[(&str, &str)]| self.fill(language, key, values);
+        let asking = |key| {
+            say(
+                key,
+                &[("business", &voice.business), ("services", &services)],
+            )
+        };
+        let wait = |until: &Timestamp| self.wait(language, until.since_ms(now));
+        let code_buttons = |tag: &str| {
+            self.buttons(
+                language,
+                tag,
+                &[
+                    ButtonAction::Resend,
+                    ButtonAction::OtherAddress,
+                    ButtonAction::Cancel,
+                ],
+            )
+        };
+        let (body, buttons) = match sentence {
+            Sentence::Welcome => (asking(Key::Welcome), Vec::new()),
+            Sentence::WelcomeAgain(reason) => {
+                let key = match reason {
+                    ReleaseReason::IdentityKeyChanged
+                    | ReleaseReason::NumberChanged
+                    | ReleaseReason::Conflict => Key::AgainChanged,
+                    ReleaseReason::Idle | ReleaseReason::Aged => Key::AgainExpired,
+                    ReleaseReason::LoggedOut | ReleaseReason::Operator => Key::Welcome,
+                };
+                (asking(key), Vec::new())
+            }
+            Sentence::AskAddress => (asking(Key::AskAddress), Vec::new()),
+            Sentence::AddressNotUnderstood => (asking(Key::AddressNotUnderstood), Vec::new()),
+            Sentence::OneAddressOnly => (say(Key::OneAddressOnly, &[]), Vec::new()),
+            Sentence::DidYouMean {
+                typed,
+                suggested,
+                tag,
+            } => (
+                say(
+                    Key::DidYouMean,
+                    &[("typed", typed.as_str()), ("suggested", suggested.as_str())],
+                ),
+                self.buttons(
+                    language,
+                    tag,
+                    &[
+                        ButtonAction::Yes,
+                        ButtonAction::No,
+                        ButtonAction::OtherAddress,
+                    ],
+                ),
+            ),
+            Sentence::CodeOnItsWay { address, tag } => (
+                say(
+                    Key::CodeOnItsWay,
+                    &[
+                        ("address", &address.masked()),
+                        ("digits", &digits),
+                        ("minutes", &minutes),
+                    ],
+                ),
+                code_buttons(tag),
+            ),
+            Sentence::CodeWrong { left: 0, tag } => (say(Key::CodeDead, &[]), code_buttons(tag)),
+            Sentence::CodeWrong { left, tag } => {
+                let left = match left {
+                    1 => say(Key::Once, &[]),
+                    more => say(Key::Times, &[("number", &more.to_string())]),
+                };
+                (say(Key::CodeWrong, &[("left", &left)]), code_buttons(tag))
+            }
+            Sentence::CodeExpired { tag } => (
+                say(Key::CodeExpired, &[("minutes", &minutes)]),
+                code_buttons(tag),
+            ),
+            Sentence::CodeLength { tag } => (
+                say(Key::CodeLength, &[("digits", &digits)]),
+                code_buttons(tag),
+            ),
+            Sentence::TypeTheCode { tag } => (
+                say(Key::TypeTheCode, &[("digits", &digits)]),
+                code_buttons(tag),
+            ),
+            Sentence::WaitForNextCode { until } => (
+                say(Key::WaitForNextCode, &[("wait", &wait(until))]),
+                Vec::new(),
+            ),
+            Sentence::TooManyCodes { until } => (
+                say(Key::TooManyCodes, &[("wait", &wait(until))]),
+                Vec::new(),
+            ),
+            Sentence::TooManyFailures { until } => (
+                say(Key::TooManyFailures, &[("wait", &wait(until))]),
+                Vec::new(),
+            ),
+            Sentence::SignInPaused => (say(Key::SignInPaused, &[]), Vec::new()),
+            Sentence::NotForwarded => (say(Key::NotForwarded, &[]), Vec::new()),
+            Sentence::TextOnly => (say(Key::TextOnly, &[]), Vec::new()),
+            Sentence::TooLate => (say(Key::TooLate, &[]), Vec::new()),
+            Sentence::OldButton => (say(Key::OldButton, &[]), Vec::new()),
+            Sentence::Cancelled => (say(Key::Cancelled, &[]), Vec::new()),
+            Sentence::SignedIn(bindings) => (
+                say(
+                    Key::SignedIn,
+                    &[("accounts", &self.accounts(language, bindings, voice))],
+                ),
+                Vec::new(),
+            ),
+            Sentence::WhoYouAre(bindings) => (
+                say(
+                    Key::WhoYouAre,
+                    &[("accounts", &self.accounts(language, bindings, voice))],
+                ),
+                self.buttons(language, "", &[ButtonAction::LogOut]),
+            ),
+            Sentence::NotSignedIn => (asking(Key::NotSignedIn), Vec::new()),
+            Sentence::LoggedOut => (say(Key::LoggedOut, &[]), Vec::new()),
+            Sentence::LookUpFailed => (say(Key::LookUpFailed, &[]), Vec::new()),
+            Sentence::MailFailed => (say(Key::MailFailed, &[]), Vec::new()),
+        };
+        let chars_max = if buttons.is_empty() {
+            ChatMessage::BODY_CHARS_MAX
+        } else {
+            ChatMessage::BODY_WITH_BUTTONS_CHARS_MAX
+        };
+        ChatMessage {
+            body: cap(body, chars_max),
+            buttons,
+        }
+    }
+
+    /// The mail that carries a code. `chat_ending` is the end of the number that asked for it.
+    pub fn code_mail(
+        &self,
+        language: Language,
+        to: &EmailAddress,
+        code: &OtpCode,
+        chat_ending: Option<&str>,
+        id: String,
+        voice: &Voice,
+    ) -> Mail {
+        let say = |key, values: &[(&str, &str)]| self.fill(language, key, values);
+        let business = voice.business.as_str();
+        let chat = match chat_ending {
+            Some(ending) => say(Key::ChatNumber, &[("ending", ending)]),
+            None => say(Key::ChatHidden, &[]),
+        };
+        let code = code.reveal();
+        let first = say(Key::MailCode, &[("code", code), ("business", business)]);
+        let how = say(
+            Key::MailHow,
+            &[("minutes", &voice.code_minutes.to_string())],
+        );
+        let asked_by = say(Key::MailAskedBy, &[("chat", &chat)]);
+        let not_you = say(Key::MailNotYou, &[("business", business)]);
+        Mail {
+            to: to.clone(),
+            subject: say(Key::MailSubject, &[("code", code), ("business", business)]),
+            text: format!("{first}\n\n{how}\n\n{asked_by} {not_you}\n"),
+            html: code_mail_html(
+                language,
+                business,
+                code,
+                [&first, &how, &asked_by, &not_you],
+            ),
+            id,
+            language: language.code(),
+        }
+    }
+
+    /// `Kutamma o woku`.
+    fn one_of(&self, language: Language, voice: &Voice) -> String {
+        let titles: Vec<String> = voice
+            .services
+            .iter()
+            .map(|(_, title)| title.clone())
+            .collect();
+        self.join(language, &titles, Key::Or)
+    }
+
+    fn accounts(&self, language: Language, bindings: &[Binding], voice: &Voice) -> String {
+        let mut named: Vec<String> = bindings
+            .iter()
+            .take(ACCOUNTS_NAMED_MAX)
+            .map(|binding| {
+                let title = voice
+                    .services
+                    .iter()
+                    .find(|(name, _)| *name == binding.service);
+                let service = title.map_or(binding.service.as_str(), |(_, title)| title);
+                let values = [
+                    ("name", binding.name.as_str()),
+                    ("company", &binding.company.name),
+                    ("service", service),
+                ];
+                self.fill(language, Key::AccountName, &values)
+            })
+            .collect();
+        if bindings.len() > named.len() {
+            named.push(format!("+{}", bindings.len() - named.len()));
+        }
+        self.join(language, &named, Key::And)
+    }
+
+    fn join(&self, language: Language, parts: &[String], last_joint: Key) -> String {
+        match parts {
+            [] => String::new(),
+            [one] => one.clone(),
+            [rest @ .., last] => format!(
+                "{} {} {last}",
+                rest.join(", "),
+                self.words(language, last_joint)
+            ),
+        }
+    }
+
+    /// A wait, rounded up so that it is never said too short.
+    fn wait(&self, language: Language, ms: u64) -> String {
+        let (key, unit_ms) = match ms {
+            0..=120_000 => (Key::Seconds, SECOND_MS),
+            120_001..=7_200_000 => (Key::Minutes, MINUTE_MS),
+            _ => (Key::Hours, HOUR_MS),
+        };
+        // At least 2, so that the plural is right in every language.
+        let number = ms.div_ceil(unit_ms).max(2);
+        self.fill(language, key, &[("number", &number.to_string())])
+    }
+
+    fn buttons(&self, language: Language, tag: &str, actions: &[ButtonAction]) -> Vec<Button> {
+        actions
+            .iter()
+            .map(|action| {
+                let key = match action {
+                    ButtonAction::Resend => Key::ButtonResend,
+                    ButtonAction::OtherAddress => Key::ButtonOtherAddress,
+                    ButtonAction::Cancel => Key::ButtonCancel,
+                    ButtonAction::Yes => Key::ButtonYes,
+                    ButtonAction::No => Key::ButtonNo,
+                    ButtonAction::LogOut => Key::ButtonLogOut,
+                };
+                let title = self.words(language, key).to_owned();
+                Button {
+                    id: OurButton {
+                        action: *action,
+                        tag,
+                    }
+                    .id(),
+                    title,
+                }
+            })
+            .collect()
+    }
+}
+
+/// Fills `{placeholders}` once, from left to right: what was filled in is not looked at again.
+fn fill(words: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(words.len() + 64);
+    let mut rest = words;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        let value = after.split_once('}').and_then(|(name, tail)| {
+            values
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (value, tail))
+        });
+        match value {
+            Some((value, tail)) => {
+                filled.push_str(value);
+                rest = tail;
+            }
+            None => {
+                filled.push('{');
+                rest = after;
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+/// Why an operator's own words cannot be used, as a sentence.
+fn check_words(key: Key, words: &str) -> Result<(), String> {
+    /// Without these a sentence does not do what it is for.
+    const NEEDED: [(Key, &str); 3] = [
+        (Key::MailCode, "code"),
+        (Key::SignedIn, "accounts"),
+        (Key::MailAskedBy, "chat"),
+    ];
+    let name = key.name();
+    if words.trim().is_empty() {
+        return Err(format!(
+            "{name} is empty; leave the key out to keep the built-in words"
+        ));
+    }
+    let is_button = name.starts_with("button_");
+    let chars_max = if is_button {
+        Button::TITLE_CHARS_MAX
+    } else {
+        WORDS_CHARS_MAX
+    };
+    let chars = words.chars().count();
+    if chars > chars_max {
+        return Err(format!(
+            "{name} has {chars} characters; at most {chars_max} fit"
+        ));
+    }
+    if words
+        .chars()
+        .any(|c| c.is_control() && (c != '\n' || is_button || key == Key::MailSubject))
+    {
+        return Err(format!("{name} contains a control character"));
+    }
+    let mut rest = words;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((placeholder, tail)) = after.split_once('}') else {
+            return Err(format!("{name} has a {{ without its }}"));
+        };
+        if !key.placeholders().contains(&placeholder) {
+            let known: Vec<String> = key
+                .placeholders()
+                .iter()
+                .map(|known| format!("{{{known}}}"))
+                .collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            return Err(format!(
+                "{name} knows no {{{placeholder}}}; its placeholders are: {known}"
+            ));
+        }
+        rest = tail;
+    }
+    for (needing, placeholder) in NEEDED {
+        if needing == key && !words.contains(&format!("{{{placeholder}}}")) {
+            return Err(format!("{name} must contain {{{placeholder}}}"));
+        }
+    }
+    Ok(())
+}
+
+fn cap(text: String, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text,
+        Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
+    }
+}
+
+/// The HTML part: one column, system fonts, nothing fetched from anywhere, legible in dark mode.
+fn code_mail_html(language: Language, business: &str, code: &str, lines: [&str; 4]) -> String {
+    let [first, how, asked_by, not_you] = lines.map(escape);
+    let (language, business, code) = (language.code(), escape(business), escape(code));
+    format!(
+        "<!doctype html><html lang=\"{language}\"><head><meta charset=\"utf-8\">\
+<meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\
+<title>{business}</title></head>\
+<body style=\"margin:0;padding:24px;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif\">\
+<div style=\"max-width:480px;margin:0 auto\">\
+<p style=\"margin:0 0 16px\">{first}</p>\
+<p style=\"margin:0 0 16px;padding:16px;border:1px solid #9aa7a0;border-radius:12px;text-align:center;\
+font:700 32px/1.2 ui-monospace,Menlo,Consolas,monospace;letter-spacing:4px\">{code}</p>\
+<p style=\"margin:0 0 16px\">{how}</p>\
+<p style=\"margin:0;font-size:14px\">{asked_by} {not_you}</p>\
+</div></body></html>"
+    )
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn voice() -> Voice {
+        let service = |name: &str| {
+            (
+                ServiceName::parse(&name.to_lowercase()).unwrap(),
+                name.to_owned(),
+            )
+        };
+        Voice {
+            business: "Café Río".into(),
+            services: vec![service("Kutamma"), service("woku")],
+            code_digits: 8,
+            code_minutes: 10,
+        }
+    }
+
+    #[test]
+    fn built_in_words_pass_the_checks_that_an_operators_words_must_pass() {
+        for key in Key::ALL {
+            for language in Language::ALL {
+                let words = key.words(language);
+                assert_eq!(
+                    check_words(*key, words),
+                    Ok(()),
+                    "{} in {}",
+                    key.name(),
+                    language.code()
+                );
+                for placeholder in key.placeholders() {
+                    let used = Language::ALL
+                        .iter()
+                        .any(|l| key.words(*l).contains(&format!("{{{placeholder}}}")));
+                    assert!(
+                        used || *placeholder == "business",
+                        "{} promises {{{placeholder}}}",
+                        key.name()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_operators_words_are_checked_one_by_one() {
+        let try_one = |key: &str, words: &str| {
+            let texts = Texts::with_overrides(&[Override {
+                language: Language::Spanish,
+                key: key.into(),
+                words: words.into(),
+            }]);
+            texts.map(|_| ()).map_err(|problems| problems[0].1.clone())
+        };
+        assert_eq!(try_one("welcome", "Soy {business}"), Ok(()));
+        assert_eq!(
+            try_one("welcom", "Hola").unwrap_err(),
+            "there is no sentence called welcom; did you mean welcome?"
+        );
+        assert_eq!(
+            try_one("welcome", "Hola {nombre}").unwrap_err(),
+            "welcome knows no {nombre}; its placeholders are: {business}, {services}"
+        );
+        assert_eq!(
+            try_one("mail_code", "Tu código").unwrap_err(),
+            "mail_code must contain {code}"
+        );
+        assert_eq!(
+            try_one("button_cancel", "Cancelar todo esto ya").unwrap_err(),
+            "button_cancel has 21 characters; at most 20 fit"
+        );
+        assert_eq!(
+            try_one("welcome", "Hola {").unwrap_err(),
+            "welcome has a { without its }"
+        );
+        assert!(try_one("cancelled", " ").is_err());
+        assert!(try_one("mail_subject", "{code}\r\nBcc: x@example.com").is_err());
+    }
+
+    #[test]
+    fn what_is_filled_in_is_not_filled_again() {
+        assert_eq!(fill("{a} y {b}", &[("a", "{b}"), ("b", "2")]), "{b} y 2");
+        assert_eq!(fill("{unknown} {a}", &[("a", "1")]), "{unknown} 1");
+    }
+
+    #[test]
+    fn lists_and_waits_read_well() {
+        let texts = Texts::default();
+        assert_eq!(texts.one_of(Language::Spanish, &voice()), "Kutamma o woku");
+        assert_eq!(texts.wait(Language::English, 59_001), "60 seconds");
+        assert_eq!(
+            texts.wait(Language::Spanish, 3 * MINUTE_MS - 1),
+            "3 minutos"
+        );
+        assert_eq!(
+            texts.wait(Language::Portuguese, 23 * HOUR_MS + 1),
+            "24 horas"
+        );
+        assert_eq!(texts.wait(Language::English, 1), "2 seconds");
+    }
+
+    #[test]
+    fn the_mail_shows_the_code_first_and_fetches_nothing() {
+        let to = EmailAddress::parse("ana@example.com").unwrap();
+        let code = OtpCode::parse("00412345").unwrap();
+        for language in Language::ALL {
+            let mail =
+                Texts::default().code_mail(language, &to, &code, Some("34"), "id".into(), &voice());
+            assert!(mail.text.starts_with("00412345 "), "{}", mail.text);
+            assert!(mail.subject.starts_with("00412345 "));
+            assert!(mail.text.contains("34") && mail.text.contains("Café Río"));
+            for remote in [
+                "http:", "https:", "src=", "url(", "<script", "<img", "<link",
+            ] {
+                assert!(!mail.html.contains(remote), "{remote}");
+            }
+        }
+        let mut hostile = voice();
+        hostile.business = "<b>\"&'".into();
+        let mail =
+            Texts::default().code_mail(Language::English, &to, &code, None, "id".into(), &hostile);
+        assert!(!mail.html.contains("<b>") && mail.html.contains("&lt;b&gt;&quot;&amp;&#39;"));
+    }
+
+    #[test]
+    fn every_message_fits_into_what_whatsapp_takes() {
+        let mut long = voice();
+        long.business = "ñ".repeat(300);
+        long.services[0].1 = "ñ".repeat(300);
+        let address = EmailAddress::parse(&format!("{}@example.com", "a".repeat(64))).unwrap();
+        let tag = "0123456789ab".to_owned();
+        let sentences = [
+            Sentence::Welcome,
+            Sentence::DidYouMean {
+                typed: address.clone(),
+                suggested: address.clone(),
+                tag: tag.clone(),
+            },
+            Sentence::CodeOnItsWay {
+                address,
+                tag: tag.clone(),
+            },
+            Sentence::CodeWrong { left: 0, tag },
+            Sentence::WhoYouAre(Vec::new()),
+        ];
+        for language in Language::ALL {
+            for sentence in &sentences {
+                let message = Texts::default().chat(language, sentence, &long, Timestamp(0));
+                let max = if message.buttons.is_empty() {
+                    4_096
+                } else {
+                    1_024
+                };
+                assert!(message.body.chars().count() <= max);
+                assert!(message.buttons.len() <= ChatMessage::BUTTONS_MAX);
+                for button in &message.buttons {
+                    assert!(
+                        button.title.chars().count() <= Button::TITLE_CHARS_MAX
+                            && button.id.len() <= 256
+                    );
+                }
+            }
+        }
     }
 }

@@ -1,1 +1,10 @@
-fn main() {}
+//! The tests from outside: one binary, so that everything is linked once.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cli;
+mod config;
+mod mail;
+mod python;
+mod services;
+mod smtp_sink;
+mod tidy;

@@ -1,0 +1,96 @@
+//! What is no longer needed is forgotten, a little at a time.
+
+use super::receive::SEEN_MS;
+use super::{App, Failed};
+use crate::domain::contact::Contact;
+use crate::domain::id::{ContactId, DAY_MS, Timestamp};
+use crate::store::record::{self, Sweep};
+use crate::store::{StoreError, Writer};
+use std::sync::Arc;
+
+/// Records looked at in one transaction: keeps it short beside the messages that wait for theirs.
+const LOOKS_PER_UPDATE: usize = 256;
+
+/// How long what is kept for questions is kept (section 6.1 of the threat model).
+const SENT_MS: u64 = 7 * DAY_MS;
+const DEAD_MS: u64 = 30 * DAY_MS;
+const COUNTS_MS: u64 = 2 * DAY_MS;
+const AUDIT_MS: u64 = 180 * DAY_MS;
+const UNBOUND_CONTACT_MS: u64 = 7 * DAY_MS;
+const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
+
+/// Sweeps the tables in turn and remembers how far it came.
+#[derive(Debug, Default)]
+pub struct Janitor {
+    sent: Option<Vec<u8>>,
+    dead: Option<Vec<u8>>,
+    counts: Option<Vec<u8>>,
+    audit: Option<Vec<u8>>,
+    contacts: Option<ContactId>,
+}
+
+impl Janitor {
+    /// One bounded batch of every table; returns how many records went.
+    pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
+        let now = app.now();
+        let shared = Arc::clone(&app.shared);
+        let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
+        let (audit, contacts) = (self.audit.take(), self.contacts.take());
+        let idle_ms = shared.settings.policy.binding_idle_ms;
+        let (sweeps, contacts, removed) = app.shared.store.update(move |writer| {
+            record::put_latest_moment(writer, now)?;
+            let looks = LOOKS_PER_UPDATE;
+            let mut removed = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
+            let sweeps: [Sweep; 4] = [
+                record::forget_sent(writer, now.minus_ms(SENT_MS), sent.as_deref(), looks)?,
+                record::forget_dead(writer, now.minus_ms(DEAD_MS), dead.as_deref(), looks)?,
+                record::forget_counts(writer, now.minus_ms(COUNTS_MS), counts.as_deref(), looks)?,
+                record::forget_audit(writer, now.minus_ms(AUDIT_MS), audit.as_deref(), looks)?,
+            ];
+            removed += sweeps.iter().map(|sweep| sweep.removed).sum::<usize>();
+            let batch = record::contacts(writer, contacts, looks)?;
+            for contact in batch
+                .iter()
+                .filter(|contact| is_forgotten(contact, now, idle_ms))
+            {
+                forget(writer, &shared.keys, contact)?;
+                removed += 1;
+            }
+            let next = if batch.len() < looks {
+                None
+            } else {
+                batch.last().map(|contact| contact.id)
+            };
+            Ok((sweeps, next, removed))
+        })?;
+        let [sent, dead, counts, audit] = sweeps.map(|sweep| sweep.cursor);
+        *self = Janitor {
+            sent,
+            dead,
+            counts,
+            audit,
+            contacts,
+        };
+        Ok(removed)
+    }
+}
+
+/// A contact is kept while its binding may stand and some time after; one that never proved
+/// anything, for a week, so that its limits outlive a day.
+fn is_forgotten(contact: &Contact, now: Timestamp, binding_idle_ms: u64) -> bool {
+    let silent_ms = now.since_ms(contact.last_message_at);
+    if contact.is_bound() {
+        silent_ms > binding_idle_ms.saturating_add(BOUND_CONTACT_MS)
+    } else {
+        silent_ms > UNBOUND_CONTACT_MS
+    }
+}
+
+fn forget(
+    writer: &mut dyn Writer,
+    keys: &record::Keys,
+    contact: &Contact,
+) -> Result<(), StoreError> {
+    record::delete_aliases(writer, keys, contact)?;
+    record::delete_contact(writer, contact.id)
+}

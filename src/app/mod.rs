@@ -1,0 +1,421 @@
+//! The operations: each one is one transaction on the store, and every edge calls the same ones.
+//!
+//! The clock is read and randomness is drawn before the transaction begins, so that an engine may
+//! run its body again. Nothing is sent from here; what is to be sent is stored in the outbox in
+//! the same transaction as the reason for it, and the [`Bell`] wakes whoever sends.
+
+pub mod admin;
+mod bell;
+mod clock;
+mod janitor;
+mod receive;
+mod settle;
+
+pub use bell::{Bell, Bells};
+pub use clock::{SystemClock, SystemRandom};
+pub use janitor::Janitor;
+pub use receive::Received;
+pub use settle::{Lookup, Report, Settled, Waiting, Work};
+
+use crate::domain::contact::Contact;
+use crate::domain::conversation::{
+    self, Action, AuditEvent, Context, Counts, Event, Outcome, Step,
+};
+use crate::domain::delivery::{Entry, EntryId, Errand, Lane};
+use crate::domain::id::{
+    ChallengeId, ContactId, HOUR_MS, Language, MINUTE_MS, OtpCode, PhoneNumberId, ServiceName,
+    Timestamp,
+};
+use crate::domain::policy::Policy;
+use crate::store::engine::Visitor;
+use crate::store::record::{self, AuditLine, Keys};
+use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
+use crate::text::{Texts, Voice};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where the time comes from.
+pub trait Clock: Send + Sync {
+    /// The time now; never earlier than what it said before.
+    fn now(&self) -> Timestamp;
+}
+
+/// Where randomness comes from.
+pub trait Random: Send + Sync {
+    /// Fills `bytes` with unpredictable ones; an error means that there are none to be had, and
+    /// nothing may be made up instead (S-17).
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), NoRandomness>;
+}
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gives no random bytes")]
+pub struct NoRandomness;
+
+/// Why an operation did not happen. It left nothing behind, or nobody knows
+/// ([`StoreError::Unknown`]); repeating it is always safe.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+}
+
+/// What the operations need to know besides the store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The limits.
+    pub policy: Policy,
+    /// The business's number: part of what makes a message id unique.
+    pub phone_number_id: PhoneNumberId,
+    /// The language for whoever's country does not tell.
+    pub language: Language,
+    /// What Portero says.
+    pub texts: Texts,
+    /// What it speaks about.
+    pub voice: Voice,
+    /// The name of the built-in directory as a service, when it is one.
+    pub directory: Option<ServiceName>,
+}
+
+/// How long a prompt is worth sending: an answer to what was said ten minutes ago confuses.
+const PROMPT_LIFETIME_MS: u64 = 10 * MINUTE_MS;
+
+/// How long the services may take to answer before the person is told.
+const LOOK_UP_LIFETIME_MS: u64 = 2 * MINUTE_MS;
+
+/// How long a message waits for the bot.
+const HAND_ON_LIFETIME_MS: u64 = 24 * HOUR_MS;
+
+/// The operations.
+pub struct App {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    bells: Arc<Bells>,
+    outcomes: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// What the bodies of updates share; they may outlive the call that made them.
+struct Shared {
+    store: Sealed,
+    keys: Keys,
+    settings: Settings,
+    /// The last number given to an entry or an audit line. Numbers are given inside updates, which
+    /// happen one after the other, so what is stored later has the higher number.
+    number: AtomicU64,
+}
+
+impl App {
+    /// The operations on this store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(
+        store: Sealed,
+        keys: Keys,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<App, StoreError> {
+        let last = store.view(|reader| {
+            Ok(record::last_entry_id(reader)?
+                .0
+                .max(record::last_audit_number(reader)?))
+        })?;
+        // From the clock on, so that a number is not used twice although its entry is long gone:
+        // tags and Message-IDs are made from it.
+        let start = clock.now().0.saturating_mul(1_000).max(last);
+        let shared = Shared {
+            store,
+            keys,
+            settings,
+            number: AtomicU64::new(start),
+        };
+        Ok(App {
+            shared: Arc::new(shared),
+            clock,
+            random,
+            bells: Arc::new(Bells::default()),
+            outcomes: Mutex::default(),
+        })
+    }
+
+    /// One for each lane: rings when something new waits in it.
+    pub fn bells(&self) -> &Arc<Bells> {
+        &self.bells
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How often each outcome happened since the start.
+    pub fn outcomes(&self) -> BTreeMap<&'static str, u64> {
+        self.outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether the store answers.
+    pub fn is_ready(&self) -> Result<(), StoreError> {
+        self.shared
+            .store
+            .view(|reader| record::latest_moment(reader).map(|_| ()))
+    }
+
+    /// Sixteen random bytes for each of `count` events.
+    fn draw(&self, count: usize) -> Result<Vec<[u8; 16]>, NoRandomness> {
+        let mut bytes = vec![0; count * 16];
+        self.random.fill(&mut bytes)?;
+        Ok(bytes
+            .chunks_exact(16)
+            .map(|chunk| chunk.try_into().unwrap_or_default())
+            .collect())
+    }
+
+    /// One transaction; the bells of the lanes that got something ring once it is durable.
+    fn update<T: Send + 'static>(
+        &self,
+        body: impl Fn(&mut Transaction<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let (value, filled) = self.shared.store.update(move |writer| {
+            let mut transaction = Transaction {
+                writer,
+                filled: Vec::new(),
+            };
+            let value = body(&mut transaction)?;
+            Ok((value, transaction.filled))
+        })?;
+        for lane in filled {
+            self.bells.of(lane).ring();
+        }
+        Ok(value)
+    }
+
+    fn count(&self, outcomes: &[&'static str]) {
+        let mut counted = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        for outcome in outcomes {
+            *counted.entry(outcome).or_default() += 1;
+        }
+    }
+}
+
+/// A store's update that remembers which lanes it gave something.
+struct Transaction<'w> {
+    writer: &'w mut dyn Writer,
+    filled: Vec<Lane>,
+}
+
+impl Reader for Transaction<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.writer.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        range: KeyRange<'_>,
+        order: Order,
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        self.writer.scan(table, range, order, visit)
+    }
+}
+
+impl Writer for Transaction<'_> {
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.writer.put(table, key, value)
+    }
+
+    fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        self.writer.delete(table, key)
+    }
+}
+
+impl Shared {
+    fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The code of a challenge: derived, so that there is nothing to steal from the store and a
+    /// mail that is sent again carries the same one. Bound to the contact and the purpose (S-16).
+    fn code(&self, contact: ContactId, challenge: ChallengeId) -> Option<OtpCode> {
+        let digits = self.settings.policy.code_digits;
+        let digest = self
+            .keys
+            .master()
+            .keyed_digest("code by mail", &[&contact.0, &challenge.0]);
+        let (number, _) = digest.split_first_chunk::<16>()?;
+        // 128 bits over at most 10^10 values: the bias is below 2^-94.
+        let value = u128::from_be_bytes(*number) % 10u128.pow(u32::try_from(digits).ok()?);
+        OtpCode::parse(&format!("{value:0digits$}")).ok()
+    }
+
+    /// Lets the domain decide about one event and stores everything that follows from it.
+    fn decide(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        event: &Event<'_>,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<Outcome, StoreError> {
+        let policy = &self.settings.policy;
+        let mut counts = Counts {
+            addresses: Vec::new(),
+            failures_in_all: record::failures_in_all(writer)?,
+        };
+        for address in conversation::addresses_concerned(contact, event, policy) {
+            let counted = record::address_counts(writer, &self.keys, &address)?;
+            counts.addresses.push((address, counted));
+        }
+        let expected_code = match &contact.stage {
+            crate::domain::contact::Stage::CodeAwaited(challenge) => {
+                self.code(contact.id, challenge.id)
+            }
+            _ => None,
+        };
+        let context = Context {
+            now,
+            fresh,
+            policy,
+            expected_code,
+            counts,
+        };
+        let step = conversation::step(contact, event, &context);
+        self.store_step(writer, contact, &context.counts, &step, now)?;
+        Ok(step.outcome)
+    }
+
+    fn store_step(
+        &self,
+        writer: &mut Transaction<'_>,
+        before: &Contact,
+        counts_before: &Counts,
+        step: &Step,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if step.contact != *before {
+            record::put_contact(writer, &step.contact)?;
+        }
+        for (address, counts) in &step.counts.addresses {
+            let known = counts_before
+                .addresses
+                .iter()
+                .find(|(other, _)| other == address);
+            if known.is_none_or(|(_, known)| known != counts) {
+                record::put_address_counts(writer, &self.keys, address, counts)?;
+            }
+        }
+        if step.counts.failures_in_all != counts_before.failures_in_all {
+            record::put_failures_in_all(writer, &step.counts.failures_in_all)?;
+        }
+        for action in &step.actions {
+            match action {
+                Action::Audit(event) => self.audit(writer, &step.contact, *event, now)?,
+                other => self.enqueue(writer, &step.contact, other, now)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn audit(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        event: AuditEvent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let line = AuditLine {
+            at_ms: now.0,
+            event: event.name().to_owned(),
+            contact: contact.id.to_string(),
+            number_ending: contact.number_ending().map(str::to_owned),
+        };
+        record::put_audit(writer, self.next_number(), &line)
+    }
+
+    fn enqueue(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        action: &Action,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (errand, expires_at) = match action {
+            Action::Audit(_) => return Ok(()),
+            Action::Say(sentence) => {
+                let Some(to) = contact.recipient() else {
+                    return Ok(());
+                };
+                let Settings { texts, voice, .. } = &self.settings;
+                let message = texts.chat(contact.language, sentence, voice, now);
+                let errand = Errand::Chat {
+                    to,
+                    message,
+                    sentence: sentence.name().to_owned(),
+                };
+                (errand, now.plus_ms(PROMPT_LIFETIME_MS))
+            }
+            Action::LookUp { challenge, address } => {
+                let errand = Errand::LookUp {
+                    challenge: *challenge,
+                    address: address.clone(),
+                };
+                (errand, now.plus_ms(LOOK_UP_LIFETIME_MS))
+            }
+            Action::MailCode {
+                challenge,
+                to,
+                expires_at,
+            } => (
+                Errand::MailCode {
+                    challenge: *challenge,
+                    to: to.clone(),
+                },
+                *expires_at,
+            ),
+            Action::PretendMail {
+                challenge,
+                expires_at,
+            } => (
+                Errand::PretendMail {
+                    challenge: *challenge,
+                },
+                *expires_at,
+            ),
+            Action::HandOn(kept) => (
+                Errand::HandOn(kept.clone()),
+                now.plus_ms(HAND_ON_LIFETIME_MS),
+            ),
+        };
+        let entry = Entry {
+            id: EntryId(self.next_number()),
+            contact: contact.id,
+            errand,
+            created_at: now,
+            expires_at,
+            not_before: now,
+            attempts: 0,
+            unknown: 0,
+            in_flight_since: None,
+        };
+        let lane = entry.errand.lane();
+        if !writer.filled.contains(&lane) {
+            writer.filled.push(lane);
+        }
+        record::put_entry(writer, &entry)
+    }
+}

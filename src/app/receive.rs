@@ -1,0 +1,372 @@
+//! What came through the webhook takes effect: once, in order, durably.
+
+use super::{App, Failed, Shared, Transaction};
+use crate::domain::binding::ReleaseReason;
+use crate::domain::contact::Contact;
+use crate::domain::conversation::{Event, Outcome};
+use crate::domain::delivery::{EntryId, Errand, Lane};
+use crate::domain::id::{ContactId, DAY_MS, Language, Timestamp};
+use crate::domain::message::{
+    IdentityChanged, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
+};
+use crate::store::StoreError;
+use crate::store::record::{self, DeadLetter, Sent};
+use std::sync::Arc;
+
+/// Elements of a batch that share one transaction: bounds what a transaction holds in memory, and
+/// is large enough that a batch of 1,000 needs few commits.
+const ITEMS_PER_UPDATE: usize = 64;
+
+/// Message ids are remembered this long: longer than the 7 days for which Meta repeats (S-03).
+pub(super) const SEEN_MS: u64 = 9 * DAY_MS;
+
+/// The error code of a message that was held back because the identity key had changed
+/// (Meta's contract, section 4).
+const IDENTITY_KEY_MISMATCH: u32 = 137_000;
+
+/// What a webhook did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The outcome of each element that took effect, in order.
+    pub outcomes: Vec<&'static str>,
+    /// Elements that had their effect before.
+    pub repeated: usize,
+    /// Elements that were left alone.
+    pub ignored: usize,
+}
+
+impl App {
+    /// Lets every element of a webhook take effect. When this returns `Ok`, all of it is durable
+    /// and may be acknowledged. After an error any part may have happened: the sender repeats the
+    /// whole, and what had its effect has none again.
+    pub fn receive(&self, items: Vec<WebhookItem>) -> Result<Received, Failed> {
+        let now = self.now();
+        let mut received = Received::default();
+        let items: Vec<WebhookItem> = items
+            .into_iter()
+            .filter(|item| match item {
+                WebhookItem::Ignored(_) => {
+                    received.ignored += 1;
+                    false
+                }
+                WebhookItem::Notice(notice) => {
+                    if notice.severe {
+                        tracing::error!(
+                            topic = notice.topic,
+                            event = notice.event,
+                            "Meta reports a problem"
+                        );
+                    } else {
+                        tracing::info!(topic = notice.topic, event = notice.event, "Meta notifies");
+                    }
+                    false
+                }
+                WebhookItem::Message(_)
+                | WebhookItem::Status(_)
+                | WebhookItem::IdentityChanged(_) => true,
+            })
+            .collect();
+        let items = Arc::new(items);
+        for start in (0..items.len()).step_by(ITEMS_PER_UPDATE) {
+            let end = items.len().min(start + ITEMS_PER_UPDATE);
+            // One for a contact that may be new, one for a challenge that may begin.
+            let fresh = self.draw(2 * (end - start))?;
+            let (shared, items) = (Arc::clone(&self.shared), Arc::clone(&items));
+            let outcomes = self.update(move |writer| {
+                items[start..end]
+                    .iter()
+                    .zip(fresh.chunks_exact(2))
+                    .map(|(item, fresh)| shared.receive_one(writer, item, now, fresh[0], fresh[1]))
+                    .collect::<Result<Vec<_>, _>>()
+            })?;
+            for outcome in outcomes {
+                match outcome {
+                    Some(outcome) => received.outcomes.push(outcome),
+                    None => received.repeated += 1,
+                }
+            }
+        }
+        self.count(&received.outcomes);
+        Ok(received)
+    }
+}
+
+impl Shared {
+    /// `None` when the element had its effect before.
+    fn receive_one(
+        &self,
+        writer: &mut Transaction<'_>,
+        item: &WebhookItem,
+        now: Timestamp,
+        fresh_contact: [u8; 16],
+        fresh_challenge: [u8; 16],
+    ) -> Result<Option<&'static str>, StoreError> {
+        match item {
+            WebhookItem::Message(message) => {
+                if self.is_repeated(writer, &message.id, message.sent_at, now)? {
+                    return Ok(None);
+                }
+                if message.provenance == Provenance::Group {
+                    return Ok(Some(Outcome::Ignored.name()));
+                }
+                let contact = self.contact_of(writer, &message.sender, now, fresh_contact)?;
+                let event = Event::Message(message);
+                let outcome = self.decide(writer, &contact, &event, now, fresh_challenge)?;
+                log(message, &contact, outcome);
+                Ok(Some(outcome.name()))
+            }
+            WebhookItem::IdentityChanged(change) => self.identity_changed(writer, change, now),
+            WebhookItem::Status(status) => self.status(writer, status, now),
+            WebhookItem::Notice(_) | WebhookItem::Ignored(_) => Ok(None),
+        }
+    }
+
+    /// What is older than our memory of ids cannot be told from a repetition, so it is one (S-04).
+    fn is_repeated(
+        &self,
+        writer: &mut Transaction<'_>,
+        id: &crate::domain::id::MessageId,
+        sent_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if now.since_ms(sent_at) > SEEN_MS - DAY_MS {
+            return Ok(true);
+        }
+        record::see(
+            writer,
+            &self.keys,
+            &self.settings.phone_number_id,
+            id,
+            sent_at,
+        )
+    }
+
+    /// The contact who wrote, found by its aliases or made. BSUID first, number second; names that
+    /// lead to two contacts end the proofs of both and merge nothing (Meta's contract, 2.6; S-64).
+    fn contact_of(
+        &self,
+        writer: &mut Transaction<'_>,
+        sender: &Sender,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<Contact, StoreError> {
+        let load = |writer: &Transaction<'_>, id: Option<ContactId>| match id {
+            Some(id) => record::contact(writer, id),
+            None => Ok(None),
+        };
+        let by_bsuid = match &sender.bsuid {
+            Some(bsuid) => load(writer, record::contact_of_bsuid(writer, &self.keys, bsuid)?)?,
+            None => None,
+        };
+        let by_wa_id = match &sender.wa_id {
+            Some(wa_id) => load(writer, record::contact_of_wa_id(writer, &self.keys, wa_id)?)?,
+            None => None,
+        };
+        let known = by_bsuid.as_ref().or(by_wa_id.as_ref()).cloned();
+        let mut contact = match (by_bsuid, by_wa_id) {
+            (Some(first), Some(second)) if first.id != second.id => {
+                self.release(writer, &second, ReleaseReason::Conflict, now)?;
+                self.release(writer, &first, ReleaseReason::Conflict, now)?
+            }
+            (Some(contact), _) => contact,
+            (None, Some(contact)) => match (&contact.bsuid, &sender.bsuid) {
+                // The number came into other hands: whoever had it is not this person.
+                (Some(known), Some(now_seen)) if known != now_seen => {
+                    self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
+                    self.new_contact(sender, now, fresh)
+                }
+                _ => contact,
+            },
+            (None, None) => self.new_contact(sender, now, fresh),
+        };
+        if let (Some(known), Some(now_seen)) = (&contact.wa_id, &sender.wa_id)
+            && known != now_seen
+        {
+            contact = self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
+        }
+        if sender.bsuid.is_some() && contact.bsuid.is_none() {
+            contact.bsuid.clone_from(&sender.bsuid);
+        }
+        if sender.wa_id.is_some() {
+            contact.wa_id.clone_from(&sender.wa_id);
+        }
+        if let Some(bsuid) = &sender.bsuid {
+            if record::contact_of_bsuid(writer, &self.keys, bsuid)? != Some(contact.id) {
+                record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
+            }
+        }
+        if let Some(wa_id) = &sender.wa_id {
+            if record::contact_of_wa_id(writer, &self.keys, wa_id)? != Some(contact.id) {
+                record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
+            }
+        }
+        // An alias must never lead nowhere, whatever the decision that follows.
+        if known.as_ref() != Some(&contact) {
+            record::put_contact(writer, &contact)?;
+        }
+        Ok(contact)
+    }
+
+    fn new_contact(&self, sender: &Sender, now: Timestamp, fresh: [u8; 16]) -> Contact {
+        let language = Language::usual_for(sender.wa_id.as_ref(), sender.bsuid.as_ref())
+            .unwrap_or(self.settings.language);
+        Contact::new(
+            ContactId::from_random(fresh),
+            sender.bsuid.clone(),
+            sender.wa_id.clone(),
+            language,
+            now,
+        )
+    }
+
+    /// Ends the proofs of a contact; returns the contact as it is now.
+    pub(super) fn release(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        reason: ReleaseReason,
+        now: Timestamp,
+    ) -> Result<Contact, StoreError> {
+        self.decide(writer, contact, &Event::Released(reason), now, [0; 16])?;
+        Ok(record::contact(writer, contact.id)?.unwrap_or_else(|| contact.clone()))
+    }
+
+    fn identity_changed(
+        &self,
+        writer: &mut Transaction<'_>,
+        change: &IdentityChanged,
+        now: Timestamp,
+    ) -> Result<Option<&'static str>, StoreError> {
+        if self.is_repeated(writer, &change.id, change.at, now)? {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        if let Some(bsuid) = &change.before.bsuid {
+            found.extend(record::contact_of_bsuid(writer, &self.keys, bsuid)?);
+        }
+        if let Some(wa_id) = &change.before.wa_id {
+            found.extend(record::contact_of_wa_id(writer, &self.keys, wa_id)?);
+        }
+        found.dedup();
+        for id in found {
+            if let Some(contact) = record::contact(writer, id)? {
+                self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
+            }
+        }
+        Ok(Some(Outcome::Released.name()))
+    }
+
+    /// The fate of a message of ours, found by Meta's id, or by our tag when Meta's answer to the
+    /// send never reached us. Later news never goes back to an earlier state.
+    fn status(
+        &self,
+        writer: &mut Transaction<'_>,
+        update: &StatusUpdate,
+        now: Timestamp,
+    ) -> Result<Option<&'static str>, StoreError> {
+        let tagged = update.tag.as_deref().and_then(EntryId::from_tag);
+        let waiting = match tagged {
+            Some(id) => record::entry(writer, Lane::Chat, id)?,
+            None => None,
+        };
+        let known = match (record::sent(writer, &self.keys, &update.id)?, &waiting) {
+            (Some(known), _) => known,
+            (None, Some(entry)) => {
+                // It was taken after all: nothing to send any more.
+                record::delete_entry(writer, Lane::Chat, entry.id)?;
+                let Errand::Chat { sentence, .. } = &entry.errand else {
+                    return Ok(None);
+                };
+                Sent {
+                    entry: entry.id,
+                    contact: entry.contact,
+                    sentence: sentence.clone(),
+                    at: update.at,
+                    status: Status::Sent,
+                }
+            }
+            // Not ours: the bot's, or older than our memory.
+            (None, None) => return Ok(None),
+        };
+        let news = update.status > known.status;
+        if news || waiting.is_some() {
+            let status = known.status.max(update.status);
+            record::put_sent(
+                writer,
+                &self.keys,
+                &update.id,
+                &Sent {
+                    status,
+                    ..known.clone()
+                },
+            )?;
+        }
+        if news && update.status == Status::Failed {
+            self.send_failed(writer, update, &known, waiting, now)?;
+        }
+        Ok(Some("status"))
+    }
+
+    fn send_failed(
+        &self,
+        writer: &mut Transaction<'_>,
+        update: &StatusUpdate,
+        known: &Sent,
+        waiting: Option<crate::domain::delivery::Entry>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let code = update.error_code.unwrap_or(0);
+        tracing::warn!(contact = %known.contact, sentence = known.sentence, code, "a message was not delivered");
+        if let Some(contact) = record::contact(writer, known.contact)? {
+            if code == IDENTITY_KEY_MISMATCH {
+                self.release(writer, &contact, ReleaseReason::IdentityKeyChanged, now)?;
+            }
+            if let Some(entry) = waiting.or_else(|| entry_of(known, &contact)) {
+                let reason = format!("Meta reported the message as failed (code {code})");
+                record::put_dead(
+                    writer,
+                    &DeadLetter {
+                        entry,
+                        at: now,
+                        reason,
+                    },
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entry that a sent message was, without its words: they are gone once Meta has taken it.
+fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::Entry> {
+    let message = crate::domain::delivery::ChatMessage {
+        body: String::new(),
+        buttons: Vec::new(),
+    };
+    Some(crate::domain::delivery::Entry {
+        id: sent.entry,
+        contact: sent.contact,
+        errand: Errand::Chat {
+            to: contact.recipient()?,
+            message,
+            sentence: sent.sentence.clone(),
+        },
+        created_at: sent.at,
+        expires_at: sent.at,
+        not_before: sent.at,
+        attempts: 1,
+        unknown: 0,
+        in_flight_since: None,
+    })
+}
+
+fn log(message: &Inbound, contact: &Contact, outcome: Outcome) {
+    match outcome {
+        Outcome::Bound | Outcome::Released | Outcome::CodeWrong | Outcome::Limited => {
+            tracing::info!(contact = %contact.id, outcome = outcome.name(), "sign-in");
+        }
+        _ => {
+            tracing::debug!(contact = %contact.id, outcome = outcome.name(), sent_at_ms = message.sent_at.0, "message")
+        }
+    }
+}

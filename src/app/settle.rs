@@ -1,0 +1,401 @@
+//! What waits in the outbox is begun, and what became of it is stored.
+
+use super::{App, Failed, Shared, Transaction};
+use crate::domain::account::Answer;
+use crate::domain::contact::{Contact, Kept, Stage};
+use crate::domain::conversation::{self, Event, Outcome};
+use crate::domain::delivery::{
+    self, ChatMessage, Entry, EntryId, Errand, Failure, FailureKind, Lane, Mail, Next, Recipient,
+};
+use crate::domain::id::{ContactId, EmailAddress, MessageId, Timestamp};
+use crate::domain::message::Status;
+use crate::store::StoreError;
+use crate::store::record::{self, DeadLetter, Sent};
+use std::sync::Arc;
+
+/// An entry as a sender has to know it before it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub id: EntryId,
+    /// On whose account: entries of one contact are sent one after the other.
+    pub contact: ContactId,
+    /// When to look at it: not earlier than it may be tried, not later than it is pointless.
+    pub look_at: Timestamp,
+}
+
+/// A piece of work for an adapter.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Send this message.
+    Chat {
+        /// To whom.
+        to: Recipient,
+        /// What.
+        message: ChatMessage,
+        /// Comes back in its statuses.
+        tag: String,
+    },
+    /// Send this mail.
+    Mail(Mail),
+    /// Reach the mail server and send nothing.
+    PretendMail,
+    /// Ask the services.
+    LookUp(Lookup),
+    /// Give this to the bot.
+    HandOn {
+        /// Whose message it is.
+        contact: ContactId,
+        /// The message.
+        message: Kept,
+    },
+    /// Nothing to do but to settle it: its time is over, or it was replaced.
+    Nothing(Report),
+}
+
+/// A question to the services.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// About whom.
+    pub address: EmailAddress,
+    /// The same for every try of this question.
+    pub id: String,
+}
+
+/// What became of a piece of work.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// The other side took it; Meta names what it took.
+    Sent(Option<MessageId>),
+    /// It did not.
+    Failed(Failure),
+    /// What the services said.
+    Answers(Vec<Answer>),
+    /// Its time was over before it could be sent.
+    Expired,
+    /// Something newer made it pointless.
+    Superseded,
+}
+
+/// What an entry is after settling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Gone from the outbox.
+    Done,
+    /// To be looked at again.
+    Again(Timestamp),
+}
+
+/// A restart does not know how a try ended that was under way; for a message it waits this long
+/// for a status with its tag before it sends again (Meta's contract, section 3.7).
+const RESTART_WAIT_MS: u64 = 60 * crate::domain::id::SECOND_MS;
+
+impl App {
+    /// Up to `limit` entries of a lane after `after`, oldest first.
+    pub fn waiting(
+        &self,
+        lane: Lane,
+        after: Option<EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let entries = self
+            .shared
+            .store
+            .view(|reader| record::entries(reader, lane, after, limit))?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| {
+                let not_before = match entry.in_flight_since {
+                    Some(since) if lane == Lane::Chat => {
+                        entry.not_before.max(since.plus_ms(RESTART_WAIT_MS))
+                    }
+                    _ => entry.not_before,
+                };
+                Waiting {
+                    id: entry.id,
+                    contact: entry.contact,
+                    look_at: not_before.min(entry.expires_at),
+                }
+            })
+            .collect())
+    }
+
+    /// Begins these entries of a lane: the try is on disk before anything leaves where a repetition
+    /// would be seen by people. An entry that is gone yields `None`.
+    pub fn begin(&self, lane: Lane, ids: Vec<EntryId>) -> Result<Vec<Option<Work>>, Failed> {
+        let now = self.now();
+        let shared = Arc::clone(&self.shared);
+        if lane != Lane::Chat {
+            return Ok(self.shared.store.view(|reader| {
+                ids.iter()
+                    .map(|id| match record::entry(reader, lane, *id)? {
+                        None => Ok(None),
+                        Some(entry) => {
+                            let contact = record::contact(reader, entry.contact)?;
+                            Ok(Some(shared.work(entry, contact.as_ref(), now)))
+                        }
+                    })
+                    .collect()
+            })?);
+        }
+        Ok(self.update(move |writer| {
+            ids.iter()
+                .map(|id| {
+                    let Some(mut entry) = record::entry(writer, lane, *id)? else {
+                        return Ok(None);
+                    };
+                    if now < entry.expires_at {
+                        entry.attempts += 1;
+                        // A try that was under way when the process ended has an unknown end.
+                        entry.unknown += u32::from(entry.in_flight_since.is_some());
+                        entry.in_flight_since = Some(now);
+                        record::put_entry(writer, &entry)?;
+                    }
+                    Ok(Some(shared.work(entry, None, now)))
+                })
+                .collect()
+        })?)
+    }
+
+    /// Stores what became of these entries of a lane, all in one transaction.
+    pub fn settle(
+        &self,
+        lane: Lane,
+        reports: Vec<(EntryId, Report)>,
+    ) -> Result<Vec<Settled>, Failed> {
+        let now = self.now();
+        let fresh = self.draw(reports.len())?;
+        let shared = Arc::clone(&self.shared);
+        let (settled, outcomes): (Vec<_>, Vec<_>) = self
+            .update(move |writer| {
+                reports
+                    .iter()
+                    .zip(&fresh)
+                    .map(|((id, report), fresh)| {
+                        shared.settle_one(writer, lane, *id, report, now, *fresh)
+                    })
+                    .collect::<Result<Vec<_>, _>>()
+            })?
+            .into_iter()
+            .unzip();
+        self.count(
+            &outcomes
+                .into_iter()
+                .flatten()
+                .map(Outcome::name)
+                .collect::<Vec<_>>(),
+        );
+        Ok(settled)
+    }
+}
+
+impl Shared {
+    fn work(&self, entry: Entry, contact: Option<&Contact>, now: Timestamp) -> Work {
+        if now >= entry.expires_at {
+            return Work::Nothing(Report::Expired);
+        }
+        if let Some(challenge) = entry.errand.challenge() {
+            let current = contact.is_some_and(
+                |contact| matches!(&contact.stage, Stage::CodeAwaited(live) if live.id == challenge),
+            );
+            if !current {
+                return Work::Nothing(Report::Superseded);
+            }
+        }
+        match entry.errand {
+            Errand::Chat {
+                to,
+                message,
+                sentence: _,
+            } => Work::Chat {
+                to,
+                message,
+                tag: entry.id.tag(),
+            },
+            Errand::LookUp {
+                challenge: _,
+                address,
+            } => Work::LookUp(Lookup {
+                address,
+                id: format!("look-up-{}", entry.id.tag()),
+            }),
+            Errand::PretendMail { challenge: _ } => Work::PretendMail,
+            Errand::HandOn(message) => Work::HandOn {
+                contact: entry.contact,
+                message,
+            },
+            Errand::MailCode { challenge, to } => {
+                let Some((contact, code)) = contact.zip(self.code(entry.contact, challenge)) else {
+                    return Work::Nothing(Report::Superseded);
+                };
+                let (texts, voice) = (&self.settings.texts, &self.settings.voice);
+                let ending = contact.number_ending();
+                Work::Mail(texts.code_mail(
+                    contact.language,
+                    &to,
+                    &code,
+                    ending,
+                    entry.id.tag(),
+                    voice,
+                ))
+            }
+        }
+    }
+
+    fn settle_one(
+        &self,
+        writer: &mut Transaction<'_>,
+        lane: Lane,
+        id: EntryId,
+        report: &Report,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<(Settled, Option<Outcome>), StoreError> {
+        let Some(mut entry) = record::entry(writer, lane, id)? else {
+            // A status settled it first. Meta's id must still find it.
+            return Ok((Settled::Done, None));
+        };
+        if lane != Lane::Chat {
+            entry.attempts += 1;
+        }
+        match report {
+            Report::Sent(remote) => {
+                if let (Errand::Chat { sentence, .. }, Some(remote)) = (&entry.errand, remote) {
+                    let sent = Sent {
+                        entry: id,
+                        contact: entry.contact,
+                        sentence: sentence.clone(),
+                        at: now,
+                        status: Status::Sent,
+                    };
+                    record::put_sent(writer, &self.keys, remote, &sent)?;
+                }
+                record::delete_entry(writer, lane, id)?;
+                Ok((Settled::Done, None))
+            }
+            Report::Superseded => {
+                record::delete_entry(writer, lane, id)?;
+                Ok((Settled::Done, None))
+            }
+            Report::Expired => {
+                let outcome = self.give_up(
+                    writer,
+                    &entry,
+                    "its time was over before it could be sent",
+                    true,
+                    now,
+                    fresh,
+                )?;
+                Ok((Settled::Done, outcome))
+            }
+            Report::Answers(answers) => self.answered(writer, entry, answers, now, fresh),
+            Report::Failed(failure) => self.failed(writer, entry, failure, now, fresh),
+        }
+    }
+
+    fn answered(
+        &self,
+        writer: &mut Transaction<'_>,
+        entry: Entry,
+        answers: &[Answer],
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<(Settled, Option<Outcome>), StoreError> {
+        let lane = entry.errand.lane();
+        let (Some(challenge), Some(contact)) = (
+            entry.errand.challenge(),
+            record::contact(writer, entry.contact)?,
+        ) else {
+            record::delete_entry(writer, lane, entry.id)?;
+            return Ok((Settled::Done, None));
+        };
+        let outcome = self.decide(
+            writer,
+            &contact,
+            &Event::LookedUp { challenge, answers },
+            now,
+            fresh,
+        )?;
+        if outcome == Outcome::Unsettled {
+            let silent: Vec<&str> = answers
+                .iter()
+                .filter(|answer| answer.users.is_err())
+                .map(|answer| answer.service.as_str())
+                .collect();
+            let failure = Failure::temporary(format!("no answer from {}", silent.join(", ")));
+            return self.failed(writer, entry, &failure, now, fresh);
+        }
+        record::delete_entry(writer, lane, entry.id)?;
+        Ok((Settled::Done, Some(outcome)))
+    }
+
+    fn failed(
+        &self,
+        writer: &mut Transaction<'_>,
+        mut entry: Entry,
+        failure: &Failure,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<(Settled, Option<Outcome>), StoreError> {
+        match delivery::after_failure(&entry, failure, now, fresh[0]) {
+            Next::RetryAt(at) => {
+                entry.not_before = at;
+                entry.unknown += u32::from(failure.kind == FailureKind::Unknown);
+                entry.in_flight_since = None;
+                record::put_entry(writer, &entry)?;
+                Ok((Settled::Again(at), None))
+            }
+            Next::GiveUp => {
+                // A mailbox that refuses mail exists: whoever asked must not learn that.
+                let told = !matches!(
+                    failure.kind,
+                    FailureKind::Recipient | FailureKind::Permanent
+                );
+                let outcome = self.give_up(writer, &entry, &failure.reason, told, now, fresh)?;
+                Ok((Settled::Done, outcome))
+            }
+        }
+    }
+
+    /// The entry becomes a dead letter; when `told`, whoever waits for what it should have brought
+    /// hears that it will not come.
+    fn give_up(
+        &self,
+        writer: &mut Transaction<'_>,
+        entry: &Entry,
+        reason: &str,
+        told: bool,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<Option<Outcome>, StoreError> {
+        record::delete_entry(writer, entry.errand.lane(), entry.id)?;
+        let letter = DeadLetter {
+            entry: entry.clone(),
+            at: now,
+            reason: reason.to_owned(),
+        };
+        record::put_dead(writer, &letter)?;
+        if !told {
+            return Ok(None);
+        }
+        let errand = match &entry.errand {
+            Errand::LookUp { .. } => conversation::Errand::LookUp,
+            Errand::MailCode { .. } | Errand::PretendMail { .. } => conversation::Errand::Mail,
+            Errand::Chat { .. } | Errand::HandOn(_) => return Ok(None),
+        };
+        let (Some(challenge), Some(contact)) = (
+            entry.errand.challenge(),
+            record::contact(writer, entry.contact)?,
+        ) else {
+            return Ok(None);
+        };
+        self.decide(
+            writer,
+            &contact,
+            &Event::GaveUp { challenge, errand },
+            now,
+            fresh,
+        )
+        .map(Some)
+    }
+}

@@ -1,0 +1,126 @@
+//! `portero demo`: the whole of it on this machine, without an account or a network.
+
+use super::{Exit, Failure, Shell, Stop};
+use crate::simulator::World;
+use crate::simulator::demo::{Demo, DemoError, LogLines};
+use crate::simulator::play;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+
+/// Where the page is tried first, so that its address is the same tomorrow.
+const USUAL_PORT: u16 = 8642;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Act the story by itself in the terminal, and exit with 0 if all of it went well
+    #[arg(long)]
+    play: bool,
+    /// Port of the page on 127.0.0.1 [default: 8642, or a free one]
+    #[arg(long, value_name = "PORT", conflicts_with = "play")]
+    port: Option<u16>,
+}
+
+pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), Stop> {
+    let log = LogLines::default();
+    let writer = log.clone();
+    // A second start in one process keeps the first log.
+    let _ = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .log_internal_errors(false)
+        .try_init();
+    if arguments.play {
+        play_story(shell)
+    } else {
+        open_page(shell, arguments.port, log)
+    }
+}
+
+fn play_story(shell: &mut Shell<'_>) -> Result<(), Stop> {
+    let demo = Demo::start().map_err(failure_of)?;
+    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let failed = play::act(demo.world(), &mut *shell.output, colours)?;
+    let stopped = demo.stop();
+    if failed.is_empty() && stopped {
+        writeln!(
+            shell.output,
+            "\nTo go live, put this into portero.toml and fill it in:\n"
+        )?;
+        write!(shell.output, "{}", World::configuration_to_go_live())?;
+        return Ok(());
+    }
+    let what = if failed.is_empty() {
+        "the server did not stop in time".to_owned()
+    } else {
+        failed.join("; ")
+    };
+    Err(Failure::new(
+        Exit::Failed,
+        format!("the story did not go as it should: {what}"),
+    )
+    .into())
+}
+
+fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<(), Stop> {
+    let io =
+        |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(io)?;
+    let demo = Demo::start().map_err(failure_of)?;
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let door = match port {
+        Some(port) => demo.open_page(address(port), log),
+        None => demo
+            .open_page(address(USUAL_PORT), log.clone())
+            .or_else(|_| demo.open_page(address(0), log)),
+    };
+    let door = door.map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("cannot open the page: {error}"))
+            .hint("--port takes another port")
+    })?;
+    let output = &mut *shell.output;
+    writeln!(
+        output,
+        "Portero's demo is open. Everything runs on this machine; nothing leaves it."
+    )?;
+    writeln!(output, "\n    http://{}/\n", door.address())?;
+    writeln!(output, "What to try:")?;
+    writeln!(
+        output,
+        "  1. Write anything in the chat: the bot asks who you are."
+    )?;
+    writeln!(
+        output,
+        "  2. Write ana@example.com, open the mail beside the phone, type its code."
+    )?;
+    writeln!(
+        output,
+        "  3. Then: a wrong code, an address nobody has, Ana's code from the second phone,"
+    )?;
+    writeln!(
+        output,
+        "     the mail server down, Meta answering 500. The panel shows what happens inside."
+    )?;
+    writeln!(
+        output,
+        "\nStop it with Ctrl+C. `portero demo --play` acts the whole story by itself."
+    )?;
+    output.flush()?;
+    signals.forever().next();
+    drop(door);
+    demo.stop();
+    Ok(())
+}
+
+fn failure_of(error: DemoError) -> Failure {
+    match error {
+        DemoError::Io(error) => {
+            Failure::new(Exit::Unavailable, format!("the demo cannot start: {error}"))
+        }
+        DemoError::Configuration(problems) => Failure::new(Exit::Failed, problems.to_string()),
+        DemoError::Start(error) => super::serve::failure_of(error),
+    }
+}

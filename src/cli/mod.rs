@@ -1,0 +1,246 @@
+//! The command line: one file per command.
+//!
+//! A command writes its result to the output it is given and answers with a [`Failure`] when it
+//! cannot do its work; here alone failures become words and an exit code. Nothing below exits.
+
+mod check;
+mod config;
+mod demo;
+mod serve;
+
+use crate::config::{Config, Loaded, Unusable};
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const EXAMPLE: &str = "\
+Examples:
+  portero demo                             # a phone, a mailbox, and the inside
+  portero config example > portero.toml    # then fill in its first lines
+  portero check                            # says what is wrong or missing";
+
+/// Finds out who is writing to a business on WhatsApp, so that its bot may act for that person.
+#[derive(Parser)]
+#[command(name = "portero", version, after_help = EXAMPLE)]
+struct Cli {
+    /// Configuration file [default: $PORTERO_CONFIG, ./portero.toml, /etc/portero/portero.toml]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try everything on this machine, without an account or a network
+    Demo(demo::Arguments),
+    /// Run the server until it is told to stop
+    Serve(serve::Arguments),
+    /// Read the configuration and say everything that is wrong with it
+    Check(check::Arguments),
+    /// Explain a key, or print an example file
+    Config(config::Arguments),
+}
+
+/// Why a command ends: 1, or as in sysexits.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// What was tried did not go as it should.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// What was given to the command is wrong.
+    Data,
+    /// A file that was named is not there or cannot be read.
+    NoInput,
+    /// Something that the command needs does not answer.
+    Unavailable,
+    /// A file cannot be made.
+    CannotCreate,
+    /// Reading or writing failed.
+    Io,
+    /// The configuration is wrong.
+    Config,
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Exit::Failed => 1,
+            Exit::Usage => 64,
+            Exit::Data => 65,
+            Exit::NoInput => 66,
+            Exit::Unavailable => 69,
+            Exit::CannotCreate => 73,
+            Exit::Io => 74,
+            Exit::Config => 78,
+        }
+    }
+}
+
+/// A command could not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    /// Becomes the exit code.
+    pub exit: Exit,
+    /// What happened: a sentence, or the problems of a file.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure {
+            exit,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same with what to do about it.
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(unusable: Unusable) -> Failure {
+        match unusable {
+            Unusable::Unreadable(..) => Failure::new(Exit::NoInput, unusable.to_string())
+                .hint("--config PATH names another file"),
+            Unusable::Wrong(problems) => Failure::new(Exit::Config, problems.to_string())
+                .hint("`portero config explain KEY` says what a key means"),
+        }
+    }
+}
+
+/// What commands share.
+struct Shell<'a> {
+    /// `--config`.
+    config: Option<PathBuf>,
+    /// Where results go.
+    output: &'a mut dyn Write,
+}
+
+impl Shell<'_> {
+    /// Reads the configuration that is meant, and says which file that is.
+    fn load(&self) -> Result<(PathBuf, Loaded), Failure> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => usual_config()?,
+        };
+        let loaded = Config::load(&path)?;
+        Ok((path, loaded))
+    }
+}
+
+fn usual_config() -> Result<PathBuf, Failure> {
+    const USUAL: [&str; 2] = ["portero.toml", "/etc/portero/portero.toml"];
+    if let Some(path) = std::env::var_os("PORTERO_CONFIG").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let found = USUAL.iter().map(Path::new).find(|path| path.exists());
+    found.map(Path::to_owned).ok_or_else(|| {
+        let message = format!(
+            "there is no configuration: PORTERO_CONFIG is not set, and neither ./{} nor {} is there",
+            USUAL[0], USUAL[1]
+        );
+        Failure::new(Exit::NoInput, message)
+            .hint("`portero config example > portero.toml` makes one to fill in")
+    })
+}
+
+/// The program, from its arguments to its exit code.
+pub fn main() -> ExitCode {
+    let mut output = io::stdout().lock();
+    let mut result = run(std::env::args_os(), &mut output);
+    if result.is_ok() {
+        result = output.flush().map_err(Stop::from);
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Clap(error)) => {
+            // It goes to the terminal or nowhere.
+            let _ = error.print();
+            match error.use_stderr() {
+                true => ExitCode::from(Exit::Usage.code()),
+                false => ExitCode::SUCCESS,
+            }
+        }
+        // Whoever reads the output has seen enough.
+        Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Stop::Output(error)) => report(&Failure::new(
+            Exit::Io,
+            format!("cannot write the output: {error}"),
+        )),
+        Err(Stop::Failure(failure)) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    let mut text = format!("{}\n", failure.message);
+    if let Some(hint) = &failure.hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    // There is nowhere else to complain.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(failure.exit.code())
+}
+
+/// Why a run ended early.
+enum Stop {
+    Clap(clap::Error),
+    Output(io::Error),
+    Failure(Failure),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Output(error)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Failure(failure)
+    }
+}
+
+fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Result<(), Stop> {
+    let cli = Cli::try_parse_from(arguments).map_err(Stop::Clap)?;
+    let mut shell = Shell {
+        config: cli.config,
+        output,
+    };
+    match cli.command {
+        Command::Demo(arguments) => demo::run(&mut shell, &arguments),
+        Command::Serve(arguments) => serve::run(&mut shell, &arguments),
+        Command::Check(arguments) => check::run(&mut shell, &arguments),
+        Command::Config(arguments) => config::run(&mut shell, &arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_fits_a_screen_and_ends_with_an_example() {
+        let help = Cli::command().term_width(80).render_help().to_string();
+        assert!(help.lines().count() <= 24, "{help}");
+        assert!(help.trim_end().ends_with("wrong or missing"), "{help}");
+    }
+}

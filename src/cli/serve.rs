@@ -1,0 +1,101 @@
+//! `portero serve`: the server, until it is told to stop.
+
+use super::{Exit, Failure, Shell, Stop};
+use crate::config::{Log, LogFormat};
+use crate::serve::{self, StartError};
+use crate::store::OpenError;
+use crate::web::WEBHOOK_PATH;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::time::Duration;
+
+/// Between two looks at whether the store still works.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
+    let (path, loaded) = shell.load()?;
+    start_log(&loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.line(&path));
+    }
+    let io =
+        |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
+    // Before anything starts: a wish to stop must never meet a process that does not listen.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(io)?;
+    let running = serve::start(&loaded.config).map_err(failure_of)?;
+    for address in running.addresses() {
+        tracing::info!(
+            "listening on http://{address}; the callback URL for Meta ends in {WEBHOOK_PATH}"
+        );
+    }
+    tracing::info!("portero is ready");
+    let broken = loop {
+        if let Some(reason) = running.store_broken().get() {
+            break Some(reason.clone());
+        }
+        match signals.pending().next() {
+            Some(SIGHUP) => {
+                tracing::warn!("reloading is not possible; restart to use another configuration")
+            }
+            Some(_) => break None,
+            None => std::thread::park_timeout(LOOK_EVERY),
+        }
+    };
+    tracing::info!("stopping");
+    running.stop();
+    match broken {
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        Some(reason) => Err(
+            Failure::new(Exit::Io, format!("the store has stopped: {reason}"))
+                .hint("check the disk; a supervisor such as systemd may start Portero again")
+                .into(),
+        ),
+    }
+}
+
+/// What starting can fail with, as an exit code.
+pub(super) fn failure_of(error: StartError) -> Failure {
+    let exit = match &error {
+        StartError::Settings(_) | StartError::Key(_) => Exit::Config,
+        StartError::Store(OpenError::AlreadyOpen(_)) => Exit::Unavailable,
+        StartError::Store(OpenError::WrongKey | OpenError::TooOpen { .. }) => Exit::Config,
+        StartError::Store(_) => Exit::Io,
+        StartError::Listen(..) => Exit::Unavailable,
+        StartError::Thread(_) => Exit::Unavailable,
+    };
+    let failure = Failure::new(exit, error.to_string());
+    match &error {
+        StartError::Listen(_, cause) if cause.kind() == std::io::ErrorKind::AddrInUse => failure
+            .hint(
+                "another program has this address; change server.listen, or stop the other program",
+            ),
+        StartError::Listen(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+            failure.hint("ports below 1024 need a privilege; use 8080 behind a reverse proxy")
+        }
+        _ => failure,
+    }
+}
+
+/// Lines go to standard error, where a supervisor collects them.
+pub(super) fn start_log(log: &Log) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(log.level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false);
+    // A second start in one process keeps the first log.
+    let _ = match log.format {
+        LogFormat::Human => {
+            use std::io::IsTerminal;
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colours).try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

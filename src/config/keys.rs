@@ -1,0 +1,204 @@
+//! The one list of keys: reading, "did you mean", `config explain`, `check --show` and the test of
+//! `config.example.toml` all go by it. A key that is not here can be neither read nor written.
+
+/// A key that the configuration file may have.
+#[derive(Debug)]
+pub struct Key {
+    /// The table it is in; `services` stands for every `[[services]]`.
+    pub table: &'static str,
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What is to be written, in words that follow "expected".
+    pub form: &'static str,
+    /// What holds when it is not written.
+    pub absent: Absent,
+    /// What it is for, in one sentence.
+    pub about: &'static str,
+}
+
+/// What holds when a key is not written.
+#[derive(Debug)]
+pub enum Absent {
+    /// A problem; with the value of an example.
+    Required(&'static str),
+    /// This value, as TOML.
+    Default(&'static str),
+    /// Something that a value cannot say, in words; with the value of an example.
+    Unset(&'static str, &'static str),
+}
+
+impl Key {
+    /// `table.name`, as problems and explanations name it.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.table, self.name)
+    }
+
+    /// A value to begin with: the default, else an example.
+    pub fn example(&self) -> &'static str {
+        match self.absent {
+            Absent::Required(value) | Absent::Default(value) | Absent::Unset(_, value) => value,
+        }
+    }
+
+    /// Whether its value must never be shown.
+    pub fn is_secret(&self) -> bool {
+        self.form == SECRET || self.form == SECRETS
+    }
+
+    /// Whether its value is an address that is called.
+    pub fn is_url(&self) -> bool {
+        self.form == URL
+    }
+}
+
+/// Every table, in the order of the documentation.
+pub const TABLES: [&str; 10] = [
+    "business",
+    "server",
+    "whatsapp",
+    "mail",
+    "store",
+    "services",
+    "directory",
+    "limits",
+    "texts",
+    "log",
+];
+
+const TEXT: &str = "text in quotes";
+const TEXTS: &str = "a list of texts in quotes, such as [\"one\", \"two\"]";
+const NUMBER: &str = "a whole number";
+const SWITCH: &str = "true or false";
+const PATH: &str = "a path in quotes, taken from the folder of this file when relative";
+const URL: &str = "an https:// address in quotes";
+const SECRET: &str = "\"env:NAME\", \"file:/path\" or the secret itself, in quotes";
+const SECRETS: &str =
+    "a list of secrets, each \"env:NAME\", \"file:/path\" or the secret itself, in quotes";
+
+macro_rules! keys {
+    ($($constant:ident $table:literal $name:literal $form:ident $absent:expr, $about:literal;)+) => {
+        $(pub(super) static $constant: Key = Key {
+            table: $table, name: $name, form: $form, absent: $absent, about: $about,
+        };)+
+
+        /// Every key, in the order of the documentation. `[texts.…]` is apart: its keys are those
+        /// of the sentences.
+        pub static ALL: &[&Key] = &[$(&$constant),+];
+    };
+}
+
+use Absent::{Default, Required, Unset};
+
+keys! {
+    BUSINESS_NAME "business" "name" TEXT Required("\"Panadería La Espiga\""),
+        "What the business is called, in chat and mail.";
+    BUSINESS_LANGUAGE "business" "language" TEXT Default("\"es\""),
+        "Language for people whose number does not tell it: es, en or pt.";
+
+    SERVER_LISTEN "server" "listen" TEXT Default("\"127.0.0.1:8080\""),
+        "Address and port to listen on, or a list of them.";
+    SERVER_PUBLIC_URL "server" "public_url" URL
+        Unset("requests are accepted only for the names in server.hosts and for this machine", "\"https://portero.example.com\""),
+        "Address of this server as the world sees it; requests for other hosts are refused.";
+    SERVER_HOSTS "server" "hosts" TEXTS Default("[]"),
+        "Further host names under which this server may be called.";
+    SERVER_TRUSTED_PROXIES "server" "trusted_proxies" TEXTS Default("[\"127.0.0.1\", \"::1\"]"),
+        "Addresses of the reverse proxies whose word about the caller's address is believed.";
+    SERVER_CONNECTIONS_MAX "server" "connections_max" NUMBER Default("512"),
+        "Connections open at one time.";
+    SERVER_CONNECTIONS_PER_ADDRESS_MAX "server" "connections_per_address_max" NUMBER Default("64"),
+        "Connections open at one time from one address.";
+
+    WHATSAPP_PHONE_NUMBER_ID "whatsapp" "phone_number_id" TEXT Required("\"106540352242922\""),
+        "The id of the business's number, from WhatsApp > API Setup in Meta's dashboard (not the number itself).";
+    WHATSAPP_ACCESS_TOKEN "whatsapp" "access_token" SECRET Required("\"env:PORTERO_ACCESS_TOKEN\""),
+        "Permanent token of a system user, with whatsapp_business_messaging.";
+    WHATSAPP_APP_SECRETS "whatsapp" "app_secrets" SECRETS Required("[\"env:PORTERO_APP_SECRET\"]"),
+        "App secret from App settings > Basic; while it is being changed, the new and the old one.";
+    WHATSAPP_VERIFY_TOKEN "whatsapp" "verify_token" SECRET Required("\"env:PORTERO_VERIFY_TOKEN\""),
+        "A word of your own choice that you also type beside the callback URL in Meta's dashboard.";
+    WHATSAPP_API_URL "whatsapp" "api_url" URL Default("\"https://graph.facebook.com\""),
+        "Where the Cloud API is.";
+    WHATSAPP_API_VERSION "whatsapp" "api_version" TEXT Default("\"v25.0\""),
+        "Version of the Cloud API.";
+    WHATSAPP_MESSAGES_PER_SECOND "whatsapp" "messages_per_second" NUMBER Default("80"),
+        "Messages sent in one second at most; Meta allows 80 unless it has raised your number.";
+    WHATSAPP_CA_FILE "whatsapp" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    MAIL_SERVER "mail" "server" TEXT Required("\"smtp.example.com\""),
+        "Name of the mail server that sends the codes.";
+    MAIL_PORT "mail" "port" NUMBER Unset("587 for starttls, 465 for tls, 25 for plain", "587"),
+        "Port of the mail server.";
+    MAIL_SECURITY "mail" "security" TEXT Default("\"starttls\""),
+        "Protection of the connection: starttls, tls, or plain for a mail server on this machine.";
+    MAIL_USERNAME "mail" "username" TEXT Unset("no log-in", "\"portero@example.com\""),
+        "User name at the mail server.";
+    MAIL_PASSWORD "mail" "password" SECRET Unset("no log-in", "\"env:PORTERO_MAIL_PASSWORD\""),
+        "Password at the mail server.";
+    MAIL_FROM "mail" "from" TEXT Required("\"La Espiga <portero@example.com>\""),
+        "Sender of the codes.";
+    MAIL_REPLY_TO "mail" "reply_to" TEXT Unset("answers go to mail.from", "\"help@example.com\""),
+        "Address for people who answer the mail.";
+    MAIL_CA_FILE "mail" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection besides the public ones.";
+
+    STORE_PATH "store" "path" PATH Default("\"portero.redb\""),
+        "The file that holds everything.";
+    STORE_KEY "store" "key" SECRET Default("\"file:portero.key\""),
+        "Key that seals the store: a file, made at the first start, or env:NAME; keep a copy apart from the store's.";
+    STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"),
+        "Memory for the store's cache.";
+
+    SERVICES_NAME "services" "name" TEXT Required("\"erp\""),
+        "Its name in this file, in tokens and in the log: a–z, 0–9, - and _.";
+    SERVICES_TITLE "services" "title" TEXT Unset("its name", "\"Mi ERP\""),
+        "What people call it.";
+    SERVICES_FIND_USER "services" "find_user" URL Required("\"https://erp.example.com/portero/find-user\""),
+        "Endpoint that says who has a mail address.";
+    SERVICES_ISSUE_TOKEN "services" "issue_token" URL Required("\"https://erp.example.com/portero/issue-token\""),
+        "Endpoint that gives a token for a user.";
+    SERVICES_SECRET "services" "secret" SECRET Required("\"env:PORTERO_ERP_SECRET\""),
+        "Secret with which calls are signed (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    SERVICES_BEARER "services" "bearer" SECRET Unset("no Authorization header", "\"env:PORTERO_ERP_BEARER\""),
+        "A bearer token to send as well, when the service wants one.";
+    SERVICES_TIMEOUT_SECONDS "services" "timeout_seconds" NUMBER Default("10"),
+        "Longest time for one call.";
+    SERVICES_CA_FILE "services" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    DIRECTORY_ENABLED "directory" "enabled" SWITCH Unset("true when there are no [[services]], else false", "true"),
+        "Keep users in Portero itself, for a business without a system of its own.";
+    DIRECTORY_TITLE "directory" "title" TEXT Unset("the name of the business", "\"La Espiga\""),
+        "What people call it.";
+
+    LIMITS_CODE_DIGITS "limits" "code_digits" NUMBER Default("8"),
+        "Digits of a code.";
+    LIMITS_CODE_MINUTES "limits" "code_minutes" NUMBER Default("10"),
+        "How long a code can be used; NIST SP 800-63B allows 10 at most.";
+    LIMITS_TRIES_PER_CODE "limits" "tries_per_code" NUMBER Default("5"),
+        "Wrong tries after which a code is dead.";
+    LIMITS_FAILURES_PER_DAY "limits" "failures_per_day" NUMBER Default("10"),
+        "Wrong codes in 24 hours, per person and per mail address.";
+    LIMITS_FAILURES_PER_DAY_IN_ALL "limits" "failures_per_day_in_all" NUMBER Default("500"),
+        "Wrong codes in 24 hours from everybody together; beyond it no new codes are sent.";
+    LIMITS_RESEND_AFTER_SECONDS "limits" "resend_after_seconds" NUMBER Default("60"),
+        "Shortest time between two codes for one person.";
+    LIMITS_MAILS_PER_HOUR "limits" "mails_per_hour" NUMBER Default("5"),
+        "Codes mailed in an hour, per person and per mail address.";
+    LIMITS_MAILS_PER_DAY "limits" "mails_per_day" NUMBER Default("20"),
+        "Codes mailed in 24 hours, per person and per mail address.";
+    LIMITS_MESSAGE_AGE_MAX_MINUTES "limits" "message_age_max_minutes" NUMBER Default("10"),
+        "Messages older than this take no part in a sign-in.";
+    LIMITS_BINDING_IDLE_DAYS "limits" "binding_idle_days" NUMBER Default("90"),
+        "Days without a message after which somebody has to sign in again.";
+    LIMITS_BINDING_AGE_MAX_DAYS "limits" "binding_age_max_days" NUMBER Unset("no limit but the idle one", "365"),
+        "Days after which somebody has to sign in again in any case.";
+    LIMITS_REPLIES_PER_HOUR "limits" "replies_per_hour" NUMBER Default("30"),
+        "Replies of Portero's own in an hour, per person.";
+
+    LOG_FORMAT "log" "format" TEXT Default("\"human\""),
+        "How log lines look: human or json.";
+    LOG_LEVEL "log" "level" TEXT Default("\"info\""),
+        "How much is logged: error, warn, info, debug or trace.";
+}

@@ -1,0 +1,1040 @@
+//! The configuration: one TOML file becomes a [`Config`] of parsed values, or all that is wrong
+//! with it at once.
+//!
+//! * Unknown keys and tables are refused: a misspelled protection must not be silently off (S-94).
+//! * Secrets are `env:NAME`, `file:/path` or, in a file that only its owner can read, written out
+//!   (S-93). No problem, warning or dump repeats one.
+//! * Relative paths are taken from the folder of the file, not from where the program was started.
+//! * What is dangerous but wanted is accepted with a [`Warning`].
+//!
+//! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
+//! `problem.rs` is what people read, `show.rs` answers what is in force and what a key means.
+
+pub mod keys;
+mod problem;
+mod read;
+mod show;
+
+pub use problem::{Position, Problem, Problems, Warning};
+pub use show::{Explanation, explain};
+
+use crate::domain::id::{
+    DAY_MS, EmailAddress, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, ServiceName,
+};
+use crate::domain::policy::Policy;
+use crate::text::{Override, Texts};
+use crate::{mail, services, whatsapp};
+use read::{Reader, Table, choice, expected, list, number, switch, text};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+/// An example that names every key with its default and one sentence.
+pub const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+/// Longest configuration file; a full one has about 20 KB.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Services: each look-up asks all of them at the same time.
+const SERVICES_MAX: usize = 16;
+/// App secrets: the current one, the previous one, and room for a second mistake.
+const APP_SECRETS_MAX: usize = 4;
+/// Addresses to listen on.
+const LISTEN_MAX: usize = 8;
+/// Connections kept open to the Cloud API, one per sender thread: 80 messages in a second at the
+/// usual 50 ms per call keep four busy, the rest is for slow days.
+const WHATSAPP_CONNECTIONS: usize = 8;
+/// Connections kept open to the mail server; many servers refuse more from one client.
+const MAIL_CONNECTIONS: usize = 4;
+/// Longest name or title, in characters: they stand in sentences on a phone.
+const TITLE_CHARS_MAX: usize = 60;
+
+/// Everything that can be configured, ready to be used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[business]`
+    pub business: Business,
+    /// `[server]`
+    pub server: Server,
+    /// `[whatsapp]`
+    pub whatsapp: WhatsApp,
+    /// `[mail]`
+    pub mail: mail::Settings,
+    /// `[store]`
+    pub store: Store,
+    /// Each `[[services]]`, in order; names are unique.
+    pub services: Vec<services::Settings>,
+    /// `[directory]`
+    pub directory: Directory,
+    /// `[limits]`
+    pub policy: Policy,
+    /// `[texts.…]` laid over the built-in sentences.
+    pub texts: Texts,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Who is speaking.
+#[derive(Clone, Debug)]
+pub struct Business {
+    /// What people call it.
+    pub name: String,
+    /// Spoken with people whose country does not tell.
+    pub language: Language,
+}
+
+/// How requests come in.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// One or more addresses.
+    pub listen: Vec<SocketAddr>,
+    /// `https://host[:port][/path]` without a slash at the end.
+    pub public_url: Option<String>,
+    /// Every host name that requests may be for, in lower case, without port, IPv6 in brackets:
+    /// that of `public_url`, the configured ones, the loopback names, the addresses listened on.
+    pub hosts: Vec<String>,
+    /// Peers whose word about the caller's address is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Open connections.
+    pub connections_max: usize,
+    /// Open connections per address.
+    pub connections_per_address_max: usize,
+}
+
+/// The number and the app behind it.
+#[derive(Clone, Debug)]
+pub struct WhatsApp {
+    /// For sending.
+    pub sender: whatsapp::Settings,
+    /// One or more; a webhook signed with any of them is accepted.
+    pub app_secrets: Vec<Secret>,
+    /// For Meta's verification request; not empty.
+    pub verify_token: Secret,
+    /// Messages sent in any second.
+    pub messages_per_second: u32,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The file; need not exist yet.
+    pub path: PathBuf,
+    /// What it is sealed with.
+    pub key: StoreKey,
+    /// Memory for the engine's cache.
+    pub cache_bytes: usize,
+}
+
+/// Where the key of the store is.
+#[derive(Clone, Debug)]
+pub enum StoreKey {
+    /// In this file, which is made at the first start. If it exists, only its owner can read it.
+    File(PathBuf),
+    /// 64 hexadecimal digits, from the environment.
+    Given(Secret),
+}
+
+/// Users kept by Portero itself.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// Whether it is asked for users.
+    pub enabled: bool,
+    /// What people call it.
+    pub title: String,
+}
+
+/// What is written about the program's work.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// The least important level that is written.
+    pub level: tracing::Level,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of words each.
+    Human,
+    /// One JSON object each.
+    Json,
+}
+
+/// A configuration that can be used, and what is to be said about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// In the order of the file.
+    pub warnings: Vec<Warning>,
+    settings: Vec<read::Setting>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The file cannot be read, or is not there.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(PathBuf, #[source] std::io::Error),
+    /// The file was read.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+impl Config {
+    /// Reads a file, with the environment of the process. The file may hold secrets only if nobody
+    /// but its owner can access it.
+    pub fn load(path: &Path) -> Result<Loaded, Unusable> {
+        let unreadable = |error| Unusable::Unreadable(path.to_owned(), error);
+        let meta = std::fs::metadata(path).map_err(unreadable)?;
+        if !meta.is_file() {
+            return Err(unreadable(std::io::Error::other("it is not a file")));
+        }
+        if meta.len() > FILE_BYTES_MAX {
+            let words = format!("is larger than {FILE_BYTES_MAX} bytes");
+            return Err(Problems::of_file(path, None, words).into());
+        }
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let text = match str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let valid = str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or("");
+                let position = Position::of(valid, valid.len());
+                let words = "this is not UTF-8; save the file as UTF-8".to_owned();
+                return Err(Problems::of_file(path, Some(position), words).into());
+            }
+        };
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let mode = meta.permissions().mode() & 0o777;
+        let environment = |name: &str| std::env::var(name).ok();
+        read(text, path, folder, Some(mode), &environment).map_err(Unusable::Wrong)
+    }
+
+    /// Reads a text as if it were `portero.toml` in `folder`, which must not be readable by others
+    /// than its owner if it holds secrets: that cannot be known here.
+    pub fn parse(
+        text: &str,
+        folder: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, Problems> {
+        read(text, Path::new("portero.toml"), folder, None, environment)
+    }
+}
+
+fn read(
+    text: &str,
+    file: &Path,
+    folder: &Path,
+    mode: Option<u32>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Problems> {
+    let mut reader = Reader::new(text, folder, environment);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What was recovered would bring problems that are not there.
+        errors.iter().for_each(|error| reader.syntax_error(error));
+        return Err(Problems::new(file, reader.problems));
+    }
+    let config = whole(&mut reader, root.get_ref());
+    secrets_are_private(&mut reader, file, mode);
+    match config {
+        Some(config) if reader.problems.is_empty() => {
+            reader
+                .warnings
+                .sort_by_key(|warning| (warning.position.is_none(), warning.position));
+            Ok(Loaded {
+                config,
+                warnings: reader.warnings,
+                settings: reader.settings,
+            })
+        }
+        _ => Err(Problems::new(file, reader.problems)),
+    }
+}
+
+/// Secrets written out are for a file that only its owner can access (S-93).
+fn secrets_are_private(reader: &mut Reader<'_>, file: &Path, mode: Option<u32>) {
+    let secrets = std::mem::take(&mut reader.secrets_in_file);
+    let Some((first, key)) = secrets.first() else {
+        return;
+    };
+    let file = file.display();
+    match mode {
+        Some(mode) if mode & read::OTHERS != 0 => reader.problems.push(Problem {
+            position: Some(*first),
+            key: key.clone(),
+            words: format!(
+                "a secret is written here and the file is open to others than its owner (mode {mode:04o}); run: chmod 600 {file}"
+            ),
+            line: None,
+        }),
+        _ => reader.warnings.extend(secrets.into_iter().map(|(position, key)| Warning {
+            position: Some(position),
+            key,
+            words: "the secret is written in this file; \"env:NAME\" or \"file:/path\" keep it out of copies and screenshots".to_owned(),
+            weakens: true,
+        })),
+    }
+}
+
+fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
+    reader.known_tables(root);
+    let business = business(reader, root);
+    let server = server(reader, root);
+    let whatsapp = whatsapp(reader, root);
+    let name = business.as_ref().map(|business| business.name.as_str());
+    let mail = mail(reader, root, name);
+    let store = store(reader, root);
+    let services = services(reader, root);
+    let directory = directory(reader, root, name);
+    let policy = policy(reader, root);
+    let texts = texts(reader, root);
+    let log = log(reader, root);
+    Some(Config {
+        business: business?,
+        server: server?,
+        whatsapp: whatsapp?,
+        mail: mail?,
+        store: store?,
+        services: services?,
+        directory: directory?,
+        policy: policy?,
+        texts: texts?,
+        log: log?,
+    })
+}
+
+fn business(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Business> {
+    let table = reader.table(root, "business");
+    let name = reader.one(&table, &keys::BUSINESS_NAME, text(title));
+    let languages = Language::ALL.map(|language| (language.code(), language));
+    let language = reader.one(&table, &keys::BUSINESS_LANGUAGE, choice(&languages));
+    Some(Business {
+        name: name?,
+        language: language?,
+    })
+}
+
+fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
+    let table = reader.table(root, "server");
+    let listen = reader.one(
+        &table,
+        &keys::SERVER_LISTEN,
+        list(|text| {
+            text.parse::<SocketAddr>().map_err(|_| {
+                "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""
+                    .to_owned()
+            })
+        }),
+    );
+    let public_url = reader.maybe(
+        &table,
+        &keys::SERVER_PUBLIC_URL,
+        text(|url| {
+            if url.contains('?') {
+                return Err("must be without `?` and what follows".to_owned());
+            }
+            Url::parse(url)
+        }),
+    );
+    let hosts = reader.one(&table, &keys::SERVER_HOSTS, list(host_name));
+    let trusted_proxies = reader.one(
+        &table,
+        &keys::SERVER_TRUSTED_PROXIES,
+        list(|text| {
+            text.parse::<IpAddr>()
+                .map_err(|_| "must be an IP address, such as \"10.0.0.2\"; names and networks are not accepted".to_owned())
+        }),
+    );
+    let connections_max = reader.one(
+        &table,
+        &keys::SERVER_CONNECTIONS_MAX,
+        number(8..=100_000, ""),
+    );
+    let connections_per_address_max = reader.one(
+        &table,
+        &keys::SERVER_CONNECTIONS_PER_ADDRESS_MAX,
+        number(1..=100_000, ""),
+    );
+    let (listen, public_url, mut hosts) = (listen?, public_url?, hosts?);
+    if listen.is_empty() || listen.len() > LISTEN_MAX {
+        let words = format!("1 to {LISTEN_MAX} addresses are expected");
+        reader.problem(&table, &keys::SERVER_LISTEN, words);
+        return None;
+    }
+    if listen.iter().any(|address| !address.ip().is_loopback()) {
+        reader.warn(
+            &table,
+            &keys::SERVER_LISTEN,
+            "listens beyond this machine without TLS; let only a reverse proxy with TLS reach it, and name that in server.trusted_proxies",
+        );
+    }
+    match &public_url {
+        None => reader.warn(
+            &table,
+            &keys::SERVER_PUBLIC_URL,
+            "is not set, so that requests from outside are refused unless server.hosts names their host; set it to the https:// address that Meta calls",
+        ),
+        Some(url) if !url.encrypted => reader.weakens(
+            &table,
+            &keys::SERVER_PUBLIC_URL,
+            "is http://, so that nobody but this machine can use it; Meta calls https:// only",
+        ),
+        Some(_) => {}
+    }
+    hosts.extend(public_url.iter().map(|url| url.host.clone()));
+    hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
+    let specific = listen
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|ip| !ip.is_unspecified());
+    hosts.extend(specific.map(|ip| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }));
+    hosts.sort();
+    hosts.dedup();
+    Some(Server {
+        listen,
+        public_url: public_url.map(|url| url.text),
+        hosts,
+        trusted_proxies: trusted_proxies?,
+        connections_max: size(connections_max?),
+        connections_per_address_max: size(connections_per_address_max?),
+    })
+}
+
+fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
+    let table = reader.table(root, "whatsapp");
+    let phone_number_id = reader.one(
+        &table,
+        &keys::WHATSAPP_PHONE_NUMBER_ID,
+        text(|text| PhoneNumberId::parse(text).map_err(|wrong| wrong.to_string())),
+    );
+    let access_token = reader.secret(&table, &keys::WHATSAPP_ACCESS_TOKEN, header_value);
+    let app_secrets = reader.secrets(
+        &table,
+        &keys::WHATSAPP_APP_SECRETS,
+        APP_SECRETS_MAX,
+        header_value,
+    );
+    let verify_token = reader.secret(&table, &keys::WHATSAPP_VERIFY_TOKEN, header_value);
+    let api_url = reader.one(&table, &keys::WHATSAPP_API_URL, text(Url::parse));
+    let api_version = reader.one(
+        &table,
+        &keys::WHATSAPP_API_VERSION,
+        text(|version| {
+            let major = version
+                .strip_prefix('v')
+                .and_then(|rest| rest.strip_suffix(".0"));
+            match major {
+                Some(digits)
+                    if (1..=3).contains(&digits.len())
+                        && digits.bytes().all(|b| b.is_ascii_digit()) =>
+                {
+                    Ok(version.to_owned())
+                }
+                _ => Err("must look like \"v25.0\"".to_owned()),
+            }
+        }),
+    );
+    let messages_per_second = reader.one(
+        &table,
+        &keys::WHATSAPP_MESSAGES_PER_SECOND,
+        number(1..=1_000, "; Meta's highest rate is 1,000"),
+    );
+    let ca_pem = reader.certificates(&table, &keys::WHATSAPP_CA_FILE);
+    let (access_token, app_secrets, verify_token) = (access_token?, app_secrets?, verify_token?);
+    let other_secrets = app_secrets.iter().chain([&access_token]);
+    if other_secrets
+        .into_iter()
+        .any(|secret| secret.matches(verify_token.reveal()))
+    {
+        // It travels in the address of a request, which logs keep.
+        reader.problem(
+            &table,
+            &keys::WHATSAPP_VERIFY_TOKEN,
+            "must be a word of its own, not the access token or an app secret",
+        );
+    }
+    Some(WhatsApp {
+        sender: whatsapp::Settings {
+            api_url: api_url?.text,
+            api_version: api_version?,
+            phone_number_id: phone_number_id?,
+            access_token,
+            ca_pem: ca_pem?,
+            connections: WHATSAPP_CONNECTIONS,
+        },
+        app_secrets,
+        verify_token,
+        messages_per_second: u32_of(messages_per_second?),
+    })
+}
+
+fn mail(
+    reader: &mut Reader<'_>,
+    root: &DeTable<'_>,
+    business: Option<&str>,
+) -> Option<mail::Settings> {
+    use mail::Security::{Plain, StartTls, Tls};
+    let table = reader.table(root, "mail");
+    let server = reader.one(&table, &keys::MAIL_SERVER, text(host_name));
+    let security = reader.one(
+        &table,
+        &keys::MAIL_SECURITY,
+        choice(&[("starttls", StartTls), ("tls", Tls), ("plain", Plain)]),
+    );
+    let port = reader.maybe(&table, &keys::MAIL_PORT, number(1..=65_535, ""));
+    if let (Some(None), Some(security)) = (port, security) {
+        let (port, origin) = usual_port(security);
+        reader.derived(&keys::MAIL_PORT, &i64::from(port).into(), origin);
+    }
+    let username = reader.maybe(
+        &table,
+        &keys::MAIL_USERNAME,
+        text(|name| {
+            let plain = !name.is_empty() && name.len() <= 255 && !name.contains(char::is_control);
+            plain
+                .then(|| name.to_owned())
+                .ok_or_else(|| "must be 1 to 255 printable characters".to_owned())
+        }),
+    );
+    let password = reader.maybe_secret(&table, &keys::MAIL_PASSWORD, |_| Ok(()));
+    let from = reader.one(&table, &keys::MAIL_FROM, text(mailbox));
+    let reply_to = reader.maybe(&table, &keys::MAIL_REPLY_TO, text(address));
+    let ca_pem = reader.certificates(&table, &keys::MAIL_CA_FILE);
+    match (
+        table.has(&keys::MAIL_USERNAME),
+        table.has(&keys::MAIL_PASSWORD),
+    ) {
+        (true, false) => reader.problem(
+            &table,
+            &keys::MAIL_PASSWORD,
+            "is missing beside mail.username",
+        ),
+        (false, true) => reader.problem(
+            &table,
+            &keys::MAIL_USERNAME,
+            "is missing beside mail.password",
+        ),
+        (true, true) | (false, false) => {}
+    }
+    let (server, security) = (server?, security?);
+    if security == Plain {
+        if is_loopback(&server) {
+            reader.weakens(
+                &table,
+                &keys::MAIL_SECURITY,
+                "codes go to the mail server on this machine unencrypted; it must encrypt what it passes on",
+            );
+        } else {
+            reader.problem(
+                &table,
+                &keys::MAIL_SECURITY,
+                "plain is for a mail server on this machine (localhost); write \"starttls\" or \"tls\"",
+            );
+        }
+    }
+    let (from_name, from) = from?;
+    let credentials = match (username?, password?) {
+        (Some(username), Some(password)) => Some((username, password)),
+        _ => None,
+    };
+    Some(mail::Settings {
+        server,
+        port: match port? {
+            Some(port) => u16::try_from(port).unwrap_or(u16::MAX),
+            None => usual_port(security).0,
+        },
+        security,
+        credentials,
+        from_name: match from_name {
+            Some(name) => name,
+            None => business?.to_owned(),
+        },
+        from,
+        reply_to: reply_to?,
+        ca_pem: ca_pem?,
+        connections: MAIL_CONNECTIONS,
+    })
+}
+
+fn usual_port(security: mail::Security) -> (u16, &'static str) {
+    match security {
+        mail::Security::StartTls => (587, "default with starttls"),
+        mail::Security::Tls => (465, "default with tls"),
+        mail::Security::Plain => (25, "default with plain"),
+    }
+}
+
+fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
+    const MIB: u64 = 1024 * 1024;
+    let table = reader.table(root, "store");
+    let path = reader.one(&table, &keys::STORE_PATH, text(|path| Ok(path.to_owned())));
+    let key = reader.store_key(&table, &keys::STORE_KEY);
+    let cache_bytes = reader.one(
+        &table,
+        &keys::STORE_CACHE_BYTES,
+        number(MIB..=16 * 1024 * MIB, ""),
+    );
+    let path = match reader.path(&path?) {
+        Ok(path) => path,
+        Err(words) => {
+            reader.problem(&table, &keys::STORE_PATH, words);
+            return None;
+        }
+    };
+    let key = key?;
+    if matches!(&key, StoreKey::File(file) if *file == path) {
+        reader.problem(&table, &keys::STORE_KEY, "must not be the store itself");
+    }
+    Some(Store {
+        path,
+        key,
+        cache_bytes: size(cache_bytes?),
+    })
+}
+
+fn services(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Vec<services::Settings>> {
+    let tables = reader.tables(root, "services", SERVICES_MAX);
+    let mut services: Vec<Option<services::Settings>> = Vec::new();
+    for table in &tables {
+        let service = service(reader, table);
+        let same =
+            |other: &services::Settings| service.as_ref().is_some_and(|s| s.name == other.name);
+        if services.iter().flatten().any(same) {
+            reader.problem(
+                table,
+                &keys::SERVICES_NAME,
+                "another service has this name; each needs one of its own",
+            );
+        }
+        services.push(service);
+    }
+    services.into_iter().collect()
+}
+
+fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Settings> {
+    let name = reader.one(
+        table,
+        &keys::SERVICES_NAME,
+        text(|name| ServiceName::parse(name).map_err(|wrong| wrong.to_string())),
+    );
+    let title = reader.maybe(table, &keys::SERVICES_TITLE, text(title));
+    let find_user = reader.one(table, &keys::SERVICES_FIND_USER, text(Url::parse));
+    let issue_token = reader.one(table, &keys::SERVICES_ISSUE_TOKEN, text(Url::parse));
+    let secret = reader.secret(table, &keys::SERVICES_SECRET, signing_secret);
+    let bearer = reader.maybe_secret(table, &keys::SERVICES_BEARER, header_value);
+    let timeout = reader.one(table, &keys::SERVICES_TIMEOUT_SECONDS, number(1..=60, ""));
+    let ca_pem = reader.certificates(table, &keys::SERVICES_CA_FILE);
+    for (url, key) in [
+        (&find_user, &keys::SERVICES_FIND_USER),
+        (&issue_token, &keys::SERVICES_ISSUE_TOKEN),
+    ] {
+        if url.as_ref().is_some_and(|url| !url.encrypted) {
+            reader.weakens(
+                table,
+                key,
+                "is called over http://, unencrypted; that is allowed to this machine only",
+            );
+        }
+    }
+    let (name, title) = (name?, title?);
+    let title = match title {
+        Some(title) => title,
+        None => {
+            reader.derived(&keys::SERVICES_TITLE, &name.as_str().into(), "its name");
+            name.as_str().to_owned()
+        }
+    };
+    Some(services::Settings {
+        title,
+        name,
+        find_user_url: find_user?.text,
+        issue_token_url: issue_token?.text,
+        secret: secret?,
+        bearer: bearer?,
+        timeout: Duration::from_secs(timeout?),
+        ca_pem: ca_pem?,
+    })
+}
+
+fn directory(
+    reader: &mut Reader<'_>,
+    root: &DeTable<'_>,
+    business: Option<&str>,
+) -> Option<Directory> {
+    let table = reader.table(root, "directory");
+    let enabled = reader.maybe(&table, &keys::DIRECTORY_ENABLED, switch);
+    let title = reader.maybe(&table, &keys::DIRECTORY_TITLE, text(title));
+    let with_services = root.contains_key("services");
+    let enabled = match enabled? {
+        Some(enabled) => enabled,
+        None => {
+            let origin = if with_services {
+                "default with [[services]]"
+            } else {
+                "default without [[services]]"
+            };
+            reader.derived(&keys::DIRECTORY_ENABLED, &(!with_services).into(), origin);
+            !with_services
+        }
+    };
+    if !enabled && !with_services {
+        reader.problem(
+            &table,
+            &keys::DIRECTORY_ENABLED,
+            "there would be no users at all; write true, or add a [[services]]",
+        );
+    }
+    let title = match title? {
+        Some(title) => title,
+        None => {
+            let name = business?;
+            reader.derived(
+                &keys::DIRECTORY_TITLE,
+                &name.into(),
+                "the name of the business",
+            );
+            name.to_owned()
+        }
+    };
+    Some(Directory { enabled, title })
+}
+
+fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {
+    let table = reader.table(root, "limits");
+    let digits = reader.one(
+        &table,
+        &keys::LIMITS_CODE_DIGITS,
+        number(6..=10, "; fewer can be guessed, more are mistyped"),
+    );
+    let minutes = reader.one(
+        &table,
+        &keys::LIMITS_CODE_MINUTES,
+        number(1..=10, "; NIST SP 800-63B allows 10 minutes at most"),
+    );
+    let tries = reader.one(
+        &table,
+        &keys::LIMITS_TRIES_PER_CODE,
+        number(1..=10, "; each try is a chance to guess"),
+    );
+    let failures = reader.one(
+        &table,
+        &keys::LIMITS_FAILURES_PER_DAY,
+        number(1..=100, "; NIST SP 800-63B allows 100 at most"),
+    );
+    let failures_in_all = reader.one(
+        &table,
+        &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
+        number(1..=1_000_000, ""),
+    );
+    let resend = reader.one(
+        &table,
+        &keys::LIMITS_RESEND_AFTER_SECONDS,
+        number(1..=3_600, ""),
+    );
+    let mails_per_hour = reader.one(
+        &table,
+        &keys::LIMITS_MAILS_PER_HOUR,
+        number(1..=60, "; more would flood a mailbox"),
+    );
+    let mails_per_day = reader.one(
+        &table,
+        &keys::LIMITS_MAILS_PER_DAY,
+        number(1..=500, "; more would flood a mailbox"),
+    );
+    let message_age = reader.one(
+        &table,
+        &keys::LIMITS_MESSAGE_AGE_MAX_MINUTES,
+        number(1..=60, "; old messages may be replayed"),
+    );
+    let idle = reader.one(
+        &table,
+        &keys::LIMITS_BINDING_IDLE_DAYS,
+        number(1..=3_650, ""),
+    );
+    let age = reader.maybe(
+        &table,
+        &keys::LIMITS_BINDING_AGE_MAX_DAYS,
+        number(1..=3_650, ""),
+    );
+    let replies = reader.one(
+        &table,
+        &keys::LIMITS_REPLIES_PER_HOUR,
+        number(3..=1_000, "; a clean sign-in takes three"),
+    );
+    let (digits, failures, failures_in_all) = (digits?, failures?, failures_in_all?);
+    if failures_in_all < failures {
+        reader.problem(
+            &table,
+            &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
+            format!("must be at least limits.failures_per_day, which is {failures}"),
+        );
+    }
+    let (mails_per_hour, mails_per_day) = (mails_per_hour?, mails_per_day?);
+    if mails_per_day < mails_per_hour {
+        reader.problem(
+            &table,
+            &keys::LIMITS_MAILS_PER_DAY,
+            format!("must be at least limits.mails_per_hour, which is {mails_per_hour}"),
+        );
+    }
+    // Whoever only guesses gets in once in so many days.
+    const DAYS_PER_GUESS_MIN: u64 = 2_000; // 500 failures against six digits
+    let codes = 10_u64.pow(u32_of(digits));
+    if codes / failures_in_all < DAYS_PER_GUESS_MIN {
+        reader.weakens(
+            &table,
+            &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
+            format!(
+                "with {digits} digits and {failures_in_all} wrong codes a day somebody who only guesses gets in once in {} days; allow fewer or ask for more digits",
+                codes / failures_in_all
+            ),
+        );
+    }
+    Some(Policy {
+        code_digits: size(digits),
+        code_lifetime_ms: minutes? * MINUTE_MS,
+        tries_per_code: u32_of(tries?),
+        failures_per_day: u32_of(failures),
+        failures_per_day_in_all: u32_of(failures_in_all),
+        resend_after_ms: resend? * SECOND_MS,
+        mails_per_hour: u32_of(mails_per_hour),
+        mails_per_day: u32_of(mails_per_day),
+        message_age_max_ms: message_age? * MINUTE_MS,
+        binding_idle_ms: idle? * DAY_MS,
+        binding_age_max_ms: age?.map(|days| days * DAY_MS),
+        replies_per_hour: u32_of(replies?),
+    })
+}
+
+fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts> {
+    let table = reader.table(root, "texts");
+    let mut overrides = Vec::new();
+    let mut places = Vec::new();
+    for (code, at, sentences) in table.entries() {
+        let path = format!("texts.{code}");
+        let Ok(language) = Language::parse(code) else {
+            let words = "unknown language; write [texts.es], [texts.en] or [texts.pt]";
+            reader.problem_at(Some(at), "texts".to_owned(), words);
+            continue;
+        };
+        let Some(sentences) = sentences.as_table() else {
+            let words = format!("must be a table; write [{path}] and sentences below it");
+            reader.problem_at(Some(at), path, words);
+            continue;
+        };
+        for (key, value) in sentences {
+            let at = key.span().start;
+            match value.get_ref() {
+                DeValue::String(words) => {
+                    overrides.push(Override {
+                        language,
+                        key: key.get_ref().to_string(),
+                        words: words.to_string(),
+                    });
+                    places.push(at);
+                }
+                other => {
+                    reader.problem_at(Some(at), path.clone(), expected("text in quotes", other))
+                }
+            }
+        }
+    }
+    match Texts::with_overrides(&overrides) {
+        Ok(texts) => {
+            for (sentence, at) in overrides.iter().zip(places) {
+                reader.sentence(sentence, at);
+            }
+            Some(texts)
+        }
+        Err(problems) => {
+            for (index, words) in problems {
+                let at = places.get(index).copied();
+                let key = match overrides.get(index) {
+                    Some(sentence) => format!(
+                        "texts.{}.{}",
+                        sentence.language.code(),
+                        read::printable(&sentence.key)
+                    ),
+                    None => "texts".to_owned(),
+                };
+                reader.problem_at(at, key, words);
+            }
+            None
+        }
+    }
+}
+
+fn log(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Log> {
+    use tracing::Level;
+    let table = reader.table(root, "log");
+    let format = reader.one(
+        &table,
+        &keys::LOG_FORMAT,
+        choice(&[("human", LogFormat::Human), ("json", LogFormat::Json)]),
+    );
+    let level = reader.one(
+        &table,
+        &keys::LOG_LEVEL,
+        choice(&[
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ]),
+    );
+    Some(Log {
+        format: format?,
+        level: level?,
+    })
+}
+
+// --- values ---
+
+/// An address that is called or that others call.
+struct Url {
+    /// As written, without a slash at the end.
+    text: String,
+    /// Lower case, without port, IPv6 in brackets.
+    host: String,
+    encrypted: bool,
+}
+
+impl Url {
+    /// `https`, or `http` to loopback; without user name and fragment. The words of the refusal do
+    /// not repeat it: addresses may carry keys.
+    fn parse(text: &str) -> Result<Url, String> {
+        let malformed = || "must be an address such as https://example.com/path".to_owned();
+        if text.contains('#') {
+            return Err("must be without `#` and what follows".to_owned());
+        }
+        let uri: ureq::http::Uri = text.parse().map_err(|_| malformed())?;
+        let authority = uri.authority().ok_or_else(malformed)?.as_str();
+        if authority.contains('@') {
+            return Err("must be without user name and password".to_owned());
+        }
+        let encrypted = uri.scheme_str() == Some("https");
+        let host = host_name(uri.host().unwrap_or(""))?;
+        let port_written = authority.len() > host.len();
+        if port_written && uri.port_u16().is_none_or(|port| port == 0) {
+            return Err(malformed());
+        }
+        if !encrypted && (uri.scheme_str() != Some("http") || !is_loopback(&host)) {
+            return Err("must begin with https:// (http:// is for this machine only)".to_owned());
+        }
+        Ok(Url {
+            text: text.trim_end_matches('/').to_owned(),
+            host,
+            encrypted,
+        })
+    }
+}
+
+/// A name or an address of a host, without port; lower-cased.
+fn host_name(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let good = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => text.len() <= 253 && text.split('.').all(label),
+    };
+    if good {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(
+            "must be the name of a host such as example.com, without https:// and without port"
+                .to_owned(),
+        )
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// A name for people.
+fn title(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > TITLE_CHARS_MAX || text.contains(char::is_control)
+    {
+        return Err(format!(
+            "must be 1 to {TITLE_CHARS_MAX} characters on one line"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn address(text: &str) -> Result<EmailAddress, String> {
+    EmailAddress::parse(text).map_err(|wrong| wrong.to_string())
+}
+
+/// `Name <a@b>` or `a@b`.
+fn mailbox(text: &str) -> Result<(Option<String>, EmailAddress), String> {
+    let Some((name, rest)) = text.split_once('<') else {
+        return Ok((None, address(text.trim())?));
+    };
+    let Some(inner) = rest.trim_end().strip_suffix('>') else {
+        return Err("must look like \"La Espiga <portero@example.com>\"".to_owned());
+    };
+    let name = name.trim().trim_matches('"').trim();
+    let name = if name.is_empty() {
+        None
+    } else {
+        Some(title(name)?)
+    };
+    Ok((name, address(inner.trim())?))
+}
+
+/// A secret that can travel in a header.
+fn header_value(secret: &str) -> Result<(), String> {
+    if secret.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err("must be ASCII letters, digits and signs, without spaces".to_owned())
+    }
+}
+
+/// `whsec_` and base64 of 24 to 64 bytes, as Standard Webhooks has it.
+fn signing_secret(secret: &str) -> Result<(), String> {
+    use base64::Engine;
+    let decoded = secret
+        .strip_prefix("whsec_")
+        .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
+    match decoded {
+        Some(bytes) if (24..=64).contains(&bytes.len()) => Ok(()),
+        _ => Err("must be whsec_ and base64 of 24 to 64 random bytes; `echo whsec_$(head -c 32 /dev/urandom | base64)` makes one".to_owned()),
+    }
+}
+
+/// For numbers whose range was checked: no target has a `usize` below 32 bits here.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// For numbers whose range was checked.
+fn u32_of(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

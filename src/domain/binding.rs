@@ -1,0 +1,87 @@
+//! The tie between a contact and its accounts, and why it ends.
+
+use super::account::{Account, Company};
+use super::id::{EmailAddress, ServiceName, Timestamp};
+
+/// Contact ↔ account, made by a proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Where the account lives.
+    pub service: ServiceName,
+    /// The service's own id of the user.
+    pub user_id: String,
+    /// What people call the user.
+    pub name: String,
+    /// The address that proved it.
+    pub email: EmailAddress,
+    /// The company the user belongs to.
+    pub company: Company,
+    /// How it was proved.
+    pub proof: Proof,
+    /// When it was proved.
+    pub proved_at: Timestamp,
+}
+
+impl Binding {
+    /// A binding to `account`, proved now.
+    pub fn new(account: Account, proof: Proof, now: Timestamp) -> Binding {
+        let Account {
+            service,
+            user_id,
+            name,
+            email,
+            phone: _,
+            company,
+        } = account;
+        Binding {
+            service,
+            user_id,
+            name,
+            email,
+            company,
+            proof,
+            proved_at: now,
+        }
+    }
+}
+
+/// How somebody showed that an account is theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A code mailed to the address on file came back through the chat.
+    MailCode,
+}
+
+/// Why bindings end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseReason {
+    /// The person asked.
+    LoggedOut,
+    /// No message for longer than a binding may rest (S-62).
+    Idle,
+    /// Older than the operator allows.
+    Aged,
+    /// The account may be in other hands: the identity key changed (S-60).
+    IdentityKeyChanged,
+    /// The number or the BSUID changed (S-61).
+    NumberChanged,
+    /// Two names of one message belong to two contacts (S-64).
+    Conflict,
+    /// The operator removed it.
+    Operator,
+}
+
+impl ReleaseReason {
+    /// The audit event of a release for this reason.
+    pub fn event(self) -> &'static str {
+        match self {
+            ReleaseReason::LoggedOut => "contact.released.logged_out",
+            ReleaseReason::Idle => "contact.released.idle",
+            ReleaseReason::Aged => "contact.released.aged",
+            ReleaseReason::IdentityKeyChanged => "contact.released.identity_key_changed",
+            ReleaseReason::NumberChanged => "contact.released.number_changed",
+            ReleaseReason::Conflict => "contact.released.conflict",
+            ReleaseReason::Operator => "contact.released.operator",
+        }
+    }
+}

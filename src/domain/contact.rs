@@ -1,0 +1,126 @@
+//! One person as WhatsApp shows them to this business, and all that is known about them.
+
+use super::binding::Binding;
+use super::budget::Budget;
+use super::challenge::Challenge;
+use super::delivery::Recipient;
+use super::id::{
+    Bsuid, ContactId, EmailAddress, IdentityKey, Language, MessageId, Timestamp, WaId,
+};
+
+/// What is known about a contact: the state that `conversation::step` goes from and to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// `userUuid`.
+    pub id: ContactId,
+    /// The first alias, when WhatsApp gives one.
+    pub bsuid: Option<Bsuid>,
+    /// The second alias, when the person shows it.
+    pub wa_id: Option<WaId>,
+    /// The language Portero answers in.
+    pub language: Language,
+    /// When the contact was first seen.
+    pub created_at: Timestamp,
+    /// When the contact last wrote.
+    pub last_message_at: Timestamp,
+    /// Where the conversation stands.
+    pub stage: Stage,
+    /// The accounts that were proved.
+    pub bindings: Vec<Binding>,
+    /// The identity key of the message that proved them.
+    pub identity_key: Option<IdentityKey>,
+    /// The message that waits until we know who wrote it.
+    pub kept: Option<Kept>,
+    /// Wrong codes.
+    pub failures: Budget,
+    /// Codes asked for.
+    pub codes: Budget,
+    /// Replies of Portero's own.
+    pub replies: Budget,
+}
+
+/// Where a conversation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was asked, or everything is answered.
+    Idle,
+    /// The address was asked for.
+    AddressAsked {
+        /// When.
+        at: Timestamp,
+    },
+    /// The address looks like a slip; which one is it?
+    SpellingAsked {
+        /// As it was typed.
+        typed: EmailAddress,
+        /// As it may have been meant.
+        suggested: EmailAddress,
+        /// Names this question, so that old buttons answer no new one.
+        tag: String,
+    },
+    /// A code may be on its way.
+    CodeAwaited(Challenge),
+}
+
+/// A message that is handed on once its writer is known.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Meta's id.
+    pub id: MessageId,
+    /// When it was sent.
+    pub sent_at: Timestamp,
+    /// Its text, or `None` when it was something else.
+    pub text: Option<String>,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept(..)")
+    }
+}
+
+impl Contact {
+    /// Somebody who was never seen before.
+    pub fn new(
+        id: ContactId,
+        bsuid: Option<Bsuid>,
+        wa_id: Option<WaId>,
+        language: Language,
+        now: Timestamp,
+    ) -> Contact {
+        Contact {
+            id,
+            bsuid,
+            wa_id,
+            language,
+            created_at: now,
+            last_message_at: now,
+            stage: Stage::Idle,
+            bindings: Vec::new(),
+            identity_key: None,
+            kept: None,
+            failures: Budget::default(),
+            codes: Budget::default(),
+            replies: Budget::default(),
+        }
+    }
+
+    /// Whether an account was proved and the proof still stands.
+    pub fn is_bound(&self) -> bool {
+        !self.bindings.is_empty()
+    }
+
+    /// Where a message to this contact goes; `None` only for a contact without any name.
+    pub fn recipient(&self) -> Option<Recipient> {
+        match (&self.wa_id, &self.bsuid) {
+            (Some(wa_id), _) => Some(Recipient::Number(wa_id.clone())),
+            (None, Some(bsuid)) => Some(Recipient::Bsuid(bsuid.clone())),
+            (None, None) => None,
+        }
+    }
+
+    /// `…34`: the contact as its owner would recognise it; empty when the number is hidden.
+    pub fn number_ending(&self) -> Option<&str> {
+        self.wa_id.as_ref().map(WaId::ending)
+    }
+}

@@ -1,0 +1,565 @@
+//! The only sender: what waits in the outbox leaves the house here.
+//!
+//! Each lane has a queue of its own and a few threads. Entries of one contact leave one after the
+//! other, those of different contacts at the same time; a contact that is slow or cannot be
+//! reached holds up nobody else. The queue in memory is a window on the store: what does not fit
+//! waits there, and a restart begins with the store alone.
+
+use crate::app::{App, Report, Settled, Waiting, Work};
+use crate::domain::delivery::{EntryId, FailureKind, Lane, PAUSE_MS};
+use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Entries of one lane held in memory; at about 100 bytes each, a few megabytes at most.
+const QUEUE_ENTRIES_MAX: usize = 20_000;
+
+/// Entries read from the store at once.
+const LOAD_ENTRIES_MAX: usize = 256;
+
+/// Entries that one thread takes at once, when there are more than threads: they share the two
+/// commits around a send.
+const TAKE_ENTRIES_MAX: usize = 16;
+
+/// Longest wait without looking at the store: a lost ring costs at most this.
+const LOOK_MS_MAX: u64 = SECOND_MS;
+
+/// Wait after the store refused, before asking it again.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// Messages to one person that may leave in a burst, and the pace after it: Meta allows about one
+/// every 6 seconds and lends a burst (Meta's contract, section 6).
+const PAIR_BURST: u64 = 10;
+const PAIR_PACE_MS: u64 = 6 * SECOND_MS;
+
+/// An alarm about a lane that is at rest is repeated this often.
+const ALARM_EVERY_MS: u64 = 3_600 * SECOND_MS;
+
+/// Carries a piece of work to the outside world and says what became of it. Called by several
+/// threads; every call must end by itself.
+pub trait Carry: Send + Sync + 'static {
+    /// Does it.
+    fn carry(&self, work: &Work) -> Report;
+}
+
+impl<F: Fn(&Work) -> Report + Send + Sync + 'static> Carry for F {
+    fn carry(&self, work: &Work) -> Report {
+        self(work)
+    }
+}
+
+/// How fast and how wide.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Chat messages per second over everybody.
+    pub messages_per_second: u32,
+    /// Threads of each lane, in the order of [`Lane::ALL`].
+    pub threads: [usize; Lane::ALL.len()],
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            messages_per_second: 80,
+            threads: [4, 2, 4, 1],
+        }
+    }
+}
+
+/// The state of a lane, for health and people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneHealth {
+    /// Which.
+    pub lane: Lane,
+    /// Entries in memory.
+    pub waiting: usize,
+    /// When the lane rests because something must be put right: what, and what to do.
+    pub resting: Option<Rest>,
+}
+
+/// Why a lane is at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// What the other side said.
+    pub reason: String,
+    /// What to do about it.
+    pub advice: Option<&'static str>,
+    /// When the next entry tries whether it has been put right.
+    pub until: Timestamp,
+}
+
+/// The lanes.
+pub struct Outbox {
+    app: Arc<App>,
+    carry: Arc<dyn Carry>,
+    pace: Pace,
+    queues: [Mutex<Queue>; Lane::ALL.len()],
+    stopping: AtomicBool,
+}
+
+impl Outbox {
+    /// The lanes of this store, at rest.
+    pub fn new(app: Arc<App>, carry: Arc<dyn Carry>, pace: Pace) -> Outbox {
+        let queues = Lane::ALL.map(|lane| {
+            let per_second = if lane == Lane::Chat {
+                Some(pace.messages_per_second.max(1))
+            } else {
+                None
+            };
+            Mutex::new(Queue::new(per_second, lane == Lane::Chat))
+        });
+        Outbox {
+            app,
+            carry,
+            pace,
+            queues,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The state of every lane.
+    pub fn health(&self) -> Vec<LaneHealth> {
+        Lane::ALL
+            .iter()
+            .map(|lane| {
+                let queue = self.queue(*lane);
+                LaneHealth {
+                    lane: *lane,
+                    waiting: queue.entries,
+                    resting: queue.rest.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// Sends everything of a lane that is due now, on this thread; returns how many tries that were.
+    pub fn drain(&self, lane: Lane) -> usize {
+        let mut tries = 0;
+        loop {
+            match self.turn(lane, TAKE_ENTRIES_MAX) {
+                Turn::Carried(count) => tries += count,
+                Turn::Nothing(_) | Turn::StoreRefused => return tries,
+            }
+        }
+    }
+
+    /// Starts the threads of every lane.
+    pub fn start(self: Arc<Self>) -> std::io::Result<Running> {
+        let mut threads = Vec::new();
+        for (lane, count) in Lane::ALL.into_iter().zip(self.pace.threads) {
+            for _ in 0..count.max(1) {
+                let outbox = Arc::clone(&self);
+                let name = format!("outbox-{}", lane.name());
+                threads.push(
+                    std::thread::Builder::new()
+                        .name(name)
+                        .spawn(move || outbox.run(lane))?,
+                );
+            }
+        }
+        Ok(Running {
+            outbox: self,
+            threads,
+        })
+    }
+
+    fn run(&self, lane: Lane) {
+        let bells = Arc::clone(self.app.bells());
+        let bell = bells.of(lane);
+        while !self.stopping.load(Ordering::Acquire) {
+            let rings = bell.rings();
+            match self.turn(lane, TAKE_ENTRIES_MAX) {
+                Turn::Carried(_) => {}
+                Turn::Nothing(at_most) => {
+                    bell.wait(rings, at_most);
+                }
+                Turn::StoreRefused => {
+                    bell.wait(rings, STORE_RETRY);
+                }
+            }
+        }
+    }
+
+    fn turn(&self, lane: Lane, take_max: usize) -> Turn {
+        let threads = self.pace.threads[lane as usize].max(1);
+        let (ids, more) = {
+            let mut queue = self.queue(lane);
+            if self.load(lane, &mut queue).is_err() {
+                return Turn::StoreRefused;
+            }
+            let now = self.app.now();
+            let ids = queue.take(now, take_max, threads);
+            if ids.is_empty() {
+                return Turn::Nothing(Duration::from_millis(
+                    queue.next_look_ms(now).min(LOOK_MS_MAX),
+                ));
+            }
+            (ids, queue.has_due(now))
+        };
+        if more {
+            self.app.bells().of(lane).ring();
+        }
+        let entries: Vec<EntryId> = ids.iter().map(|(_, id)| *id).collect();
+        let Ok(work) = self.app.begin(lane, entries) else {
+            self.put_back(lane, ids);
+            return Turn::StoreRefused;
+        };
+        let reports: Vec<(EntryId, Report)> = ids
+            .iter()
+            .zip(work)
+            .filter_map(|((_, id), work)| Some((*id, self.carry_one(&work?))))
+            .collect();
+        self.note_rest(lane, &reports);
+        let settled = self.settle(lane, &reports);
+        let mut queue = self.queue(lane);
+        let now = self.app.now();
+        for (contact, id) in &ids {
+            let place = reports.iter().position(|(reported, _)| reported == id);
+            let again = match (place, &settled) {
+                (Some(place), Some(settled)) => match settled[place] {
+                    Settled::Done => None,
+                    Settled::Again(at) => Some(at),
+                },
+                // What became of it is not on disk: the store decides when it is asked again.
+                (Some(_), None) => Some(now.plus_ms(LOOK_MS_MAX)),
+                (None, _) => None,
+            };
+            queue.finish(*contact, *id, again, now);
+        }
+        Turn::Carried(ids.len())
+    }
+
+    fn carry_one(&self, work: &Work) -> Report {
+        match work {
+            Work::Nothing(report) => report.clone(),
+            // A fault in an adapter ends one try, not the lane.
+            work => {
+                catch_unwind(AssertUnwindSafe(|| self.carry.carry(work))).unwrap_or_else(|_| {
+                    tracing::error!("a sender failed unexpectedly; the entry is tried again later");
+                    Report::Failed(crate::domain::delivery::Failure::temporary(
+                        "internal fault",
+                    ))
+                })
+            }
+        }
+    }
+
+    /// What was sent must be known as sent: a commit that failed is tried until the store gives up.
+    fn settle(&self, lane: Lane, reports: &[(EntryId, Report)]) -> Option<Vec<Settled>> {
+        const TRIES_MAX: usize = 5;
+        for attempt in 1..=TRIES_MAX {
+            match self.app.settle(lane, reports.to_vec()) {
+                Ok(settled) => return Some(settled),
+                Err(error) => {
+                    tracing::error!(lane = lane.name(), attempt, %error, "what was sent could not be stored as sent");
+                    let bell = self.app.bells().of(lane);
+                    bell.wait(bell.rings(), STORE_RETRY);
+                }
+            }
+        }
+        None
+    }
+
+    fn load(&self, lane: Lane, queue: &mut Queue) -> Result<(), ()> {
+        while queue.entries < QUEUE_ENTRIES_MAX {
+            let waiting = self
+                .app
+                .waiting(lane, queue.loaded_to, LOAD_ENTRIES_MAX)
+                .map_err(|error| {
+                    tracing::error!(lane = lane.name(), %error, "the outbox cannot be read");
+                })?;
+            let full = waiting.len() == LOAD_ENTRIES_MAX;
+            for entry in waiting {
+                queue.add(entry);
+            }
+            if !full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_back(&self, lane: Lane, ids: Vec<(ContactId, EntryId)>) {
+        let mut queue = self.queue(lane);
+        let now = self.app.now();
+        for (contact, id) in ids {
+            queue.finish(contact, id, Some(now.plus_ms(LOOK_MS_MAX)), now);
+        }
+    }
+
+    /// Token, permission, account or payment: the lane rests and says so; receiving goes on.
+    fn note_rest(&self, lane: Lane, reports: &[(EntryId, Report)]) {
+        let now = self.app.now();
+        let mut queue = self.queue(lane);
+        for (_, report) in reports {
+            match report {
+                Report::Failed(failure) if failure.kind == FailureKind::Configuration => {
+                    let rest = Rest {
+                        reason: failure.reason.clone(),
+                        advice: failure.advice,
+                        until: now.plus_ms(PAUSE_MS),
+                    };
+                    queue.rest = Some(rest);
+                    if queue
+                        .alarmed_at
+                        .is_none_or(|at| now.since_ms(at) >= ALARM_EVERY_MS)
+                    {
+                        queue.alarmed_at = Some(now);
+                        tracing::error!(
+                            lane = lane.name(),
+                            reason = failure.reason,
+                            advice = failure.advice.unwrap_or(""),
+                            "sending is paused; it resumes by itself when this is put right"
+                        );
+                    }
+                }
+                Report::Sent(_) | Report::Answers(_) => {
+                    if queue.rest.take().is_some() {
+                        queue.alarmed_at = None;
+                        tracing::info!(lane = lane.name(), "sending goes on");
+                    }
+                }
+                Report::Failed(_) | Report::Expired | Report::Superseded => {}
+            }
+        }
+    }
+
+    fn queue(&self, lane: Lane) -> MutexGuard<'_, Queue> {
+        self.queues[lane as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Turn {
+    Carried(usize),
+    Nothing(Duration),
+    StoreRefused,
+}
+
+/// The threads of the outbox.
+pub struct Running {
+    outbox: Arc<Outbox>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// The lanes.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Lets every thread finish what it holds, and waits for that until `deadline`. What is left
+    /// waits in the store. Says whether all ended.
+    pub fn stop(self, deadline: std::time::Instant) -> bool {
+        self.outbox.stopping.store(true, Ordering::Release);
+        for lane in Lane::ALL {
+            self.outbox.app.bells().of(lane).ring_all();
+        }
+        let (done, all_done) = std::sync::mpsc::channel();
+        let count = self.threads.len();
+        for thread in self.threads {
+            let done = done.clone();
+            // A thread that waits for the outside world may outlive the deadline; the process ends.
+            let waiter = std::thread::Builder::new()
+                .name("outbox-stop".into())
+                .spawn(move || {
+                    let _ = thread.join();
+                    let _ = done.send(());
+                });
+            if waiter.is_err() {
+                return false;
+            }
+        }
+        (0..count).all(|_| {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            all_done.recv_timeout(left).is_ok()
+        })
+    }
+}
+
+/// A window on what waits in one lane.
+struct Queue {
+    loaded_to: Option<EntryId>,
+    contacts: HashMap<ContactId, Line>,
+    /// Contacts with something to send and nothing under way, by the moment to look at them.
+    due: BTreeSet<(Timestamp, ContactId)>,
+    entries: usize,
+    under_way: usize,
+    rest: Option<Rest>,
+    alarmed_at: Option<Timestamp>,
+    bucket: Option<Bucket>,
+    paces_pairs: bool,
+}
+
+/// What waits for one contact, in order.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<(EntryId, Timestamp)>,
+    busy: bool,
+    /// The theoretical moment at which the burst allowance would be whole again.
+    paced_to: Timestamp,
+}
+
+/// Tokens that come back evenly, up to one second's worth.
+struct Bucket {
+    per_second: u64,
+    milli_tokens: u64,
+    filled_at: Timestamp,
+}
+
+impl Bucket {
+    fn refill(&mut self, now: Timestamp) {
+        let gained = now.since_ms(self.filled_at).saturating_mul(self.per_second);
+        self.milli_tokens = self
+            .milli_tokens
+            .saturating_add(gained)
+            .min(self.per_second * 1_000);
+        self.filled_at = now;
+    }
+}
+
+impl Queue {
+    fn new(per_second: Option<u32>, paces_pairs: bool) -> Queue {
+        let bucket = per_second.map(|per_second| Bucket {
+            per_second: u64::from(per_second),
+            milli_tokens: u64::from(per_second) * 1_000,
+            filled_at: Timestamp(0),
+        });
+        Queue {
+            loaded_to: None,
+            contacts: HashMap::new(),
+            due: BTreeSet::new(),
+            entries: 0,
+            under_way: 0,
+            rest: None,
+            alarmed_at: None,
+            bucket,
+            paces_pairs,
+        }
+    }
+
+    fn add(&mut self, entry: Waiting) {
+        self.loaded_to = Some(entry.id);
+        self.entries += 1;
+        let line = self.contacts.entry(entry.contact).or_default();
+        line.waiting.push_back((entry.id, entry.look_at));
+        if line.waiting.len() == 1 && !line.busy {
+            let at = look_at(line, self.paces_pairs);
+            self.due.insert((at, entry.contact));
+        }
+    }
+
+    /// The next entries to begin. A lane at rest tries one at a time.
+    fn take(&mut self, now: Timestamp, max: usize, threads: usize) -> Vec<(ContactId, EntryId)> {
+        let mut max = max.min((self.due.len() / threads).max(1));
+        if let Some(rest) = &self.rest {
+            if now < rest.until || self.under_way > 0 {
+                return Vec::new();
+            }
+            max = 1;
+        }
+        if let Some(bucket) = &mut self.bucket {
+            bucket.refill(now);
+            max = max.min(usize::try_from(bucket.milli_tokens / 1_000).unwrap_or(usize::MAX));
+        }
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let Some(&(at, contact)) = self.due.first() else {
+                break;
+            };
+            if at > now {
+                break;
+            }
+            self.due.pop_first();
+            let Some(line) = self.contacts.get_mut(&contact) else {
+                continue;
+            };
+            let Some((id, _)) = line.waiting.front().copied() else {
+                continue;
+            };
+            line.busy = true;
+            if self.paces_pairs {
+                line.paced_to = line.paced_to.max(now).plus_ms(PAIR_PACE_MS);
+            }
+            taken.push((contact, id));
+        }
+        self.under_way += taken.len();
+        if let Some(bucket) = &mut self.bucket {
+            bucket.milli_tokens -= taken.len() as u64 * 1_000;
+        }
+        taken
+    }
+
+    fn has_due(&self, now: Timestamp) -> bool {
+        self.rest.is_none() && self.due.first().is_some_and(|(at, _)| *at <= now)
+    }
+
+    fn finish(
+        &mut self,
+        contact: ContactId,
+        id: EntryId,
+        again: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let Some(line) = self.contacts.get_mut(&contact) else {
+            return;
+        };
+        line.busy = false;
+        if let Some(front) = line.waiting.front_mut().filter(|front| front.0 == id) {
+            match again {
+                Some(at) => front.1 = at,
+                None => {
+                    line.waiting.pop_front();
+                    self.entries -= 1;
+                }
+            }
+        }
+        if line.waiting.is_empty() {
+            // The allowance is remembered as long as it is not whole.
+            if line.paced_to <= now || !self.paces_pairs {
+                self.contacts.remove(&contact);
+            }
+        } else {
+            let at = look_at(line, self.paces_pairs);
+            self.due.insert((at, contact));
+        }
+        if self.contacts.len() > 2 * QUEUE_ENTRIES_MAX {
+            self.contacts
+                .retain(|_, line| !line.waiting.is_empty() || line.busy || line.paced_to > now);
+        }
+    }
+
+    fn next_look_ms(&self, now: Timestamp) -> u64 {
+        let due_ms = self
+            .due
+            .first()
+            .map_or(u64::MAX, |(at, _)| at.since_ms(now));
+        let rest_ms = self
+            .rest
+            .as_ref()
+            .map_or(0, |rest| rest.until.since_ms(now));
+        let token_ms = match &self.bucket {
+            Some(bucket) if bucket.milli_tokens < 1_000 => {
+                (1_000 - bucket.milli_tokens).div_ceil(bucket.per_second)
+            }
+            _ => 0,
+        };
+        due_ms.max(rest_ms).max(token_ms).max(1)
+    }
+}
+
+/// When the first of a line may leave: its own moment, and the pace of the pair.
+fn look_at(line: &Line, paces_pairs: bool) -> Timestamp {
+    let own = line.waiting.front().map_or(Timestamp(0), |(_, at)| *at);
+    if paces_pairs {
+        own.max(line.paced_to.minus_ms((PAIR_BURST - 1) * PAIR_PACE_MS))
+    } else {
+        own
+    }
+}

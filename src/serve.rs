@@ -1,0 +1,365 @@
+//! The whole program, put together: opens, starts, waits, stops, in this order.
+
+use crate::app::{self, App, Failed, Janitor, Report, SystemClock, SystemRandom, Work};
+use crate::config::{Config, StoreKey};
+use crate::domain::account::{Answer, Unavailable};
+use crate::domain::id::ServiceName;
+use crate::mail::Mailer;
+use crate::outbox::{Outbox, Pace, Running as Senders};
+use crate::services::Services;
+use crate::store::record::{self, Keys};
+use crate::store::redb::Options;
+use crate::store::seal::KeyError;
+use crate::store::{MasterKey, Redb, Sealed, StoreError};
+use crate::text::Voice;
+use crate::web::listener::{Limits, Listener, Trust};
+use crate::web::{Web, WebhookSettings};
+use crate::whatsapp::Client;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The directory's name as a service.
+pub const DIRECTORY: &str = "directory";
+
+/// From the wish to stop to the end of the process: what a supervisor grants without asking twice.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+/// The part of it that requests under way get.
+const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
+
+/// Between two looks at whether the store still works, and two sweeps of what is old.
+const SWEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// Why the program did not start: a sentence and what kind of trouble it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key of the store.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::OpenError),
+    /// A setting that only shows when it is used.
+    #[error("{0}")]
+    Settings(String),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The operating system gives no threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> StartError {
+        StartError::Store(error.into())
+    }
+}
+
+/// The running program.
+pub struct Running {
+    app: Arc<App>,
+    listeners: Vec<Listener>,
+    senders: Senders,
+    sweeper: Sweeper,
+}
+
+/// Opens the store with the key that belongs to it and puts the operations over it.
+///
+/// A key is made only for a store that does not exist yet: a new key for an old store would hide
+/// that the right one is missing.
+pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
+    let master = match &config.store.key {
+        StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal())?,
+        StoreKey::File(path) if exists(&config.store.path) => MasterKey::load(path)?,
+        StoreKey::File(path) => MasterKey::load_or_create(path)?,
+    };
+    let options = Options {
+        cache_bytes: config.store.cache_bytes,
+        ..Options::default()
+    };
+    let engine = Redb::open(&config.store.path, options)?;
+    let store = Sealed::open(Arc::new(engine), &master)?;
+    let latest = store.view(record::latest_moment)?;
+    let clock = Arc::new(SystemClock::new(latest));
+    let app = App::new(
+        store,
+        Keys::new(master),
+        settings(config),
+        clock,
+        Arc::new(SystemRandom),
+    )?;
+    Ok(Arc::new(app))
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn settings(config: &Config) -> app::Settings {
+    // The name is a constant of the allowed form.
+    let directory = ServiceName::parse(DIRECTORY).expect("the directory's name is well formed");
+    let mut services: Vec<(ServiceName, String)> = config
+        .services
+        .iter()
+        .map(|service| (service.name.clone(), service.title.clone()))
+        .collect();
+    if config.directory.enabled {
+        services.push((directory.clone(), config.directory.title.clone()));
+    }
+    app::Settings {
+        policy: config.policy.clone(),
+        phone_number_id: config.whatsapp.sender.phone_number_id.clone(),
+        language: config.business.language,
+        texts: config.texts.clone(),
+        voice: Voice {
+            business: config.business.name.clone(),
+            services,
+            code_digits: config.policy.code_digits,
+            code_minutes: config
+                .policy
+                .code_lifetime_ms
+                .div_ceil(crate::domain::id::MINUTE_MS),
+        },
+        directory: config.directory.enabled.then_some(directory),
+    }
+}
+
+/// Starts everything. From the return on, webhooks are answered.
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    let client = Client::new(&config.whatsapp.sender).map_err(StartError::Settings)?;
+    let mailer = Mailer::new(&config.mail).map_err(StartError::Settings)?;
+    let services = Services::new(config.services.clone()).map_err(StartError::Settings)?;
+    let app = open(config)?;
+    let carrier = Carrier {
+        app: Arc::clone(&app),
+        client,
+        mailer,
+        services,
+    };
+    let pace = Pace {
+        messages_per_second: config.whatsapp.messages_per_second,
+        ..Pace::default()
+    };
+    let outbox = Arc::new(Outbox::new(
+        Arc::clone(&app),
+        Arc::new(move |work: &Work| carrier.carry(work)),
+        pace,
+    ));
+    let web = Arc::new(Web::new(
+        Arc::clone(&app),
+        WebhookSettings {
+            app_secrets: config.whatsapp.app_secrets.clone(),
+            verify_token: config.whatsapp.verify_token.clone(),
+            phone_number_id: config.whatsapp.sender.phone_number_id.clone(),
+        },
+        Box::new({
+            let outbox = Arc::clone(&outbox);
+            move || troubles(&outbox)
+        }),
+    ));
+    let limits = Limits {
+        connections_max: config.server.connections_max,
+        connections_per_address_max: config.server.connections_per_address_max,
+        ..Limits::default()
+    };
+    let trust = Trust {
+        hosts: config.server.hosts.clone(),
+        proxies: config.server.trusted_proxies.clone(),
+    };
+    let mut listeners = Vec::new();
+    for address in &config.server.listen {
+        let handler = Arc::clone(&web) as Arc<dyn crate::web::listener::Handler>;
+        let listener = Listener::bind(*address, limits.clone(), trust.clone(), handler)
+            .map_err(|error| StartError::Listen(*address, error))?;
+        listeners.push(listener);
+    }
+    let senders = outbox.start().map_err(StartError::Thread)?;
+    let sweeper = Sweeper::start(Arc::clone(&app)).map_err(StartError::Thread)?;
+    Ok(Running {
+        app,
+        listeners,
+        senders,
+        sweeper,
+    })
+}
+
+fn troubles(outbox: &Outbox) -> Vec<String> {
+    outbox
+        .health()
+        .into_iter()
+        .filter_map(|health| {
+            let rest = health.resting?;
+            let advice = rest
+                .advice
+                .map_or(String::new(), |advice| format!("; {advice}"));
+            Some(format!(
+                "sending by {} is paused: {}{advice}",
+                health.lane.name(),
+                rest.reason
+            ))
+        })
+        .collect()
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(Listener::local_addr).collect()
+    }
+
+    /// The operations.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The lanes.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        self.senders.outbox()
+    }
+
+    /// Set when the store gave up: the process should end with an error, so that its supervisor
+    /// starts another one.
+    pub fn store_broken(&self) -> &Arc<OnceLock<String>> {
+        &self.sweeper.broken
+    }
+
+    /// Stops in order: no new requests, those under way are answered, senders finish what they
+    /// hold, the rest waits in the store. Says whether all of that happened in time.
+    pub fn stop(self) -> bool {
+        let deadline = Instant::now() + STOP_WITHIN;
+        // Each in a thread of its own, or the second would wait for the first.
+        let stopping: Vec<JoinHandle<usize>> = self
+            .listeners
+            .into_iter()
+            .map(|listener| std::thread::spawn(move || listener.stop(REQUESTS_WITHIN).cut))
+            .collect();
+        let cut: usize = stopping
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(0))
+            .sum();
+        let senders_done = self.senders.stop(deadline);
+        self.sweeper.stop();
+        if let Err(error) = self.app.note_time() {
+            tracing::warn!(%error, "the last moment could not be noted");
+        }
+        if cut > 0 || !senders_done {
+            tracing::warn!(
+                requests_cut = cut,
+                senders_done,
+                "stopped before everything was finished"
+            );
+        }
+        cut == 0 && senders_done
+    }
+}
+
+/// Carries work to the adapters.
+struct Carrier {
+    app: Arc<App>,
+    client: Client,
+    mailer: Mailer,
+    services: Services,
+}
+
+impl Carrier {
+    fn carry(&self, work: &Work) -> Report {
+        match work {
+            Work::Chat { to, message, tag } => match self.client.send(to, message, tag) {
+                Ok(id) => Report::Sent(Some(id)),
+                Err(failure) => Report::Failed(failure),
+            },
+            Work::Mail(mail) => match self.mailer.send(mail) {
+                Ok(()) => Report::Sent(None),
+                Err(failure) => Report::Failed(failure),
+            },
+            Work::PretendMail => match self.mailer.probe() {
+                Ok(()) => Report::Sent(None),
+                Err(failure) => Report::Failed(failure),
+            },
+            Work::LookUp(lookup) => {
+                let mut answers =
+                    self.services
+                        .find_user(&lookup.address, self.app.now(), &lookup.id);
+                if let Some(service) = &self.app.settings().directory {
+                    let users = self.app.find_in_directory(&lookup.address);
+                    let users = users.map_err(|error| Unavailable {
+                        reason: error.to_string(),
+                    });
+                    answers.push(Answer {
+                        service: service.clone(),
+                        users,
+                    });
+                }
+                for answer in &answers {
+                    if let Err(unavailable) = &answer.users {
+                        let service = answer.service.as_str();
+                        tracing::warn!(
+                            service,
+                            reason = unavailable.reason,
+                            "a service gave no answer"
+                        );
+                    }
+                }
+                Report::Answers(answers)
+            }
+            Work::HandOn { contact, message } => {
+                let kind = if message.text.is_some() {
+                    "text"
+                } else {
+                    "other"
+                };
+                tracing::info!(%contact, kind, "a message of a known contact is for the bot");
+                Report::Sent(None)
+            }
+            Work::Nothing(report) => report.clone(),
+        }
+    }
+}
+
+/// Sweeps what is old and notices when the store gives up.
+struct Sweeper {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+    broken: Arc<OnceLock<String>>,
+}
+
+impl Sweeper {
+    fn start(app: Arc<App>) -> std::io::Result<Sweeper> {
+        let (stop, stopped) = mpsc::channel();
+        let broken = Arc::new(OnceLock::new());
+        let seen = Arc::clone(&broken);
+        let thread = std::thread::Builder::new()
+            .name("sweeper".into())
+            .spawn(move || {
+                let mut janitor = Janitor::default();
+                while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    match janitor.sweep(&app) {
+                        Ok(0) => {}
+                        Ok(removed) => tracing::debug!(removed, "old records were removed"),
+                        Err(Failed::Store(StoreError::Broken(reason))) => {
+                            tracing::error!(reason, "the store has stopped");
+                            let _ = seen.set(reason);
+                            return;
+                        }
+                        Err(error) => tracing::warn!(%error, "old records could not be removed"),
+                    }
+                }
+            })?;
+        Ok(Sweeper {
+            stop,
+            thread,
+            broken,
+        })
+    }
+
+    fn stop(self) {
+        // A sweeper that has ended already hears nothing.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}

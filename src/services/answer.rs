@@ -1,0 +1,416 @@
+//! What a service answers, read with suspicion: bytes in, accounts or a reason out.
+
+use super::{Token, Trouble};
+use crate::domain::account::{Account, Company};
+use crate::domain::id::{EmailAddress, Secret, ServiceName};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Most users that one address may have in one service; more is a wrong answer, not a long one.
+pub const USERS_MAX: usize = 50;
+
+/// Longest token; what fits a request header of the usual servers.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest life of a token that is believed; a longer one is asked for again after this.
+pub const EXPIRES_IN_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
+
+/// Fewest and most digits of a phone number, country code included (ITU E.164 allows 15).
+const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 5..=20;
+
+#[derive(Deserialize)]
+struct WireUsers {
+    users: Vec<WireUser>,
+    error: Option<Value>,
+    errors: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireUser {
+    id: WireId,
+    name: String,
+    email: String,
+    phone: Option<String>,
+    company: WireCompany,
+}
+
+#[derive(Deserialize)]
+struct WireCompany {
+    id: WireId,
+    name: String,
+}
+
+/// Databases count, and their JSON shows it; both forms are kept as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireId {
+    Text(String),
+    Unsigned(u64),
+    Signed(i64),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireToken {
+    token: String,
+    token_type: String,
+    expires_in: u64,
+    error: Option<Value>,
+    errors: Option<Value>,
+}
+
+/// The users in an answer to `find_user` for `asked`.
+pub(super) fn users(
+    service: &ServiceName,
+    asked: &EmailAddress,
+    body: &[u8],
+) -> Result<Vec<Account>, Trouble> {
+    let answer: WireUsers = parse(body)?;
+    no_error(&[&answer.error, &answer.errors])?;
+    if answer.users.len() > USERS_MAX {
+        return Err(Trouble::data(format!(
+            "more than {USERS_MAX} users with one address"
+        )));
+    }
+    let mut accounts: Vec<Account> = Vec::with_capacity(answer.users.len());
+    for user in answer.users {
+        let account = account(service, asked, user)?;
+        if !accounts.contains(&account) {
+            accounts.push(account);
+        }
+    }
+    Ok(accounts)
+}
+
+fn account(
+    service: &ServiceName,
+    asked: &EmailAddress,
+    user: WireUser,
+) -> Result<Account, Trouble> {
+    // S-84: an answer about somebody else says that the service did not understand the question,
+    // so the rest of the answer is worth nothing either.
+    let email = EmailAddress::parse(&user.email)
+        .ok()
+        .filter(|email| email == asked)
+        .ok_or_else(|| Trouble::data("a user with another address than the one asked for"))?;
+    let user_id = id(user.id, "a user's id")?;
+    let company_id = id(user.company.id, "a company's id")?;
+    Ok(Account {
+        service: service.clone(),
+        name: name(&user.name, &user_id),
+        email,
+        phone: phone(user.phone.as_deref())?,
+        company: Company {
+            name: name(&user.company.name, &company_id),
+            id: company_id,
+        },
+        user_id,
+    })
+}
+
+/// The token in an answer to `issue_token`.
+pub(super) fn token(body: &[u8]) -> Result<Token, Trouble> {
+    let answer: WireToken = parse(body)?;
+    // Taken into custody first, so that it is wiped whatever comes of it.
+    let token = Secret::new(answer.token);
+    no_error(&[&answer.error, &answer.errors])?;
+    let visible = |text: &str, bytes_max: usize| {
+        (1..=bytes_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    if !visible(token.reveal(), TOKEN_BYTES_MAX) {
+        return Err(Trouble::data("a token that fits no header"));
+    }
+    if !visible(&answer.token_type, Account::TEXT_CHARS_MAX) {
+        return Err(Trouble::data("a token type that is not a word"));
+    }
+    if answer.expires_in == 0 {
+        return Err(Trouble::data("a token that has expired already"));
+    }
+    Ok(Token {
+        token,
+        token_type: answer.token_type,
+        expires_in_seconds: answer.expires_in.min(EXPIRES_IN_SECONDS_MAX),
+    })
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Trouble> {
+    serde_json::from_slice(body).map_err(|error| {
+        // The parser's own words may quote the answer, except about what is not there.
+        let words = error.to_string();
+        let reason = if words.starts_with("missing field") {
+            words
+        } else if error.is_data() {
+            "a field of the wrong type".to_owned()
+        } else {
+            "not JSON".to_owned()
+        };
+        Trouble::service(reason)
+    })
+}
+
+/// Refuses a 200 that carries an error, even beside an empty list: *no users* must be meant.
+fn no_error(fields: &[&Option<Value>]) -> Result<(), Trouble> {
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    };
+    if fields.iter().all(|field| field.as_ref().is_none_or(empty)) {
+        Ok(())
+    } else {
+        Err(Trouble::service("200 with an error inside"))
+    }
+}
+
+fn id(id: WireId, what: &str) -> Result<String, Trouble> {
+    let text = match id {
+        WireId::Text(text) => text,
+        WireId::Unsigned(number) => number.to_string(),
+        WireId::Signed(number) => number.to_string(),
+    };
+    // An id is given back as it came or not at all.
+    let whole = text.trim() == text && !text.chars().any(is_hidden);
+    if whole && (1..=Account::TEXT_CHARS_MAX).contains(&text.chars().count()) {
+        Ok(text)
+    } else {
+        Err(Trouble::data(format!("{what} that is no id")))
+    }
+}
+
+/// A name for people: no control characters, none that turn the reading direction, not too long;
+/// the id where nothing is left.
+fn name(text: &str, id: &str) -> String {
+    let shown: String = text
+        .chars()
+        .filter(|c| !is_hidden(*c))
+        .take(Account::TEXT_CHARS_MAX)
+        .collect();
+    match shown.trim() {
+        "" => id.to_owned(),
+        shown => shown.to_owned(),
+    }
+}
+
+/// Digits with the country code first. What cannot be read is refused rather than left out,
+/// because a phone on file must match the person who signs in (design, section 4).
+fn phone(text: Option<&str>) -> Result<Option<String>, Trouble> {
+    let text = text.unwrap_or_default().trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let separator = |c: char| matches!(c, ' ' | '-' | '.' | '(' | ')' | '/' | '\u{a0}');
+    let digits: String = text
+        .strip_prefix('+')
+        .or_else(|| text.strip_prefix("00"))
+        .unwrap_or(text)
+        .chars()
+        .filter(|c| !separator(*c))
+        .collect();
+    if PHONE_DIGITS.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(Some(digits))
+    } else {
+        Err(Trouble::data("a phone that is no phone number"))
+    }
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || ('\u{2028}'..='\u{202e}').contains(&c)
+        || ('\u{2066}'..='\u{2069}').contains(&c)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn asked() -> EmailAddress {
+        EmailAddress::parse("ana@example.com").unwrap()
+    }
+
+    fn service() -> ServiceName {
+        ServiceName::parse("kutamma").unwrap()
+    }
+
+    fn read(answer: &Value) -> Result<Vec<Account>, Trouble> {
+        users(&service(), &asked(), answer.to_string().as_bytes())
+    }
+
+    fn user() -> Value {
+        json!({"id": "u1", "name": "Ana", "email": "ANA@example.com", "phone": "+57 (300) 123-45.67",
+               "company": {"id": 7, "name": "Inpla"}, "more": [1, 2]})
+    }
+
+    #[test]
+    fn an_answer_of_the_contract_is_understood() {
+        let accounts = read(&json!({"users": [user()], "error": null, "errors": []})).unwrap();
+        assert_eq!(
+            accounts,
+            [Account {
+                service: service(),
+                user_id: "u1".to_owned(),
+                name: "Ana".to_owned(),
+                email: asked(),
+                phone: Some("573001234567".to_owned()),
+                company: Company {
+                    id: "7".to_owned(),
+                    name: "Inpla".to_owned()
+                },
+            }]
+        );
+        assert_eq!(accounts[0].email.as_str(), "ANA@example.com", "as on file");
+        assert!(read(&json!({"users": []})).unwrap().is_empty());
+    }
+
+    #[test]
+    fn ids_may_be_numbers_and_stay_what_they_are() {
+        for (id, text) in [
+            (json!(42), "42"),
+            (json!(-1), "-1"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!("0042"), "0042"),
+        ] {
+            let mut user = user();
+            user["id"] = id;
+            assert_eq!(read(&json!({"users": [user]})).unwrap()[0].user_id, text);
+        }
+    }
+
+    #[test]
+    fn names_are_cleaned_and_never_empty() {
+        for (name, shown) in [
+            ("\u{202e}ana\u{2066}\r\n\u{0}", "ana"),
+            ("  Ana  ", "Ana"),
+            ("", "u1"),
+            ("\u{200f}", "u1"),
+        ] {
+            let mut user = user();
+            user["name"] = json!(name);
+            assert_eq!(read(&json!({"users": [user]})).unwrap()[0].name, shown);
+        }
+        let mut long = user();
+        long["name"] = json!("ñ".repeat(10_000));
+        let accounts = read(&json!({"users": [long]})).unwrap();
+        assert_eq!(accounts[0].name.chars().count(), Account::TEXT_CHARS_MAX);
+    }
+
+    #[test]
+    fn the_same_user_twice_is_one_account() {
+        assert_eq!(read(&json!({"users": [user(), user()]})).unwrap().len(), 1);
+        let mut other_company = user();
+        other_company["company"]["id"] = json!(8);
+        let both = read(&json!({"users": [user(), other_company]})).unwrap();
+        assert_eq!(both.len(), 2);
+    }
+
+    #[test]
+    fn a_phone_is_read_or_the_answer_is_refused() {
+        for (phone, digits) in [
+            (json!(null), None),
+            (json!(""), None),
+            (json!("0057 300 1234567"), Some("573001234567")),
+            (json!("573001234567"), Some("573001234567")),
+        ] {
+            let mut user = user();
+            user["phone"] = phone;
+            let accounts = read(&json!({"users": [user]})).unwrap();
+            assert_eq!(accounts[0].phone.as_deref(), digits);
+        }
+        for phone in ["none", "12", "+57 300 ext. 5", "١٢٣٤٥٦٧", "+57;300123456"] {
+            let mut user = user();
+            user["phone"] = json!(phone);
+            assert!(read(&json!({"users": [user]})).is_err(), "{phone}");
+        }
+    }
+
+    #[test]
+    fn no_reason_quotes_the_answer() {
+        let private = ["ana", "eve", "secret", "57300"];
+        for answer in [
+            json!({"users": "eve@example.com secret"}),
+            json!({"users": [{"id": {"secret": 1}}]}),
+            json!({"users": [{"id": "eve secret", "name": 5}]}),
+            json!({"users": [], "error": "ana is secret"}),
+            json!({"secret": "ana"}),
+        ] {
+            let reason = format!("{:?}", read(&answer).unwrap_err());
+            assert!(
+                !private.iter().any(|word| reason.contains(word)),
+                "{reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_taken_only_whole_and_alive() {
+        let good = json!({"token": "abc.def", "tokenType": "Bearer", "expiresIn": 3600});
+        let token_of = |answer: &Value| token(answer.to_string().as_bytes());
+        let taken = token_of(&good).unwrap();
+        assert_eq!(taken.token.reveal(), "abc.def");
+        assert_eq!(taken.token_type, "Bearer");
+        assert_eq!(taken.expires_in_seconds, 3600);
+        assert!(!format!("{taken:?}").contains("abc"));
+        let with = |field: &str, value: Value| {
+            let mut answer = good.clone();
+            answer[field] = value;
+            answer
+        };
+        for wrong in [
+            with("token", json!("")),
+            with("token", json!("a b")),
+            with("token", json!("a\r\nX-Admin: 1")),
+            with("token", json!("é")),
+            with("token", json!(5)),
+            with("token", json!(null)),
+            with("token", json!("x".repeat(TOKEN_BYTES_MAX + 1))),
+            with("tokenType", json!("")),
+            with("tokenType", json!("Bearer token")),
+            with("tokenType", json!(null)),
+            with("expiresIn", json!(0)),
+            with("expiresIn", json!(-5)),
+            with("expiresIn", json!("3600")),
+            with("expiresIn", json!(1.5)),
+            with("expiresIn", json!(null)),
+            with("error", json!("no")),
+        ] {
+            assert!(token_of(&wrong).is_err(), "{wrong}");
+        }
+        let eternal = token_of(&with("expiresIn", json!(u64::MAX))).unwrap();
+        assert_eq!(eternal.expires_in_seconds, EXPIRES_IN_SECONDS_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = users(&service(), &asked(), &body);
+            let _ = token(&body);
+        }
+
+        #[test]
+        fn an_answer_cut_anywhere_is_no_answer(part in 0.0..1.0f64) {
+            let whole = json!({"users": [user(), user()]}).to_string();
+            let cut = (whole.len() as f64 * part) as usize;
+            prop_assert!(users(&service(), &asked(), &whole.as_bytes()[..cut]).is_err());
+        }
+
+        #[test]
+        fn whatever_is_taken_is_bounded_and_clean(name in any::<String>(), id in any::<String>(), phone in any::<String>()) {
+            let mut user = user();
+            user["name"] = json!(name);
+            user["id"] = json!(id);
+            user["phone"] = json!(phone);
+            if let Ok(accounts) = read(&json!({"users": [user]})) {
+                let account = &accounts[0];
+                for text in [&account.name, &account.user_id] {
+                    prop_assert!(!text.is_empty() && text.chars().count() <= Account::TEXT_CHARS_MAX);
+                    prop_assert!(!text.chars().any(is_hidden));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Leaves a service alone that fails again and again.
+
+use crate::domain::id::{SECOND_MS, Timestamp};
+
+/// Failures in a row after which the service is left alone.
+pub const FAILURES_MAX: u32 = 5;
+
+/// How long it is left alone before one call tries again.
+pub const REST_MS: u64 = 30 * SECOND_MS;
+
+/// What became of the latest calls to one service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breaker {
+    failures_in_a_row: u32,
+    resting_since: Option<Timestamp>,
+    last_answer: Option<Timestamp>,
+    last_failure: Option<(Timestamp, String)>,
+}
+
+/// How a service is doing, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// 0 when the latest call was answered.
+    pub failures_in_a_row: u32,
+    /// Set while the service is left alone: when it is tried again.
+    pub next_try: Option<Timestamp>,
+    /// The latest call that was answered.
+    pub last_answer: Option<Timestamp>,
+    /// The latest call that was not, and why; nothing personal.
+    pub last_failure: Option<(Timestamp, String)>,
+}
+
+impl Breaker {
+    /// Whether a call may be made now. After the rest exactly one caller hears yes; the rest then
+    /// begins anew, so a trial call that never returns blocks nobody for longer than that.
+    pub(super) fn admits(&mut self, now: Timestamp) -> bool {
+        let Some(since) = self.resting_since else {
+            return true;
+        };
+        // A clock that was set back must not prolong the rest.
+        if now >= since && now.since_ms(since) < REST_MS {
+            return false;
+        }
+        self.resting_since = Some(now);
+        true
+    }
+
+    /// The service answered: everything before is forgiven.
+    pub(super) fn answered(&mut self, now: Timestamp) {
+        self.failures_in_a_row = 0;
+        self.resting_since = None;
+        self.last_answer = Some(now);
+    }
+
+    /// The service did not answer, or answered nonsense.
+    pub(super) fn failed(&mut self, now: Timestamp, reason: &str) {
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.last_failure = Some((now, reason.to_owned()));
+        if self.failures_in_a_row >= FAILURES_MAX {
+            self.resting_since = Some(now);
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        Health {
+            failures_in_a_row: self.failures_in_a_row,
+            next_try: self.resting_since.map(|since| since.plus_ms(REST_MS)),
+            last_answer: self.last_answer,
+            last_failure: self.last_failure.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const START: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn open() -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..FAILURES_MAX {
+            assert!(breaker.admits(START));
+            breaker.failed(START, "500");
+        }
+        breaker
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_four_do_not() {
+        let mut breaker = Breaker::default();
+        for _ in 0..FAILURES_MAX - 1 {
+            breaker.failed(START, "500");
+        }
+        assert!(breaker.admits(START));
+        breaker.answered(START);
+        for _ in 0..FAILURES_MAX - 1 {
+            breaker.failed(START, "500");
+        }
+        assert!(
+            breaker.admits(START),
+            "an answer in between starts the count anew"
+        );
+        breaker.failed(START, "500");
+        assert!(!breaker.admits(START));
+        assert_eq!(breaker.health().next_try, Some(START.plus_ms(REST_MS)));
+    }
+
+    #[test]
+    fn after_the_rest_one_call_tries_and_its_answer_closes_it() {
+        let mut breaker = open();
+        let later = START.plus_ms(REST_MS);
+        assert!(!breaker.admits(later.minus_ms(1)));
+        assert!(breaker.admits(later));
+        assert!(!breaker.admits(later), "only one");
+        breaker.answered(later);
+        assert!(breaker.admits(later) && breaker.admits(later));
+        assert_eq!(breaker.health().failures_in_a_row, 0);
+        assert_eq!(breaker.health().next_try, None);
+    }
+
+    #[test]
+    fn a_failed_trial_begins_another_rest() {
+        let mut breaker = open();
+        let later = START.plus_ms(REST_MS);
+        assert!(breaker.admits(later));
+        breaker.failed(later, "timeout");
+        assert!(!breaker.admits(later.plus_ms(REST_MS - 1)));
+        assert!(breaker.admits(later.plus_ms(REST_MS)));
+    }
+
+    #[test]
+    fn a_trial_that_never_returns_is_followed_by_another() {
+        let mut breaker = open();
+        assert!(breaker.admits(START.plus_ms(REST_MS)));
+        assert!(breaker.admits(START.plus_ms(2 * REST_MS)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_prolong_the_rest() {
+        let mut breaker = open();
+        assert!(breaker.admits(START.minus_ms(1)));
+    }
+}

@@ -1,0 +1,344 @@
+//! A world and a production server, joined: the server is started from a configuration file like
+//! any other, in a folder of its own that goes with it.
+
+use super::World;
+use super::door::Door;
+use super::page::{self, Inside, InsideContact, InsideEntry, InsideLine, Tone};
+use super::watch::random_hex;
+use crate::app::App;
+use crate::config::{Config, Problems};
+use crate::domain::contact::{Contact, Stage};
+use crate::domain::delivery::{Entry, Errand, Lane, Recipient};
+use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::message::Status;
+use crate::outbox::Outbox;
+use crate::serve::{self, Running, StartError};
+use crate::store::record::{DeadLetter, Sent};
+use crate::web::WEBHOOK_PATH;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rows of each kind that the panel shows.
+const ROWS_MAX: usize = 40;
+
+/// Log lines that the panel remembers.
+const LOG_LINES_MAX: usize = 60;
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// A port, a thread or a folder cannot be had.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The configuration that the world wrote is not accepted.
+    #[error("{0}")]
+    Configuration(#[from] Problems),
+    /// The server does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// A production server in a world of stand-ins.
+pub struct Demo {
+    world: Arc<World>,
+    running: Option<Running>,
+    folder: PathBuf,
+}
+
+impl Demo {
+    /// Starts everything on free ports of 127.0.0.1.
+    pub fn start() -> Result<Demo, DemoError> {
+        let world = Arc::new(World::start()?);
+        let folder = std::env::temp_dir().join(format!("portero-demo-{}", random_hex(8)));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let running = start_server(&world, &folder).inspect_err(|_| {
+            let _ = std::fs::remove_dir_all(&folder);
+        })?;
+        Ok(Demo {
+            world,
+            running: Some(running),
+            folder,
+        })
+    }
+
+    /// The outside world.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Serves the page until the door is dropped.
+    pub fn open_page(&self, address: SocketAddr, log: LogLines) -> io::Result<Door> {
+        let running = self
+            .running
+            .as_ref()
+            .map(|running| (Arc::clone(running.app()), Arc::clone(running.outbox())));
+        let look = move || match &running {
+            Some((app, outbox)) => inside(app, outbox, &log),
+            None => Inside::default(),
+        };
+        page::open(address, Arc::clone(&self.world), Box::new(look))
+    }
+
+    /// Stops the server as a signal would; says whether everything was finished.
+    pub fn stop(mut self) -> bool {
+        self.running.take().is_none_or(Running::stop)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn start_server(world: &World, folder: &Path) -> Result<Running, DemoError> {
+    let text = world.configuration(([127, 0, 0, 1], 0).into(), &folder.join("portero.redb"));
+    let loaded = Config::parse(&text, folder, &|_| None)?;
+    let running = serve::start(&loaded.config)?;
+    for address in running.addresses() {
+        world.connect(&format!("http://{address}{WEBHOOK_PATH}"));
+    }
+    Ok(running)
+}
+
+/// The last log lines, for the panel. Cheap to clone; a writer for the log.
+#[derive(Clone, Debug, Default)]
+pub struct LogLines {
+    lines: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl LogLines {
+    fn lines(&self) -> Vec<String> {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+}
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in String::from_utf8_lossy(bytes).lines() {
+            if lines.len() == LOG_LINES_MAX {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn inside(app: &App, outbox: &Outbox, log: &LogLines) -> Inside {
+    let now = app.now();
+    let Ok(mut overview) = app.overview(ROWS_MAX) else {
+        return Inside::default();
+    };
+    overview
+        .contacts
+        .sort_by_key(|contact| std::cmp::Reverse(contact.last_message_at));
+    let mut rows: Vec<(u64, InsideEntry)> = Vec::new();
+    let resting = outbox
+        .health()
+        .into_iter()
+        .filter(|health| health.resting.is_some());
+    let resting: Vec<Lane> = resting.map(|health| health.lane).collect();
+    rows.extend(
+        overview
+            .outbox
+            .iter()
+            .map(|entry| (entry.id.0, waiting_row(entry, &resting, now))),
+    );
+    rows.extend(
+        overview
+            .dead
+            .iter()
+            .map(|letter| (letter.entry.id.0, dead_row(letter))),
+    );
+    rows.extend(
+        overview
+            .sent
+            .iter()
+            .map(|sent| (sent.entry.0, sent_row(sent, &overview.contacts))),
+    );
+    rows.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+    rows.dedup_by_key(|(id, _)| *id);
+    let audit = overview.audit.into_iter().map(|line| InsideLine {
+        at_ms: line.at_ms,
+        what: line.event,
+        who: line
+            .number_ending
+            .map_or("hidden number".to_owned(), |ending| {
+                format!("number ending in {ending}")
+            }),
+    });
+    Inside {
+        contacts: overview
+            .contacts
+            .iter()
+            .map(|contact| contact_card(contact, app, now))
+            .collect(),
+        outbox: rows
+            .into_iter()
+            .take(ROWS_MAX)
+            .map(|(_, row)| row)
+            .collect(),
+        audit: audit.collect(),
+        log: log.lines(),
+    }
+}
+
+fn name_of(contact: &Contact) -> String {
+    match contact.number_ending() {
+        Some(ending) => format!("Number ending in {ending}"),
+        None => "Hidden number".to_owned(),
+    }
+}
+
+fn contact_card(contact: &Contact, app: &App, now: Timestamp) -> InsideContact {
+    let policy = &app.settings().policy;
+    let mut facts = vec![
+        ("userUuid".to_owned(), contact.id.to_string()),
+        ("language".to_owned(), contact.language.code().to_owned()),
+    ];
+    let (state, tone) = match &contact.stage {
+        _ if contact.is_bound() => {
+            for binding in &contact.bindings {
+                let account = format!("{} ({})", binding.name, binding.company.name);
+                facts.push((binding.service.as_str().to_owned(), account));
+            }
+            ("signed in", Tone::Good)
+        }
+        Stage::Idle => ("nothing asked", Tone::Calm),
+        Stage::AddressAsked { .. } => ("asked for the address", Tone::Busy),
+        Stage::SpellingAsked { .. } => ("asked about the spelling", Tone::Busy),
+        Stage::CodeAwaited(challenge) => {
+            // Whether somebody has the address is not shown: the panel knows no more than the chat.
+            let left_s = challenge.expires_at.since_ms(now) / SECOND_MS / 10 * 10;
+            facts.push(("address".to_owned(), challenge.address.masked()));
+            facts.push(("code lives".to_owned(), format!("about {left_s} s")));
+            let tries = policy.tries_per_code.saturating_sub(challenge.wrong);
+            facts.push(("tries left".to_owned(), tries.to_string()));
+            if challenge.is_live(now, policy) {
+                ("waiting for the code", Tone::Busy)
+            } else {
+                ("the code is dead", Tone::Bad)
+            }
+        }
+    };
+    if contact.kept.is_some() {
+        facts.push((
+            "kept for the bot".to_owned(),
+            "the first message".to_owned(),
+        ));
+    }
+    let failures = contact
+        .failures
+        .used(now, crate::domain::policy::Policy::DAY_MS);
+    if failures > 0 {
+        facts.push((
+            "wrong codes today".to_owned(),
+            format!("{failures} of {}", policy.failures_per_day),
+        ));
+    }
+    InsideContact {
+        id: contact.id.to_string(),
+        title: name_of(contact),
+        state: state.to_owned(),
+        tone,
+        facts,
+    }
+}
+
+fn to_whom(entry: &Entry) -> String {
+    match &entry.errand {
+        Errand::Chat {
+            to: Recipient::Number(number),
+            ..
+        } => format!("…{}", number.ending()),
+        Errand::Chat {
+            to: Recipient::Bsuid(_),
+            ..
+        } => "hidden number".to_owned(),
+        Errand::LookUp { .. } => "services".to_owned(),
+        Errand::MailCode { .. } | Errand::PretendMail { .. } => "mail server".to_owned(),
+        Errand::HandOn(_) => "bot".to_owned(),
+    }
+}
+
+fn row(id: u64, what: &str, to: String, state: String, tone: Tone) -> InsideEntry {
+    InsideEntry {
+        id: id.to_string(),
+        what: what.replace('_', " "),
+        to,
+        state,
+        tone,
+        attempts: 1,
+        detail: String::new(),
+    }
+}
+
+fn waiting_row(entry: &Entry, resting: &[Lane], now: Timestamp) -> InsideEntry {
+    let wait_s = entry.not_before.since_ms(now).div_ceil(SECOND_MS);
+    let state = if resting.contains(&entry.errand.lane()) {
+        "paused".to_owned()
+    } else if wait_s > 0 {
+        format!("next try in {wait_s} s")
+    } else if entry.in_flight_since.is_some() {
+        "on its way".to_owned()
+    } else {
+        "waiting".to_owned()
+    };
+    let tone = if entry.attempts > 0 && wait_s > 0 {
+        Tone::Bad
+    } else {
+        Tone::Busy
+    };
+    InsideEntry {
+        attempts: entry.attempts,
+        ..row(entry.id.0, entry.errand.name(), to_whom(entry), state, tone)
+    }
+}
+
+fn dead_row(letter: &DeadLetter) -> InsideEntry {
+    let entry = &letter.entry;
+    let given_up = row(
+        entry.id.0,
+        entry.errand.name(),
+        to_whom(entry),
+        "given up".to_owned(),
+        Tone::Bad,
+    );
+    InsideEntry {
+        attempts: entry.attempts,
+        detail: letter.reason.clone(),
+        ..given_up
+    }
+}
+
+fn sent_row(sent: &Sent, contacts: &[Contact]) -> InsideEntry {
+    let (state, tone) = match sent.status {
+        Status::Sent => ("taken by WhatsApp", Tone::Calm),
+        Status::Delivered => ("delivered", Tone::Good),
+        Status::Read => ("read", Tone::Good),
+        Status::Failed => ("failed", Tone::Bad),
+    };
+    let to = contacts.iter().find(|contact| contact.id == sent.contact);
+    let to = to
+        .and_then(Contact::number_ending)
+        .map_or("hidden number".to_owned(), |ending| format!("…{ending}"));
+    row(sent.entry.0, &sent.sentence, to, state.to_owned(), tone)
+}

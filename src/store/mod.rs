@@ -1,0 +1,155 @@
+//! Bytes in ordered tables, kept safe: everything Portero remembers goes through here.
+//!
+//! From the bottom up: [`engine`] is the contract (four operations on named tables, `view` and
+//! `update`), [`redb`] keeps it in one file with a shared durable commit, [`memory`] keeps it in
+//! maps for tests and simulation, and [`seal`] makes every record unreadable without the master key
+//! and every altered record an error.
+//!
+//! What holds whatever the engine:
+//! - an update that returned `Ok` is durable; one that returned `Err` left nothing, except
+//!   [`StoreError::Unknown`] and [`StoreError::Full`], which mean exactly that: unknown;
+//! - an update that fails or panics does not disturb the others that share its commit;
+//! - an altered or swapped record is [`StoreError::Damaged`], never a wrong value.
+
+pub mod engine;
+mod file;
+pub mod memory;
+pub mod record;
+pub mod redb;
+pub mod seal;
+
+#[cfg(test)]
+mod contract;
+
+use std::path::PathBuf;
+
+pub use engine::{Engine, KeyRange, Order, Reader, Table, Writer};
+pub use memory::Memory;
+pub use redb::Redb;
+pub use seal::{MasterKey, Sealed};
+
+/// Why an operation on an open store did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The commit failed, and nobody can say whether its records are there: after a failed fsync
+    /// they often are. The caller reads again before it acts, or repeats an update that does
+    /// nothing the second time.
+    #[error("the commit failed and its outcome is unknown")]
+    Unknown,
+    /// The disk is full; for an update that was just being committed the outcome is as unknown as
+    /// with [`StoreError::Unknown`]. Reads go on, and updates do by themselves once there is room.
+    #[error("the disk that holds the store is full")]
+    Full,
+    /// The disk or the file failed before the commit: nothing was stored. The engine has reopened
+    /// the file, or is about to; the call may be repeated.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The engine gave up: reopening did not help. Every call gets this from now on, and the
+    /// process should end with an error so that its supervisor starts a new one.
+    #[error("the store has stopped: {0}")]
+    Broken(String),
+    /// One record is not what was stored under its key, or was sealed with another key.
+    #[error("a record in table {} is damaged", table.name())]
+    Damaged {
+        /// The table that holds the record.
+        table: Table,
+    },
+    /// The key or the value is longer than [`engine::KEY_BYTES_MAX`] or
+    /// [`engine::VALUE_BYTES_MAX`].
+    #[error("a record for table {} is too large", table.name())]
+    TooLarge {
+        /// The table it was meant for.
+        table: Table,
+    },
+    /// The body of the update panicked; nothing was stored.
+    #[error("the body of an update panicked")]
+    BodyPanicked,
+    /// The body of an update called `update` itself, which would wait for its own end.
+    #[error("an update was started inside an update")]
+    Nested,
+    /// The body decided to leave nothing, for the reason it gives. No engine makes this one.
+    #[error("the update was given up: {0}")]
+    Aborted(&'static str),
+}
+
+/// Why a store cannot be opened: one sentence on what is the matter, one on what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory that should hold the file does not exist.
+    #[error("The directory {} does not exist. Create it (mkdir -p), or correct the path of the store in the configuration.", .0.display())]
+    MissingDirectory(PathBuf),
+    /// The path names a directory or a device.
+    #[error("{} is not a file. Correct the path of the store in the configuration; it names a file, not a directory.", .0.display())]
+    NotAFile(PathBuf),
+    /// The operating system denies access.
+    #[error("{} may not be read and written by this user. Give the file and its directory to the user that runs Portero (chown).", .0.display())]
+    Denied(PathBuf),
+    /// The file system is mounted read-only.
+    #[error("{} is on a read-only file system. Mount it for writing, or move the store elsewhere.", .0.display())]
+    ReadOnly(PathBuf),
+    /// The disk has no room for what opening must write.
+    #[error("The disk that holds {} is full. Free some space and start again; nothing is lost.", .0.display())]
+    Full(PathBuf),
+    /// Group or others may access the file.
+    #[error("{} can be accessed by other users (mode {mode:04o}). Run: chmod 600 {}", path.display(), path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another process, or another handle in this one, has the file open.
+    #[error("{} is in use by another process. Stop the other Portero first, or give this one a store of its own.", .0.display())]
+    AlreadyOpen(PathBuf),
+    /// The file has no bytes at all, which no store ever has.
+    #[error("{} is empty, and a store never is: its content has been lost. Restore the last snapshot (portero restore), or remove the file to begin anew.", .0.display())]
+    Empty(PathBuf),
+    /// The file is something else.
+    #[error("{} is not a Portero store. Correct the path of the store in the configuration; the file has not been touched.", .0.display())]
+    Foreign(PathBuf),
+    /// The file has lost its end.
+    #[error("{} has been cut short. Restore the last snapshot (portero restore); do not start on this file.", .0.display())]
+    Truncated(PathBuf),
+    /// The file does not pass the integrity check.
+    #[error("{} is damaged ({detail}). Restore the last snapshot (portero restore), and keep the damaged file for examination.", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the check found.
+        detail: String,
+    },
+    /// The layout of the file is newer than the engine.
+    #[error("{} was written by a newer version of Portero. Run that version, or restore a snapshot made by this one.", .0.display())]
+    NewerFile(PathBuf),
+    /// The records are in a format newer than this program.
+    #[error(
+        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version, or restore a snapshot made by this one."
+    )]
+    NewerFormat {
+        /// The format of the store.
+        found: u32,
+        /// The newest format this program reads.
+        supported: u32,
+    },
+    /// The store does not say what format it is in.
+    #[error(
+        "The store holds records but not the mark every store begins with. Restore the last snapshot (portero restore)."
+    )]
+    Unmarked,
+    /// The master key is not the one the store was sealed with.
+    #[error(
+        "The store is sealed with another key. Use the key file it was made with; a snapshot needs the key of its own store, too."
+    )]
+    WrongKey,
+    /// Something else the operating system said.
+    #[error("{} cannot be opened: {source}. Check the disk and the path of the store in the configuration.", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The store opened, but its first records could not be read or written.
+    #[error("The store cannot be used: {0}. Check the disk, then start again.")]
+    Store(#[from] StoreError),
+}

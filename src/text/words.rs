@@ -1,0 +1,286 @@
+//! Every sentence, in every language, side by side.
+//!
+//! Short, because each reply costs the business money and the person time; plain, because it is
+//! read on a phone by somebody who wanted something else. A sentence that lacks a language does
+//! not compile. `{placeholders}` are filled in by `render`.
+
+use crate::domain::id::Language;
+
+macro_rules! sentences {
+    ($($(#[$doc:meta])* $key:ident = $name:literal [$($placeholder:literal),*] {
+        es: $es:literal, en: $en:literal, pt: $pt:literal $(,)?
+    })*) => {
+        /// One sentence, whatever the language.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Key { $($(#[$doc])* $key,)* }
+
+        impl Key {
+            /// Every sentence, in the order of the documentation.
+            pub const ALL: &'static [Key] = &[$(Key::$key,)*];
+
+            /// The name under which the configuration overrides it.
+            pub fn name(self) -> &'static str {
+                match self { $(Key::$key => $name,)* }
+            }
+
+            /// What is filled in, without the braces.
+            pub fn placeholders(self) -> &'static [&'static str] {
+                match self { $(Key::$key => &[$($placeholder),*],)* }
+            }
+
+            /// The built-in words.
+            pub fn words(self, language: Language) -> &'static str {
+                match (self, language) {
+                    $((Key::$key, Language::Spanish) => $es,
+                      (Key::$key, Language::English) => $en,
+                      (Key::$key, Language::Portuguese) => $pt,)*
+                }
+            }
+        }
+    };
+}
+
+sentences! {
+    /// The first answer to somebody unknown.
+    Welcome = "welcome" ["business", "services"] {
+        es: "Hola, aquí {business}. Para ayudarte necesito saber quién eres: escríbeme el correo con el que estás en {services} y te envío un código.",
+        en: "Hello, this is {business}. To help you I need to know who you are: write me the mail address you have with {services} and I will send you a code.",
+        pt: "Olá, aqui é {business}. Para ajudar, preciso saber quem é você: escreva o e-mail que você usa em {services} e eu envio um código.",
+    }
+    /// After an identity change, before asking again.
+    AgainChanged = "again_changed" ["business", "services"] {
+        es: "Tu WhatsApp parece haberse instalado de nuevo o haber cambiado de número. Por tu seguridad cerré la sesión. Para entrar otra vez, escríbeme el correo con el que estás en {services}.",
+        en: "Your WhatsApp seems to have been set up again or to have changed its number. To keep you safe I signed you out. To sign in again, write me the mail address you have with {services}.",
+        pt: "Seu WhatsApp parece ter sido instalado de novo ou mudado de número. Por segurança, encerrei a sessão. Para entrar outra vez, escreva o e-mail que você usa em {services}.",
+    }
+    /// After a long rest, before asking again.
+    AgainExpired = "again_expired" ["business", "services"] {
+        es: "Hace tiempo que entraste y tu sesión terminó. Para entrar otra vez, escríbeme el correo con el que estás en {services}.",
+        en: "It has been a while since you signed in, and your session has ended. To sign in again, write me the mail address you have with {services}.",
+        pt: "Faz tempo que você entrou e sua sessão terminou. Para entrar outra vez, escreva o e-mail que você usa em {services}.",
+    }
+    /// After *other address*.
+    AskAddress = "ask_address" ["services"] {
+        es: "De acuerdo. ¿Con qué correo estás en {services}?",
+        en: "All right. Which mail address do you have with {services}?",
+        pt: "Certo. Qual é o e-mail que você usa em {services}?",
+    }
+    /// Instead of an address came something else.
+    AddressNotUnderstood = "address_not_understood" ["services"] {
+        es: "No encuentro un correo en tu mensaje. Escríbelo así: nombre@ejemplo.com. Debe ser el que usas en {services}.",
+        en: "I cannot find a mail address in your message. Write it like this: name@example.com. It must be the one you use with {services}.",
+        pt: "Não encontrei um e-mail na sua mensagem. Escreva assim: nome@exemplo.com. Deve ser o que você usa em {services}.",
+    }
+    /// More than one address in one message.
+    OneAddressOnly = "one_address_only" [] {
+        es: "Veo más de un correo. Escríbeme solo uno, por favor.",
+        en: "I see more than one mail address. Please write just one.",
+        pt: "Vejo mais de um e-mail. Escreva só um, por favor.",
+    }
+    /// The address may contain a slip.
+    DidYouMean = "did_you_mean" ["typed", "suggested"] {
+        es: "Escribiste {typed}. ¿Quisiste decir {suggested}?",
+        en: "You wrote {typed}. Did you mean {suggested}?",
+        pt: "Você escreveu {typed}. Quis dizer {suggested}?",
+    }
+    /// The neutral answer to every address.
+    CodeOnItsWay = "code_on_its_way" ["address", "digits", "minutes"] {
+        es: "Si {address} está registrado, un código de {digits} cifras va en camino a ese correo. Escríbelo aquí antes de {minutes} minutos. Si no llega, mira en el correo no deseado.",
+        en: "If {address} is registered, a code of {digits} digits is on its way to that mailbox. Type it here within {minutes} minutes. If it does not arrive, look in the spam folder.",
+        pt: "Se {address} estiver registrado, um código de {digits} dígitos está a caminho desse e-mail. Escreva-o aqui em até {minutes} minutos. Se não chegar, veja no lixo eletrônico.",
+    }
+    /// A wrong code, with tries left.
+    CodeWrong = "code_wrong" ["left"] {
+        es: "Ese no es el código. Puedes intentarlo {left} más.",
+        en: "That is not the code. You can try {left} more.",
+        pt: "Esse não é o código. Você pode tentar mais {left}.",
+    }
+    /// A wrong code, and none left.
+    CodeDead = "code_dead" [] {
+        es: "Ese no es el código, y ya no acepta más intentos. Toca «Reenviar código» para recibir otro.",
+        en: "That is not the code, and it takes no more tries. Tap “Resend code” to get another one.",
+        pt: "Esse não é o código, e ele não aceita mais tentativas. Toque em “Reenviar código” para receber outro.",
+    }
+    /// The time for the code is over.
+    CodeExpired = "code_expired" ["minutes"] {
+        es: "Ese código ya venció: vale {minutes} minutos. Toca «Reenviar código» para recibir otro.",
+        en: "That code has expired: it is good for {minutes} minutes. Tap “Resend code” to get another one.",
+        pt: "Esse código já venceu: vale {minutes} minutos. Toque em “Reenviar código” para receber outro.",
+    }
+    /// Digits, but too few or too many.
+    CodeLength = "code_length" ["digits"] {
+        es: "El código tiene {digits} cifras. Cópialo del correo tal como está.",
+        en: "The code has {digits} digits. Copy it from the mail as it is.",
+        pt: "O código tem {digits} dígitos. Copie-o do e-mail como está.",
+    }
+    /// A reminder.
+    TypeTheCode = "type_the_code" ["digits"] {
+        es: "Estoy esperando el código de {digits} cifras que va al correo. Escríbelo aquí, o elige:",
+        en: "I am waiting for the code of {digits} digits that goes to the mailbox. Type it here, or choose:",
+        pt: "Estou esperando o código de {digits} dígitos que vai para o e-mail. Escreva-o aqui, ou escolha:",
+    }
+    /// Another code too soon.
+    WaitForNextCode = "wait_for_next_code" ["wait"] {
+        es: "Acabo de pedir un código. Dale un momento; podrás pedir otro en {wait}.",
+        en: "I have just asked for a code. Give it a moment; you can ask for another in {wait}.",
+        pt: "Acabei de pedir um código. Espere um momento; você pode pedir outro em {wait}.",
+    }
+    /// Too many codes in this chat.
+    TooManyCodes = "too_many_codes" ["wait"] {
+        es: "Ya pediste muchos códigos. Podrás pedir otro en {wait}.",
+        en: "You have asked for many codes. You can ask for another in {wait}.",
+        pt: "Você já pediu muitos códigos. Poderá pedir outro em {wait}.",
+    }
+    /// Too many wrong codes.
+    TooManyFailures = "too_many_failures" ["wait"] {
+        es: "Hubo demasiados códigos equivocados. Por seguridad, inténtalo otra vez en {wait}.",
+        en: "There were too many wrong codes. To be safe, try again in {wait}.",
+        pt: "Houve códigos errados demais. Por segurança, tente de novo em {wait}.",
+    }
+    /// The limit over everybody was reached.
+    SignInPaused = "sign_in_paused" [] {
+        es: "En este momento no puedo verificar a nadie. Inténtalo más tarde, por favor.",
+        en: "I cannot verify anybody at the moment. Please try again later.",
+        pt: "Neste momento não consigo verificar ninguém. Tente mais tarde, por favor.",
+    }
+    /// A forwarded message.
+    NotForwarded = "not_forwarded" [] {
+        es: "Ese mensaje fue reenviado y no puedo aceptarlo. Escribe tú los datos. Si otra persona te mandó un código, no lo uses: alguien intenta entrar con tu ayuda.",
+        en: "That message was forwarded and I cannot accept it. Please type it yourself. If somebody else sent you a code, do not use it: they are trying to get in with your help.",
+        pt: "Essa mensagem foi encaminhada e não posso aceitá-la. Escreva você mesmo. Se outra pessoa enviou um código, não o use: alguém está tentando entrar com a sua ajuda.",
+    }
+    /// A picture, voice message, place …
+    TextOnly = "text_only" [] {
+        es: "Para esto solo puedo leer texto escrito. ¿Me lo escribes?",
+        en: "For this I can only read typed text. Could you type it?",
+        pt: "Para isto só consigo ler texto escrito. Pode escrever?",
+    }
+    /// The message took too long.
+    TooLate = "too_late" [] {
+        es: "Tu mensaje me llegó con mucho retraso y ya no sirve para entrar. Escríbelo otra vez, por favor.",
+        en: "Your message reached me very late and can no longer be used to sign in. Please write it again.",
+        pt: "Sua mensagem chegou com muito atraso e já não serve para entrar. Escreva de novo, por favor.",
+    }
+    /// A button of an earlier question.
+    OldButton = "old_button" [] {
+        es: "Ese botón es de una pregunta anterior. Responde al último mensaje, por favor.",
+        en: "That button belongs to an earlier question. Please answer the last message.",
+        pt: "Esse botão é de uma pergunta anterior. Responda à última mensagem, por favor.",
+    }
+    /// After *cancel*.
+    Cancelled = "cancelled" [] {
+        es: "Listo, lo dejamos aquí. Escríbeme cuando quieras.",
+        en: "Done, we leave it here. Write to me whenever you like.",
+        pt: "Pronto, paramos por aqui. Escreva quando quiser.",
+    }
+    /// The proof succeeded.
+    SignedIn = "signed_in" ["accounts"] {
+        es: "Listo, entraste como {accounts}. Para salir, escribe «cerrar sesión».",
+        en: "Done, you are signed in as {accounts}. To leave, write “log out”.",
+        pt: "Pronto, você entrou como {accounts}. Para sair, escreva “sair”.",
+    }
+    /// The answer to *who am I*.
+    WhoYouAre = "who_you_are" ["accounts"] {
+        es: "Estás como {accounts}.",
+        en: "You are signed in as {accounts}.",
+        pt: "Você está como {accounts}.",
+    }
+    /// *Who am I* or *log out* from somebody unknown.
+    NotSignedIn = "not_signed_in" ["services"] {
+        es: "Todavía no has entrado. Para entrar, escríbeme el correo con el que estás en {services}.",
+        en: "You are not signed in yet. To sign in, write me the mail address you have with {services}.",
+        pt: "Você ainda não entrou. Para entrar, escreva o e-mail que você usa em {services}.",
+    }
+    /// After *log out*.
+    LoggedOut = "logged_out" [] {
+        es: "Cerré tu sesión. Escríbeme cuando quieras volver a entrar.",
+        en: "You are signed out. Write to me whenever you want to sign in again.",
+        pt: "Sessão encerrada. Escreva quando quiser entrar de novo.",
+    }
+    /// The services did not answer in time.
+    LookUpFailed = "look_up_failed" [] {
+        es: "No pude consultar el sistema en este momento, así que no hubo código. Escríbeme tu correo otra vez en unos minutos.",
+        en: "I could not reach the system just now, so there was no code. Write me your mail address again in a few minutes.",
+        pt: "Não consegui consultar o sistema agora, então não houve código. Escreva seu e-mail de novo em alguns minutos.",
+    }
+    /// The mail server did not take the mail in time.
+    MailFailed = "mail_failed" [] {
+        es: "El correo no está funcionando en este momento, así que no hubo código. Escríbeme tu correo otra vez en unos minutos.",
+        en: "Mail is not working just now, so there was no code. Write me your mail address again in a few minutes.",
+        pt: "O e-mail não está funcionando agora, então não houve código. Escreva seu e-mail de novo em alguns minutos.",
+    }
+    /// Button, at most 20 characters.
+    ButtonResend = "button_resend" [] { es: "Reenviar código", en: "Resend code", pt: "Reenviar código" }
+    /// Button, at most 20 characters.
+    ButtonOtherAddress = "button_other_address" [] { es: "Otro correo", en: "Other address", pt: "Outro e-mail" }
+    /// Button, at most 20 characters.
+    ButtonCancel = "button_cancel" [] { es: "Cancelar", en: "Cancel", pt: "Cancelar" }
+    /// Button, at most 20 characters.
+    ButtonYes = "button_yes" [] { es: "Sí, ese", en: "Yes, that one", pt: "Sim, esse" }
+    /// Button, at most 20 characters.
+    ButtonNo = "button_no" [] { es: "No, como lo escribí", en: "No, as I wrote it", pt: "Não, como escrevi" }
+    /// Button, at most 20 characters.
+    ButtonLogOut = "button_log_out" [] { es: "Cerrar sesión", en: "Log out", pt: "Sair" }
+    /// How an account is named.
+    AccountName = "account_name" ["name", "company", "service"] {
+        es: "{name} ({company}, {service})",
+        en: "{name} ({company}, {service})",
+        pt: "{name} ({company}, {service})",
+    }
+    /// The last joint of a list.
+    And = "and" [] { es: "y", en: "and", pt: "e" }
+    /// The last joint of a list of which one is enough.
+    Or = "or" [] { es: "o", en: "or", pt: "ou" }
+    /// One try.
+    Once = "once" [] { es: "una vez", en: "once", pt: "uma vez" }
+    /// Several tries.
+    Times = "times" ["number"] { es: "{number} veces", en: "{number} times", pt: "{number} vezes" }
+    /// A short wait.
+    Seconds = "seconds" ["number"] { es: "{number} segundos", en: "{number} seconds", pt: "{number} segundos" }
+    /// A wait.
+    Minutes = "minutes" ["number"] { es: "{number} minutos", en: "{number} minutes", pt: "{number} minutos" }
+    /// A long wait.
+    Hours = "hours" ["number"] { es: "{number} horas", en: "{number} hours", pt: "{number} horas" }
+    /// Subject of the mail; the code is readable without opening it.
+    MailSubject = "mail_subject" ["code", "business"] {
+        es: "{code} es tu código para {business}",
+        en: "{code} is your code for {business}",
+        pt: "{code} é o seu código para {business}",
+    }
+    /// First line of the mail.
+    MailCode = "mail_code" ["code", "business"] {
+        es: "{code} es tu código para entrar en el WhatsApp de {business}.",
+        en: "{code} is your code to sign in to {business} on WhatsApp.",
+        pt: "{code} é o seu código para entrar no WhatsApp de {business}.",
+    }
+    /// What to do with it.
+    MailHow = "mail_how" ["minutes"] {
+        es: "Escríbelo en el chat. Vale {minutes} minutos y una sola vez.",
+        en: "Type it in the chat. It is good for {minutes} minutes and works once.",
+        pt: "Escreva-o na conversa. Vale {minutes} minutos e só uma vez.",
+    }
+    /// Who asked.
+    MailAskedBy = "mail_asked_by" ["chat"] {
+        es: "Lo pidió {chat}.",
+        en: "It was asked for by {chat}.",
+        pt: "Foi pedido por {chat}.",
+    }
+    /// A chat with a visible number.
+    ChatNumber = "chat_number" ["ending"] {
+        es: "el número de WhatsApp que termina en {ending}",
+        en: "the WhatsApp number that ends in {ending}",
+        pt: "o número de WhatsApp que termina em {ending}",
+    }
+    /// A chat whose number is hidden.
+    ChatHidden = "chat_hidden" [] {
+        es: "una cuenta de WhatsApp que no muestra su número",
+        en: "a WhatsApp account that does not show its number",
+        pt: "uma conta de WhatsApp que não mostra o número",
+    }
+    /// What to do when it was somebody else.
+    MailNotYou = "mail_not_you" ["business"] {
+        es: "Si no eres tú, no hagas nada y no le des el código a nadie, tampoco a {business}: quien lo tenga entra en tu cuenta.",
+        en: "If that is not you, do nothing and give the code to nobody, not even to {business}: whoever has it gets into your account.",
+        pt: "Se não for você, não faça nada e não dê o código a ninguém, nem a {business}: quem tiver o código entra na sua conta.",
+    }
+}

@@ -1,0 +1,644 @@
+//! The configuration file: what is refused and in which words, and what is never shown.
+
+use portero::config::keys::{self, Absent, Key};
+use portero::config::{Config, EXAMPLE, Loaded, explain};
+use portero::domain::id::Language;
+use portero::domain::policy::Policy;
+use proptest::prelude::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// 24 bytes and more, as Standard Webhooks wants them.
+const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+const STORE_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+
+const GOOD: &str = r#"[business]
+name = "La Espiga"
+[server]
+public_url = "https://portero.example.com/"
+[whatsapp]
+phone_number_id = "106540352242922"
+access_token = "env:TOKEN"
+app_secrets = ["env:APP_SECRET"]
+verify_token = "env:VERIFY"
+[mail]
+server = "smtp.example.com"
+from = "portero@example.com"
+"#;
+
+fn environment(name: &str) -> Option<String> {
+    let value = match name {
+        "TOKEN" | "PORTERO_ACCESS_TOKEN" => "EAAGtoken",
+        "APP_SECRET" | "PORTERO_APP_SECRET" => "0123456789abcdef",
+        "VERIFY" | "PORTERO_VERIFY_TOKEN" => "tomillo",
+        "PORTERO_MAIL_PASSWORD" | "PORTERO_ERP_BEARER" => "romero",
+        "PORTERO_ERP_SECRET" => SIGNING_SECRET,
+        "STORE_KEY" => STORE_KEY,
+        "SPACE" => "two words",
+        "EMPTY" => "",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn parse(text: &str) -> Result<Loaded, String> {
+    Config::parse(text, Path::new("/nowhere"), &environment).map_err(|wrong| wrong.to_string())
+}
+
+/// The problems of a text, one a line.
+fn problems(text: &str) -> String {
+    parse(text).expect_err("this file should be refused")
+}
+
+/// The good file with `line` instead of the line that sets the same key.
+fn with(table: &str, line: &str) -> String {
+    let name = line.split(' ').next().unwrap();
+    let mut text = String::new();
+    let (mut here, mut found) = (false, false);
+    for old in GOOD.lines() {
+        if old.starts_with('[') {
+            here = old == format!("[{table}]");
+        }
+        if here && old.starts_with(&format!("{name} =")) {
+            continue;
+        }
+        text.push_str(&format!("{old}\n"));
+        if here && !found && old.starts_with('[') {
+            text.push_str(&format!("{line}\n"));
+            found = true;
+        }
+    }
+    if !found {
+        text.push_str(&format!("[{table}]\n{line}\n"));
+    }
+    text
+}
+
+#[test]
+fn a_short_file_is_completed_with_the_documented_defaults() {
+    let Loaded { config, .. } = parse(GOOD).unwrap();
+    assert_eq!(config.policy, Policy::default());
+    assert_eq!(config.business.language, Language::Spanish);
+    assert_eq!(config.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.server.trusted_proxies.len(), 2);
+    assert_eq!(config.server.connections_max, 512);
+    assert_eq!(config.server.connections_per_address_max, 64);
+    assert_eq!(config.whatsapp.sender.api_url, "https://graph.facebook.com");
+    assert_eq!(config.whatsapp.sender.api_version, "v25.0");
+    assert_eq!(config.whatsapp.messages_per_second, 80);
+    assert_eq!(config.mail.port, 587);
+    assert_eq!(config.mail.from_name, "La Espiga");
+    assert_eq!(config.store.path, Path::new("/nowhere/portero.redb"));
+    assert_eq!(config.store.cache_bytes, 16 * 1024 * 1024);
+    assert!(config.directory.enabled);
+    assert_eq!(config.directory.title, "La Espiga");
+    assert_eq!(config.log.level, tracing::Level::INFO);
+}
+
+#[test]
+fn requests_are_for_the_public_name_the_added_names_and_this_machine() {
+    let text = with("server", "hosts = [\"Other.example\"]").replace(
+        "[server]",
+        "[server]\nlisten = [\"192.0.2.7:80\", \"[::]:81\"]",
+    );
+    let Loaded { config, .. } = parse(&text).unwrap();
+    assert_eq!(
+        config.server.hosts,
+        [
+            "127.0.0.1",
+            "192.0.2.7",
+            "[::1]",
+            "localhost",
+            "other.example",
+            "portero.example.com"
+        ]
+    );
+    assert_eq!(
+        config.server.public_url.as_deref(),
+        Some("https://portero.example.com"),
+        "links are made by adding a path"
+    );
+}
+
+#[test]
+fn services_are_read_and_switch_the_directory_off() {
+    let text = format!(
+        "{GOOD}[[services]]\nname = \"erp\"\nfind_user = \"https://erp.example/f\"\n\
+         issue_token = \"http://127.0.0.1:9/t?k=1\"\nsecret = \"env:PORTERO_ERP_SECRET\"\ntimeout_seconds = 3\n"
+    );
+    let Loaded {
+        config, warnings, ..
+    } = parse(&text).unwrap();
+    let [erp] = config.services.as_slice() else {
+        panic!("one service is configured")
+    };
+    assert_eq!((erp.name.as_str(), erp.title.as_str()), ("erp", "erp"));
+    assert_eq!(erp.timeout, Duration::from_secs(3));
+    assert_eq!(erp.issue_token_url, "http://127.0.0.1:9/t?k=1");
+    assert!(!config.directory.enabled);
+    let weakened: Vec<_> = warnings
+        .iter()
+        .filter(|w| w.weakens)
+        .map(|w| w.key.as_str())
+        .collect();
+    assert_eq!(weakened, ["services[1].issue_token"]);
+}
+
+/// Each bad line: its table, the line, and the end of the one problem that it brings.
+#[test]
+fn each_mistake_is_named_with_its_place_and_what_to_write() {
+    #[rustfmt::skip] // one mistake a line
+    let cases = [
+        ("business", "name = \"\"", "2:8  business.name: must be 1 to 60 characters on one line"),
+        ("business", "language = \"english\"", "2:12  business.language: must be one of es, en, pt"),
+        ("business", "nmae = \"x\"", "2:1  business.nmae: unknown key; did you mean name?"),
+        ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
+        ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language"),
+        ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, store, services, directory, limits, texts, log"),
+        ("server", "listen = \"8080\"", "4:10  server.listen: must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
+        ("server", "listen = []", "4:1  server.listen: 1 to 8 addresses are expected"),
+        ("server", "public_url = \"http://portero.example\"", "4:14  server.public_url: must begin with https:// (http:// is for this machine only)"),
+        ("server", "public_url = \"https://a@portero.example\"", "4:14  server.public_url: must be without user name and password"),
+        ("server", "public_url = \"portero.example\"", "4:14  server.public_url: must begin with https:// (http:// is for this machine only)"),
+        ("server", "public_url = \"/sign-in\"", "4:14  server.public_url: must be an address such as https://example.com/path"),
+        ("server", "hosts = [\"a.example\", \"https://b.example\"]", "4:23  server.hosts: must be the name of a host such as example.com, without https:// and without port"),
+        ("server", "trusted_proxies = [1]", "4:20  server.trusted_proxies: expected text in quotes, found a number"),
+        ("server", "trusted_proxies = [\"10.0.0.0/8\"]", "4:20  server.trusted_proxies: must be an IP address, such as \"10.0.0.2\"; names and networks are not accepted"),
+        ("server", "connections_max = \"512\"", "4:19  server.connections_max: expected a whole number without quotes, found text in quotes"),
+        ("server", "connections_max = -1", "4:19  server.connections_max: must be 8 to 100000, not -1"),
+        ("whatsapp", "phone_number_id = 106540352242922", "6:19  whatsapp.phone_number_id: expected text in quotes, found a number"),
+        ("whatsapp", "phone_number_id = \"+1 650\"", "6:19  whatsapp.phone_number_id: the phone number id is the long number under API Setup, digits only (not the phone number)"),
+        ("whatsapp", "access_token = \"env:NOWHERE\"", "6:16  whatsapp.access_token: the environment variable NOWHERE is not set"),
+        ("whatsapp", "access_token = \"env:EAAGx\"", "6:16  whatsapp.access_token: after env: comes the name of a variable: capital letters, digits and _, such as env:PORTERO_ACCESS_TOKEN"),
+        ("whatsapp", "access_token = \"$TOKEN\"", "6:16  whatsapp.access_token: write \"env:NAME\" or \"file:/path\", in small letters"),
+        ("whatsapp", "access_token = \"env:SPACE\"", "6:16  whatsapp.access_token: must be ASCII letters, digits and signs, without spaces"),
+        ("whatsapp", "access_token = \"env:VERIFY\"", "9:1  whatsapp.verify_token: must be a word of its own, not the access token or an app secret"),
+        ("whatsapp", "app_secrets = []", "6:1  whatsapp.app_secrets: 1 to 4 secrets are expected, here are 0"),
+        ("whatsapp", "app_secrets = [\"env:APP_SECRET\", 7]", "6:34  whatsapp.app_secrets: expected \"env:NAME\" or \"file:/path\", found a number"),
+        ("whatsapp", "verify_token = \"\"", "6:16  whatsapp.verify_token: is empty"),
+        ("whatsapp", "verify_token = \"env:EMPTY\"", "6:16  whatsapp.verify_token: is empty"),
+        ("whatsapp", "verify_token = \"file:none\"", "6:16  whatsapp.verify_token: cannot read /nowhere/none: No such file or directory (os error 2)"),
+        ("whatsapp", "api_url = \"http://graph.example\"", "6:11  whatsapp.api_url: must begin with https:// (http:// is for this machine only)"),
+        ("whatsapp", "api_version = \"25\"", "6:15  whatsapp.api_version: must look like \"v25.0\""),
+        ("whatsapp", "messages_per_second = 0", "6:23  whatsapp.messages_per_second: must be 1 to 1000, not 0; Meta's highest rate is 1,000"),
+        ("mail", "security = \"startls\"", "11:12  mail.security: did you mean \"starttls\"? (one of starttls, tls, plain)"),
+        ("mail", "security = \"plain\"", "11:1  mail.security: plain is for a mail server on this machine (localhost); write \"starttls\" or \"tls\""),
+        ("mail", "port = 99999", "11:8  mail.port: must be 1 to 65535, not 99999"),
+        ("mail", "username = \"ana\"", "10:2  mail.password: is missing beside mail.username"),
+        ("mail", "password = \"env:TOKEN\"", "10:2  mail.username: is missing beside mail.password"),
+        ("mail", "from = \"La Espiga\"", "11:8  mail.from: a mail address looks like ana@example.com"),
+        ("mail", "from = \"La Espiga <a@b.example\"", "11:8  mail.from: must look like \"La Espiga <portero@example.com>\""),
+        ("mail", "reply_to = 1", "11:12  mail.reply_to: expected text in quotes, found a number"),
+        ("mail", "ca_file = \"none.pem\"", "11:11  mail.ca_file: cannot read /nowhere/none.pem: No such file or directory (os error 2)"),
+        ("store", "path = \"\"", "14:1  store.path: a path is expected"),
+        ("store", "key = \"sesame\"", "14:7  store.key: the key of the store must not be written here; write \"file:/path\" or \"env:NAME\""),
+        ("store", "key = \"env:TOKEN\"", "14:7  store.key: the key of the store is 64 hexadecimal digits; `openssl rand -hex 32` makes one"),
+        ("store", "key = \"file:portero.redb\"", "14:1  store.key: must not be the store itself"),
+        ("store", "cache_bytes = 1.5", "14:15  store.cache_bytes: expected a whole number without quotes, found a number with a point"),
+        ("directory", "enabled = \"yes\"", "14:11  directory.enabled: expected true or false without quotes, found text in quotes"),
+        ("directory", "enabled = false", "14:1  directory.enabled: there would be no users at all; write true, or add a [[services]]"),
+        ("limits", "code_digits = 4", "14:15  limits.code_digits: must be 6 to 10, not 4; fewer can be guessed, more are mistyped"),
+        ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 1 to 10, not 60; NIST SP 800-63B allows 10 minutes at most"),
+        ("limits", "failures_per_day_in_all = 9", "14:1  limits.failures_per_day_in_all: must be at least limits.failures_per_day, which is 10"),
+        ("limits", "mails_per_day = 4", "14:1  limits.mails_per_day: must be at least limits.mails_per_hour, which is 5"),
+        ("texts.fr", "ask = \"x\"", "13:8  texts: unknown language; write [texts.es], [texts.en] or [texts.pt]"),
+        ("texts.es", "ask = 1", "14:1  texts.es: expected text in quotes, found a number"),
+        ("texts", "es = 1", "14:1  texts.es: must be a table; write [texts.es] and sentences below it"),
+        ("log", "level = \"loud\"", "14:9  log.level: must be one of error, warn, info, debug, trace"),
+        ("services", "name = \"erp\"", "13:2  services: write [[services]] with two brackets above the keys of each one"),
+    ];
+    for (table, line, expected) in cases {
+        let expected = format!("portero.toml:{expected}\n1 problem in portero.toml");
+        assert_eq!(problems(&with(table, line)), expected, "[{table}] {line}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_services_is_said_of_each() {
+    let erp = "[[services]]\nname = \"erp\"\nfind_user = \"https://e.example/f\"\nissue_token = \"https://e.example/t\"\nsecret = \"env:PORTERO_ERP_SECRET\"\n";
+    assert_eq!(
+        problems(&format!("{GOOD}{erp}{erp}")),
+        "portero.toml:19:1  services[2].name: another service has this name; each needs one of its own\n1 problem in portero.toml"
+    );
+    let short = erp
+        .replace("PORTERO_ERP_SECRET", "TOKEN")
+        .replace("erp", "E R P");
+    assert_eq!(
+        problems(&format!("{GOOD}{short}directory.enabled = true\n")),
+        "portero.toml:14:8  services[1].name: a service's name is 1 to 40 of a–z, 0–9, - and _\n\
+         portero.toml:17:10  services[1].secret: must be whsec_ and base64 of 24 to 64 random bytes; `echo whsec_$(head -c 32 /dev/urandom | base64)` makes one\n\
+         portero.toml:18:1  services[1].directory: unknown key; a line that begins with `directory.` belongs above the first [table]\n\
+         3 problems in portero.toml"
+    );
+    let many = (0..17)
+        .map(|n| erp.replace("\"erp\"", &format!("\"erp{n}\"")))
+        .collect::<String>();
+    assert!(problems(&format!("{GOOD}{many}")).contains("there may be 16 at most, here are 17"));
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_order_of_the_file() {
+    let text =
+        "[whatsapp]\nphone_number_id = \"x\"\nverify_tokn = \"y\"\n[limits]\ncode_digits = 3\n";
+    assert_eq!(
+        problems(text),
+        "portero.toml:1:2  whatsapp.access_token: is missing; write for example access_token = \"env:PORTERO_ACCESS_TOKEN\"\n\
+         portero.toml:1:2  whatsapp.app_secrets: is missing; write for example app_secrets = [\"env:PORTERO_APP_SECRET\"]\n\
+         portero.toml:1:2  whatsapp.verify_token: is missing; write for example verify_token = \"env:PORTERO_VERIFY_TOKEN\"\n\
+         portero.toml:2:19  whatsapp.phone_number_id: the phone number id is the long number under API Setup, digits only (not the phone number)\n\
+         portero.toml:3:1  whatsapp.verify_tokn: unknown key; did you mean verify_token?\n\
+         portero.toml:5:15  limits.code_digits: must be 6 to 10, not 3; fewer can be guessed, more are mistyped\n\
+         portero.toml  business.name: is missing; write for example name = \"Panadería La Espiga\"\n\
+         portero.toml  mail.server: is missing; write for example server = \"smtp.example.com\"\n\
+         portero.toml  mail.from: is missing; write for example from = \"La Espiga <portero@example.com>\"\n\
+         9 problems in portero.toml"
+    );
+}
+
+#[test]
+fn a_syntax_error_shows_its_place_and_its_line() {
+    let wrong = problems("[business]\nname = \"La Espiga\nlanguage = \"es\"\n");
+    let mut lines = wrong.lines();
+    let first = lines.next().unwrap();
+    assert!(
+        first.starts_with("portero.toml:2:18  this is not TOML: "),
+        "{wrong}"
+    );
+    assert_eq!(lines.next(), Some("    2 | name = \"La Espiga"));
+    assert_eq!(lines.next(), Some("                         ^"));
+    assert!(wrong.ends_with("problem in portero.toml"), "{wrong}");
+}
+
+/// S-94: a misspelled protection would silently be off.
+#[test]
+fn every_key_is_refused_when_misspelled() {
+    for key in keys::ALL {
+        let middle = key.name.len() / 2;
+        let misspelled = format!("{}{}", &key.name[..middle], &key.name[middle + 1..]);
+        let line = format!("{misspelled} = {}", key.example());
+        let text = match key.table {
+            "services" => format!("{GOOD}[[services]]\n{line}\n"),
+            table => with(table, &line),
+        };
+        let wrong = problems(&text);
+        let refused = format!(".{misspelled}: unknown key; ");
+        assert!(wrong.contains(&refused), "{}: {wrong}", key.path());
+        let suggested = wrong.contains(&format!("did you mean {}?", key.name));
+        assert!(suggested, "{}: {wrong}", key.path());
+    }
+}
+
+#[test]
+fn sentences_in_other_words_are_taken_and_mistakes_in_them_have_their_line() {
+    let own = "ask_address = \"¿Tu correo en {services}?\"";
+    let loaded = parse(&with("texts.es", own)).unwrap();
+    let catalogue = loaded.config.texts.catalogue(Language::Spanish);
+    let said = catalogue
+        .iter()
+        .find(|(key, ..)| *key == "ask_address")
+        .unwrap();
+    assert_eq!(said.2, "¿Tu correo en {services}?");
+    let shown = loaded.show();
+    assert!(
+        shown.contains(&format!("[texts.es]\n{own}  # line 14\n")),
+        "{shown}"
+    );
+
+    let wrong = problems(&with("texts.pt", "cancelled = \"ok\"\nask_adress = \"x\""));
+    assert!(
+        wrong.starts_with("portero.toml:15:1  texts.pt.ask_adress: "),
+        "{wrong}"
+    );
+    assert!(wrong.contains("did you mean ask_address?"), "{wrong}");
+    let wrong = problems(&with("texts.es", "\"a\\u001b[2J\" = \"x\""));
+    assert!(!wrong.contains('\u{1b}'), "{wrong:?}");
+    let explained = explain("texts.es.ask_address").unwrap().to_string();
+    assert!(
+        explained.ends_with("\n  Filled in: {services}\n"),
+        "{explained}"
+    );
+    assert!(
+        EXAMPLE.contains(explained.lines().next().unwrap()),
+        "{explained}"
+    );
+}
+
+// --- secrets ---
+
+fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_secret_from_a_file_loses_its_newline_and_needs_a_private_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = with("whatsapp", "verify_token = \"file:verify\"");
+    let parse = || Config::parse(&text, folder.path(), &environment);
+    let path = folder.path().join("verify");
+    for good in [0o600, 0o400] {
+        let _ = fs::remove_file(&path);
+        write(&path, "tomillo\r\n", good);
+        let verify_token = parse().unwrap().config.whatsapp.verify_token;
+        assert_eq!(verify_token.reveal(), "tomillo");
+    }
+    for bad in [0o640, 0o604, 0o666] {
+        let _ = fs::remove_file(&path);
+        write(&path, "tomillo\n", bad);
+        let wrong = parse().unwrap_err().to_string();
+        let chmod = format!("(mode {bad:04o}); run: chmod 600 {}", path.display());
+        assert!(wrong.contains(&chmod), "{wrong}");
+    }
+    for (content, words) in [
+        ("\n", "is empty"),
+        ("a\nb\n", "a secret is one line"),
+        (
+            &"x".repeat(9_000),
+            "a secret is one line of at most 8192 bytes",
+        ),
+    ] {
+        write(&path, content, 0o600);
+        let wrong = parse().unwrap_err().to_string();
+        assert!(wrong.contains(words), "{wrong}");
+    }
+}
+
+#[test]
+fn the_key_of_the_store_may_still_have_to_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let parse = |text: &str| Config::parse(text, folder.path(), &environment);
+    assert!(parse(GOOD).is_ok(), "the file is made at the first start");
+    write(&folder.path().join("portero.key"), STORE_KEY, 0o644);
+    let wrong = parse(GOOD).unwrap_err().to_string();
+    assert!(
+        wrong.contains("store.key: ") && wrong.contains("chmod 600"),
+        "{wrong}"
+    );
+    assert!(parse(&with("store", "key = \"env:STORE_KEY\"")).is_ok());
+}
+
+/// The good file with every secret written out; each contains the word `hunter2`.
+fn with_secrets_in_file() -> String {
+    use base64::Engine;
+    let signing = base64::engine::general_purpose::STANDARD.encode("hunter2hunter2hunter2hunter2");
+    GOOD.replace("env:TOKEN", "EAAGhunter2token")
+        .replace("env:APP_SECRET", "abhunter2cd")
+        .replace("env:VERIFY", "hunter2")
+        .replace(
+            "from =",
+            "username = \"portero\"\npassword = \"pwhunter2\"\nfrom =",
+        )
+        + &format!(
+            "[[services]]\nname = \"erp\"\nfind_user = \"https://e.example/f?key=hunter2\"\n\
+             issue_token = \"https://e.example/t\"\nsecret = \"whsec_{signing}\"\nbearer = \"hunter2bearer\"\n"
+        )
+}
+
+/// `hunter2`, or the beginning of it in base64.
+fn leaks(text: &str) -> bool {
+    text.contains("hunter2") || text.contains("aHVudGVy")
+}
+
+#[test]
+fn secrets_written_in_the_file_are_taken_and_never_shown() {
+    let loaded = parse(&with_secrets_in_file()).unwrap();
+    assert_eq!(loaded.config.whatsapp.verify_token.reveal(), "hunter2");
+    let warned: Vec<_> = loaded
+        .warnings
+        .iter()
+        .filter(|w| w.weakens)
+        .map(|w| w.key.as_str())
+        .collect();
+    assert_eq!(
+        warned,
+        [
+            "whatsapp.access_token",
+            "whatsapp.app_secrets",
+            "whatsapp.verify_token",
+            "mail.password",
+            "services[1].secret",
+            "services[1].bearer"
+        ]
+    );
+    let shown = loaded.show();
+    assert!(!leaks(&shown), "{shown}");
+    assert!(
+        shown.contains("access_token = \"(hidden, from this file)\"  # line 7\n"),
+        "{shown}"
+    );
+    let debug = format!("{:?}", loaded.config.whatsapp);
+    assert!(!leaks(&debug), "{debug}");
+}
+
+#[test]
+fn a_secret_in_the_wrong_form_or_place_is_not_repeated() {
+    let forms = [
+        "verify_token = [\"hunter2\"]",
+        "verify_token = {hunter2 = 1, a = \"hunter2\"}",
+        "verify_token = \"env:hunter2\"",
+        "verify_token = \"$hunter2\"",
+        "verify_token = \"hunter2 and more\"",
+        "app_secrets = [[\"hunter2\"]]",
+        "app_secrets = \"\"\"hunter2\nhunter2\"\"\"",
+        "access_tokn = \"hunter2\"",
+        "api_url = \"https://me:hunter2@graph.example\"",
+        "api_url = \"https://graph.example#hunter2\"",
+        "verify_token = \"hunter2",
+        "verify_token = hunter2",
+        "app_secrets = [\n\"hunter2\nhunter2 ]",
+    ];
+    for form in forms {
+        let wrong = problems(&with("whatsapp", form));
+        assert!(!leaks(&wrong), "{form}\n{wrong}");
+        assert!(wrong.starts_with("portero.toml:"), "{wrong}");
+    }
+    let wrong = problems(&with("store", "key = \"hunter2\""));
+    assert!(!leaks(&wrong), "{wrong}");
+}
+
+#[test]
+fn the_dump_is_toml_and_says_where_each_value_is_from() {
+    let loaded = parse(GOOD).unwrap();
+    let shown = loaded.show();
+    let table: toml::Table = shown.parse().unwrap();
+    assert_eq!(table["limits"]["code_digits"].as_integer(), Some(8));
+    for line in [
+        "name = \"La Espiga\"  # line 2\n",
+        "access_token = \"(hidden, from env:TOKEN)\"  # line 7\n",
+        "app_secrets = [\"(hidden, from env:APP_SECRET)\"]  # line 8\n",
+        "language = \"es\"  # default\n",
+        "port = 587  # default with starttls\n",
+        "enabled = true  # default without [[services]]\n",
+        "# reply_to is not set\n",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+    for key in keys::ALL.iter().filter(|key| key.table != "services") {
+        let named = shown.contains(&format!("\n{} = ", key.name))
+            || shown.contains(&format!("\n# {} is not set\n", key.name));
+        assert!(named, "{}\n{shown}", key.path());
+    }
+}
+
+// --- the list of keys and the example ---
+
+#[test]
+fn every_key_has_a_sentence_and_an_explanation() {
+    for key in keys::ALL {
+        assert!(keys::TABLES.contains(&key.table), "{}", key.path());
+        assert!(key.about.ends_with('.'), "{}", key.path());
+        let explanation = explain(&key.path()).unwrap().to_string();
+        assert!(explanation.contains(key.about) && explanation.contains(key.example()));
+        assert!(
+            explain(key.name)
+                .unwrap()
+                .to_string()
+                .contains(&explanation)
+        );
+    }
+    assert_eq!(explain("limits").unwrap().to_string().lines().count(), 12);
+    assert_eq!(
+        explain("mail.securty"),
+        Err(Some("mail.security".to_owned()))
+    );
+    assert_eq!(explain("xyzzy"), Err(None));
+}
+
+/// `#key = value` becomes `key = value`; sentences stay comments.
+fn uncommented(only: impl Fn(&Key) -> bool) -> String {
+    let mut service = false;
+    let mut text = String::new();
+    for line in EXAMPLE.lines() {
+        let bare = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+        service |= line == "#[[services]]";
+        let wanted = bare.is_some_and(|bare| {
+            let name = bare.split(" =").next().unwrap();
+            let path = if service {
+                format!("services.{name}")
+            } else {
+                name.to_owned()
+            };
+            let header = if name == "[[services]]" {
+                "services.name"
+            } else {
+                &path
+            };
+            let key = keys::ALL.iter().find(|key| key.path() == header);
+            key.is_some_and(|key| only(key))
+        });
+        text.push_str(if wanted { bare.unwrap() } else { line });
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_example_names_every_key_with_its_default_and_its_sentence() {
+    for key in keys::ALL {
+        let path = if key.table == "services" {
+            key.name.to_owned()
+        } else {
+            key.path()
+        };
+        let setting = format!("\n{path} = {}\n", key.example());
+        let commented = format!("\n#{path} = {}\n", key.example());
+        assert!(
+            EXAMPLE.contains(&setting) || EXAMPLE.contains(&commented),
+            "{commented}"
+        );
+        let sentence = EXAMPLE.contains(key.about.trim_end_matches('.'));
+        assert!(sentence, "{}: {}", key.path(), key.about);
+    }
+    let filled = EXAMPLE
+        .lines()
+        .take(15)
+        .filter(|line| !line.starts_with('#'))
+        .collect::<Vec<_>>();
+    for key in keys::ALL
+        .iter()
+        .filter(|key| matches!(key.absent, Absent::Required(_)))
+    {
+        let there = filled.iter().any(|line| line.starts_with(&key.path()));
+        assert!(
+            there || key.table == "services",
+            "{} is not among the first 15 lines",
+            key.path()
+        );
+    }
+}
+
+#[test]
+fn the_example_is_good_and_its_defaults_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("ca.pem"),
+        "-----BEGIN CERTIFICATE-----\n",
+    )
+    .unwrap();
+    let parse = |text: &str| {
+        Config::parse(text, folder.path(), &environment).unwrap_or_else(|wrong| panic!("{wrong}"))
+    };
+    let plain = parse(EXAMPLE);
+    assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+    let defaults =
+        uncommented(|key| matches!(key.absent, Absent::Default(_)) && key.table != "services");
+    assert_ne!(defaults, EXAMPLE);
+    let defaults = parse(&defaults).config;
+    assert_eq!(format!("{:?}", plain.config), format!("{defaults:?}"));
+    let all = parse(&uncommented(|_| true)).config;
+    assert_eq!(all.services.len(), 1);
+    assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
+}
+
+// --- F-7 ---
+
+proptest! {
+    // A failure prints its input, which then becomes a test with a name.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC{0,200}|([\\[\\]a-z_.=\"' #\\n0-9{}-]){0,200}") {
+        if let Err(wrong) = Config::parse(&text, Path::new("/nowhere"), &environment) {
+            prop_assert!(!wrong.list.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_slip_of_the_finger_brings_a_secret_into_a_problem(
+        at in 0..1_000_usize,
+        length in 0..3_usize,
+        typed in "[\\PC\\n]{0,2}|[\"'=\\[\\]#\\n]{1,2}",
+    ) {
+        // Without its `?` a query is a path, and paths are shown.
+        let text = with_secrets_in_file().replace("?key=hunter2", "");
+        let mut text: Vec<char> = text.chars().collect();
+        let at = at % text.len();
+        let end = (at + length).min(text.len());
+        text.splice(at..end, typed.chars());
+        let text: String = text.into_iter().collect();
+        match parse(&text) {
+            Ok(loaded) => {
+                prop_assert!(!leaks(&loaded.show()), "{}", loaded.show());
+                let warnings = format!("{:?}", loaded.warnings);
+                prop_assert!(!leaks(&warnings), "{}", warnings);
+            }
+            Err(wrong) => prop_assert!(!leaks(&wrong), "{}\n{}", text, wrong),
+        }
+    }
+
+    #[test]
+    fn any_value_in_any_key_is_taken_or_refused_by_name(
+        key in prop::sample::select(keys::ALL).prop_filter("in a plain table", |key| key.table != "services"),
+        value in "true|-?[1-9][0-9]{0,25}|0x[0-9a-f]{1,20}|1\\.5|1979-05-27|\\[\\]|\\[1, \"x\"\\]|\\{a = 1\\}|\"[a-z:/.@<> ]{0,20}\"",
+    ) {
+        let text = with(key.table, &format!("{} = {value}", key.name));
+        if let Err(wrong) = Config::parse(&text, Path::new("/nowhere"), &environment) {
+            for problem in wrong.list {
+                prop_assert!(problem.key.starts_with(key.table), "{}: {}", problem.key, problem.words);
+            }
+        }
+    }
+}

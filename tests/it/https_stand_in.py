@@ -1,0 +1,60 @@
+"""An HTTPS server with a certificate as wished for, which gives one answer to every POST.
+
+Called with one JSON object; prints one JSON object a line: {"event": "ready", …}, then one for
+each request. Ends when its standard input does.
+
+    names     the names in the certificate; default localhost and 127.0.0.1
+    expired   true for a certificate of the past
+    answer    the JSON to answer with
+"""
+
+import datetime
+import http.server
+import json
+import ssl
+import sys
+import threading
+
+import trustme
+
+WISHES = json.loads(sys.argv[1])
+
+
+def tell(**event):
+    print(json.dumps(event), flush=True)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        tell(event="request", path=self.path, body=body.decode())
+        answer = json.dumps(WISHES["answer"]).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        pass  # A client that refuses the certificate is what the tests want to see.
+
+
+authority = trustme.CA()
+lifetime = {}
+if WISHES.get("expired"):
+    lifetime["not_before"] = datetime.datetime(2020, 1, 1)
+    lifetime["not_after"] = datetime.datetime(2020, 2, 1)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+authority.issue_cert(
+    *WISHES.get("names", ["localhost", "127.0.0.1"]), **lifetime
+).configure_cert(context)
+server = Server(("127.0.0.1", 0), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+tell(event="ready", port=server.server_port, ca_pem=authority.cert_pem.bytes().decode())
+sys.stdin.read()
