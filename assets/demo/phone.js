@@ -112,6 +112,7 @@ class Phone {
     this.field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); this.send(); }
     });
+    element.addEventListener("focusin", () => { if (wide.matches && chosen() !== this.index) pick(this.index); });
     this.field.addEventListener("input", () => this.grow());
   }
 
@@ -182,7 +183,7 @@ class Phone {
     const bubble = make("div.bubble", {},
       message.forwarded ? make("p.forwarded", {}, icon("i-reply"), "Forwarded") : null,
       message.quoted ? make("p.quoted", {}, make("b", {}, message.quoted.mine ? "You" : $(".chat-name").textContent), shorten(message.quoted.body)) : null,
-      make("p.words", {}, ...formatted(message.body)),
+      make("p.said", {}, ...formatted(message.body)),
       message.footer ? make("p.footer", {}, message.footer) : null,
       make("span.meta", {}, make("time", {}, clock(message.at_ms)), message.mine ? ticks(message.ticks) : null));
     row.append(bubble);
@@ -202,7 +203,7 @@ class Phone {
     const mail = newestMail(this.email);
     const chips = [];
     const fill = (text, label = text) => chips.push([label, () => this.fill(text)]);
-    if (step === "hello") { fill(this.index === 0 ? "Hola 👋" : "Olá, bom dia"); fill("¿Tienen abierto hoy?"); }
+    if (step === "hello") { fill(this.index === 0 ? "Hola" : "Olá, bom dia"); fill("¿Tienen abierto hoy?"); }
     if (step === "address") { fill(this.email); fill(`mi correo es ${this.email}`, "in a sentence"); fill(page.dataset.stranger, "an unknown address"); }
     if (step === "code") {
       if (mail && code && openedCode[this.email] === mail.code) {
@@ -301,7 +302,7 @@ function open(number) {
   $("#reader-route").textContent = `to ${mail.to} · ${exactClock(mail.at_ms)}`;
   $("#reader-body").src = `/demo/mail/${number}`;
   const owner = phones.find((phone) => phone.email === mail.to);
-  if (owner && !wide.matches) pick(owner.index);
+  if (owner) pick(owner.index);
   for (const [one, row] of mailRows) {
     const button = row.firstChild;
     button.classList.toggle("unread", !read.has(one));
@@ -322,7 +323,8 @@ $("#reader-chat").addEventListener("click", () => view("chat"));
 $("#reader-body").addEventListener("load", (event) => {
   // The frame runs no scripts and may only be measured.
   const inner = event.target.contentDocument;
-  if (inner && inner.documentElement) event.target.style.height = Math.max(160, inner.documentElement.scrollHeight + 4) + "px";
+  event.target.style.height = "0";
+  if (inner && inner.documentElement) event.target.style.height = Math.max(120, inner.documentElement.scrollHeight + 2) + "px";
 });
 
 // ---- inside ----

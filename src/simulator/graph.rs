@@ -1425,6 +1425,29 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_answer_is_no_answer_and_may_hide_a_message_that_was_taken() {
+        let graph = Graph::start(Arc::default()).unwrap();
+        lock(&graph.shared.state).phones[ANA].wrote_at_ms = Some(now_ms());
+        let url = format!(
+            "http://{}/v25.0/{}/messages",
+            graph.address(),
+            BUSINESS.phone_number_id
+        );
+        let body = to_ana(json!({"text": {"body": "hola"}})).to_string();
+        let mut answers = [Fault::Broken, Fault::TakenWithoutAnswer].map(|fault| {
+            graph.misbehave(fault, 1);
+            let answer = ureq::post(&url)
+                .header("Authorization", format!("Bearer {}", graph.access_token()))
+                .header("Content-Type", "application/json")
+                .send(&body)
+                .and_then(|mut answer| answer.body_mut().read_to_string());
+            (answer.is_ok(), graph.messages(ANA).len())
+        });
+        answers.sort();
+        assert_eq!(answers, [(false, 0), (false, 1)]);
+    }
+
+    #[test]
     fn a_webhook_is_signed_and_comes_again_until_it_is_taken() {
         let received = Arc::new(Mutex::new(Vec::new()));
         let for_door = received.clone();

@@ -502,7 +502,7 @@ fn document() -> Markup {
 fn steps() -> Markup {
     html! {
         ol.steps aria-label="What to try" {
-            @for (step, words) in [("hello", "Write anything"), ("address", "Give an address"), ("code", "Type the code from the mail"), ("done", "Ask “who am I?”, or make mischief")] {
+            @for (step, words) in [("hello", "Write anything"), ("address", "Give an address"), ("code", "Type the code"), ("done", "Ask “who am I?”")] {
                 li data-step=(step) { span.number {} span.words { (words) } }
             }
         }

@@ -1,7 +1,625 @@
-//! x
-use super::World;
+//! The demo as a story in the terminal: people write, read their mail and try to cheat, against a
+//! running server. What the server says is quoted, not known by heart: it is judged by accounts
+//! named, codes accepted, buttons offered and answers counted, so that other words or another
+//! language do not spoil the story.
+
+use super::cast::{ANA, BRUNO, BUSINESS, LUCIA, PEOPLE, STRANGER_EMAIL};
+use super::graph::{Fault, Message};
+use super::inbox::{Mail, Trouble};
+use super::{Handset, World};
+use std::collections::HashSet;
 use std::io::{self, Write};
-/// draft
-pub fn act(_: &World, _: &mut dyn Write, _: bool) -> io::Result<Vec<String>> {
-    Ok(vec![])
+use std::time::{Duration, Instant};
+
+/// Longest wait for an answer or a mail when nothing is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait when the server has to try again: above the sum of its first pauses.
+const PATIENCE_WITH_RETRIES: Duration = Duration::from_secs(120);
+/// Pause before asking again when the server wants one; the demo's configuration says one second.
+const RESEND_PAUSE: Duration = Duration::from_millis(1_100);
+/// Times that an address or a new code is asked for again after such a pause.
+const ASKS_MAX: usize = 5;
+/// Columns of the story's text.
+const COLUMNS: usize = 78;
+/// Columns before what somebody says.
+const INDENT: usize = 12;
+
+/// Acts the whole story; what did not go as it should is returned, a sentence each.
+///
+/// `colours` is for terminals. Everything in the world works again afterwards.
+///
+/// # Errors
+///
+/// Only when the story cannot be written.
+pub fn act(world: &World, out: &mut dyn Write, colours: bool) -> io::Result<Vec<String>> {
+    let started = Instant::now();
+    let mut story = Story {
+        world,
+        out,
+        colours,
+        failed: Vec::new(),
+    };
+    let chapters: [(&str, Chapter); 8] = [
+        ("Ana signs in with a code from her mailbox", signs_in),
+        (
+            "An address that nobody knows looks the same",
+            unknown_address,
+        ),
+        (
+            "Lucía slips once, then types the right code",
+            wrong_then_right,
+        ),
+        (
+            "Bruno asks for a second code, and the first is worth nothing",
+            resend,
+        ),
+        (
+            "A code works in the chat that asked for it, and nowhere else",
+            stolen_code,
+        ),
+        ("Ana asks who she is, and leaves", who_am_i),
+        ("The mail server is down, and nothing is lost", mail_down),
+        ("Meta stumbles, and nothing is said twice", meta_stumbles),
+    ];
+    for (index, (title, chapter)) in chapters.into_iter().enumerate() {
+        story.title(index + 1, title)?;
+        chapter(&mut story)?;
+        world.behave();
+        world.graph.deliver_twice(false);
+    }
+    story.epilogue(started.elapsed())?;
+    Ok(story.failed)
+}
+
+/// A chapter that cannot go on ends early; the claim that failed is already noted.
+type Chapter = fn(&mut Story<'_>) -> io::Result<()>;
+
+struct Story<'a> {
+    world: &'a World,
+    out: &'a mut dyn Write,
+    colours: bool,
+    failed: Vec<String>,
+}
+
+// ---- the chapters ----
+
+fn signs_in(story: &mut Story<'_>) -> io::Result<()> {
+    let said = story.says(ANA, "Hola, ¿a qué hora abren mañana?")?;
+    let Some(welcome) = story.hears(ANA, &said)? else {
+        return Ok(());
+    };
+    story.claim(
+        welcome.body.contains(BUSINESS.name),
+        "the business says who it is and what it needs",
+    )?;
+    let Some((mail, asked)) = story.asks_for_code(ANA, PEOPLE[ANA].email, PATIENCE)? else {
+        return Ok(());
+    };
+    story.claim(
+        asked.body.contains('@') && !asked.body.contains(PEOPLE[ANA].email),
+        "the answer repeats the address only in part",
+    )?;
+    story.claim(
+        (1..=3).contains(&asked.buttons.len()),
+        "buttons offer a way out (another code, another address, cancel)",
+    )?;
+    story.claim(
+        mail.html.is_some() && mail.subject.contains(&code_of(&mail)),
+        "the code can be read in the subject, the text and the page of the mail",
+    )?;
+    story.types_code(ANA, &code_of(&mail), "Ana Pérez", true)?;
+    let messages = story.phone(ANA).messages();
+    let replies = messages
+        .iter()
+        .filter(|message| !message.from_person)
+        .count();
+    story.claim(replies <= 3, "three replies were enough")
+}
+
+fn unknown_address(story: &mut Story<'_>) -> io::Result<()> {
+    let known = story.last_answer_with_buttons(ANA);
+    let said = story.says(LUCIA, "buenas")?;
+    if story.hears(LUCIA, &said)?.is_none() {
+        return Ok(());
+    }
+    let Some(answer) = story.gives_address(LUCIA, STRANGER_EMAIL)? else {
+        return Ok(());
+    };
+    let same = known.is_some_and(|known| {
+        without_address(&known.body) == without_address(&answer.body)
+            && titles(&known) == titles(&answer)
+    });
+    story.claim(
+        same,
+        "words and buttons are those that Ana saw, but for the address",
+    )?;
+    story.types_code(LUCIA, "12345678", "Lucía Fernández", false)?;
+    story.claim(
+        story.world.inbox.mails_to(STRANGER_EMAIL).is_empty(),
+        "no mail went to that address",
+    )
+}
+
+fn wrong_then_right(story: &mut Story<'_>) -> io::Result<()> {
+    let Some((mail, _)) = story.asks_for_code(LUCIA, PEOPLE[LUCIA].email, PATIENCE)? else {
+        return Ok(());
+    };
+    let right = code_of(&mail);
+    story.types_code(LUCIA, &one_off(&right), "Lucía Fernández", false)?;
+    let answers = story.phone(LUCIA).messages();
+    let last = story.last_answer(LUCIA).map(|message| message.body);
+    let same = answers
+        .iter()
+        .filter(|message| Some(&message.body) == last.as_ref());
+    story.claim(
+        same.count() == 2,
+        "the answer is word for word the one that the unknown address got",
+    )?;
+    let spaced = format!("mi código es {} {}", &right[..4], &right[4..]);
+    story.types_code(LUCIA, &spaced, "Lucía Fernández", true)
+}
+
+fn resend(story: &mut Story<'_>) -> io::Result<()> {
+    let said = story.says(BRUNO, "Bom dia!")?;
+    if story.hears(BRUNO, &said)?.is_none() {
+        return Ok(());
+    }
+    let email = PEOPLE[BRUNO].email;
+    let Some((first, asked)) = story.asks_for_code(BRUNO, email, PATIENCE)? else {
+        return Ok(());
+    };
+    let Some(button) = asked.buttons.first().map(|button| button.title.clone()) else {
+        return story.claim(false, "there is a button for another code");
+    };
+    let so_far = story.world.inbox.mails_to(email).len();
+    let mut second = None;
+    for _ in 0..ASKS_MAX {
+        std::thread::sleep(RESEND_PAUSE);
+        let Some(tapped) = story.taps(BRUNO, &button)? else {
+            break;
+        };
+        let Some(answer) = story.hears(BRUNO, &tapped)? else {
+            break;
+        };
+        // An answer without the address asks for patience.
+        if answer.body.contains('@') {
+            second = story.reads_mail(email, so_far + 1, PATIENCE)?;
+            break;
+        }
+    }
+    let Some(second) = second else {
+        return story.claim(false, "a second code arrives");
+    };
+    story.claim(
+        code_of(&first) != code_of(&second),
+        "the second code is another one",
+    )?;
+    story.types_code(BRUNO, &code_of(&first), "Bruno Carvalho", false)?;
+    story.types_code(BRUNO, &code_of(&second), "Bruno Carvalho", true)
+}
+
+fn stolen_code(story: &mut Story<'_>) -> io::Result<()> {
+    for (who, word) in [(ANA, "cerrar sesión"), (LUCIA, "cerrar sesión")] {
+        let said = story.says(who, word)?;
+        if story.hears(who, &said)?.is_none() {
+            return Ok(());
+        }
+    }
+    let email = PEOPLE[ANA].email;
+    let Some((mail, _)) = story.asks_for_code(ANA, email, PATIENCE)? else {
+        return Ok(());
+    };
+    story
+        .tells("Lucía has looked over Ana's shoulder. She gives Ana's address in her own chat.")?;
+    if story.asks_for_code(LUCIA, email, PATIENCE)?.is_none() {
+        return Ok(());
+    }
+    let code = code_of(&mail);
+    story.types_code(LUCIA, &code, "Ana Pérez", false)?;
+    let forwarded = story.phone(LUCIA).forward(&code);
+    story.line("Lucía", &format!("(forwarded) {code}"), Style::Person)?;
+    if let Some(answer) = story.hears(LUCIA, &forwarded)? {
+        story.claim(
+            !answer.body.contains("Ana Pérez"),
+            "forwarded, it does not work either",
+        )?;
+    }
+    story.types_code(ANA, &code, "Ana Pérez", true)
+}
+
+fn who_am_i(story: &mut Story<'_>) -> io::Result<()> {
+    let ask = |story: &mut Story<'_>| -> io::Result<Option<Message>> {
+        let said = story.says(ANA, "¿Quién soy?")?;
+        story.hears(ANA, &said)
+    };
+    let Some(answer) = ask(story)? else {
+        return Ok(());
+    };
+    story.claim(answer.body.contains("Ana Pérez"), "the account is named")?;
+    let said = story.says(ANA, "Cerrar sesión")?;
+    if story.hears(ANA, &said)?.is_none() {
+        return Ok(());
+    }
+    match ask(story)? {
+        Some(answer) => story.claim(
+            !answer.body.contains("Ana Pérez"),
+            "after leaving, nobody is named",
+        ),
+        None => Ok(()),
+    }
+}
+
+fn mail_down(story: &mut Story<'_>) -> io::Result<()> {
+    story.tells("The mail server refuses every connection: the next two attempts will fail.")?;
+    story.world.inbox.misbehave(Trouble::Down, 2);
+    let email = PEOPLE[ANA].email;
+    let Some((mail, _)) = story.asks_for_code(ANA, email, PATIENCE_WITH_RETRIES)? else {
+        return Ok(());
+    };
+    story.claim(
+        story.world.inbox.trouble().is_none(),
+        "the mail was kept, and came when the server was back",
+    )?;
+    story.types_code(ANA, &code_of(&mail), "Ana Pérez", true)
+}
+
+fn meta_stumbles(story: &mut Story<'_>) -> io::Result<()> {
+    story.tells("Meta answers 500 to the next two messages, and delivers every webhook twice.")?;
+    let fault = Fault::Refused {
+        status: 500,
+        code: 131_000,
+    };
+    story.world.graph.misbehave(fault, 2);
+    story.world.graph.deliver_twice(true);
+    let first = story.says(ANA, "¿Quién soy?")?;
+    if story
+        .hears_within(ANA, &first, PATIENCE_WITH_RETRIES)?
+        .is_none()
+    {
+        return Ok(());
+    }
+    story.claim(
+        story.world.graph.fault().is_none(),
+        "the answer came after Meta had recovered",
+    )?;
+    let second = story.says(ANA, "Cerrar sesión")?;
+    if story.hears(ANA, &second)?.is_none() {
+        return Ok(());
+    }
+    // Whatever would be said twice has had its reason by the time the last copy has arrived.
+    let world = story.world;
+    let arrived = world.watch().wait_for(PATIENCE, || {
+        (world.graph.webhooks_waiting() == 0).then_some(())
+    });
+    story.claim(arrived.is_some(), "every webhook was taken")?;
+    let third = story.says(ANA, "¿Quién soy?")?;
+    if story.hears(ANA, &third)?.is_none() {
+        return Ok(());
+    }
+    let replies = story.phone(ANA).replies_to(&first).len();
+    story.claim(replies == 3, "three messages, three answers")?;
+    let calls = story.world.graph.calls();
+    let tags = calls.iter().filter(|call| call.taken);
+    let tags = tags.filter_map(|call| call.body["biz_opaque_callback_data"].as_str());
+    let mut seen = HashSet::new();
+    let doubled = tags.filter(|tag| !seen.insert(*tag)).count();
+    story.claim(doubled == 0, "in the whole story no message was sent twice")
+}
+
+// ---- what people do ----
+
+impl<'a> Story<'a> {
+    fn phone(&self, who: usize) -> Handset<'a> {
+        self.world.phone(who)
+    }
+
+    fn says(&mut self, who: usize, text: &str) -> io::Result<String> {
+        self.line(first_name(who), text, Style::Person)?;
+        Ok(self.phone(who).say(text))
+    }
+
+    fn taps(&mut self, who: usize, title: &str) -> io::Result<Option<String>> {
+        self.line(first_name(who), &format!("[{title}]"), Style::Person)?;
+        let tapped = self.phone(who).tap(title);
+        if tapped.is_none() {
+            self.claim(false, &format!("there is a button “{title}”"))?;
+        }
+        Ok(tapped)
+    }
+
+    /// The first answer to a message; that there is none is a failed claim.
+    fn hears(&mut self, who: usize, said: &str) -> io::Result<Option<Message>> {
+        self.hears_within(who, said, PATIENCE)
+    }
+
+    fn hears_within(
+        &mut self,
+        who: usize,
+        said: &str,
+        within: Duration,
+    ) -> io::Result<Option<Message>> {
+        let answer = self.phone(who).wait_for_reply(said, within);
+        match &answer {
+            Some(message) => {
+                self.phone(who).look();
+                let mut text = message.body.clone();
+                for title in titles(message) {
+                    text.push_str(&format!(" [{title}]"));
+                }
+                self.line(BUSINESS.name, &text, Style::Business)?;
+            }
+            None => self.claim(false, &format!("{} is answered", first_name(who)))?,
+        }
+        Ok(answer)
+    }
+
+    /// Gives an address, again after a pause when the server asks for one.
+    fn gives_address(&mut self, who: usize, address: &str) -> io::Result<Option<Message>> {
+        for _ in 0..ASKS_MAX {
+            let said = self.says(who, address)?;
+            let Some(answer) = self.hears(who, &said)? else {
+                return Ok(None);
+            };
+            // An answer without the address asks for patience.
+            if answer.body.contains('@') {
+                return Ok(Some(answer));
+            }
+            std::thread::sleep(RESEND_PAUSE);
+        }
+        self.claim(false, "the address is taken")?;
+        Ok(None)
+    }
+
+    /// Gives an address that somebody has, and reads the mail that follows.
+    fn asks_for_code(
+        &mut self,
+        who: usize,
+        address: &str,
+        within: Duration,
+    ) -> io::Result<Option<(Mail, Message)>> {
+        let so_far = self.world.inbox.mails_to(address).len();
+        let Some(answer) = self.gives_address(who, address)? else {
+            return Ok(None);
+        };
+        let mail = self.reads_mail(address, so_far + 1, within)?;
+        Ok(mail.map(|mail| (mail, answer)))
+    }
+
+    fn reads_mail(
+        &mut self,
+        address: &str,
+        nth: usize,
+        within: Duration,
+    ) -> io::Result<Option<Mail>> {
+        let mail = self.world.inbox.wait_for_mail(address, nth, within);
+        match &mail {
+            Some(mail) if mail.code().is_some() => {
+                self.line(
+                    "mail",
+                    &format!("to {address}: {}", mail.subject),
+                    Style::Mail,
+                )?;
+            }
+            _ => {
+                self.claim(false, &format!("a mail with a code reaches {address}"))?;
+                return Ok(None);
+            }
+        }
+        Ok(mail)
+    }
+
+    /// Types something with a code in it; `works` says whether it should name the account.
+    fn types_code(&mut self, who: usize, text: &str, account: &str, works: bool) -> io::Result<()> {
+        let said = self.says(who, text)?;
+        let Some(answer) = self.hears(who, &said)? else {
+            return Ok(());
+        };
+        let named = answer.body.contains(account);
+        if works {
+            self.claim(
+                named,
+                &format!("{} is signed in as {account}", first_name(who)),
+            )
+        } else {
+            self.claim(!named, "that code does not work here")
+        }
+    }
+
+    fn last_answer(&self, who: usize) -> Option<Message> {
+        let messages = self.phone(who).messages();
+        messages
+            .into_iter()
+            .rev()
+            .find(|message| !message.from_person)
+    }
+
+    fn last_answer_with_buttons(&self, who: usize) -> Option<Message> {
+        let messages = self.phone(who).messages();
+        messages
+            .into_iter()
+            .rev()
+            .find(|message| !message.buttons.is_empty())
+    }
+}
+
+fn first_name(who: usize) -> &'static str {
+    PEOPLE[who].name.split(' ').next().unwrap_or_default()
+}
+
+fn code_of(mail: &Mail) -> String {
+    mail.code().unwrap_or_default()
+}
+
+/// Another code of the same length.
+fn one_off(code: &str) -> String {
+    let (head, last) = code.split_at(code.len().saturating_sub(1));
+    let next = last.parse::<u8>().map_or(0, |digit| (digit + 1) % 10);
+    format!("{head}{next}")
+}
+
+fn titles(message: &Message) -> Vec<&str> {
+    message
+        .buttons
+        .iter()
+        .map(|button| button.title.as_str())
+        .collect()
+}
+
+/// The words of an answer without the one that is an address.
+fn without_address(body: &str) -> String {
+    let words = body.split_whitespace();
+    words
+        .filter(|word| !word.contains('@'))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+// ---- how it is told ----
+
+#[derive(Clone, Copy)]
+enum Style {
+    Person,
+    Business,
+    Mail,
+    Told,
+    Good,
+    Bad,
+    Title,
+}
+
+impl Style {
+    /// SGR parameters (ECMA-48, section 8.3.117).
+    fn code(self) -> &'static str {
+        match self {
+            Style::Person => "36",
+            Style::Business => "0",
+            Style::Mail => "33",
+            Style::Told => "2;3",
+            Style::Good => "32",
+            Style::Bad => "1;31",
+            Style::Title => "1",
+        }
+    }
+}
+
+impl Story<'_> {
+    fn painted(&self, text: &str, style: Style) -> String {
+        if self.colours {
+            format!("\x1b[{}m{text}\x1b[0m", style.code())
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn title(&mut self, number: usize, title: &str) -> io::Result<()> {
+        let title = self.painted(&format!("{number}. {title}"), Style::Title);
+        let gap = if number == 1 { "" } else { "\n" };
+        writeln!(self.out, "{gap}{title}\n")
+    }
+
+    /// What somebody says, wrapped, the name before its first line.
+    fn line(&mut self, name: &str, text: &str, style: Style) -> io::Result<()> {
+        for (index, line) in wrapped(text, COLUMNS - INDENT).iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            let line = self.painted(line, style);
+            // The names are short and of single-width letters.
+            writeln!(self.out, "   {name:<8} {line}")?;
+        }
+        self.out.flush()
+    }
+
+    fn tells(&mut self, text: &str) -> io::Result<()> {
+        for line in wrapped(text, COLUMNS - 3) {
+            let line = self.painted(&line, Style::Told);
+            writeln!(self.out, "   {line}")?;
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, holds: bool, claim: &str) -> io::Result<()> {
+        let (mark, style) = if holds {
+            ("✓", Style::Good)
+        } else {
+            self.failed.push(claim.to_owned());
+            ("✗", Style::Bad)
+        };
+        let claim = self.painted(&format!("{mark} {claim}"), style);
+        writeln!(self.out, "     {claim}")?;
+        self.out.flush()
+    }
+
+    fn epilogue(&mut self, took: Duration) -> io::Result<()> {
+        let seconds = took.as_secs_f32();
+        let (text, style) = match self.failed.len() {
+            0 => (
+                format!("✓ All of it went as it should, in {seconds:.1} s."),
+                Style::Good,
+            ),
+            1 => (
+                "✗ One thing did not go as it should.".to_owned(),
+                Style::Bad,
+            ),
+            many => (
+                format!("✗ {many} things did not go as they should."),
+                Style::Bad,
+            ),
+        };
+        let text = self.painted(&text, style);
+        writeln!(self.out, "\n{text}")
+    }
+}
+
+/// Lines of at most `columns` characters, broken at spaces; longer words stand alone.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        // There is always a last line: the list begins with one and only grows.
+        let line = lines.last_mut().expect("a last line");
+        let length = line.chars().count() + 1 + word.chars().count();
+        if line.is_empty() {
+            line.push_str(word);
+        } else if length <= columns {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn long_text_is_wrapped_at_spaces_and_nothing_is_lost() {
+        let lines = wrapped("uno dos tres cuatro_muy_largo cinco", 8);
+        assert_eq!(lines, ["uno dos", "tres", "cuatro_muy_largo", "cinco"]);
+    }
+
+    #[test]
+    fn a_code_that_is_one_off_differs_and_has_the_same_length() {
+        assert_eq!(one_off("12345678"), "12345679");
+        assert_eq!(one_off("12345679"), "12345670");
+    }
+
+    #[test]
+    fn a_failed_claim_is_noted_and_marked() {
+        let world = World::start().unwrap();
+        let mut out = Vec::new();
+        let mut story = Story {
+            world: &world,
+            out: &mut out,
+            colours: false,
+            failed: Vec::new(),
+        };
+        story.claim(true, "this holds").unwrap();
+        story.claim(false, "this does not").unwrap();
+        assert_eq!(story.failed, ["this does not"]);
+        let told = String::from_utf8(out).unwrap();
+        assert!(told.contains("✓ this holds") && told.contains("✗ this does not"));
+        assert!(!told.contains('\x1b'), "plain");
+    }
 }
