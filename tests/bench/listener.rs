@@ -54,7 +54,10 @@ fn main() -> io::Result<()> {
 fn serve() -> io::Result<()> {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     // All clients come from one address here.
-    let trust = Trust { proxies: vec![any.ip()], ..Trust::default() };
+    let trust = Trust {
+        proxies: vec![any.ip()],
+        ..Trust::default()
+    };
     let listener = Listener::bind(any, Limits::default(), trust, Arc::new(Nothing))?;
     println!("{}", listener.local_addr());
     io::copy(&mut io::stdin(), &mut io::sink())?;
@@ -81,7 +84,9 @@ impl Server {
                 line.push(byte[0]);
             }
         }
-        let address = String::from_utf8_lossy(&line).parse().map_err(io::Error::other)?;
+        let address = String::from_utf8_lossy(&line)
+            .parse()
+            .map_err(io::Error::other)?;
         Ok(Server { process, address })
     }
 
@@ -90,7 +95,9 @@ impl Server {
     fn status(&self, field: &str) -> u64 {
         let file = format!("/proc/{}/status", self.process.id());
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         let number = line.and_then(|line| line.split_whitespace().next());
         number.and_then(|number| number.parse().ok()).unwrap_or(0)
     }
@@ -103,8 +110,16 @@ impl Server {
     fn cpu(&self) -> Duration {
         let file = format!("/proc/{}/stat", self.process.id());
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|one| one.parse::<u64>().ok()).sum();
+        let fields = text
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|one| one.parse::<u64>().ok())
+            .sum();
         Duration::from_millis(10 * ticks)
     }
 }
@@ -132,7 +147,11 @@ impl Client {
              Content-Type: application/json\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
         );
         let request = [head.as_bytes(), &[b'x'; BODY_BYTES]].concat();
-        Ok(Client { socket, request, answer: vec![0; 4096] })
+        Ok(Client {
+            socket,
+            request,
+            answer: vec![0; 4096],
+        })
     }
 
     fn ask(&mut self) -> io::Result<Duration> {
@@ -151,13 +170,18 @@ impl Client {
 
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(index).map_or(f64::NAN, |one| one.as_secs_f64() * 1000.0)
+    sorted
+        .get(index)
+        .map_or(f64::NAN, |one| one.as_secs_f64() * 1000.0)
 }
 
 fn fast() -> io::Result<()> {
     let server = Server::start()?;
     Client::connect(server.address)?.ask()?;
-    println!("idle after one request: {:.1} MiB", server.mebibytes("VmRSS"));
+    println!(
+        "idle after one request: {:.1} MiB",
+        server.mebibytes("VmRSS")
+    );
     println!("clients  requests/s  p50 ms  p99 ms  server CPU µs/request  RSS MiB");
     for clients in [1, 32, 128] {
         let measuring = Arc::new(AtomicBool::new(false));
@@ -204,7 +228,9 @@ fn fast() -> io::Result<()> {
 fn slow() -> io::Result<()> {
     let server = Server::start()?;
     let address = server.address;
-    println!("honest clients                              requests  failed  p50 ms  p99 ms  max ms");
+    println!(
+        "honest clients                              requests  failed  p50 ms  p99 ms  max ms"
+    );
     honest("alone", &server, SLOW_MEASURED / 4)?;
 
     let ends = Arc::new(AtomicBool::new(false));
@@ -237,7 +263,10 @@ fn slow() -> io::Result<()> {
 fn honest(place: &str, server: &Server, during: Duration) -> io::Result<u64> {
     let address = server.address;
     let end = Instant::now() + during;
-    let clients = [("stays connected", true), ("connects for each request", false)];
+    let clients = [
+        ("stays connected", true),
+        ("connects for each request", false),
+    ];
     let clients = clients.map(|(kind, stays)| {
         let ask = move || {
             let (mut times, mut failed) = (Vec::new(), 0);
@@ -290,8 +319,9 @@ fn crowd(address: SocketAddr, ends: &AtomicBool, connects: &AtomicUsize) -> io::
         connects.fetch_add(1, Ordering::Relaxed);
         Ok(socket)
     };
-    let mut sockets: Vec<TcpStream> =
-        (0..SLOW_CONNECTIONS).map(|_| connect()).collect::<io::Result<_>>()?;
+    let mut sockets: Vec<TcpStream> = (0..SLOW_CONNECTIONS)
+        .map(|_| connect())
+        .collect::<io::Result<_>>()?;
     while !ends.load(Ordering::Relaxed) {
         let next = Instant::now() + DRIP;
         for socket in &mut sockets {

@@ -8,7 +8,7 @@
 
 use super::framing::{self, HEAD_BYTES_MAX, Refusal};
 use super::registry::{Connection, Registry, Slot};
-use super::{Handler, Trust};
+use super::{Handler, SAFE_HEADERS, Trust};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -61,7 +61,10 @@ fn converse(
 ) {
     let deadlines = Rc::new(Deadlines::default());
     let gate = Rc::new(RefCell::new(Gate {
-        stream: Wire { connection: Arc::clone(connection), deadlines: Rc::clone(&deadlines) },
+        stream: Wire {
+            connection: Arc::clone(connection),
+            deadlines: Rc::clone(&deadlines),
+        },
         deadlines,
         connection: Arc::clone(connection),
         registry: Arc::clone(registry),
@@ -136,7 +139,10 @@ async fn exchange<S: Read + Write>(
         })
         .collect();
     let client = trust.client(peer, &headers);
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let request =
         rouille::Request::fake_http_from(client, head.method.as_str(), target, headers, body);
     let handled = catch_unwind(AssertUnwindSafe(|| handler.handle(&request)));
@@ -157,7 +163,12 @@ async fn exchange<S: Read + Write>(
 
 /// Turns rouille's response into hyper's.
 fn answer(response: rouille::Response, phase: Rc<Cell<Phase>>) -> hyper::Response<Answer> {
-    let rouille::Response { status_code, headers: given, data, upgrade: _ } = response;
+    let rouille::Response {
+        status_code,
+        headers: given,
+        data,
+        upgrade: _,
+    } = response;
     let Some(status) = final_status(status_code) else {
         tracing::error!("a request handler gave a status that is none, 500 was answered");
         return failed(phase);
@@ -175,12 +186,14 @@ fn answer(response: rouille::Response, phase: Rc<Cell<Phase>>) -> hyper::Respons
             headers.append(name, value);
         }
     }
-    let (reader, left): (Box<dyn Read + Send>, _) = match status_code {
-        // These have no body (RFC 9110 sections 15.3.5 and 15.4.5).
-        204 | 304 => (Box::new(io::empty()), Some(0)),
-        _ => data.into_reader_and_size(),
-    };
-    let mut response = hyper::Response::new(Answer { reader, left, ended: false, phase });
+    // For HEAD, 204 and 304, hyper takes no body, whatever is in here.
+    let (reader, left) = data.into_reader_and_size();
+    let mut response = hyper::Response::new(Answer {
+        reader,
+        left,
+        ended: false,
+        phase,
+    });
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -194,8 +207,13 @@ fn final_status(code: u16) -> Option<hyper::StatusCode> {
 
 /// Headers that describe the connection or the framing, which are not the handler's.
 fn is_ours(name: &HeaderName) -> bool {
-    [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TRAILER]
-        .contains(name)
+    [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+    ]
+    .contains(name)
         || name == header::UPGRADE
         || name == "keep-alive"
 }
@@ -203,11 +221,22 @@ fn is_ours(name: &HeaderName) -> bool {
 /// The answer when the handler gave none that can be sent.
 fn failed(phase: Rc<Cell<Phase>>) -> hyper::Response<Answer> {
     const WORDS: &[u8] = b"internal error\n";
-    let body = Answer { reader: Box::new(WORDS), left: Some(WORDS.len()), ended: false, phase };
+    let body = Answer {
+        reader: Box::new(WORDS),
+        left: Some(WORDS.len()),
+        ended: false,
+        phase,
+    };
     let mut response = hyper::Response::new(body);
     *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let plain = ("Content-Type", "text/plain; charset=utf-8");
+    for (name, value) in SAFE_HEADERS.into_iter().chain([plain]) {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+    }
     close_after(&mut response);
     response
 }
@@ -221,12 +250,18 @@ fn close_after(response: &mut hyper::Response<Answer>) {
 pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     let (status, reason) = refusal.status();
     let sentence = refusal.sentence();
-    let retry = if refusal == Refusal::Busy { "Retry-After: 1\r\n" } else { "" };
+    let retry = if refusal == Refusal::Busy {
+        "Retry-After: 1\r\n"
+    } else {
+        ""
+    };
     let length = sentence.len() + 1;
+    let safe = SAFE_HEADERS
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .concat();
     format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
-         {retry}Connection: close\r\n\r\n{sentence}\n"
+         Content-Length: {length}\r\n{safe}{retry}Connection: close\r\n\r\n{sentence}\n"
     )
     .into_bytes()
 }
@@ -234,14 +269,20 @@ pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
 impl Trust {
     /// Whether requests for this host name are answered.
     fn accepts(&self, host: Option<&str>) -> bool {
-        let known = |host: &str| self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+        let known = |host: &str| {
+            self.hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(host))
+        };
         self.hosts.is_empty() || host.is_some_and(known)
     }
 
     /// Whether `address` is one of our proxies.
     pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.proxies.iter().any(|proxy| proxy.to_canonical() == address)
+        self.proxies
+            .iter()
+            .any(|proxy| proxy.to_canonical() == address)
     }
 
     /// Who sent the request. Each trusted proxy appends whom it heard it from, so the list is
@@ -252,11 +293,16 @@ impl Trust {
     pub(super) fn client(&self, peer: SocketAddr, headers: &[(String, String)]) -> SocketAddr {
         let mut client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if self.is_proxy(peer.ip()) {
-            let lists = headers.iter().rev().filter(|(name, _)| name == "x-forwarded-for");
+            let lists = headers
+                .iter()
+                .rev()
+                .filter(|(name, _)| name == "x-forwarded-for");
             for hop in lists.flat_map(|(_, list)| list.rsplit(',')) {
                 let hop = hop.trim();
                 let with_port = || hop.parse().map(|hop: SocketAddr| hop.ip());
-                let Ok(address) = hop.parse().or_else(|_| with_port()) else { break };
+                let Ok(address) = hop.parse().or_else(|_| with_port()) else {
+                    break;
+                };
                 let address: IpAddr = address;
                 client.set_ip(address.to_canonical());
                 if !self.is_proxy(address) {
@@ -287,7 +333,8 @@ impl Deadline {
     /// The time-out the socket must be given before the next call, if it has another one.
     fn next(&mut self) -> io::Result<Option<Duration>> {
         let left = self.given.take().or_else(|| {
-            self.at.map(|at| at.saturating_duration_since(Instant::now()))
+            self.at
+                .map(|at| at.saturating_duration_since(Instant::now()))
         });
         match left {
             Some(left) if left.is_zero() => Err(io::ErrorKind::TimedOut.into()),
@@ -436,7 +483,8 @@ impl<S: Read + Write> Gate<S> {
         self.write_has_deadline = false;
         self.yielded = false;
         let here = (self.end - self.start - head_bytes) as u64;
-        self.hold_body(here.min(body_bytes)).map_err(Ending::Refused)
+        self.hold_body(here.min(body_bytes))
+            .map_err(Ending::Refused)
     }
 
     /// The length of the body that this head announces, if all of it may be read.
@@ -559,20 +607,27 @@ impl<S: Read + Write> Gate<S> {
             Err(error) if is_timeout(&error) => return Err(Ending::Refused(Refusal::TooSlow)),
             Err(_) => return Err(Ending::Closed),
         };
-        self.hold_body(self.passing.min(received as u64)).map_err(Ending::Refused)
+        self.hold_body(self.passing.min(received as u64))
+            .map_err(Ending::Refused)
     }
 
     fn poll_write(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.write_has_deadline {
             self.write_has_deadline = true;
-            self.deadlines.write.borrow_mut().start(self.registry.limits.write_deadline);
+            self.deadlines
+                .write
+                .borrow_mut()
+                .start(self.registry.limits.write_deadline);
         }
         Poll::Ready(self.stream.write(bytes))
     }
 
     /// Answers without hyper, when hyper has nothing left to write, and lets the client read it.
     fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
-        self.deadlines.write.borrow_mut().start(self.registry.limits.write_deadline);
+        self.deadlines
+            .write
+            .borrow_mut()
+            .start(self.registry.limits.write_deadline);
         self.stream.write_all(&refusal_bytes(refusal))?;
         self.stream.flush()?;
         self.connection.socket.shutdown(Shutdown::Write)?;
@@ -591,7 +646,10 @@ impl<S: Read + Write> Gate<S> {
 }
 
 fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// The gate as hyper sees it.
@@ -636,18 +694,15 @@ struct Answer {
 }
 
 impl Answer {
-    /// The next bytes; none at the end. An error if the reader ends before the promised size:
-    /// then the connection is cut, so that the client does not take the part for the whole.
+    /// The next bytes; none at the end. If that comes before the promised size, hyper cuts the
+    /// connection, so that the client does not take the part for the whole.
     fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let most = self.left.unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
         let mut chunk = Vec::new();
         if self.left.is_some() {
             chunk.reserve_exact(most);
             let read = || (&mut self.reader).take(most as u64).read_to_end(&mut chunk);
-            let count = unless_panic(read)?;
-            if count < most {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            unless_panic(read)?;
         } else {
             // What is there is sent: a reader without a size may be one that takes its time.
             chunk.resize(most, 0);
@@ -702,7 +757,8 @@ impl Body for Answer {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left as u64))
+        self.left
+            .map_or_else(SizeHint::default, |left| SizeHint::with_exact(left as u64))
     }
 }
 

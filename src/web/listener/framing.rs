@@ -168,7 +168,9 @@ pub fn check(head: &[u8]) -> Result<Framing<'_>, Refusal> {
     match (transfer_encoding, content_length, version) {
         (None, _, _) => {}
         (Some(_), Some(_), _) => {
-            return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
+            return Err(Refusal::Malformed(
+                "both Content-Length and Transfer-Encoding",
+            ));
         }
         (Some(_), None, Version::Http10) => {
             return Err(Refusal::Malformed("Transfer-Encoding in HTTP/1.0"));
@@ -221,7 +223,9 @@ fn request_line(line: &[u8]) -> Result<(&str, &str, Version), Refusal> {
     // A fragment is the browser's own affair; one that is sent is a trick on whoever strips it.
     let visible = |byte: u8| matches!(byte, 0x21..=0x7e) && byte != b'#';
     if target.is_empty() || !target.bytes().all(visible) {
-        return Err(Refusal::Malformed("a character in the target that no URL has"));
+        return Err(Refusal::Malformed(
+            "a character in the target that no URL has",
+        ));
     }
     match version.as_bytes() {
         b"HTTP/1.1" => Ok((method, target, Version::Http11)),
@@ -244,7 +248,9 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     };
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if !is_token(name) {
-        return Err(Refusal::Malformed("a character in a field name that no name has"));
+        return Err(Refusal::Malformed(
+            "a character in a field name that no name has",
+        ));
     }
     Ok((name, trim(value)))
 }
@@ -332,7 +338,10 @@ fn is_token(bytes: &[u8]) -> bool {
 fn trim(value: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
-    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |last| last + 1);
+    let end = value
+        .iter()
+        .rposition(|b| !blank(b))
+        .map_or(start, |last| last + 1);
     &value[start..end]
 }
 
@@ -363,34 +372,115 @@ mod tests {
             (200, "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
             (200, "GET / HTTP/1.0\r\n\r\n"),
             (200, "GET / HTTP/1.1\r\nHost: a\r\nX: caf\u{e9}\r\n\r\n"),
-            (200, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
-            (200, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"),
-            (200, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\n"),
-            (200, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Encoding: identity\r\n\r\n"),
-            (200, "GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n\r\n"),
+            (
+                200,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            ),
+            (
+                200,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n",
+            ),
+            (
+                200,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\n",
+            ),
+            (
+                200,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Encoding: identity\r\n\r\n",
+            ),
+            (
+                200,
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\n\r\n",
+            ),
             // The length of the body.
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 5\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5.0\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            (400, "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n"),
-            (411, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            (411, "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding:\tChunked \r\n\r\n"),
-            (501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n"),
-            (501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
-            (501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n"),
-            (415, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\n"),
-            (417, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: wonders\r\n\r\n"),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 5\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 05\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5.0\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\ncontent-length: 5\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            (
+                400,
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n",
+            ),
+            (
+                411,
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            ),
+            (
+                411,
+                "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding:\tChunked \r\n\r\n",
+            ),
+            (
+                501,
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+            ),
+            (
+                501,
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            ),
+            (
+                501,
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
+            ),
+            (
+                415,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\n",
+            ),
+            (
+                417,
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: wonders\r\n\r\n",
+            ),
             // The addressee.
             (400, "GET / HTTP/1.1\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
@@ -419,7 +509,10 @@ mod tests {
             (400, "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\n Host: a\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\nHost : a\r\n\r\n"),
-            (400, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n"),
+            (
+                400,
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n",
+            ),
             (400, "GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\nHost: a\r\nX(y): z\r\n\r\n"),
@@ -445,13 +538,19 @@ mod tests {
             (400, ""),
         ];
         for (expected, head) in table {
-            assert_eq!(status(head), *expected, "{head:?} gives {:?}", check(head.as_bytes()));
+            assert_eq!(
+                status(head),
+                *expected,
+                "{head:?} gives {:?}",
+                check(head.as_bytes())
+            );
         }
     }
 
     #[test]
     fn a_good_head_says_where_its_body_ends_and_whom_it_is_for() {
-        let head = b"POST http://Door.example:80/webhook/?a=b HTTP/1.1\r\nHost: door.example:80\r\n\
+        let head =
+            b"POST http://Door.example:80/webhook/?a=b HTTP/1.1\r\nHost: door.example:80\r\n\
             Content-Length: 17\r\nExpect: 100-Continue\r\n\r\n";
         let expected = Framing {
             method: "POST",
@@ -477,7 +576,9 @@ mod tests {
         let with = |bytes: usize| {
             let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
             let filling = "y".repeat(bytes - frame);
-            status(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {filling}\r\n\r\n"))
+            status(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {filling}\r\n\r\n"
+            ))
         };
         assert_eq!((with(HEAD_BYTES_MAX), with(HEAD_BYTES_MAX + 1)), (200, 431));
     }

@@ -53,6 +53,24 @@ const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes read from a connection that is turned away, so that its answer is not lost in a reset.
 const TURNED_AWAY_BYTES: usize = 4096;
 
+/// What a browser is told with each answer of the listener's own, so that a refusal is no weaker
+/// spot than a page: nothing may be loaded, framed, kept, guessed or passed on. (S-47)
+pub const SAFE_HEADERS: [(&str, &str); 7] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("Strict-Transport-Security", "max-age=63072000"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    (
+        "Permissions-Policy",
+        "camera=(), geolocation=(), microphone=()",
+    ),
+];
+
 /// Answers requests. One value for all connections and threads.
 pub trait Handler: Send + Sync + 'static {
     /// Largest body accepted for this route, in bytes; asked before a byte of the body is read,
@@ -179,7 +197,12 @@ impl Listener {
             .name("accept".to_owned())
             .stack_size(THREAD_STACK_BYTES)
             .spawn(move || accept.run())?;
-        Ok(Listener { address, registry, wake: Some(wake), accepting: Some(accepting) })
+        Ok(Listener {
+            address,
+            registry,
+            wake: Some(wake),
+            accepting: Some(accepting),
+        })
     }
 
     /// The address that is listened on; tells the port if 0 was asked for.
@@ -322,7 +345,10 @@ impl Accept {
     /// Answers a connection that gets no thread, without ever waiting for it.
     fn turn_away(&mut self, mut socket: &TcpStream, refusal: Refusal) {
         if let Some(count) = self.turned_away.due() {
-            tracing::warn!(count, "connections were turned away: too many are open, or no thread starts");
+            tracing::warn!(
+                count,
+                "connections were turned away: too many are open, or no thread starts"
+            );
         }
         // Best effort: the answer fits the empty send buffer of a new connection.
         let _ = socket.set_nonblocking(true);
@@ -361,7 +387,15 @@ fn make_room_for(wanted: usize) -> usize {
     let mut limit = current.unwrap_or(u64::MAX);
     if limit < needed {
         let raised = needed.min(maximum.unwrap_or(u64::MAX));
-        if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok() {
+        if setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(raised),
+                maximum,
+            },
+        )
+        .is_ok()
+        {
             limit = raised;
         }
     }
@@ -379,8 +413,12 @@ fn make_room_for(wanted: usize) -> usize {
 
 /// How many connections leave the reserve untouched; always at least one.
 fn connections_within(wanted: usize, limit: u64, open: u64) -> usize {
-    let free = limit.saturating_sub(open).saturating_sub(DESCRIPTORS_RESERVED + 1);
-    wanted.min(usize::try_from(free).unwrap_or(usize::MAX)).max(1)
+    let free = limit
+        .saturating_sub(open)
+        .saturating_sub(DESCRIPTORS_RESERVED + 1);
+    wanted
+        .min(usize::try_from(free).unwrap_or(usize::MAX))
+        .max(1)
 }
 
 fn descriptors_open() -> u64 {

@@ -54,7 +54,9 @@ impl Connection {
 
     fn change(&self, to: impl Fn(u64) -> u64) -> bool {
         let change = |seen| (seen != CUT).then(|| to(seen));
-        let changed = self.activity.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
+        let changed = self
+            .activity
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change);
         changed.is_ok()
     }
 
@@ -167,7 +169,13 @@ impl Registry {
             *table.per_group.entry(group).or_default() += 1;
         }
         drop(table);
-        Ok(Slot { connection, place: Place { registry: Arc::clone(self), number } })
+        Ok(Slot {
+            connection,
+            place: Place {
+                registry: Arc::clone(self),
+                number,
+            },
+        })
     }
 
     /// For when the process has no descriptor left: makes the longest waiting connection go, and
@@ -237,7 +245,11 @@ impl Registry {
 
     /// Cuts all connections; says how many there were.
     pub(super) fn cut_all(&self) -> usize {
-        self.table().open.values().filter(|connection| connection.cut()).count()
+        self.table()
+            .open
+            .values()
+            .filter(|connection| connection.cut())
+            .count()
     }
 
     fn wait<'table>(
@@ -262,26 +274,30 @@ impl Registry {
 
 impl Table {
     fn is_any_cut(&self) -> bool {
-        self.open.values().any(|open| open.activity.load(Ordering::SeqCst) == CUT)
+        self.open
+            .values()
+            .any(|open| open.activity.load(Ordering::SeqCst) == CUT)
     }
 
     /// Cuts the longest waiting of those `eligible`. False if none of them waits.
     fn evict_longest_waiting(&self, eligible: impl Fn(&Connection) -> bool) -> bool {
         loop {
-            let waiting = self.open.values().filter(|open| eligible(open)).filter_map(|open| {
-                let activity = open.activity.load(Ordering::SeqCst);
-                (activity != ANSWERING && activity != CUT).then_some((activity, open))
-            });
+            let waiting = self
+                .open
+                .values()
+                .filter(|open| eligible(open))
+                .filter_map(|open| {
+                    let activity = open.activity.load(Ordering::SeqCst);
+                    (activity != ANSWERING && activity != CUT).then_some((activity, open))
+                });
             let Some((since, victim)) = waiting.min_by_key(|(since, _)| *since) else {
                 return false;
             };
             // If its request has become complete since we looked, it stays and another one goes.
-            let exchange = victim.activity.compare_exchange(
-                since,
-                CUT,
-                Ordering::SeqCst,
-                Ordering::SeqCst,
-            );
+            let exchange =
+                victim
+                    .activity
+                    .compare_exchange(since, CUT, Ordering::SeqCst, Ordering::SeqCst);
             if exchange.is_ok() {
                 victim.hang_up(Shutdown::Both);
                 return true;
@@ -339,7 +355,10 @@ mod tests {
     impl Bench {
         fn new(limits: Limits) -> Bench {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            Bench { registry: Arc::new(Registry::new(limits)), listener }
+            Bench {
+                registry: Arc::new(Registry::new(limits)),
+                listener,
+            }
         }
 
         fn admit(&self, from: &str, trusted: bool) -> Result<(Slot, TcpStream), Refusal> {
@@ -347,7 +366,9 @@ mod tests {
             let (socket, _) = self.listener.accept().unwrap();
             let peer = SocketAddr::new(from.parse().unwrap(), 1);
             let admitted = self.registry.admit(socket, peer, trusted);
-            admitted.map(|slot| (slot, client)).map_err(|(_, refusal)| refusal)
+            admitted
+                .map(|slot| (slot, client))
+                .map_err(|(_, refusal)| refusal)
         }
     }
 
@@ -362,7 +383,10 @@ mod tests {
 
     #[test]
     fn the_cap_per_address_counts_networks_spares_proxies_and_is_freed() {
-        let bench = Bench::new(Limits { connections_per_address_max: 2, ..Limits::default() });
+        let bench = Bench::new(Limits {
+            connections_per_address_max: 2,
+            ..Limits::default()
+        });
         let one = bench.admit("2001:db8::1", false).unwrap();
         let _two = bench.admit("2001:db8::2", false).unwrap();
         assert!(bench.admit("2001:db8::3", false).is_err());
@@ -374,7 +398,10 @@ mod tests {
 
     #[test]
     fn nobody_is_admitted_or_evicted_while_all_are_being_answered() {
-        let bench = Bench::new(Limits { connections_max: 2, ..Limits::default() });
+        let bench = Bench::new(Limits {
+            connections_max: 2,
+            ..Limits::default()
+        });
         let (one, _client) = bench.admit("192.0.2.1", false).unwrap();
         let (two, _client) = bench.admit("192.0.2.1", false).unwrap();
         assert!(one.connection.answer() && two.connection.answer());
@@ -395,7 +422,10 @@ mod tests {
 
     #[test]
     fn over_the_bound_for_bodies_the_longest_waiting_holder_goes() {
-        let bench = Bench::new(Limits { bodies_bytes_max: 100, ..Limits::default() });
+        let bench = Bench::new(Limits {
+            bodies_bytes_max: 100,
+            ..Limits::default()
+        });
         let (empty, _client) = bench.admit("192.0.2.1", false).unwrap();
         let (first, _client) = bench.admit("192.0.2.1", false).unwrap();
         let (second, _client) = bench.admit("192.0.2.1", false).unwrap();

@@ -28,7 +28,11 @@ struct Door {
 
 impl Handler for Door {
     fn body_max_bytes(&self, _: &str, path: &str) -> usize {
-        if path == "/small room" { SMALL_BODY_MAX } else { BODY_MAX }
+        if path == "/small room" {
+            SMALL_BODY_MAX
+        } else {
+            BODY_MAX
+        }
     }
 
     fn handle(&self, request: &Request) -> Response {
@@ -46,8 +50,14 @@ impl Handler for Door {
                 body(ResponseBody::from_reader(parts))
             }
             "/sized" => body(ResponseBody::from_data(vec![b'x'; SIZED])),
-            "/short" => body(ResponseBody::from_reader_and_size(io::Cursor::new("short"), SIZED)),
-            "/long" => body(ResponseBody::from_reader_and_size(io::Cursor::new("longer"), 4)),
+            "/short" => body(ResponseBody::from_reader_and_size(
+                io::Cursor::new("short"),
+                SIZED,
+            )),
+            "/long" => body(ResponseBody::from_reader_and_size(
+                io::Cursor::new("longer"),
+                4,
+            )),
             "/endless" => body(ResponseBody::from_reader(io::repeat(b'x').take(ENDLESS))),
             "/split" => Response::text("").with_additional_header("X-A", "b\r\nX-Evil: c"),
             "/interim" => Response::text("").with_status_code(100),
@@ -58,7 +68,11 @@ impl Handler for Door {
                 .with_additional_header("X-A", "b"),
             _ => {
                 let mut received = String::new();
-                request.data().unwrap().read_to_string(&mut received).unwrap();
+                request
+                    .data()
+                    .unwrap()
+                    .read_to_string(&mut received)
+                    .unwrap();
                 let (method, url) = (request.method(), request.raw_url());
                 let address = request.remote_addr().ip();
                 Response::text(format!("{method} {url} {address} {received}"))
@@ -68,7 +82,10 @@ impl Handler for Door {
 }
 
 fn body(data: ResponseBody) -> Response {
-    Response { data, ..Response::text("") }
+    Response {
+        data,
+        ..Response::text("")
+    }
 }
 
 /// A listener with a [`Door`], and the two ends of `/hold`.
@@ -92,7 +109,13 @@ fn house(limits: Limits, trust: Trust) -> House {
     let handler: Arc<dyn Handler> = Arc::clone(&door) as _;
     let listener = Listener::bind(any, limits, trust, handler).unwrap();
     let address = listener.local_addr();
-    House { listener: Some(listener), door, entered, release, address }
+    House {
+        listener: Some(listener),
+        door,
+        entered,
+        release,
+        address,
+    }
 }
 
 impl House {
@@ -158,18 +181,35 @@ impl Client {
     /// The next response, if it has a Content-Length and a body.
     fn reply(&mut self) -> Reply {
         let reply = self.reply_head();
-        let mut body = vec![0; header(&reply.head, "content-length").unwrap().parse().unwrap()];
+        let mut body = vec![
+            0;
+            header(&reply.head, "content-length")
+                .unwrap()
+                .parse()
+                .unwrap()
+        ];
         self.0.read_exact(&mut body).unwrap();
-        Reply { body: String::from_utf8(body).unwrap(), ..reply }
+        Reply {
+            body: String::from_utf8(body).unwrap(),
+            ..reply
+        }
     }
 
     fn reply_head(&mut self) -> Reply {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
-            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "ended after {head:?}");
+            assert_ne!(
+                self.0.read_line(&mut head).unwrap(),
+                0,
+                "ended after {head:?}"
+            );
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Reply { status, head, body: String::new() }
+        Reply {
+            status,
+            head,
+            body: String::new(),
+        }
     }
 
     /// Sends `byte` again and again, a little apart, until the server hangs up; gives all that it
@@ -179,11 +219,13 @@ impl Client {
         self.0.get_ref().set_read_timeout(pause).unwrap();
         let mut said = Vec::new();
         let mut chunk = [0; 4096];
+        let started = Instant::now();
         loop {
             match self.0.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(count) => said.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    assert!(started.elapsed() < STUCK, "the server goes on listening");
                     self.send(byte);
                 }
                 Err(_) => break,
@@ -205,7 +247,10 @@ fn header<'head>(head: &'head str, name: &str) -> Option<&'head str> {
 }
 
 fn status(answer: &str) -> u16 {
-    let code = answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let code = answer
+        .split(' ')
+        .nth(1)
+        .unwrap_or_else(|| panic!("no answer: {answer:?}"));
     code.parse().unwrap()
 }
 
@@ -213,13 +258,28 @@ fn responses(answer: &str) -> usize {
     answer.matches("HTTP/1.1 ").count()
 }
 
+/// No deadline ends anything in a test that is not about deadlines.
+fn patient() -> Limits {
+    let deadline = 10 * STUCK;
+    Limits {
+        head_deadline: deadline,
+        body_deadline: deadline,
+        write_deadline: deadline,
+        idle_deadline: deadline,
+        ..Limits::default()
+    }
+}
+
 fn plain() -> House {
-    house(Limits::default(), Trust::default())
+    house(patient(), Trust::default())
 }
 
 /// The tests' own address, which is everybody's here, without a cap.
 fn through_proxy() -> Trust {
-    Trust { proxies: vec!["127.0.0.1".parse().unwrap()], ..Trust::default() }
+    Trust {
+        proxies: vec!["127.0.0.1".parse().unwrap()],
+        ..Trust::default()
+    }
 }
 
 // Requests and answers.
@@ -230,7 +290,10 @@ fn a_connection_serves_one_request_after_another() {
     let mut client = house.connect();
     client.send(&get("/a?b=c%20d"));
     let first = client.reply();
-    assert_eq!((first.status, first.body.as_str()), (200, "GET /a?b=c%20d 127.0.0.1 "));
+    assert_eq!(
+        (first.status, first.body.as_str()),
+        (200, "GET /a?b=c%20d 127.0.0.1 ")
+    );
     assert!(header(&first.head, "connection").is_none() && header(&first.head, "date").is_some());
     client.send(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(client.reply().body, "POST /p 127.0.0.1 hello");
@@ -278,7 +341,10 @@ fn an_answer_to_head_has_its_length_and_no_body() {
     client.send(b"HEAD /sized HTTP/1.1\r\nHost: a\r\n\r\nHEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n");
     client.send(&get("/next"));
     let head = client.reply_head();
-    assert_eq!((head.status, header(&head.head, "content-length")), (200, Some("100000")));
+    assert_eq!(
+        (head.status, header(&head.head, "content-length")),
+        (200, Some("100000"))
+    );
     assert_eq!(client.reply_head().status, 200);
     assert_eq!(client.reply().body, "GET /next 127.0.0.1 ");
 }
@@ -290,8 +356,14 @@ fn a_body_of_known_size_has_a_content_length_and_one_of_unknown_size_is_chunked(
     client.send(&get("/sized"));
     assert_eq!(client.reply().body, "x".repeat(SIZED));
     let answer = house.talk(&get("/stream"));
-    assert!(header(&answer, "transfer-encoding") == Some("chunked"), "{answer}");
-    assert!(answer.ends_with("4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"), "{answer}");
+    assert!(
+        header(&answer, "transfer-encoding") == Some("chunked"),
+        "{answer}"
+    );
+    assert!(
+        answer.ends_with("4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -316,7 +388,11 @@ fn a_handler_does_not_decide_on_framing() {
     assert_eq!(reply.body, "ok");
     assert_eq!(header(&reply.head, "transfer-encoding"), None);
     assert_eq!(header(&reply.head, "x-a"), Some("b"));
-    assert_eq!(client.reply_head().status, 204);
+    let nothing = client.reply_head();
+    assert_eq!(
+        (nothing.status, header(&nothing.head, "content-length")),
+        (204, None)
+    );
     assert_eq!(client.reply().body, "GET /next 127.0.0.1 ");
 }
 
@@ -349,14 +425,23 @@ fn a_panic_is_answered_500_and_harms_no_other_request() {
 #[test]
 fn a_quarter_of_the_stack_is_enough() {
     let thread_stack_bytes = THREAD_STACK_BYTES / 4;
-    let house = house(Limits { thread_stack_bytes, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            thread_stack_bytes,
+            ..patient()
+        },
+        Trust::default(),
+    );
     assert!(house.is_alive());
     let mut client = house.connect();
     let many: String = (1..64).map(|n| format!("X-{n}: y\r\n")).collect();
     let head = format!("POST /p HTTP/1.1\r\nHost: a\r\n{many}\r\n");
     let head = head.replace("X-1: y", "Content-Length: 100000");
     client.send(&[head.as_bytes(), &[b'x'; 100_000]].concat());
-    assert_eq!(client.reply().body.len(), "POST /p 127.0.0.1 ".len() + 100_000);
+    assert_eq!(
+        client.reply().body.len(),
+        "POST /p 127.0.0.1 ".len() + 100_000
+    );
     assert_eq!(status(&house.talk(&get("/panic"))), 500);
 }
 
@@ -365,24 +450,78 @@ fn a_quarter_of_the_stack_is_enough() {
 #[test]
 fn a_hostile_request_gets_one_refusal_and_the_connection_closes() {
     let hosts = vec!["a".to_owned()];
-    let house = house(Limits::default(), Trust { hosts, ..Trust::default() });
+    let house = house(
+        patient(),
+        Trust {
+            hosts,
+            ..Trust::default()
+        },
+    );
     let table: &[(u16, &str)] = &[
-        (411, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        (501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc"),
-        (400, "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\nhello"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello"),
-        (413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000000000\r\n\r\nabc"),
-        (413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000000\r\n\r\nabc"),
-        (413, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\nabc"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\nabc"),
-        (413, "POST /small%20room HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n"),
-        (415, "POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"),
-        (417, "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 3\r\n\r\nabc"),
+        (
+            411,
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            501,
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc",
+        ),
+        (
+            400,
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\nhello",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello",
+        ),
+        (
+            413,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000000000\r\n\r\nabc",
+        ),
+        (
+            413,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000000\r\n\r\nabc",
+        ),
+        (
+            413,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775807\r\n\r\nabc",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\nabc",
+        ),
+        (
+            413,
+            "POST /small%20room HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n",
+        ),
+        (
+            415,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        ),
+        (
+            417,
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 3\r\n\r\nabc",
+        ),
         (400, "GET / HTTP/1.1\r\n\r\n"),
         (400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         (421, "GET / HTTP/1.1\r\nHost: evil\r\n\r\n"),
@@ -400,7 +539,11 @@ fn a_hostile_request_gets_one_refusal_and_the_connection_closes() {
     ];
     for (expected, request) in table {
         // What follows would be the smuggled request.
-        let bytes = [request.as_bytes(), b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+        let bytes = [
+            request.as_bytes(),
+            b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+        ]
+        .concat();
         let answer = house.talk(&bytes);
         assert_eq!(status(&answer), *expected, "{request:?}");
         assert_eq!(header(&answer, "connection"), Some("close"), "{request:?}");
@@ -408,6 +551,21 @@ fn a_hostile_request_gets_one_refusal_and_the_connection_closes() {
     }
     assert_eq!(house.door.calls.load(Ordering::SeqCst), 0);
     assert!(house.is_alive());
+}
+
+#[test]
+fn every_answer_of_the_listeners_own_tells_the_browser_to_be_careful() {
+    let house = plain();
+    for request in [
+        b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+        get("/panic"),
+        get("/split"),
+    ] {
+        let answer = house.talk(&request);
+        for (name, value) in SAFE_HEADERS {
+            assert_eq!(header(&answer, name), Some(value), "{answer}");
+        }
+    }
 }
 
 #[test]
@@ -422,7 +580,13 @@ fn a_target_that_only_hyper_refuses_ends_the_connection_too() {
 #[test]
 fn a_host_is_known_in_any_case_and_with_any_port() {
     let hosts = vec!["door.example".to_owned(), "[::1]".to_owned()];
-    let house = house(Limits::default(), Trust { hosts, ..Trust::default() });
+    let house = house(
+        patient(),
+        Trust {
+            hosts,
+            ..Trust::default()
+        },
+    );
     for (expected, host) in [
         (200, "door.example"),
         (200, "Door.Example:8080"),
@@ -445,7 +609,10 @@ fn a_body_over_the_cap_is_refused_before_it_is_sent() {
     let mut client = house.connect();
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_MAX}\r\n\r\n");
     client.send(&[head.as_bytes(), &vec![b'x'; BODY_MAX]].concat());
-    assert_eq!(client.reply().body.len(), "POST / 127.0.0.1 ".len() + BODY_MAX);
+    assert_eq!(
+        client.reply().body.len(),
+        "POST / 127.0.0.1 ".len() + BODY_MAX
+    );
 }
 
 #[test]
@@ -457,12 +624,24 @@ fn an_endless_head_is_cut_within_64_kibibytes() {
     // The answer is there although the head never ends.
     assert_eq!(client.reply_head().status, 431);
     // Far more than the buffers of both sides hold: it can be sent only if it is read.
-    let taken = (0..64 * 1024).take_while(|_| client.send(&[b'x'; 1024])).count();
+    let taken = (0..64 * 1024)
+        .take_while(|_| client.send(&[b'x'; 1024]))
+        .count();
     assert!(taken < 64 * 1024, "all of it was read");
     assert!(house.is_alive());
 }
 
 const HEAD_TOO_LARGE: usize = framing::HEAD_BYTES_MAX;
+
+#[test]
+fn a_client_that_still_sends_when_it_is_refused_is_not_reset() {
+    let house = plain();
+    let mut client = house.connect();
+    client.send(b"POST / HTTP/9.9\r\nHost: a\r\n\r\n");
+    assert_eq!(status(&client.rest()), 505);
+    // What a closed socket is sent is answered with a reset, and the next sending fails.
+    assert!((0..16).all(|_| client.send(&[b'x'; 1024])));
+}
 
 #[test]
 fn more_fields_than_64_are_refused() {
@@ -482,7 +661,10 @@ fn a_request_is_the_same_at_whichever_byte_it_is_split() {
         b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n",
     ];
     let undated = |answer: String| -> String {
-        answer.lines().filter(|line| !line.starts_with("date:")).collect()
+        answer
+            .lines()
+            .filter(|line| !line.starts_with("date:"))
+            .collect()
     };
     for request in requests {
         let whole = undated(house.talk(request));
@@ -520,13 +702,15 @@ fn a_client_that_expects_100_continue_gets_it_before_it_sends_the_body() {
     let house = plain();
     let mut client = house.connect();
     for _ in 0..2 {
-        let head = "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+        let head =
+            "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
         client.send(head.as_bytes());
         assert_eq!(client.reply_head().head, "HTTP/1.1 100 Continue\r\n\r\n");
         client.send(b"hello");
         assert_eq!(client.reply().body, "POST /p 127.0.0.1 hello");
     }
-    let over = "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n";
+    let over =
+        "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\nExpect: 100-continue\r\n\r\n";
     client.send(over.as_bytes());
     assert_eq!(status(&client.rest()), 413);
 }
@@ -537,7 +721,13 @@ const SHORT: Duration = Duration::from_millis(150);
 
 #[test]
 fn a_head_that_drips_is_cut_at_its_deadline() {
-    let house = house(Limits { head_deadline: SHORT, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            head_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let mut client = house.connect();
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ");
     assert_eq!(status(&client.drip(b"x")), 408);
@@ -553,7 +743,13 @@ fn a_head_that_drips_is_cut_at_its_deadline() {
 
 #[test]
 fn a_body_that_drips_is_cut_at_its_deadline() {
-    let house = house(Limits { body_deadline: SHORT, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            body_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let mut client = house.connect();
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx");
     let answer = client.drip(b"x");
@@ -571,24 +767,41 @@ fn a_body_that_ends_too_early_reaches_no_handler() {
 
 #[test]
 fn a_client_that_does_not_take_its_answer_is_cut_at_the_deadline() {
-    let house = house(Limits { write_deadline: SHORT, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            write_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let mut client = house.connect();
     client.send(&get("/endless"));
     let mut taken = [0; 1];
     client.0.read_exact(&mut taken).unwrap();
-    assert!(house.registry().wait_for_all(Instant::now() + STUCK), "still open");
+    assert!(
+        house.registry().wait_for_all(Instant::now() + STUCK),
+        "still open"
+    );
 }
 
 #[test]
 fn a_client_that_takes_its_answer_drop_by_drop_is_cut_at_the_deadline() {
-    let house = house(Limits { write_deadline: SHORT, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            write_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let client = house.connect();
     let mut socket = client.0.get_ref();
     socket.write_all(&get("/endless")).unwrap();
     // Ends when the connection does: long before all could be taken at this pace.
     let mut taken: u64 = 0;
     let mut drop = vec![0; 4096];
+    let started = Instant::now();
     while house.registry().open() == 1 || taken == 0 {
+        assert!(started.elapsed() < STUCK, "the server goes on sending");
         taken += socket.read(&mut drop).unwrap() as u64;
         thread::yield_now();
     }
@@ -596,8 +809,41 @@ fn a_client_that_takes_its_answer_drop_by_drop_is_cut_at_the_deadline() {
 }
 
 #[test]
+fn the_deadline_of_an_answer_does_not_run_while_the_body_arrives() {
+    let house = house(
+        Limits {
+            write_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
+    let mut client = house.connect();
+    client
+        .send(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.reply_head().status, 100);
+    client
+        .0
+        .get_ref()
+        .set_read_timeout(Some(2 * SHORT))
+        .unwrap();
+    assert_eq!(
+        client.0.read(&mut [0]).unwrap_err().kind(),
+        io::ErrorKind::WouldBlock
+    );
+    client.0.get_ref().set_read_timeout(Some(STUCK)).unwrap();
+    client.send(b"hello");
+    assert_eq!(client.reply().body, "POST /p 127.0.0.1 hello");
+}
+
+#[test]
 fn an_idle_connection_is_closed_without_a_word() {
-    let house = house(Limits { idle_deadline: SHORT, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            idle_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let mut client = house.connect();
     client.send(&get("/"));
     assert_eq!(client.reply().status, 200);
@@ -608,7 +854,13 @@ fn an_idle_connection_is_closed_without_a_word() {
 
 #[test]
 fn at_the_cap_the_connection_that_waited_longest_without_a_request_goes() {
-    let house = house(Limits { connections_max: 3, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            connections_max: 3,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let mut running = house.connect();
     running.send(&get("/hold"));
     house.entered.recv_timeout(STUCK).unwrap();
@@ -634,12 +886,21 @@ fn at_the_cap_the_connection_that_waited_longest_without_a_request_goes() {
 
 #[test]
 fn when_all_are_being_answered_a_new_connection_gets_503() {
-    let house = house(Limits { connections_max: 1, ..Limits::default() }, Trust::default());
+    let house = house(
+        Limits {
+            connections_max: 1,
+            ..patient()
+        },
+        Trust::default(),
+    );
     let mut running = house.connect();
     running.send(&get("/hold"));
     house.entered.recv_timeout(STUCK).unwrap();
     let answer = house.connect().rest();
-    assert_eq!((status(&answer), header(&answer, "connection")), (503, Some("close")));
+    assert_eq!(
+        (status(&answer), header(&answer, "connection")),
+        (503, Some("close"))
+    );
     house.release.send(()).unwrap();
     assert_eq!(running.reply().body, "held");
     drop(running);
@@ -649,7 +910,10 @@ fn when_all_are_being_answered_a_new_connection_gets_503() {
 
 #[test]
 fn one_address_gets_no_more_than_its_share_unless_it_is_a_trusted_proxy() {
-    let limits = Limits { connections_per_address_max: 2, ..Limits::default() };
+    let limits = Limits {
+        connections_per_address_max: 2,
+        ..patient()
+    };
     for (trust, expected) in [(Trust::default(), 503), (through_proxy(), 200)] {
         let house = house(limits.clone(), trust);
         let (mut one, mut two) = (house.connect(), house.connect());
@@ -665,7 +929,13 @@ fn one_address_gets_no_more_than_its_share_unless_it_is_a_trusted_proxy() {
 
 #[test]
 fn honest_requests_get_through_a_crowd_of_slow_clients() {
-    let house = house(Limits { connections_max: 8, ..Limits::default() }, through_proxy());
+    let house = house(
+        Limits {
+            connections_max: 8,
+            ..patient()
+        },
+        through_proxy(),
+    );
     let mut crowd = Vec::new();
     for n in 0..200 {
         let mut slow = house.connect();
@@ -680,7 +950,7 @@ fn honest_requests_get_through_a_crowd_of_slow_clients() {
 
 #[test]
 fn clients_that_reset_at_once_do_not_end_the_loop() {
-    let house = house(Limits::default(), through_proxy());
+    let house = house(patient(), through_proxy());
     for _ in 0..200 {
         let socket = TcpStream::connect(house.address).unwrap();
         let socket = socket2::Socket::from(socket);
@@ -692,7 +962,10 @@ fn clients_that_reset_at_once_do_not_end_the_loop() {
 #[test]
 fn a_connection_for_which_no_thread_starts_gets_503_and_the_loop_lives() {
     // No address space is that large.
-    let limits = Limits { thread_stack_bytes: 1 << 50, ..Limits::default() };
+    let limits = Limits {
+        thread_stack_bytes: 1 << 50,
+        ..patient()
+    };
     let house = house(limits, Trust::default());
     for _ in 0..3 {
         assert_eq!(status(&house.connect().rest()), 503);
@@ -714,14 +987,23 @@ fn without_descriptors_the_longest_waiting_connection_gives_its_own() {
             .unwrap();
         let said = String::from_utf8_lossy(&child.stdout);
         let complained = String::from_utf8_lossy(&child.stderr);
-        assert!(child.status.success() && said.contains("1 passed"), "{said}{complained}");
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{said}{complained}"
+        );
         return;
     }
-    let limit = Rlimit { current: Some(64), maximum: Some(64) };
+    let limit = Rlimit {
+        current: Some(64),
+        maximum: Some(64),
+    };
     setrlimit(Resource::Nofile, limit).unwrap();
     let house = plain();
     let max = house.listener.as_ref().unwrap().connections_max();
-    assert!((1..64 - DESCRIPTORS_RESERVED as usize).contains(&max), "{max}");
+    assert!(
+        (1..64 - DESCRIPTORS_RESERVED as usize).contains(&max),
+        "{max}"
+    );
     let mut waiting = house.connect();
     waiting.send(b"GET / HT");
     let honest = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -763,29 +1045,55 @@ fn the_reserve_of_descriptors_lowers_the_number_of_connections() {
 #[test]
 fn the_client_behind_trusted_proxies_is_the_last_hop_that_is_not_one() {
     let addresses = |list: &[&str]| list.iter().map(|one| one.parse().unwrap()).collect();
-    let ours = Trust { proxies: addresses(&["127.0.0.1", "10.0.0.1"]), ..Trust::default() };
+    let ours = Trust {
+        proxies: addresses(&["127.0.0.1", "10.0.0.1"]),
+        ..Trust::default()
+    };
     let nobody = Trust::default();
     let table: &[(&Trust, &str, &str)] = &[
         (&ours, "X-A: b", "127.0.0.1"),
         (&ours, "X-Forwarded-For: 192.0.2.1", "192.0.2.1"),
-        (&ours, "X-Forwarded-For: 203.0.113.9, 192.0.2.1", "192.0.2.1"),
-        (&ours, "X-Forwarded-For: 203.0.113.9, 192.0.2.1 , 10.0.0.1", "192.0.2.1"),
-        (&ours, "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 10.0.0.1", "192.0.2.1"),
-        (&ours, "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 192.0.2.1", "192.0.2.1"),
+        (
+            &ours,
+            "X-Forwarded-For: 203.0.113.9, 192.0.2.1",
+            "192.0.2.1",
+        ),
+        (
+            &ours,
+            "X-Forwarded-For: 203.0.113.9, 192.0.2.1 , 10.0.0.1",
+            "192.0.2.1",
+        ),
+        (
+            &ours,
+            "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 10.0.0.1",
+            "192.0.2.1",
+        ),
+        (
+            &ours,
+            "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 192.0.2.1",
+            "192.0.2.1",
+        ),
         (&ours, "X-Forwarded-For: 192.0.2.1:4711", "192.0.2.1"),
         (&ours, "X-Forwarded-For: [2001:db8::1]:4711", "2001:db8::1"),
         (&ours, "X-Forwarded-For: 2001:db8::1", "2001:db8::1"),
         (&ours, "X-Forwarded-For: ::ffff:192.0.2.1", "192.0.2.1"),
-        (&ours, "X-Forwarded-For: 192.0.2.1, ::ffff:10.0.0.1", "192.0.2.1"),
+        (
+            &ours,
+            "X-Forwarded-For: 192.0.2.1, ::ffff:10.0.0.1",
+            "192.0.2.1",
+        ),
         (&ours, "X-Forwarded-For: 192.0.2.1, unknown", "127.0.0.1"),
         (&ours, "X-Forwarded-For: unknown, 10.0.0.1", "10.0.0.1"),
         (&nobody, "X-Forwarded-For: 192.0.2.1", "127.0.0.1"),
     ];
     for (trust, fields, expected) in table {
-        let house = house(Limits::default(), (*trust).clone());
+        let house = house(patient(), (*trust).clone());
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
         let answer = house.talk(request.as_bytes());
-        assert!(answer.ends_with(&format!("GET / {expected} ")), "{fields} gives {answer}");
+        assert!(
+            answer.ends_with(&format!("GET / {expected} ")),
+            "{fields} gives {answer}"
+        );
     }
 }
 
@@ -802,7 +1110,8 @@ fn a_client_that_came_over_a_socket_for_both_families_has_its_ipv4_address() {
 fn stopping_lets_a_request_finish_that_is_still_arriving() {
     let mut house = plain();
     let mut client = house.connect();
-    client.send(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client
+        .send(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.reply_head().status, 100);
     let listener = house.listener.take().unwrap();
     let stopping = thread::spawn(move || listener.stop(STUCK));
@@ -833,7 +1142,10 @@ fn stopping_closes_what_is_idle_and_lets_a_running_request_finish() {
     assert_eq!((idle.rest(), silent.rest()), (String::new(), String::new()));
     house.release.send(()).unwrap();
     let reply = running.reply();
-    assert_eq!((reply.body.as_str(), header(&reply.head, "connection")), ("held", Some("close")));
+    assert_eq!(
+        (reply.body.as_str(), header(&reply.head, "connection")),
+        ("held", Some("close"))
+    );
     assert_eq!(running.rest(), "");
     assert_eq!(stopping.join().unwrap(), Stopped { cut: 0 });
     assert!(TcpStream::connect(house.address).is_err());
