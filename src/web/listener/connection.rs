@@ -8,7 +8,7 @@
 
 use super::framing::{self, HEAD_BYTES_MAX, Refusal};
 use super::registry::{Connection, Registry, Slot};
-use super::{Handler, Trust};
+use super::{Handler, SAFE_HEADERS, Trust};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -186,11 +186,8 @@ fn answer(response: rouille::Response, phase: Rc<Cell<Phase>>) -> hyper::Respons
             headers.append(name, value);
         }
     }
-    let (reader, left): (Box<dyn Read + Send>, _) = match status_code {
-        // These have no body (RFC 9110 sections 15.3.5 and 15.4.5).
-        204 | 304 => (Box::new(io::empty()), Some(0)),
-        _ => data.into_reader_and_size(),
-    };
+    // For HEAD, 204 and 304, hyper takes no body, whatever is in here.
+    let (reader, left) = data.into_reader_and_size();
     let mut response = hyper::Response::new(Answer {
         reader,
         left,
@@ -232,8 +229,14 @@ fn failed(phase: Rc<Cell<Phase>>) -> hyper::Response<Answer> {
     };
     let mut response = hyper::Response::new(body);
     *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let plain = ("Content-Type", "text/plain; charset=utf-8");
+    for (name, value) in SAFE_HEADERS.into_iter().chain([plain]) {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+    }
     close_after(&mut response);
     response
 }
@@ -253,10 +256,12 @@ pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
         ""
     };
     let length = sentence.len() + 1;
+    let safe = SAFE_HEADERS
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .concat();
     format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
-         {retry}Connection: close\r\n\r\n{sentence}\n"
+         Content-Length: {length}\r\n{safe}{retry}Connection: close\r\n\r\n{sentence}\n"
     )
     .into_bytes()
 }
@@ -689,18 +694,15 @@ struct Answer {
 }
 
 impl Answer {
-    /// The next bytes; none at the end. An error if the reader ends before the promised size:
-    /// then the connection is cut, so that the client does not take the part for the whole.
+    /// The next bytes; none at the end. If that comes before the promised size, hyper cuts the
+    /// connection, so that the client does not take the part for the whole.
     fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let most = self.left.unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
         let mut chunk = Vec::new();
         if self.left.is_some() {
             chunk.reserve_exact(most);
             let read = || (&mut self.reader).take(most as u64).read_to_end(&mut chunk);
-            let count = unless_panic(read)?;
-            if count < most {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            unless_panic(read)?;
         } else {
             // What is there is sent: a reader without a size may be one that takes its time.
             chunk.resize(most, 0);

@@ -53,6 +53,24 @@ const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes read from a connection that is turned away, so that its answer is not lost in a reset.
 const TURNED_AWAY_BYTES: usize = 4096;
 
+/// What a browser is told with each answer of the listener's own, so that a refusal is no weaker
+/// spot than a page: nothing may be loaded, framed, kept, guessed or passed on. (S-47)
+pub const SAFE_HEADERS: [(&str, &str); 7] = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("Strict-Transport-Security", "max-age=63072000"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    (
+        "Permissions-Policy",
+        "camera=(), geolocation=(), microphone=()",
+    ),
+];
+
 /// Answers requests. One value for all connections and threads.
 pub trait Handler: Send + Sync + 'static {
     /// Largest body accepted for this route, in bytes; asked before a byte of the body is read,

@@ -219,11 +219,13 @@ impl Client {
         self.0.get_ref().set_read_timeout(pause).unwrap();
         let mut said = Vec::new();
         let mut chunk = [0; 4096];
+        let started = Instant::now();
         loop {
             match self.0.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(count) => said.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    assert!(started.elapsed() < STUCK, "the server goes on listening");
                     self.send(byte);
                 }
                 Err(_) => break,
@@ -256,8 +258,20 @@ fn responses(answer: &str) -> usize {
     answer.matches("HTTP/1.1 ").count()
 }
 
+/// No deadline ends anything in a test that is not about deadlines.
+fn patient() -> Limits {
+    let deadline = 10 * STUCK;
+    Limits {
+        head_deadline: deadline,
+        body_deadline: deadline,
+        write_deadline: deadline,
+        idle_deadline: deadline,
+        ..Limits::default()
+    }
+}
+
 fn plain() -> House {
-    house(Limits::default(), Trust::default())
+    house(patient(), Trust::default())
 }
 
 /// The tests' own address, which is everybody's here, without a cap.
@@ -374,7 +388,11 @@ fn a_handler_does_not_decide_on_framing() {
     assert_eq!(reply.body, "ok");
     assert_eq!(header(&reply.head, "transfer-encoding"), None);
     assert_eq!(header(&reply.head, "x-a"), Some("b"));
-    assert_eq!(client.reply_head().status, 204);
+    let nothing = client.reply_head();
+    assert_eq!(
+        (nothing.status, header(&nothing.head, "content-length")),
+        (204, None)
+    );
     assert_eq!(client.reply().body, "GET /next 127.0.0.1 ");
 }
 
@@ -410,7 +428,7 @@ fn a_quarter_of_the_stack_is_enough() {
     let house = house(
         Limits {
             thread_stack_bytes,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -433,7 +451,7 @@ fn a_quarter_of_the_stack_is_enough() {
 fn a_hostile_request_gets_one_refusal_and_the_connection_closes() {
     let hosts = vec!["a".to_owned()];
     let house = house(
-        Limits::default(),
+        patient(),
         Trust {
             hosts,
             ..Trust::default()
@@ -536,6 +554,21 @@ fn a_hostile_request_gets_one_refusal_and_the_connection_closes() {
 }
 
 #[test]
+fn every_answer_of_the_listeners_own_tells_the_browser_to_be_careful() {
+    let house = plain();
+    for request in [
+        b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+        get("/panic"),
+        get("/split"),
+    ] {
+        let answer = house.talk(&request);
+        for (name, value) in SAFE_HEADERS {
+            assert_eq!(header(&answer, name), Some(value), "{answer}");
+        }
+    }
+}
+
+#[test]
 fn a_target_that_only_hyper_refuses_ends_the_connection_too() {
     let house = plain();
     let answer = house.talk(&[get("/<"), get("/smuggled")].concat());
@@ -548,7 +581,7 @@ fn a_target_that_only_hyper_refuses_ends_the_connection_too() {
 fn a_host_is_known_in_any_case_and_with_any_port() {
     let hosts = vec!["door.example".to_owned(), "[::1]".to_owned()];
     let house = house(
-        Limits::default(),
+        patient(),
         Trust {
             hosts,
             ..Trust::default()
@@ -599,6 +632,16 @@ fn an_endless_head_is_cut_within_64_kibibytes() {
 }
 
 const HEAD_TOO_LARGE: usize = framing::HEAD_BYTES_MAX;
+
+#[test]
+fn a_client_that_still_sends_when_it_is_refused_is_not_reset() {
+    let house = plain();
+    let mut client = house.connect();
+    client.send(b"POST / HTTP/9.9\r\nHost: a\r\n\r\n");
+    assert_eq!(status(&client.rest()), 505);
+    // What a closed socket is sent is answered with a reset, and the next sending fails.
+    assert!((0..16).all(|_| client.send(&[b'x'; 1024])));
+}
 
 #[test]
 fn more_fields_than_64_are_refused() {
@@ -681,7 +724,7 @@ fn a_head_that_drips_is_cut_at_its_deadline() {
     let house = house(
         Limits {
             head_deadline: SHORT,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -703,7 +746,7 @@ fn a_body_that_drips_is_cut_at_its_deadline() {
     let house = house(
         Limits {
             body_deadline: SHORT,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -727,7 +770,7 @@ fn a_client_that_does_not_take_its_answer_is_cut_at_the_deadline() {
     let house = house(
         Limits {
             write_deadline: SHORT,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -746,7 +789,7 @@ fn a_client_that_takes_its_answer_drop_by_drop_is_cut_at_the_deadline() {
     let house = house(
         Limits {
             write_deadline: SHORT,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -756,7 +799,9 @@ fn a_client_that_takes_its_answer_drop_by_drop_is_cut_at_the_deadline() {
     // Ends when the connection does: long before all could be taken at this pace.
     let mut taken: u64 = 0;
     let mut drop = vec![0; 4096];
+    let started = Instant::now();
     while house.registry().open() == 1 || taken == 0 {
+        assert!(started.elapsed() < STUCK, "the server goes on sending");
         taken += socket.read(&mut drop).unwrap() as u64;
         thread::yield_now();
     }
@@ -764,11 +809,38 @@ fn a_client_that_takes_its_answer_drop_by_drop_is_cut_at_the_deadline() {
 }
 
 #[test]
+fn the_deadline_of_an_answer_does_not_run_while_the_body_arrives() {
+    let house = house(
+        Limits {
+            write_deadline: SHORT,
+            ..patient()
+        },
+        Trust::default(),
+    );
+    let mut client = house.connect();
+    client
+        .send(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.reply_head().status, 100);
+    client
+        .0
+        .get_ref()
+        .set_read_timeout(Some(2 * SHORT))
+        .unwrap();
+    assert_eq!(
+        client.0.read(&mut [0]).unwrap_err().kind(),
+        io::ErrorKind::WouldBlock
+    );
+    client.0.get_ref().set_read_timeout(Some(STUCK)).unwrap();
+    client.send(b"hello");
+    assert_eq!(client.reply().body, "POST /p 127.0.0.1 hello");
+}
+
+#[test]
 fn an_idle_connection_is_closed_without_a_word() {
     let house = house(
         Limits {
             idle_deadline: SHORT,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -785,7 +857,7 @@ fn at_the_cap_the_connection_that_waited_longest_without_a_request_goes() {
     let house = house(
         Limits {
             connections_max: 3,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -817,7 +889,7 @@ fn when_all_are_being_answered_a_new_connection_gets_503() {
     let house = house(
         Limits {
             connections_max: 1,
-            ..Limits::default()
+            ..patient()
         },
         Trust::default(),
     );
@@ -840,7 +912,7 @@ fn when_all_are_being_answered_a_new_connection_gets_503() {
 fn one_address_gets_no_more_than_its_share_unless_it_is_a_trusted_proxy() {
     let limits = Limits {
         connections_per_address_max: 2,
-        ..Limits::default()
+        ..patient()
     };
     for (trust, expected) in [(Trust::default(), 503), (through_proxy(), 200)] {
         let house = house(limits.clone(), trust);
@@ -860,7 +932,7 @@ fn honest_requests_get_through_a_crowd_of_slow_clients() {
     let house = house(
         Limits {
             connections_max: 8,
-            ..Limits::default()
+            ..patient()
         },
         through_proxy(),
     );
@@ -878,7 +950,7 @@ fn honest_requests_get_through_a_crowd_of_slow_clients() {
 
 #[test]
 fn clients_that_reset_at_once_do_not_end_the_loop() {
-    let house = house(Limits::default(), through_proxy());
+    let house = house(patient(), through_proxy());
     for _ in 0..200 {
         let socket = TcpStream::connect(house.address).unwrap();
         let socket = socket2::Socket::from(socket);
@@ -892,7 +964,7 @@ fn a_connection_for_which_no_thread_starts_gets_503_and_the_loop_lives() {
     // No address space is that large.
     let limits = Limits {
         thread_stack_bytes: 1 << 50,
-        ..Limits::default()
+        ..patient()
     };
     let house = house(limits, Trust::default());
     for _ in 0..3 {
@@ -1015,7 +1087,7 @@ fn the_client_behind_trusted_proxies_is_the_last_hop_that_is_not_one() {
         (&nobody, "X-Forwarded-For: 192.0.2.1", "127.0.0.1"),
     ];
     for (trust, fields, expected) in table {
-        let house = house(Limits::default(), (*trust).clone());
+        let house = house(patient(), (*trust).clone());
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
         let answer = house.talk(request.as_bytes());
         assert!(
