@@ -190,15 +190,15 @@ impl Shared {
         if sender.wa_id.is_some() {
             contact.wa_id.clone_from(&sender.wa_id);
         }
-        if let Some(bsuid) = &sender.bsuid {
-            if record::contact_of_bsuid(writer, &self.keys, bsuid)? != Some(contact.id) {
-                record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
-            }
+        if let Some(bsuid) = &sender.bsuid
+            && record::contact_of_bsuid(writer, &self.keys, bsuid)? != Some(contact.id)
+        {
+            record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
         }
-        if let Some(wa_id) = &sender.wa_id {
-            if record::contact_of_wa_id(writer, &self.keys, wa_id)? != Some(contact.id) {
-                record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
-            }
+        if let Some(wa_id) = &sender.wa_id
+            && record::contact_of_wa_id(writer, &self.keys, wa_id)? != Some(contact.id)
+        {
+            record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
         }
         // An alias must never lead nowhere, whatever the decision that follows.
         if known.as_ref() != Some(&contact) {

@@ -18,6 +18,7 @@ pub(super) struct Arguments {}
 pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     let (path, loaded) = shell.load()?;
     start_log(&loaded.config.log);
+    log_faults();
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line(&path));
     }
@@ -80,6 +81,17 @@ pub(super) fn failure_of(error: StartError) -> Failure {
         }
         _ => failure,
     }
+}
+
+/// An internal fault is one line with its place. Its words are left out: they may quote what a
+/// person wrote.
+fn log_faults() {
+    std::panic::set_hook(Box::new(|fault| {
+        let place = fault
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        tracing::error!(place, "internal fault");
+    }));
 }
 
 /// Lines go to standard error, where a supervisor collects them.
