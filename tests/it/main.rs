@@ -7,3 +7,7 @@ mod mail;
 mod python;
 mod services;
 mod smtp_sink;
+
+// The core: conversations, limits, faults.
+mod house;
+mod transcripts;
