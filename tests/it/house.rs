@@ -305,10 +305,7 @@ impl House {
 
     /// On a file, as in production.
     pub fn on_file() -> House {
-        House::on(
-            Ground::File(TempDir::new().unwrap()),
-            Policy::default(),
-        )
+        House::on(Ground::File(TempDir::new().unwrap()), Policy::default())
     }
 
     fn on(ground: Ground, policy: Policy) -> House {

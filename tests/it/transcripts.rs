@@ -260,7 +260,9 @@ impl Stage {
                 }
                 "wrong code" => code(0).map_or("12345678".into(), |code| other_than(&code)),
                 _ => {
-                    let to = name.strip_prefix("code to ").ok_or(format!("what is {{{name}}}?"))?;
+                    let to = name
+                        .strip_prefix("code to ")
+                        .ok_or(format!("what is {{{name}}}?"))?;
                     let mail = mails.iter().rev().find(|mail| mail.to.as_str() == to);
                     code_of(mail.ok_or(format!("no mail to {to}"))?)
                 }
@@ -279,7 +281,11 @@ impl Stage {
             .filter(|said| person.is(&said.to))
             .flat_map(|said| said.message.buttons)
             .filter(|button| button.title == title);
-        let button = if first { buttons.next() } else { buttons.last() };
+        let button = if first {
+            buttons.next()
+        } else {
+            buttons.last()
+        };
         Ok(button.ok_or(format!("no button [{title}] yet"))?.id)
     }
 
@@ -289,9 +295,7 @@ impl Stage {
             house.later(duration(span)?);
             return Ok(());
         }
-        let down = || {
-            Takes::Not(Failure::temporary("connection refused"))
-        };
+        let down = || Takes::Not(Failure::temporary("connection refused"));
         match event {
             "restart" => self.house = self.house.take().map(House::restarted),
             "mail is down" => house.world.change(|outside| outside.mail = down()),
