@@ -1111,3 +1111,6 @@ impl<'a> OurButton<'a> {
         format!("portero:{name}:{}", self.tag)
     }
 }
+
+#[cfg(test)]
+mod tests;
