@@ -8,3 +8,7 @@ mod python;
 mod services;
 mod smtp_sink;
 mod tidy;
+
+// The core: conversations, limits, faults.
+mod house;
+mod transcripts;
