@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod log;
 mod serve;
 
 use crate::config::{Config, Loaded, Unusable};

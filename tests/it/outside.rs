@@ -73,7 +73,9 @@ pub fn unix_seconds() -> u64 {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 // --- a small HTTP server --------------------------------------------------------------------------
@@ -952,7 +954,10 @@ impl Portero {
         let writing = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
             let mut line = Vec::new();
-            while stderr.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            while stderr
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|count| count > 0)
+            {
                 locked(&writing).push_str(&String::from_utf8_lossy(&line));
                 line.clear();
             }
