@@ -1,7 +1,6 @@
 //! `portero serve`: the server, until it is told to stop.
 
-use super::{Exit, Failure, Shell, Stop};
-use crate::config::{Log, LogFormat};
+use super::{Exit, Failure, Shell, Stop, log};
 use crate::serve::{self, StartError};
 use crate::store::OpenError;
 use crate::web::WEBHOOK_PATH;
@@ -17,7 +16,7 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     let (path, loaded) = shell.load()?;
-    start_log(&loaded.config.log);
+    let _flush = log::start(&loaded.config.log);
     log_faults();
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line(&path));
@@ -92,22 +91,4 @@ fn log_faults() {
             .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         tracing::error!(place, "internal fault");
     }));
-}
-
-/// Lines go to standard error, where a supervisor collects them.
-pub(super) fn start_log(log: &Log) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(log.level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .log_internal_errors(false);
-    // A second start in one process keeps the first log.
-    let _ = match log.format {
-        LogFormat::Human => {
-            use std::io::IsTerminal;
-            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colours).try_init()
-        }
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
 }

@@ -4,6 +4,8 @@
 mod cli;
 mod config;
 mod mail;
+mod outside;
+mod process;
 mod python;
 mod services;
 mod smtp_sink;
