@@ -9,5 +9,7 @@ mod services;
 mod smtp_sink;
 
 // The core: conversations, limits, faults.
+mod faults;
 mod house;
+mod limits;
 mod transcripts;
