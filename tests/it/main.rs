@@ -12,5 +12,7 @@ mod smtp_sink;
 mod tidy;
 
 // The core: conversations, limits, faults.
+mod faults;
 mod house;
+mod limits;
 mod transcripts;
