@@ -3,9 +3,11 @@
 
 mod cli;
 mod config;
+mod door;
 mod mail;
 mod outside;
 mod process;
 mod python;
 mod services;
 mod smtp_sink;
+mod troubles;

@@ -730,6 +730,11 @@ impl Mailboxes {
         self.sink.next_within("mail", LOOK_EVERY).map(letter)
     }
 
+    /// Waits until a recipient was named, which is before the mail to it is taken or refused.
+    pub fn named_recipient(&mut self) {
+        self.sink.next("rcpt");
+    }
+
     /// What is left when the server has ended: mails that nobody has read.
     pub fn finish(self) -> Vec<Letter> {
         let mut unread = self.unread;
