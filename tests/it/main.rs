@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod door;
 mod mail;
 mod outside;
 mod process;
@@ -16,3 +17,4 @@ mod faults;
 mod house;
 mod limits;
 mod transcripts;
+mod troubles;
