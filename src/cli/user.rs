@@ -362,9 +362,7 @@ fn import(worker: &mut Worker<'_>, path: &Path, skip_bad: bool) -> Result<String
                 Failure::new(Exit::Data, format!("{problems}\nnothing has been imported"));
             return Err(match good {
                 0 => failure,
-                _ => failure.hint(format!(
-                    "--skip-bad imports the {good} users without problems"
-                )),
+                _ => failure.hint(format!("--skip-bad imports what is fine ({})", count(good))),
             });
         }
         eprintln!("{problems}");
@@ -396,10 +394,15 @@ fn import(worker: &mut Worker<'_>, path: &Path, skip_bad: bool) -> Result<String
             _ => return Err(unexpected()),
         }
     }
-    let users = if good == 1 { "user" } else { "users" };
     Ok(format!(
-        "{good} {users} in {name}: {added} added, {altered} changed, {same} as before"
+        "{} in {name}: {added} added, {altered} changed, {same} as before",
+        count(good)
     ))
+}
+
+fn count(users: usize) -> String {
+    let noun = if users == 1 { "user" } else { "users" };
+    format!("{users} {noun}")
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

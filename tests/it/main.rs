@@ -7,3 +7,4 @@ mod mail;
 mod python;
 mod services;
 mod smtp_sink;
+mod user;
