@@ -607,8 +607,13 @@ impl Attendant {
                 let answer = answer.unwrap_or_else(|_| Answer::Failed {
                     reason: "the server met an error of its own; its log says more".to_owned(),
                 });
-                let (request, outcome) = (request.name(), answer.name());
-                tracing::info!(request, outcome, "a command was attended to");
+                let (name, outcome) = (request.name(), answer.name());
+                match request {
+                    Request::ListUsers { .. } => {
+                        tracing::debug!(request = name, outcome, "a command was attended to");
+                    }
+                    _ => tracing::info!(request = name, outcome, "a command was attended to"),
+                }
                 answer
             }
         };
