@@ -10,6 +10,7 @@ mod clock;
 mod janitor;
 mod receive;
 mod settle;
+pub mod user;
 
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};

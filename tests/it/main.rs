@@ -18,3 +18,4 @@ mod house;
 mod limits;
 mod transcripts;
 mod troubles;
+mod user;
