@@ -1,6 +1,7 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod browser;
 mod cli;
 mod config;
 mod mail;
@@ -8,3 +9,4 @@ mod python;
 mod services;
 mod smtp_sink;
 mod tidy;
+mod webdriver;
