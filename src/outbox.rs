@@ -6,7 +6,7 @@
 //! waits there, and a restart begins with the store alone.
 
 use crate::app::{App, Report, Settled, Waiting, Work};
-use crate::domain::delivery::{EntryId, FailureKind, Lane, PAUSE_MS};
+use crate::domain::delivery::{EntryId, FailureKind, Lane, PAUSE_MS, UNKNOWN_WAIT_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -224,7 +224,8 @@ impl Outbox {
                     Settled::Done => None,
                     Settled::Again(at) => Some(at),
                 },
-                // What became of it is not on disk: the store decides when it is asked again.
+                // What became of it is not on disk. A message may have arrived: its status will tell.
+                (Some(_), None) if lane == Lane::Chat => Some(now.plus_ms(UNKNOWN_WAIT_MS)),
                 (Some(_), None) => Some(now.plus_ms(LOOK_MS_MAX)),
                 (None, _) => None,
             };
@@ -256,8 +257,10 @@ impl Outbox {
                 Ok(settled) => return Some(settled),
                 Err(error) => {
                     tracing::error!(lane = lane.name(), attempt, %error, "what was sent could not be stored as sent");
-                    let bell = self.app.bells().of(lane);
-                    bell.wait(bell.rings(), STORE_RETRY);
+                    if attempt > 1 {
+                        let bell = self.app.bells().of(lane);
+                        bell.wait(bell.rings(), STORE_RETRY);
+                    }
                 }
             }
         }

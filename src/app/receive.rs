@@ -165,14 +165,17 @@ impl Shared {
         let known = by_bsuid.as_ref().or(by_wa_id.as_ref()).cloned();
         let mut contact = match (by_bsuid, by_wa_id) {
             (Some(first), Some(second)) if first.id != second.id => {
-                self.release(writer, &second, ReleaseReason::Conflict, now)?;
+                let second = self.release(writer, &second, ReleaseReason::Conflict, now)?;
+                lose_number(writer, second)?;
                 self.release(writer, &first, ReleaseReason::Conflict, now)?
             }
             (Some(contact), _) => contact,
             (None, Some(contact)) => match (&contact.bsuid, &sender.bsuid) {
                 // The number came into other hands: whoever had it is not this person.
                 (Some(known), Some(now_seen)) if known != now_seen => {
-                    self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
+                    let before =
+                        self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
+                    lose_number(writer, before)?;
                     self.new_contact(sender, now, fresh)
                 }
                 _ => contact,
@@ -182,6 +185,12 @@ impl Shared {
         if let (Some(known), Some(now_seen)) = (&contact.wa_id, &sender.wa_id)
             && known != now_seen
         {
+            // Whoever gets the old number is somebody else.
+            let old_number = Contact {
+                bsuid: None,
+                ..contact.clone()
+            };
+            record::delete_aliases(writer, &self.keys, &old_number)?;
             contact = self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
         }
         if sender.bsuid.is_some() && contact.bsuid.is_none() {
@@ -190,15 +199,15 @@ impl Shared {
         if sender.wa_id.is_some() {
             contact.wa_id.clone_from(&sender.wa_id);
         }
-        if let Some(bsuid) = &sender.bsuid {
-            if record::contact_of_bsuid(writer, &self.keys, bsuid)? != Some(contact.id) {
-                record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
-            }
+        if let Some(bsuid) = &sender.bsuid
+            && record::contact_of_bsuid(writer, &self.keys, bsuid)? != Some(contact.id)
+        {
+            record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
         }
-        if let Some(wa_id) = &sender.wa_id {
-            if record::contact_of_wa_id(writer, &self.keys, wa_id)? != Some(contact.id) {
-                record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
-            }
+        if let Some(wa_id) = &sender.wa_id
+            && record::contact_of_wa_id(writer, &self.keys, wa_id)? != Some(contact.id)
+        {
+            record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
         }
         // An alias must never lead nowhere, whatever the decision that follows.
         if known.as_ref() != Some(&contact) {
@@ -335,6 +344,15 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// The contact's number is somebody else's now: nothing goes there on its account any more.
+fn lose_number(writer: &mut Transaction<'_>, contact: Contact) -> Result<(), StoreError> {
+    let contact = Contact {
+        wa_id: None,
+        ..contact
+    };
+    record::put_contact(writer, &contact)
 }
 
 /// The entry that a sent message was, without its words: they are gone once Meta has taken it.

@@ -86,10 +86,6 @@ pub enum Settled {
     Again(Timestamp),
 }
 
-/// A restart does not know how a try ended that was under way; for a message it waits this long
-/// for a status with its tag before it sends again (Meta's contract, section 3.7).
-const RESTART_WAIT_MS: u64 = 60 * crate::domain::id::SECOND_MS;
-
 impl App {
     /// Up to `limit` entries of a lane after `after`, oldest first.
     pub fn waiting(
@@ -106,9 +102,10 @@ impl App {
             .into_iter()
             .map(|entry| {
                 let not_before = match entry.in_flight_since {
-                    Some(since) if lane == Lane::Chat => {
-                        entry.not_before.max(since.plus_ms(RESTART_WAIT_MS))
-                    }
+                    // A restart does not know how a try ended that was under way: a status may tell.
+                    Some(since) if lane == Lane::Chat => entry
+                        .not_before
+                        .max(since.plus_ms(delivery::UNKNOWN_WAIT_MS)),
                     _ => entry.not_before,
                 };
                 Waiting {
@@ -148,6 +145,13 @@ impl App {
                         entry.attempts += 1;
                         // A try that was under way when the process ended has an unknown end.
                         entry.unknown += u32::from(entry.in_flight_since.is_some());
+                        if entry.unknown >= delivery::UNKNOWN_MAX {
+                            return Ok(Some(Work::Nothing(Report::Failed(Failure {
+                                kind: FailureKind::Permanent,
+                                reason: "nobody knows whether it arrived".into(),
+                                advice: None,
+                            }))));
+                        }
                         entry.in_flight_since = Some(now);
                         record::put_entry(writer, &entry)?;
                     }

@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod log;
 mod serve;
 
 use crate::config::{Config, Loaded, Unusable};

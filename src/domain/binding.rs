@@ -72,6 +72,17 @@ pub enum ReleaseReason {
 }
 
 impl ReleaseReason {
+    /// Every reason.
+    pub const ALL: [ReleaseReason; 7] = [
+        ReleaseReason::LoggedOut,
+        ReleaseReason::Idle,
+        ReleaseReason::Aged,
+        ReleaseReason::IdentityKeyChanged,
+        ReleaseReason::NumberChanged,
+        ReleaseReason::Conflict,
+        ReleaseReason::Operator,
+    ];
+
     /// The audit event of a release for this reason.
     pub fn event(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! One person as WhatsApp shows them to this business, and all that is known about them.
 
-use super::binding::Binding;
+use super::binding::{Binding, ReleaseReason};
 use super::budget::Budget;
 use super::challenge::Challenge;
 use super::delivery::Recipient;
@@ -29,6 +29,8 @@ pub struct Contact {
     pub bindings: Vec<Binding>,
     /// The identity key of the message that proved them.
     pub identity_key: Option<IdentityKey>,
+    /// Why the last proof ended, until the person has been told.
+    pub released: Option<ReleaseReason>,
     /// The message that waits until we know who wrote it.
     pub kept: Option<Kept>,
     /// Wrong codes.
@@ -98,6 +100,7 @@ impl Contact {
             stage: Stage::Idle,
             bindings: Vec::new(),
             identity_key: None,
+            released: None,
             kept: None,
             failures: Budget::default(),
             codes: Budget::default(),

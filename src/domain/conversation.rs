@@ -258,6 +258,11 @@ pub enum Sentence {
     LoggedOut,
     /// The services could not be asked; try again.
     LookUpFailed,
+    /// Not every service could be asked; the code may come or not.
+    LookUpIncomplete {
+        /// Names the challenge.
+        tag: String,
+    },
     /// The mail could not be sent; try again.
     MailFailed,
 }
@@ -291,6 +296,7 @@ impl Sentence {
             Sentence::NotSignedIn => "not_signed_in",
             Sentence::LoggedOut => "logged_out",
             Sentence::LookUpFailed => "look_up_failed",
+            Sentence::LookUpIncomplete { .. } => "look_up_incomplete",
             Sentence::MailFailed => "mail_failed",
         }
     }
@@ -390,11 +396,11 @@ pub fn addresses_concerned(
         } => concerned.extend([typed.clone(), suggested.clone()]),
         Stage::Idle | Stage::AddressAsked { .. } => {}
     }
-    if contact.bindings.is_empty()
-        && let Event::Message(Inbound {
-            content: Content::Text(text),
-            ..
-        }) = event
+    // Of a bound contact, too: its proof may end with this very message.
+    if let Event::Message(Inbound {
+        content: Content::Text(text),
+        ..
+    }) = event
         && let Reading::Addresses(found) = reading::read(text, policy.code_digits)
     {
         for address in found {
@@ -413,7 +419,6 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         counts: context.counts.clone(),
         actions: Vec::new(),
         context,
-        because: None,
     };
     let outcome = match event {
         Event::Message(message) => turn.message(message),
@@ -446,8 +451,6 @@ struct Turn<'a> {
     counts: Counts,
     actions: Vec<Action>,
     context: &'a Context<'a>,
-    /// Why a proof ended in this very step, to be said instead of a plain welcome.
-    because: Option<ReleaseReason>,
 }
 
 impl Turn<'_> {
@@ -461,6 +464,11 @@ impl Turn<'_> {
             return Outcome::Ignored;
         }
         self.end_bindings_that_no_longer_stand(message);
+        if self.now().since_ms(self.contact.last_message_at) > ANSWERABLE_MS {
+            // WhatsApp's window has closed over whatever was asked: this is a new conversation.
+            self.contact.stage = Stage::Idle;
+            self.contact.kept = None;
+        }
         self.contact.last_message_at = self.now();
         let age_ms = self.now().since_ms(message.sent_at);
         if self.contact.is_bound() {
@@ -468,6 +476,13 @@ impl Turn<'_> {
         }
         if age_ms > ANSWERABLE_MS {
             return Outcome::Stale;
+        }
+        if matches!(
+            message.content,
+            Content::Other("reaction" | "edit" | "revoke")
+        ) {
+            // No question, and no answer to ours.
+            return Outcome::Ignored;
         }
         if age_ms > self.context.policy.message_age_max_ms {
             return self.late(message);
@@ -484,7 +499,11 @@ impl Turn<'_> {
                 Some(button) => self.button(button, message),
                 None => self.words(message),
             },
-            Content::Other(_) => self.other_kind(message),
+            Content::Other(_) => match self.contact.stage {
+                Stage::Idle => self.welcome(Some(message)),
+                _ if self.is_same_breath() => Outcome::Ignored,
+                _ => self.ask(Sentence::TextOnly),
+            },
         }
     }
 
@@ -513,6 +532,11 @@ impl Turn<'_> {
             self.release(ReleaseReason::Idle);
         } else if policy.binding_age_max_ms.is_some_and(|max| age_ms > max) {
             self.release(ReleaseReason::Aged);
+        } else if self.contact.identity_key.is_none() {
+            // Proved before the operator switched the check on: it holds from here.
+            self.contact
+                .identity_key
+                .clone_from(&message.sender.identity_key);
         }
     }
 
@@ -520,7 +544,10 @@ impl Turn<'_> {
         if self.contact.is_bound() {
             self.contact.bindings.clear();
             self.contact.identity_key = None;
-            self.because = Some(reason);
+            self.contact.released = match reason {
+                ReleaseReason::LoggedOut | ReleaseReason::Operator => None,
+                reason => Some(reason),
+            };
             self.actions
                 .push(Action::Audit(AuditEvent::Released(reason)));
         }
@@ -566,12 +593,8 @@ impl Turn<'_> {
     fn words(&mut self, message: &Inbound) -> Outcome {
         match &self.contact.stage {
             Stage::Idle => self.welcome(Some(message)),
-            Stage::AddressAsked { at } => {
-                if self.now().since_ms(*at) < SAME_BREATH_MS {
-                    return Outcome::Ignored;
-                }
-                self.ask(Sentence::AddressNotUnderstood)
-            }
+            _ if self.is_same_breath() => Outcome::Ignored,
+            Stage::AddressAsked { .. } => self.ask(Sentence::AddressNotUnderstood),
             Stage::SpellingAsked {
                 typed,
                 suggested,
@@ -584,29 +607,51 @@ impl Turn<'_> {
                 };
                 self.ask(question)
             }
-            Stage::CodeAwaited(challenge) => {
-                if self.now().since_ms(challenge.asked_at) < SAME_BREATH_MS {
-                    return Outcome::Ignored;
-                }
-                self.remind()
-            }
+            Stage::CodeAwaited(_) => self.remind(),
         }
+    }
+
+    /// Whether the last question was put only now, so that this was written before it was read.
+    fn is_same_breath(&self) -> bool {
+        let asked_at = match &self.contact.stage {
+            Stage::AddressAsked { at } => *at,
+            Stage::CodeAwaited(challenge) => challenge.asked_at,
+            Stage::Idle | Stage::SpellingAsked { .. } => return false,
+        };
+        self.now().since_ms(asked_at) < SAME_BREATH_MS
     }
 
     fn welcome(&mut self, message: Option<&Inbound>) -> Outcome {
-        if let Some(message) = message {
+        if let Some(message) = message
+            && self.is_for_the_bot(message)
+        {
             self.contact.kept.get_or_insert_with(|| keep(message));
         }
         self.contact.stage = Stage::AddressAsked { at: self.now() };
-        let sentence = self
-            .because
-            .map_or(Sentence::Welcome, Sentence::WelcomeAgain);
+        let released = self.contact.released.take();
+        let sentence = released.map_or(Sentence::Welcome, Sentence::WelcomeAgain);
         self.ask(sentence)
     }
 
+    /// What is typed for the sign-in never reaches the bot: no address, and no code on its own.
+    fn is_for_the_bot(&self, message: &Inbound) -> bool {
+        let Content::Text(text) = &message.content else {
+            return true;
+        };
+        match reading::read(text, self.context.policy.code_digits) {
+            Reading::Addresses(_) => false,
+            Reading::Codes(_) => text.chars().any(char::is_alphabetic),
+            Reading::Command(_) | Reading::Words => true,
+        }
+    }
+
     fn late(&mut self, message: &Inbound) -> Outcome {
+        let is_tap =
+            matches!(&message.content, Content::Button { id } if OurButton::parse(id).is_some());
         match self.contact.stage {
-            Stage::Idle => self.welcome(Some(message)),
+            Stage::Idle => self.welcome(Some(message).filter(|_| !is_tap)),
+            // After an outage everything arrives at once, and one answer is enough.
+            _ if self.is_same_breath() => Outcome::Ignored,
             _ => {
                 self.say(Sentence::TooLate);
                 Outcome::Stale
@@ -634,18 +679,6 @@ impl Turn<'_> {
         }
     }
 
-    fn other_kind(&mut self, message: &Inbound) -> Outcome {
-        // A reaction or a sticker is no question; neither is it an answer to ours.
-        let Content::Other(kind) = message.content else {
-            return Outcome::Ignored;
-        };
-        match self.contact.stage {
-            _ if matches!(kind, "reaction" | "edit" | "revoke") => Outcome::Ignored,
-            Stage::Idle => self.welcome(Some(message)),
-            _ => self.ask(Sentence::TextOnly),
-        }
-    }
-
     fn command(&mut self, command: Command, message: &Inbound) -> Outcome {
         match (command, self.contact.stage.clone()) {
             (Command::Resend, Stage::CodeAwaited(challenge)) => self.begin(challenge.address),
@@ -660,6 +693,7 @@ impl Turn<'_> {
             (Command::No, Stage::SpellingAsked { typed, .. }) => self.begin(typed),
             (Command::LogOut | Command::WhoAmI, Stage::Idle | Stage::AddressAsked { .. }) => {
                 self.contact.stage = Stage::AddressAsked { at: self.now() };
+                self.contact.released = None;
                 self.ask(Sentence::NotSignedIn)
             }
             _ => self.words(message),
@@ -732,10 +766,18 @@ impl Turn<'_> {
         if let Some(sentence) = self.lock(&address) {
             return self.limited(sentence);
         }
-        let asked_here = self.contact.codes.last();
-        let counts = self.counts.of(&address);
-        if let Some(last) = asked_here
-            && counts.codes.last() == Some(last)
+        let asked_at = match &self.contact.stage {
+            Stage::CodeAwaited(challenge) if challenge.address == address => {
+                Some(challenge.asked_at)
+            }
+            // Asked for and left since: the last code of this chat was for this address.
+            _ => {
+                let last_of_address = self.counts.of(&address).codes.last();
+                let last_here = self.contact.codes.last();
+                last_here.filter(|last| last_of_address == Some(*last))
+            }
+        };
+        if let Some(last) = asked_at
             && now.since_ms(last) < policy.resend_after_ms
         {
             self.say(Sentence::WaitForNextCode {
@@ -869,6 +911,7 @@ impl Turn<'_> {
             .map(|account| Binding::new(account, Proof::MailCode, now))
             .collect();
         self.contact.identity_key = message.sender.identity_key.clone();
+        self.contact.released = None;
         self.contact.stage = Stage::Idle;
         self.contact.failures.clear();
         self.counts.of(address).failures.clear();
@@ -902,32 +945,45 @@ impl Turn<'_> {
         let Stage::CodeAwaited(challenge) = &mut self.contact.stage else {
             return Outcome::Ignored;
         };
-        if challenge.id != id || challenge.sought != Sought::Asking {
+        if challenge.id != id {
             return Outcome::Ignored;
         }
         let expires_at = challenge.expires_at;
-        let accounts: Vec<Account> = answers
+        let mut accounts: Vec<Account> = answers
             .iter()
             .filter_map(|answer| answer.users.as_ref().ok())
             .flatten()
             .filter(|account| account.email == challenge.address)
             .cloned()
             .collect();
-        if let Some(first) = accounts.first() {
-            let to = first.email.clone();
-            challenge.sought = Sought::Found(accounts);
-            self.actions.push(Action::MailCode {
-                challenge: id,
-                to,
-                expires_at,
-            });
-            Outcome::Settled
-        } else if answers.iter().all(|answer| answer.users.is_ok()) {
-            challenge.sought = Sought::Nobody;
-            self.actions.push(Action::PretendMail {
-                challenge: id,
-                expires_at,
-            });
+        let all_answered = answers.iter().all(|answer| answer.users.is_ok());
+        let any_answered = all_answered || answers.iter().any(|answer| answer.users.is_ok());
+        match &mut challenge.sought {
+            // A service that was silent at first adds what it knows.
+            Sought::Found(known) => {
+                accounts.retain(|account| !known.contains(account));
+                known.append(&mut accounts);
+            }
+            Sought::Asking | Sought::Nobody if !accounts.is_empty() => {
+                let to = accounts[0].email.clone();
+                challenge.sought = Sought::Found(accounts);
+                self.actions.push(Action::MailCode {
+                    challenge: id,
+                    to,
+                    expires_at,
+                });
+            }
+            // The first answer decides when the mail server is visited, whatever it says.
+            Sought::Asking if any_answered => {
+                challenge.sought = Sought::Nobody;
+                self.actions.push(Action::PretendMail {
+                    challenge: id,
+                    expires_at,
+                });
+            }
+            Sought::Asking | Sought::Nobody => {}
+        }
+        if all_answered {
             Outcome::Settled
         } else {
             // Somebody who could not be asked may know the address: never "user unknown".
@@ -941,6 +997,13 @@ impl Turn<'_> {
         };
         if challenge.id != id {
             return Outcome::Ignored;
+        }
+        if errand == Errand::LookUp && challenge.sought != Sought::Asking {
+            // Some services answered and some never did. A code may be on its way or not, and
+            // whoever reads this must not learn which.
+            let tag = challenge.id.tag();
+            self.say(Sentence::LookUpIncomplete { tag });
+            return Outcome::GaveUp;
         }
         // What never left does not count against anybody.
         self.contact.codes.take_back(challenge.asked_at);
@@ -1048,3 +1111,6 @@ impl<'a> OurButton<'a> {
         format!("portero:{name}:{}", self.tag)
     }
 }
+
+#[cfg(test)]
+mod tests;

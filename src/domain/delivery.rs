@@ -261,10 +261,10 @@ impl Errand {
 
 /// A wait before the other side of an unknown attempt may have told us how it ended: a status
 /// webhook with our tag (Meta's contract, section 3.7).
-const UNKNOWN_WAIT_MS: u64 = 60 * SECOND_MS;
+pub const UNKNOWN_WAIT_MS: u64 = 60 * SECOND_MS;
 
 /// Unknown attempts after which a message is given up: one repeat is harmless, three are not.
-const UNKNOWN_MAX: u32 = 2;
+pub const UNKNOWN_MAX: u32 = 2;
 
 /// Shortest pause of a lane whose settings are wrong; its first entry then tries again.
 pub const PAUSE_MS: u64 = 30 * SECOND_MS;

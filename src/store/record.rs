@@ -6,7 +6,7 @@
 
 use super::{KeyRange, MasterKey, Order, Reader, StoreError, Table, Writer};
 use crate::domain::account::{Account, Company};
-use crate::domain::binding::{Binding, Proof};
+use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::budget::Budget;
 use crate::domain::challenge::{Challenge, Sought};
 use crate::domain::contact::{Contact, Kept, Stage};
@@ -121,6 +121,8 @@ struct ContactRecord {
     bindings: Vec<BindingRecord>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     identity_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    released: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     kept: Option<KeptRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -246,6 +248,7 @@ impl From<&Contact> for ContactRecord {
                 .identity_key
                 .as_ref()
                 .map(|key| key.as_str().to_owned()),
+            released: contact.released.map(|reason| reason.event().to_owned()),
             kept: contact.kept.as_ref().map(KeptRecord::from),
             failures: moments(&contact.failures),
             codes: moments(&contact.codes),
@@ -304,6 +307,10 @@ impl ContactRecord {
                 .as_deref()
                 .map(IdentityKey::parse)
                 .transpose()?,
+            // One that this program does not know is only a reason not told.
+            released: self
+                .released
+                .and_then(|event| ReleaseReason::ALL.into_iter().find(|r| r.event() == event)),
             kept: self.kept.map(KeptRecord::into_kept).transpose()?,
             failures: budget(self.failures),
             codes: budget(self.codes),

@@ -245,6 +245,9 @@ impl Texts {
             Sentence::NotSignedIn => (asking(Key::NotSignedIn), Vec::new()),
             Sentence::LoggedOut => (say(Key::LoggedOut, &[]), Vec::new()),
             Sentence::LookUpFailed => (say(Key::LookUpFailed, &[]), Vec::new()),
+            Sentence::LookUpIncomplete { tag } => {
+                (say(Key::LookUpIncomplete, &[]), code_buttons(tag))
+            }
             Sentence::MailFailed => (say(Key::MailFailed, &[]), Vec::new()),
         };
         let chars_max = if buttons.is_empty() {

@@ -43,38 +43,38 @@ macro_rules! sentences {
 sentences! {
     /// The first answer to somebody unknown.
     Welcome = "welcome" ["business", "services"] {
-        es: "Hola, aquí {business}. Para ayudarte necesito saber quién eres: escríbeme el correo con el que estás en {services} y te envío un código.",
-        en: "Hello, this is {business}. To help you I need to know who you are: write me the mail address you have with {services} and I will send you a code.",
+        es: "Hola, aquí {business}. Para ayudarte necesito saber quién eres: escríbeme el correo que usas en {services} y te envío un código.",
+        en: "Hello, this is {business}. To help you I need to know who you are: send me the email address you use with {services} and I will send you a code.",
         pt: "Olá, aqui é {business}. Para ajudar, preciso saber quem é você: escreva o e-mail que você usa em {services} e eu envio um código.",
     }
     /// After an identity change, before asking again.
     AgainChanged = "again_changed" ["business", "services"] {
-        es: "Tu WhatsApp parece haberse instalado de nuevo o haber cambiado de número. Por tu seguridad cerré la sesión. Para entrar otra vez, escríbeme el correo con el que estás en {services}.",
-        en: "Your WhatsApp seems to have been set up again or to have changed its number. To keep you safe I signed you out. To sign in again, write me the mail address you have with {services}.",
+        es: "Tu WhatsApp parece haberse instalado de nuevo o haber cambiado de número. Por tu seguridad cerré la sesión. Para entrar otra vez, escríbeme el correo que usas en {services}.",
+        en: "Your WhatsApp seems to have been set up again or to have changed its number. To keep you safe I signed you out. To sign in again, send me the email address you use with {services}.",
         pt: "Seu WhatsApp parece ter sido instalado de novo ou mudado de número. Por segurança, encerrei a sessão. Para entrar outra vez, escreva o e-mail que você usa em {services}.",
     }
     /// After a long rest, before asking again.
     AgainExpired = "again_expired" ["business", "services"] {
-        es: "Hace tiempo que entraste y tu sesión terminó. Para entrar otra vez, escríbeme el correo con el que estás en {services}.",
-        en: "It has been a while since you signed in, and your session has ended. To sign in again, write me the mail address you have with {services}.",
+        es: "Hace tiempo que entraste y tu sesión terminó. Para entrar otra vez, escríbeme el correo que usas en {services}.",
+        en: "It has been a while since you signed in, and your session has ended. To sign in again, send me the email address you use with {services}.",
         pt: "Faz tempo que você entrou e sua sessão terminou. Para entrar outra vez, escreva o e-mail que você usa em {services}.",
     }
     /// After *other address*.
     AskAddress = "ask_address" ["services"] {
-        es: "De acuerdo. ¿Con qué correo estás en {services}?",
-        en: "All right. Which mail address do you have with {services}?",
+        es: "De acuerdo. ¿Qué correo usas en {services}?",
+        en: "All right. Which email address do you use with {services}?",
         pt: "Certo. Qual é o e-mail que você usa em {services}?",
     }
     /// Instead of an address came something else.
     AddressNotUnderstood = "address_not_understood" ["services"] {
         es: "No encuentro un correo en tu mensaje. Escríbelo así: nombre@ejemplo.com. Debe ser el que usas en {services}.",
-        en: "I cannot find a mail address in your message. Write it like this: name@example.com. It must be the one you use with {services}.",
+        en: "I cannot find an email address in your message. Write it like this: name@example.com. It must be the one you use with {services}.",
         pt: "Não encontrei um e-mail na sua mensagem. Escreva assim: nome@exemplo.com. Deve ser o que você usa em {services}.",
     }
     /// More than one address in one message.
     OneAddressOnly = "one_address_only" [] {
         es: "Veo más de un correo. Escríbeme solo uno, por favor.",
-        en: "I see more than one mail address. Please write just one.",
+        en: "I see more than one email address. Please send just one.",
         pt: "Vejo mais de um e-mail. Escreva só um, por favor.",
     }
     /// The address may contain a slip.
@@ -85,21 +85,21 @@ sentences! {
     }
     /// The neutral answer to every address.
     CodeOnItsWay = "code_on_its_way" ["address", "digits", "minutes"] {
-        es: "Si {address} está registrado, un código de {digits} cifras va en camino a ese correo. Escríbelo aquí antes de {minutes} minutos. Si no llega, mira en el correo no deseado.",
-        en: "If {address} is registered, a code of {digits} digits is on its way to that mailbox. Type it here within {minutes} minutes. If it does not arrive, look in the spam folder.",
-        pt: "Se {address} estiver registrado, um código de {digits} dígitos está a caminho desse e-mail. Escreva-o aqui em até {minutes} minutos. Se não chegar, veja no lixo eletrônico.",
+        es: "Si {address} está registrado, un código de {digits} cifras va en camino a ese correo. Escríbelo aquí en los próximos {minutes} minutos. Si no llega, mira en el correo no deseado.",
+        en: "If {address} is registered, a code of {digits} digits is on its way to that address. Type it here within {minutes} minutes. If it does not arrive, look in your spam folder.",
+        pt: "Se {address} estiver registrado, um código de {digits} dígitos está a caminho desse e-mail. Escreva-o aqui em até {minutes} minutos. Se não chegar, veja na caixa de spam.",
     }
     /// A wrong code, with tries left.
     CodeWrong = "code_wrong" ["left"] {
-        es: "Ese no es el código. Puedes intentarlo {left} más.",
-        en: "That is not the code. You can try {left} more.",
-        pt: "Esse não é o código. Você pode tentar mais {left}.",
+        es: "Ese no es el código. Puedes intentarlo {left}.",
+        en: "That is not the code. You can try {left}.",
+        pt: "Esse não é o código. Você pode tentar {left}.",
     }
     /// A wrong code, and none left.
     CodeDead = "code_dead" [] {
-        es: "Ese no es el código, y ya no acepta más intentos. Toca «Reenviar código» para recibir otro.",
-        en: "That is not the code, and it takes no more tries. Tap “Resend code” to get another one.",
-        pt: "Esse não é o código, e ele não aceita mais tentativas. Toque em “Reenviar código” para receber outro.",
+        es: "Ese no es el código, y ya no quedan intentos. Toca «Reenviar código» para recibir otro.",
+        en: "That is not the code, and there are no tries left. Tap “Resend code” to get another one.",
+        pt: "Esse não é o código, e não há mais tentativas. Toque em “Reenviar código” para receber outro.",
     }
     /// The time for the code is over.
     CodeExpired = "code_expired" ["minutes"] {
@@ -110,20 +110,20 @@ sentences! {
     /// Digits, but too few or too many.
     CodeLength = "code_length" ["digits"] {
         es: "El código tiene {digits} cifras. Cópialo del correo tal como está.",
-        en: "The code has {digits} digits. Copy it from the mail as it is.",
+        en: "The code has {digits} digits. Copy it from the email as it is.",
         pt: "O código tem {digits} dígitos. Copie-o do e-mail como está.",
     }
     /// A reminder.
     TypeTheCode = "type_the_code" ["digits"] {
-        es: "Estoy esperando el código de {digits} cifras que va al correo. Escríbelo aquí, o elige:",
-        en: "I am waiting for the code of {digits} digits that goes to the mailbox. Type it here, or choose:",
-        pt: "Estou esperando o código de {digits} dígitos que vai para o e-mail. Escreva-o aqui, ou escolha:",
+        es: "Estoy esperando el código de {digits} cifras que llega por correo. Escríbelo aquí, o elige:",
+        en: "I am waiting for the code of {digits} digits that comes by email. Type it here, or choose:",
+        pt: "Estou esperando o código de {digits} dígitos que chega por e-mail. Escreva-o aqui, ou escolha:",
     }
     /// Another code too soon.
     WaitForNextCode = "wait_for_next_code" ["wait"] {
-        es: "Acabo de pedir un código. Dale un momento; podrás pedir otro en {wait}.",
-        en: "I have just asked for a code. Give it a moment; you can ask for another in {wait}.",
-        pt: "Acabei de pedir um código. Espere um momento; você pode pedir outro em {wait}.",
+        es: "Hace un momento pediste un código. Espera un poco; podrás pedir otro en {wait}.",
+        en: "You asked for a code a moment ago. Give it a little time; you can ask for another in {wait}.",
+        pt: "Você acabou de pedir um código. Espere um pouco; poderá pedir outro em {wait}.",
     }
     /// Too many codes in this chat.
     TooManyCodes = "too_many_codes" ["wait"] {
@@ -170,25 +170,25 @@ sentences! {
     /// After *cancel*.
     Cancelled = "cancelled" [] {
         es: "Listo, lo dejamos aquí. Escríbeme cuando quieras.",
-        en: "Done, we leave it here. Write to me whenever you like.",
+        en: "All right, we leave it here. Write to me whenever you like.",
         pt: "Pronto, paramos por aqui. Escreva quando quiser.",
     }
     /// The proof succeeded.
     SignedIn = "signed_in" ["accounts"] {
         es: "Listo, entraste como {accounts}. Para salir, escribe «cerrar sesión».",
-        en: "Done, you are signed in as {accounts}. To leave, write “log out”.",
+        en: "Done, you are signed in as {accounts}. To sign out, write “log out”.",
         pt: "Pronto, você entrou como {accounts}. Para sair, escreva “sair”.",
     }
     /// The answer to *who am I*.
     WhoYouAre = "who_you_are" ["accounts"] {
-        es: "Estás como {accounts}.",
+        es: "Entraste como {accounts}.",
         en: "You are signed in as {accounts}.",
-        pt: "Você está como {accounts}.",
+        pt: "Você entrou como {accounts}.",
     }
     /// *Who am I* or *log out* from somebody unknown.
     NotSignedIn = "not_signed_in" ["services"] {
-        es: "Todavía no has entrado. Para entrar, escríbeme el correo con el que estás en {services}.",
-        en: "You are not signed in yet. To sign in, write me the mail address you have with {services}.",
+        es: "Todavía no has entrado. Para entrar, escríbeme el correo que usas en {services}.",
+        en: "You are not signed in yet. To sign in, send me the email address you use with {services}.",
         pt: "Você ainda não entrou. Para entrar, escreva o e-mail que você usa em {services}.",
     }
     /// After *log out*.
@@ -200,13 +200,19 @@ sentences! {
     /// The services did not answer in time.
     LookUpFailed = "look_up_failed" [] {
         es: "No pude consultar el sistema en este momento, así que no hubo código. Escríbeme tu correo otra vez en unos minutos.",
-        en: "I could not reach the system just now, so there was no code. Write me your mail address again in a few minutes.",
+        en: "I could not reach the system just now, so there was no code. Send me your email address again in a few minutes.",
         pt: "Não consegui consultar o sistema agora, então não houve código. Escreva seu e-mail de novo em alguns minutos.",
+    }
+    /// Some services answered and some did not.
+    LookUpIncomplete = "look_up_incomplete" [] {
+        es: "Uno de nuestros sistemas no responde. Si el código no te llega, toca «Reenviar código» en unos minutos.",
+        en: "One of our systems is not answering. If no code arrives, tap “Resend code” in a few minutes.",
+        pt: "Um dos nossos sistemas não está respondendo. Se o código não chegar, toque em “Reenviar código” em alguns minutos.",
     }
     /// The mail server did not take the mail in time.
     MailFailed = "mail_failed" [] {
         es: "El correo no está funcionando en este momento, así que no hubo código. Escríbeme tu correo otra vez en unos minutos.",
-        en: "Mail is not working just now, so there was no code. Write me your mail address again in a few minutes.",
+        en: "Email is not working just now, so there was no code. Send me your email address again in a few minutes.",
         pt: "O e-mail não está funcionando agora, então não houve código. Escreva seu e-mail de novo em alguns minutos.",
     }
     /// Button, at most 20 characters.
@@ -231,10 +237,10 @@ sentences! {
     And = "and" [] { es: "y", en: "and", pt: "e" }
     /// The last joint of a list of which one is enough.
     Or = "or" [] { es: "o", en: "or", pt: "ou" }
-    /// One try.
-    Once = "once" [] { es: "una vez", en: "once", pt: "uma vez" }
-    /// Several tries.
-    Times = "times" ["number"] { es: "{number} veces", en: "{number} times", pt: "{number} vezes" }
+    /// One more try.
+    Once = "once" [] { es: "una vez más", en: "once more", pt: "mais uma vez" }
+    /// Several more tries.
+    Times = "times" ["number"] { es: "{number} veces más", en: "{number} more times", pt: "mais {number} vezes" }
     /// A short wait.
     Seconds = "seconds" ["number"] { es: "{number} segundos", en: "{number} seconds", pt: "{number} segundos" }
     /// A wait.
@@ -263,7 +269,7 @@ sentences! {
     MailAskedBy = "mail_asked_by" ["chat"] {
         es: "Lo pidió {chat}.",
         en: "It was asked for by {chat}.",
-        pt: "Foi pedido por {chat}.",
+        pt: "Quem pediu foi {chat}.",
     }
     /// A chat with a visible number.
     ChatNumber = "chat_number" ["ending"] {

@@ -5,6 +5,7 @@ mod webhook;
 
 use crate::app::App;
 use crate::domain::id::{PhoneNumberId, Secret};
+use listener::SAFE_HEADERS;
 use rouille::{Request, Response};
 use serde_json::json;
 use std::borrow::Cow;
@@ -136,22 +137,7 @@ fn error(status: u16, key: &str, message: &str) -> Response {
 
 /// What every answer carries (S-47).
 fn with_headers(mut response: Response) -> Response {
-    const HEADERS: [(&str, &str); 7] = [
-        ("Cache-Control", "no-store"),
-        (
-            "Content-Security-Policy",
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
-        ("Cross-Origin-Opener-Policy", "same-origin"),
-        (
-            "Permissions-Policy",
-            "camera=(), geolocation=(), microphone=()",
-        ),
-        ("Referrer-Policy", "no-referrer"),
-        ("Strict-Transport-Security", "max-age=31536000"),
-        ("X-Content-Type-Options", "nosniff"),
-    ];
-    let headers = HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
+    let headers = SAFE_HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
     response.headers.extend(headers);
     response
 }

@@ -24,6 +24,9 @@ const SLOW_CONNECTIONS: usize = 10_000;
 const SLOW_MEASURED: Duration = Duration::from_secs(20);
 /// Each slow connection sends one byte in this time.
 const DRIP: Duration = Duration::from_secs(1);
+/// From one connection of a slow client to its next: the deadline for a head, which is how long
+/// it would be served if nobody were evicted.
+const COMES_BACK: Duration = Duration::from_secs(10);
 /// Pause between the requests of an honest client.
 const HONEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -250,7 +253,7 @@ fn slow() -> io::Result<()> {
     crowd.join().map_err(|_| io::ErrorKind::Other)??;
     println!(
         "server: at most {:.1} MiB and {threads} threads, {:.0} % of a core; \
-         {SLOW_CONNECTIONS} slow connections, which came back {:.0} times a second",
+         {SLOW_CONNECTIONS} slow clients connected {:.0} times a second",
         server.mebibytes("VmHWM"),
         100.0 * cpu.as_secs_f64() / SLOW_MEASURED.as_secs_f64(),
         reconnects as f64 / SLOW_MEASURED.as_secs_f64(),
@@ -308,8 +311,8 @@ fn honest(place: &str, server: &Server, during: Duration) -> io::Result<u64> {
     Ok(threads)
 }
 
-/// Keeps ten thousand connections open that send a head byte by byte, and opens each again that
-/// the server has closed. `connects` counts all.
+/// Ten thousand clients that send a head byte by byte. One that was cut comes back a while later.
+/// `connects` counts all connections.
 fn crowd(address: SocketAddr, ends: &AtomicBool, connects: &AtomicUsize) -> io::Result<()> {
     let connect = || -> io::Result<TcpStream> {
         let mut socket = TcpStream::connect(address)?;
@@ -319,19 +322,23 @@ fn crowd(address: SocketAddr, ends: &AtomicBool, connects: &AtomicUsize) -> io::
         connects.fetch_add(1, Ordering::Relaxed);
         Ok(socket)
     };
-    let mut sockets: Vec<TcpStream> = (0..SLOW_CONNECTIONS)
-        .map(|_| connect())
-        .collect::<io::Result<_>>()?;
-    while !ends.load(Ordering::Relaxed) {
-        let next = Instant::now() + DRIP;
-        for socket in &mut sockets {
+    let mut clients = Vec::new();
+    for _ in 0..SLOW_CONNECTIONS {
+        clients.push((connect()?, Instant::now()));
+    }
+    // Each of them on its own clock: a part of the crowd at a time, spread over the period.
+    const PARTS: usize = 100;
+    let mut next = Instant::now();
+    for part in (0..PARTS).cycle() {
+        for (socket, connected) in clients.iter_mut().skip(part).step_by(PARTS) {
             if ends.load(Ordering::Relaxed) {
-                break;
+                return Ok(());
             }
-            if socket.write(b"x").is_err() {
-                *socket = connect()?;
+            if socket.write(b"x").is_err() && connected.elapsed() >= COMES_BACK {
+                (*socket, *connected) = (connect()?, Instant::now());
             }
         }
+        next = (next + DRIP / PARTS as u32).max(Instant::now());
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     Ok(())

@@ -5,8 +5,14 @@ mod browser;
 mod cli;
 mod config;
 mod mail;
+mod outside;
+mod process;
 mod python;
 mod services;
 mod smtp_sink;
 mod tidy;
 mod webdriver;
+
+// The core: conversations, limits, faults.
+mod house;
+mod transcripts;

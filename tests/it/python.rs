@@ -79,6 +79,18 @@ impl StandIn {
         }
     }
 
+    /// The next event of this name if it comes in this time; others are passed over.
+    pub fn next_within(&self, name: &str, limit: Duration) -> Option<Value> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = self.events.recv_timeout(left).ok()?;
+            if event["event"] == name {
+                return Some(event);
+            }
+        }
+    }
+
     /// Ends the stand-in and returns everything that it has told and nobody has read.
     pub fn finish(mut self) -> Vec<Value> {
         let _ = self.child.kill();

@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// up and end; if that takes a second, the machine has no time for the new one either.
 const EVICTION_WAIT: Duration = Duration::from_secs(1);
 
+/// Of so many places one is kept free by evicting early: then a burst of new connections need not
+/// wait, each in turn, for the thread of an evicted one to end.
+const PLACES_PER_FREE_ONE: usize = 16;
+
 /// Values of [`Connection::activity`] that are not a point in time.
 const ANSWERING: u64 = 0;
 const CUT: u64 = u64::MAX;
@@ -147,12 +151,17 @@ impl Registry {
         }
         let deadline = Instant::now() + EVICTION_WAIT;
         while table.open.len() >= self.limits.connections_max {
-            let room_is_coming = table.is_any_cut() || table.evict_longest_waiting(|_| true);
+            let room_is_coming =
+                table.staying() < table.open.len() || table.evict_longest_waiting(|_| true);
             let left = deadline.saturating_duration_since(Instant::now());
             if !room_is_coming || left.is_zero() || self.is_stopping() {
                 return Err((socket, Refusal::Busy));
             }
             table = self.wait(table, left);
+        }
+        let free = self.limits.connections_max / PLACES_PER_FREE_ONE;
+        if table.staying() + free >= self.limits.connections_max {
+            table.evict_longest_waiting(|_| true);
         }
         let connection = Arc::new(Connection {
             socket,
@@ -273,10 +282,10 @@ impl Registry {
 }
 
 impl Table {
-    fn is_any_cut(&self) -> bool {
-        self.open
-            .values()
-            .any(|open| open.activity.load(Ordering::SeqCst) == CUT)
+    /// How many connections were not cut.
+    fn staying(&self) -> usize {
+        let stays = |open: &&Arc<Connection>| open.activity.load(Ordering::SeqCst) != CUT;
+        self.open.values().filter(stays).count()
     }
 
     /// Cuts the longest waiting of those `eligible`. False if none of them waits.

@@ -1,0 +1,225 @@
+//! The log: lines go to standard error, where a supervisor collects them.
+//!
+//! Whoever collects may be slow or stand still, and a person at the door must not wait for that:
+//! lines pass through a bounded queue and a thread of its own writes them. When the queue is full,
+//! new lines are dropped and counted.
+
+use crate::config::{Log, LogFormat};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes of lines that may wait: about 2,000 lines, a pause of the collector that goes unnoticed.
+const WAITING_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the end of the program waits for lines to be collected.
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+
+/// Starts the log. The value waits, when it is dropped, until the lines so far are written.
+pub(super) fn start(log: &Log) -> Flush {
+    let queue = Arc::new(Queue::default());
+    let format = log.format;
+    let writing = Arc::clone(&queue);
+    let thread = std::thread::Builder::new()
+        .name("log".into())
+        .spawn(move || writing.write_to(&mut io::stderr(), format));
+    if thread.is_err() {
+        // Without a thread to write them lines would wait for ever: each is written at once.
+        queue.lock().has_no_writer = true;
+    }
+    let flush = Flush(Arc::clone(&queue));
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(log.level)
+        .with_writer(Lines(queue))
+        .with_target(false)
+        .log_internal_errors(false);
+    // A second start in one process keeps the first log.
+    let _ = match log.format {
+        LogFormat::Human => {
+            use std::io::IsTerminal;
+            let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            builder.with_ansi(colours).try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    flush
+}
+
+/// Waits at its end for the lines that are still on their way.
+#[must_use = "lines that wait are lost when the program ends without it"]
+pub(super) struct Flush(Arc<Queue>);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + FLUSH_WITHIN;
+        let mut lines = self.0.lock();
+        while lines.bytes > 0 || lines.under_way {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.0.changed.wait_timeout(lines, left);
+            lines = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Lines between those who log and the thread that writes.
+#[derive(Default)]
+struct Queue {
+    lines: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    dropped: u64,
+    under_way: bool,
+    has_no_writer: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.has_no_writer {
+            // It goes to the terminal or nowhere.
+            let _ = io::stderr().write_all(line);
+        } else if waiting.bytes + line.len() > WAITING_BYTES_MAX {
+            waiting.dropped += 1;
+        } else {
+            waiting.bytes += line.len();
+            waiting.lines.push_back(line.to_vec());
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes lines for ever. One that cannot be written is gone: there is nowhere to say so.
+    fn write_to(&self, output: &mut dyn Write, format: LogFormat) {
+        let mut waiting = self.lock();
+        loop {
+            let dropped = std::mem::take(&mut waiting.dropped);
+            let line = match waiting.lines.pop_front() {
+                Some(line) => line,
+                None => {
+                    waiting.dropped = dropped;
+                    let woken = self.changed.wait(waiting);
+                    waiting = woken.unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+            };
+            waiting.bytes -= line.len();
+            waiting.under_way = true;
+            self.changed.notify_all();
+            drop(waiting);
+            if dropped > 0 {
+                let _ = output.write_all(lines_dropped(dropped, format).as_bytes());
+            }
+            let _ = output.write_all(&line);
+            waiting = self.lock();
+            waiting.under_way = false;
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Stands among the other lines, so that nobody takes the log for whole.
+fn lines_dropped(count: u64, format: LogFormat) -> String {
+    match format {
+        LogFormat::Human => {
+            format!(" WARN {count} log lines were dropped: nobody collected them\n")
+        }
+        LogFormat::Json => format!(
+            "{{\"level\":\"WARN\",\"message\":\"log lines were dropped: nobody collected them\",\"count\":{count}}}\n"
+        ),
+    }
+}
+
+/// Gives each event its way into the queue.
+struct Lines(Arc<Queue>);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(&self.0)
+    }
+}
+
+/// One event: the layer above hands it over in one piece.
+struct Line<'a>(&'a Queue);
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Takes a line when it is allowed to, and tells what it took.
+    struct Slow(Receiver<()>, Sender<String>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // When the test is over, nobody listens any more.
+            let _ = self.0.recv();
+            let _ = self.1.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_beyond_the_queue_are_dropped_counted_and_told_in_their_place() {
+        let queue = Arc::new(Queue::default());
+        let (allow, allowed) = channel();
+        let (tell, told) = channel();
+        let writing = Arc::clone(&queue);
+        std::thread::spawn(move || {
+            writing.write_to(&mut Slow(allowed, tell), LogFormat::Human);
+        });
+        queue.add(b"first\n");
+        // From here on the writer holds the first line and the queue is empty.
+        let mut waiting = queue.lock();
+        while !waiting.under_way {
+            waiting = queue.changed.wait(waiting).unwrap();
+        }
+        drop(waiting);
+        let line = vec![b'x'; WAITING_BYTES_MAX / 2];
+        for _ in 0..5 {
+            queue.add(&line);
+        }
+        for _ in 0..4 {
+            allow.send(()).unwrap();
+        }
+        let written: Vec<String> = told.iter().take(4).collect();
+        assert_eq!(written[0], "first\n");
+        assert_eq!(
+            written[1],
+            " WARN 3 log lines were dropped: nobody collected them\n"
+        );
+        assert_eq!(written[2].len(), line.len());
+        drop(Flush(Arc::clone(&queue)));
+        assert_eq!(queue.lock().bytes, 0);
+    }
+}

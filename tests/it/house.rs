@@ -1,0 +1,644 @@
+//! The whole core with the world around it in memory: the operations and the outbox as they run in
+//! the program, on a clock that is set by hand, with randomness that repeats itself. What leaves
+//! the house is written down, and a table of people answers for the services.
+
+use portero::app::{App, Clock, Failed, NoRandomness, Random, Received, Report, Settings, Work};
+use portero::domain::account::{Account, Answer, Company, Unavailable};
+use portero::domain::contact::{Contact, Kept};
+use portero::domain::delivery::{ChatMessage, Failure, FailureKind, Lane, Mail, Recipient};
+use portero::domain::id::{
+    Bsuid, ContactId, EmailAddress, IdentityKey, Language, MINUTE_MS, MessageId, PhoneNumberId,
+    SECOND_MS, ServiceName, Timestamp, WaId,
+};
+use portero::domain::message::{
+    Content, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
+};
+use portero::domain::policy::Policy;
+use portero::outbox::{Outbox, Pace};
+use portero::store::record::Keys;
+use portero::store::redb::Options;
+use portero::store::{Engine, MasterKey, Memory, Redb, Sealed};
+use portero::text::{Texts, Voice};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+
+/// The day on which every test begins.
+pub const START: Timestamp = Timestamp(1_800_000_000_000);
+
+const MASTER_KEY: &str = "4141414141414141414141414141414141414141414141414141414141414141";
+
+/// A clock that stands still until it is set.
+pub struct HandClock(AtomicU64);
+
+impl HandClock {
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
+
+    pub fn forward(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Random enough for a test, and the same every time (xorshift64*).
+pub struct Seeded {
+    state: Mutex<u64>,
+    pub fails: AtomicBool,
+}
+
+impl Random for Seeded {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), NoRandomness> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(NoRandomness);
+        }
+        let mut state = self.state.lock().unwrap();
+        for byte in bytes {
+            *state ^= *state >> 12;
+            *state ^= *state << 25;
+            *state ^= *state >> 27;
+            *byte = (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody with a phone.
+#[derive(Clone, Debug, Default)]
+pub struct Person {
+    pub wa_id: Option<WaId>,
+    pub bsuid: Option<Bsuid>,
+    pub key: Option<IdentityKey>,
+}
+
+impl Person {
+    pub fn with_number(number: &str) -> Person {
+        Person {
+            wa_id: Some(WaId::parse(number).unwrap()),
+            ..Person::default()
+        }
+    }
+
+    pub fn sender(&self) -> Sender {
+        Sender {
+            bsuid: self.bsuid.clone(),
+            wa_id: self.wa_id.clone(),
+            identity_key: self.key.clone(),
+        }
+    }
+
+    pub fn is(&self, to: &Recipient) -> bool {
+        match to {
+            Recipient::Number(number) => self.wa_id.as_ref() == Some(number),
+            Recipient::Bsuid(bsuid) => self.bsuid.as_ref() == Some(bsuid),
+        }
+    }
+}
+
+/// A message that reached Meta.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub to: Recipient,
+    pub message: ChatMessage,
+    pub tag: String,
+    pub id: MessageId,
+    pub at: Timestamp,
+}
+
+/// Something that left the house, in the order in which it left.
+#[derive(Clone, Debug)]
+pub enum Left {
+    Said(Said),
+    Mailed(Mail),
+    HandedOn(ContactId, Kept),
+}
+
+/// How the other side takes a try.
+#[derive(Clone, Debug)]
+pub enum Takes {
+    /// As it should.
+    It,
+    /// Not.
+    Not(Failure),
+    /// It does, and no answer says so.
+    ItSilently,
+}
+
+/// A service and whom it knows.
+pub struct Service {
+    pub name: ServiceName,
+    pub is_down: bool,
+    pub users: Vec<Account>,
+}
+
+/// The world outside: what it knows, how it behaves, and what reached it.
+pub struct Outside {
+    pub services: Vec<Service>,
+    /// How WhatsApp takes the next tries; afterwards as `whatsapp` says.
+    pub whatsapp_next: VecDeque<Takes>,
+    pub whatsapp: Takes,
+    pub mail: Takes,
+    /// Mailboxes for which the mail server has only a refusal.
+    pub refusing: Vec<EmailAddress>,
+    pub left: Vec<Left>,
+    /// Questions to the services.
+    pub look_ups: usize,
+    /// Visits to the mail server without a mail.
+    pub probes: usize,
+    /// Tries to send a chat message, taken or not.
+    pub chat_tries: usize,
+    messages: u64,
+}
+
+/// The world, shared with the outbox.
+pub struct World {
+    outside: Mutex<Outside>,
+    clock: Arc<HandClock>,
+}
+
+impl World {
+    pub fn change<T>(&self, change: impl FnOnce(&mut Outside) -> T) -> T {
+        change(&mut self.outside.lock().unwrap())
+    }
+
+    fn carry(&self, work: &Work) -> Report {
+        let mut outside = self.outside.lock().unwrap();
+        match work {
+            Work::Chat { to, message, tag } => {
+                outside.chat_tries += 1;
+                let takes = outside
+                    .whatsapp_next
+                    .pop_front()
+                    .unwrap_or_else(|| outside.whatsapp.clone());
+                if let Takes::Not(failure) = takes {
+                    return Report::Failed(failure);
+                }
+                outside.messages += 1;
+                let id = MessageId::parse(&format!("wamid.out{}", outside.messages)).unwrap();
+                outside.left.push(Left::Said(Said {
+                    to: to.clone(),
+                    message: message.clone(),
+                    tag: tag.clone(),
+                    id: id.clone(),
+                    at: self.clock.now(),
+                }));
+                match takes {
+                    Takes::ItSilently => Report::Failed(no_answer()),
+                    _ => Report::Sent(Some(id)),
+                }
+            }
+            Work::Mail(mail) => match outside.mail.clone() {
+                Takes::Not(failure) => Report::Failed(failure),
+                _ if outside.refusing.contains(&mail.to) => Report::Failed(mailbox_refused()),
+                takes => {
+                    outside.left.push(Left::Mailed(mail.clone()));
+                    match takes {
+                        Takes::ItSilently => Report::Failed(no_answer()),
+                        _ => Report::Sent(None),
+                    }
+                }
+            },
+            Work::PretendMail => {
+                outside.probes += 1;
+                match outside.mail.clone() {
+                    Takes::Not(failure) => Report::Failed(failure),
+                    _ => Report::Sent(None),
+                }
+            }
+            Work::LookUp(look_up) => {
+                outside.look_ups += 1;
+                let answer = |service: &Service| Answer {
+                    service: service.name.clone(),
+                    users: if service.is_down {
+                        Err(Unavailable {
+                            reason: "connection refused".into(),
+                        })
+                    } else {
+                        Ok(service
+                            .users
+                            .iter()
+                            .filter(|user| user.email == look_up.address)
+                            .cloned()
+                            .collect())
+                    },
+                };
+                Report::Answers(outside.services.iter().map(answer).collect())
+            }
+            Work::HandOn { contact, message } => {
+                outside.left.push(Left::HandedOn(*contact, message.clone()));
+                Report::Sent(None)
+            }
+            Work::Nothing(report) => report.clone(),
+        }
+    }
+}
+
+pub fn no_answer() -> Failure {
+    failure(FailureKind::Unknown, "no answer")
+}
+
+pub fn mailbox_refused() -> Failure {
+    failure(
+        FailureKind::Recipient,
+        "the mailbox was refused (550 5.1.1)",
+    )
+}
+
+pub fn server_error() -> Failure {
+    Failure::temporary("Meta answered 500")
+}
+
+pub fn failure(kind: FailureKind, reason: &str) -> Failure {
+    Failure {
+        kind,
+        reason: reason.into(),
+        advice: None,
+    }
+}
+
+/// Where the house keeps its records.
+enum Ground {
+    Memory(Arc<Memory>),
+    File(TempDir),
+}
+
+impl Ground {
+    fn engine(&self) -> Arc<dyn Engine> {
+        match self {
+            Ground::Memory(memory) => Arc::clone(memory) as Arc<dyn Engine>,
+            Ground::File(folder) => {
+                let path = folder.path().join("portero.redb");
+                Arc::new(Redb::open(&path, Options::default()).unwrap())
+            }
+        }
+    }
+}
+
+/// The house.
+pub struct House {
+    pub app: Arc<App>,
+    pub outbox: Arc<Outbox>,
+    pub clock: Arc<HandClock>,
+    pub random: Arc<Seeded>,
+    pub world: Arc<World>,
+    ground: Ground,
+    settings: Settings,
+    messages: AtomicU64,
+}
+
+impl House {
+    /// On maps in memory, with the limits of the documentation.
+    pub fn in_memory() -> House {
+        House::with_policy(Policy::default())
+    }
+
+    pub fn with_policy(policy: Policy) -> House {
+        House::on(Ground::Memory(Arc::new(Memory::new())), policy)
+    }
+
+    /// On a file, as in production.
+    pub fn on_file() -> House {
+        House::on(Ground::File(TempDir::new().unwrap()), Policy::default())
+    }
+
+    fn on(ground: Ground, policy: Policy) -> House {
+        let services: Vec<(ServiceName, String)> = ["Kutamma", "woku"]
+            .map(|title| {
+                let name = ServiceName::parse(&title.to_lowercase()).unwrap();
+                (name, title.to_owned())
+            })
+            .into();
+        let settings = Settings {
+            voice: Voice {
+                business: "Café Río".into(),
+                services: services.clone(),
+                code_digits: policy.code_digits,
+                code_minutes: policy.code_lifetime_ms / MINUTE_MS,
+            },
+            policy,
+            phone_number_id: PhoneNumberId::parse("106540352242922").unwrap(),
+            language: Language::English,
+            texts: Texts::default(),
+            directory: None,
+        };
+        let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
+        let outside = Outside {
+            services: services
+                .into_iter()
+                .map(|(name, _)| Service {
+                    name,
+                    is_down: false,
+                    users: Vec::new(),
+                })
+                .collect(),
+            whatsapp_next: VecDeque::new(),
+            whatsapp: Takes::It,
+            mail: Takes::It,
+            refusing: Vec::new(),
+            left: Vec::new(),
+            look_ups: 0,
+            probes: 0,
+            chat_tries: 0,
+            messages: 0,
+        };
+        let world = Arc::new(World {
+            outside: Mutex::new(outside),
+            clock: Arc::clone(&clock),
+        });
+        let random = Arc::new(Seeded {
+            state: Mutex::new(0x9E37_79B9_7F4A_7C15),
+            fails: AtomicBool::new(false),
+        });
+        House::open(ground, settings, clock, random, world, 0)
+    }
+
+    fn open(
+        ground: Ground,
+        settings: Settings,
+        clock: Arc<HandClock>,
+        random: Arc<Seeded>,
+        world: Arc<World>,
+        messages: u64,
+    ) -> House {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let store = Sealed::open(ground.engine(), &key).unwrap();
+        let app = App::new(
+            store,
+            Keys::new(key),
+            settings.clone(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::clone(&random) as Arc<dyn Random>,
+        );
+        let app = Arc::new(app.unwrap());
+        let carrier = Arc::clone(&world);
+        let outbox = Outbox::new(
+            Arc::clone(&app),
+            Arc::new(move |work: &Work| carrier.carry(work)),
+            Pace::default(),
+        );
+        House {
+            app,
+            outbox: Arc::new(outbox),
+            clock,
+            random,
+            world,
+            ground,
+            settings,
+            messages: AtomicU64::new(messages),
+        }
+    }
+
+    /// The process ends and another one starts on the same records.
+    pub fn restarted(self) -> House {
+        let House {
+            app,
+            outbox,
+            clock,
+            random,
+            world,
+            ground,
+            settings,
+            messages,
+        } = self;
+        drop(outbox);
+        drop(app);
+        House::open(
+            ground,
+            settings,
+            clock,
+            random,
+            world,
+            messages.into_inner(),
+        )
+    }
+
+    /// The engine beneath, to make it fail. Only in memory.
+    pub fn memory(&self) -> &Memory {
+        match &self.ground {
+            Ground::Memory(memory) => memory,
+            Ground::File(_) => panic!("this house stands on a file"),
+        }
+    }
+
+    // --- who there is ---------------------------------------------------------------------------
+
+    /// A user of a service: `ana@example.com`, `Ana Pérez`, `Acme`.
+    pub fn register(&self, service: &str, email: &str, name: &str, company: &str) {
+        let email = EmailAddress::parse(email).unwrap();
+        self.world.change(|outside| {
+            let service = outside
+                .services
+                .iter_mut()
+                .find(|known| known.name.as_str() == service)
+                .unwrap();
+            service.users.push(Account {
+                service: service.name.clone(),
+                user_id: format!("u{}-{}", service.users.len() + 1, email.key()),
+                name: name.into(),
+                email,
+                phone: None,
+                company: Company {
+                    id: company.to_lowercase(),
+                    name: company.into(),
+                },
+            });
+        });
+    }
+
+    pub fn service_is_down(&self, service: &str, is_down: bool) {
+        self.world.change(|outside| {
+            for known in &mut outside.services {
+                if known.name.as_str() == service {
+                    known.is_down = is_down;
+                }
+            }
+        });
+    }
+
+    // --- what arrives ---------------------------------------------------------------------------
+
+    /// A message as it comes out of the webhook, written now.
+    pub fn message(&self, person: &Person, content: Content) -> Inbound {
+        let number = self.messages.fetch_add(1, Ordering::SeqCst);
+        Inbound {
+            id: MessageId::parse(&format!("wamid.in{number}")).unwrap(),
+            sender: person.sender(),
+            sent_at: self.clock.now(),
+            content,
+            provenance: Provenance::Direct,
+        }
+    }
+
+    pub fn text(&self, person: &Person, text: &str) -> Inbound {
+        self.message(person, Content::Text(text.into()))
+    }
+
+    pub fn receive(&self, message: Inbound) -> Result<Received, Failed> {
+        self.app.receive(vec![WebhookItem::Message(message)])
+    }
+
+    /// The person writes; returns the outcome. Nothing leaves yet.
+    pub fn write(&self, person: &Person, text: &str) -> &'static str {
+        let received = self.receive(self.text(person, text)).unwrap();
+        received.outcomes[0]
+    }
+
+    /// The person writes, and everything that is due leaves; returns what the person was told.
+    pub fn ask(&self, person: &Person, text: &str) -> Vec<String> {
+        self.clock.forward(10 * SECOND_MS);
+        let before = self.said_to(person).len();
+        self.write(person, text);
+        self.settle();
+        self.said_to(person).split_off(before)
+    }
+
+    /// News of a message that Meta took.
+    pub fn status(&self, said: &Said, status: Status) {
+        self.app
+            .receive(vec![WebhookItem::Status(StatusUpdate {
+                id: said.id.clone(),
+                status,
+                at: self.clock.now(),
+                tag: Some(said.tag.clone()),
+                error_code: (status == Status::Failed).then_some(131_026),
+            })])
+            .unwrap();
+    }
+
+    // --- what leaves ----------------------------------------------------------------------------
+
+    /// Everything that is due leaves; the clock stands still. Returns the number of tries.
+    pub fn settle(&self) -> usize {
+        let mut tries = 0;
+        loop {
+            let now: usize = Lane::ALL.iter().map(|lane| self.outbox.drain(*lane)).sum();
+            if now == 0 {
+                return tries;
+            }
+            tries += now;
+        }
+    }
+
+    /// Time passes, and what becomes due leaves at its moment. After an hour in small steps the
+    /// rest is one leap: nothing waits that long.
+    pub fn later(&self, ms: u64) {
+        let in_steps = ms.min(60 * MINUTE_MS);
+        let mut left = in_steps;
+        while left > 0 {
+            let step = left.min(SECOND_MS);
+            self.clock.forward(step);
+            self.settle();
+            left -= step;
+        }
+        self.clock.forward(ms - in_steps);
+        self.settle();
+    }
+
+    pub fn left(&self) -> Vec<Left> {
+        self.world.change(|outside| outside.left.clone())
+    }
+
+    pub fn said(&self) -> Vec<Said> {
+        let left = self.left().into_iter();
+        left.filter_map(|left| match left {
+            Left::Said(said) => Some(said),
+            Left::Mailed(_) | Left::HandedOn(..) => None,
+        })
+        .collect()
+    }
+
+    /// Everything that this person was told.
+    pub fn said_to(&self, person: &Person) -> Vec<String> {
+        self.said()
+            .into_iter()
+            .filter(|said| person.is(&said.to))
+            .map(|said| said.message.body)
+            .collect()
+    }
+
+    pub fn mails(&self) -> Vec<Mail> {
+        let left = self.left().into_iter();
+        left.filter_map(|left| match left {
+            Left::Mailed(mail) => Some(mail),
+            Left::Said(_) | Left::HandedOn(..) => None,
+        })
+        .collect()
+    }
+
+    pub fn mails_to(&self, address: &str) -> usize {
+        let address = EmailAddress::parse(address).unwrap();
+        self.mails()
+            .iter()
+            .filter(|mail| mail.to == address)
+            .count()
+    }
+
+    /// What the bot got.
+    pub fn handed_on(&self) -> Vec<Option<String>> {
+        let left = self.left().into_iter();
+        left.filter_map(|left| match left {
+            Left::HandedOn(_, kept) => Some(kept.text),
+            Left::Said(_) | Left::Mailed(_) => None,
+        })
+        .collect()
+    }
+
+    /// The code of the last mail.
+    pub fn code(&self) -> String {
+        code_of(self.mails().last().expect("a code was mailed"))
+    }
+
+    // --- what is known --------------------------------------------------------------------------
+
+    pub fn contacts(&self) -> Vec<Contact> {
+        self.app.overview(1_000).unwrap().contacts
+    }
+
+    pub fn contact(&self, person: &Person) -> Contact {
+        let known = |contact: &Contact| match &person.bsuid {
+            Some(bsuid) => contact.bsuid.as_ref() == Some(bsuid),
+            None => contact.wa_id == person.wa_id,
+        };
+        self.contacts()
+            .into_iter()
+            .find(known)
+            .expect("a contact that wrote")
+    }
+
+    pub fn is_bound(&self, person: &Person) -> bool {
+        self.contact(person).is_bound()
+    }
+
+    /// How often something was written into the audit.
+    pub fn audited(&self, event: &str) -> usize {
+        let audit = self.app.overview(10_000).unwrap().audit;
+        audit.iter().filter(|line| line.event == event).count()
+    }
+
+    /// Hello, address, code: the shortest way in.
+    pub fn sign_in(&self, person: &Person, address: &str) {
+        self.ask(person, "hola");
+        self.ask(person, address);
+        self.ask(person, &self.code());
+        assert!(self.is_bound(person), "{:?}", self.said_to(person));
+    }
+}
+
+/// The code in a mail: its subject begins with it.
+pub fn code_of(mail: &Mail) -> String {
+    mail.subject.split(' ').next().unwrap().to_owned()
+}
+
+/// A code that is not this one.
+pub fn other_than(code: &str) -> String {
+    let last = code.len() - 1;
+    let digit = (code.as_bytes()[last] - b'0' + 1) % 10;
+    format!("{}{digit}", &code[..last])
+}
