@@ -1,6 +1,7 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod browser;
 mod cli;
 mod config;
 mod door;
@@ -11,6 +12,7 @@ mod python;
 mod services;
 mod smtp_sink;
 mod tidy;
+mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;

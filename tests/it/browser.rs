@@ -1,0 +1,690 @@
+//! The page of `portero demo` as people use it: the real binary, a real browser, real clicks.
+//! Everything that is checked is read from the page; nothing is asked of the server behind it.
+
+use crate::webdriver::{Browser, Device, ENTER, ESCAPE, Process, SHIFT, TAB};
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::Instant;
+
+const LAPTOP: Device = Device::Desktop(1280, 800);
+const PHONE: Device = Device::Phone(390, 844);
+
+/// Somebody at the page of a demo of their own.
+struct Visitor {
+    // Closed first: the page would complain about a server that is gone.
+    browser: Browser,
+    address: String,
+    _demo: Process,
+    is_touching: bool,
+}
+
+/// One bubble of the chat that is seen.
+#[derive(Debug)]
+struct Bubble {
+    is_mine: bool,
+    text: String,
+    ticks: String,
+}
+
+impl Visitor {
+    fn at(name: &str, device: Device) -> Visitor {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portero"));
+        command.args(["demo", "--port", "0"]);
+        let demo = Process::start(command, false, "");
+        let address = demo.told("The demo did not open its page.", |line| {
+            let line = line.trim();
+            line.starts_with("http://").then(|| line.to_owned())
+        });
+        let browser = Browser::start(name, device);
+        browser.paint("light");
+        browser.open(&address);
+        let visitor = Visitor {
+            browser,
+            address,
+            _demo: demo,
+            is_touching: matches!(device, Device::Phone(..)),
+        };
+        // The suggestions are drawn with the first news.
+        visitor.browser.find(".chip", "Hola");
+        visitor
+    }
+
+    /// On a phone one panel is seen at a time.
+    fn turn_to(&self, view: &str) {
+        if self.is_touching {
+            self.browser.press(&format!(".tabs [data-view={view}]"), "");
+        }
+    }
+
+    /// Types a message into the phone that is seen, and sends it.
+    fn says(&self, text: &str) {
+        let field = self.browser.find("textarea", "");
+        self.browser.type_into(&field, text);
+        if self.is_touching {
+            self.browser.press(".send", "");
+        } else {
+            self.browser.type_into(&field, &ENTER.to_string());
+        }
+    }
+
+    /// The chat that is seen, oldest first.
+    fn chat(&self) -> Vec<Bubble> {
+        let rows = self.browser.run(
+            "const phone = [...document.querySelectorAll('.phone')].find((one) => one.checkVisibility() && one.dataset.phone === document.body.dataset.phone);
+             return phone ? [...phone.querySelectorAll('.row')].filter((row) => row.querySelector('.said')).map((row) => ({
+               mine: row.classList.contains('mine'),
+               text: row.querySelector('.said').textContent,
+               ticks: row.querySelector('.ticks')?.getAttribute('aria-label') ?? '',
+             })) : [];",
+            json!([]),
+        );
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| Bubble {
+            is_mine: row["mine"] == true,
+            text: row["text"].as_str().unwrap().to_owned(),
+            ticks: row["ticks"].as_str().unwrap().to_owned(),
+        })
+        .collect()
+    }
+
+    fn replies(&self) -> Vec<String> {
+        let chat = self.chat().into_iter();
+        chat.filter(|bubble| !bubble.is_mine)
+            .map(|bubble| bubble.text)
+            .collect()
+    }
+
+    /// Waits until the chat's last bubble is a reply with these words.
+    fn hears(&self, words: &str) -> String {
+        self.browser
+            .until(&format!("the last bubble is a reply with “{words}”"), || {
+                let last = self.chat().pop()?;
+                (!last.is_mine && last.text.contains(words)).then_some(last.text)
+            })
+    }
+
+    /// Waits for the mail after the first `seen` ones, opens it, and reads the code in it.
+    fn reads_code_of_mail(&self, seen: usize) -> String {
+        self.turn_to("mail");
+        self.browser.until("another mail arrives", || {
+            (self.mails() > seen).then_some(())
+        });
+        if self.is_touching && self.browser.seen("#reader-close", "").is_some() {
+            self.browser.press("#reader-close", "");
+        }
+        // The newest is the first of the list.
+        self.browser.press("#mail-list li:first-child .envelope", "");
+        self.read_code()
+    }
+
+    /// The code in the mail that is open.
+    fn read_code(&self) -> String {
+        let subject = self.browser.find("#reader-subject", "");
+        let subject = self.browser.text(&subject);
+        let frame = self.browser.find("#reader-body", "");
+        let code = self.browser.until("the open mail shows its code", || {
+            let shown = self.browser.inside(&frame, |frame| {
+                frame.run("return document.body?.innerText ?? ''", json!([]))
+            });
+            let mut words = shown.as_str()?.split_whitespace();
+            let code = words.find(|word| is_code(word))?;
+            // The frame may still show the mail before.
+            subject.contains(code).then(|| code.to_owned())
+        });
+        self.turn_to("chat");
+        code
+    }
+
+    fn mails(&self) -> usize {
+        self.browser.all("#mail-list .envelope").len()
+    }
+
+    /// From anything to signed in, with Ana's address.
+    fn signs_in(&self) {
+        let seen = self.mails();
+        self.says("ana@example.com");
+        self.hears("un código");
+        let code = self.reads_code_of_mail(seen);
+        self.says(&code);
+        self.hears("entraste como Ana Pérez");
+    }
+
+    /// Flips a switch of the menu.
+    fn flips(&self, title: &str, on: bool) {
+        self.browser.press("#mischief summary", "");
+        self.browser.press("[role=switch]", title);
+        let wished = format!("[role=switch][aria-checked={on}]");
+        self.browser.find(&wished, title);
+        self.browser.press("#mischief summary", "");
+        self.browser.until("the menu is closed", || {
+            self.browser.seen(".menu", "").is_none().then_some(())
+        });
+    }
+
+    /// Waits until the panel tells that something was tried, failed, and will be tried again.
+    fn sees_a_retry_of(&self, what: &str) {
+        self.turn_to("inside");
+        self.browser
+            .until(&format!("a {what} waits for another try"), || {
+                let entry = self.browser.seen(".entry", what)?;
+                let text = self.browser.text(&entry);
+                text.contains("next try in").then_some(())
+            });
+        self.turn_to("chat");
+    }
+}
+
+fn is_code(word: &str) -> bool {
+    word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Another code of the same length.
+fn one_off(code: &str) -> String {
+    let other = if code.ends_with('7') { '8' } else { '7' };
+    format!("{}{other}", &code[..code.len() - 1])
+}
+
+fn flow_by_code(name: &str, device: Device) {
+    let visitor = Visitor::at(name, device);
+    let started = Instant::now();
+    visitor.says("Hola");
+    let welcome = visitor.hears("Inpla");
+    assert!(welcome.contains("correo"), "says what it needs: {welcome}");
+    visitor.says("ana@example.com");
+    let asked = visitor.hears("un código de 8 cifras");
+    assert!(!asked.contains("ana@example.com"), "masked: {asked}");
+    let code = visitor.reads_code_of_mail(0);
+    visitor.says(&code);
+    visitor.hears("entraste como Ana Pérez");
+    let took = started.elapsed();
+    println!("flow A, {device:?}, by script: {} ms", took.as_millis());
+
+    let chat = visitor.browser.until("every message is ticked", || {
+        let chat = visitor.chat();
+        let mut mine = chat.iter().filter(|bubble| bubble.is_mine);
+        mine.all(|bubble| bubble.ticks == "read").then_some(chat)
+    });
+    let typed = chat.iter().filter(|bubble| bubble.is_mine).count();
+    assert!(typed <= 4, "{typed} messages typed: {chat:?}");
+    assert!(chat.len() - typed <= 3, "too many replies: {chat:?}");
+}
+
+#[test]
+fn somebody_signs_in_with_a_code_on_a_laptop() {
+    flow_by_code("laptop", LAPTOP);
+}
+
+#[test]
+fn somebody_signs_in_with_a_code_on_a_phone() {
+    flow_by_code("phone", PHONE);
+}
+
+#[test]
+fn every_button_does_what_it_says_when_tapped() {
+    let visitor = Visitor::at("buttons", PHONE);
+    let browser = &visitor.browser;
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.says("ana@example.com");
+    visitor.hears("un código de 8 cifras");
+    let first = visitor.reads_code_of_mail(0);
+
+    // A second code too soon is answered with a request for patience: then it is tapped again.
+    browser.until("a second code is sent", || {
+        let so_far = visitor.chat().len();
+        browser.press(".option", "Reenviar código");
+        let answer = browser.until("the tap is answered", || {
+            let mut chat = visitor.chat();
+            let last = chat.pop()?;
+            (chat.len() > so_far && !last.is_mine).then_some(last.text)
+        });
+        answer.contains("va en camino").then_some(())
+    });
+    let second = visitor.reads_code_of_mail(1);
+    assert_ne!(first, second);
+    visitor.says(&first);
+    visitor.hears("Ese no es el código");
+
+    browser.press(".option", "Otro correo");
+    visitor.hears("¿Con qué correo");
+    visitor.says(&second);
+    visitor.hears("No encuentro un correo");
+    browser.until("another address is taken", || {
+        visitor.says("lucia@example.com");
+        let answer = browser.until("the address is answered", || {
+            let last = visitor.chat().pop()?;
+            (!last.is_mine).then_some(last.text)
+        });
+        answer.contains("va en camino").then_some(())
+    });
+    let third = visitor.reads_code_of_mail(2);
+    browser.press(".option", "Cancelar");
+    visitor.hears("lo dejamos aquí");
+    visitor.says(&third);
+    let answer = visitor.hears("");
+    assert!(!answer.contains("entraste"), "cancelled: {answer}");
+
+    browser.until("a code is sent again", || {
+        visitor.says("ana@example.com");
+        let answer = browser.until("the address is answered", || {
+            let last = visitor.chat().pop()?;
+            (!last.is_mine).then_some(last.text)
+        });
+        answer.contains("va en camino").then_some(())
+    });
+    let fourth = visitor.reads_code_of_mail(3);
+    visitor.says(&fourth);
+    visitor.hears("entraste como Ana Pérez");
+    visitor.says("¿Quién soy?");
+    visitor.hears("Estás como Ana Pérez");
+    browser.press(".option", "Cerrar sesión");
+    visitor.hears("Cerré tu sesión");
+    visitor.says("¿Quién soy?");
+    visitor.hears("Todavía no has entrado");
+}
+
+#[test]
+fn a_code_is_refused_on_the_phone_that_did_not_ask_for_it() {
+    let visitor = Visitor::at("two-people", LAPTOP);
+    let browser = &visitor.browser;
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.says("ana@example.com");
+    visitor.hears("un código de 8 cifras");
+    let code = visitor.reads_code_of_mail(0);
+
+    browser.press(".person", "Bruno");
+    visitor.says("Oi");
+    visitor.hears("Olá");
+    visitor.says(&code);
+    visitor.hears("Não encontrei um e-mail");
+    visitor.says("bruno@example.org");
+    visitor.hears("um código de 8 dígitos");
+    // Ana's code opens nothing here, though a code is being waited for.
+    visitor.says(&code);
+    visitor.hears("Esse não é o código");
+
+    browser.press(".person", "Ana");
+    visitor.says(&code);
+    visitor.hears("entraste como Ana Pérez");
+    browser.press(".person", "Bruno");
+    let replies = visitor.replies();
+    assert!(
+        !replies.iter().any(|text| text.contains("você entrou")),
+        "{replies:?}"
+    );
+}
+
+#[test]
+fn both_phones_are_seen_side_by_side_on_a_wide_screen() {
+    let visitor = Visitor::at("wide", Device::Desktop(1600, 900));
+    let browser = &visitor.browser;
+    for chip in ["Hola", "Olá"] {
+        browser.press(".chip", chip);
+    }
+    // The field that was filled last has the focus.
+    browser.keys(None, &ENTER.to_string());
+    visitor.hears("Olá, aqui é Inpla");
+    assert!(browser.seen(".phone", "Ana").is_some());
+    assert!(browser.seen(".phone", "Bruno").is_some());
+}
+
+#[test]
+fn the_menu_acts_like_somebody_who_should_not_be_trusted() {
+    let visitor = Visitor::at("menu", LAPTOP);
+    let browser = &visitor.browser;
+    let act = |title: &str| {
+        browser.press("#mischief summary", "");
+        browser.press("[data-act]", title);
+    };
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    act("Give an unknown address");
+    visitor.hears("un código de 8 cifras");
+    browser.until("Ana's address is taken", || {
+        visitor.says("ana@example.com");
+        let answer = browser.until("the address is answered", || {
+            let last = visitor.chat().pop()?;
+            (!last.is_mine).then_some(last.text)
+        });
+        answer.contains("va en camino").then_some(())
+    });
+    let code = visitor.reads_code_of_mail(0);
+    assert_eq!(visitor.mails(), 1, "the unknown address got no mail");
+    act("Type a wrong code");
+    visitor.hears("Ese no es el código");
+    assert!(!visitor.chat().iter().any(|bubble| bubble.text == code));
+    act("Forward the code");
+    let answer = visitor.hears("");
+    assert!(!answer.contains("entr"), "{answer}");
+    let chosen = browser.run("return document.body.dataset.phone", json!([]));
+    assert_eq!(chosen, "1", "the stranger's phone is seen");
+}
+
+#[test]
+fn while_the_mail_server_is_down_the_code_waits_and_then_arrives() {
+    let visitor = Visitor::at("mail-down", LAPTOP);
+    visitor.flips("Mail server is down", true);
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.says("ana@example.com");
+    // The answer does not wait for the mail.
+    visitor.hears("un código de 8 cifras");
+    visitor.sees_a_retry_of("code mail");
+    assert_eq!(visitor.mails(), 0);
+    visitor.flips("Mail server is down", false);
+    let code = visitor.reads_code_of_mail(0);
+    visitor.says(&code);
+    visitor.hears("entraste como Ana Pérez");
+    assert_eq!(visitor.mails(), 1);
+}
+
+#[test]
+fn while_meta_answers_500_the_reply_waits_and_is_then_delivered_once() {
+    let visitor = Visitor::at("meta-500", PHONE);
+    visitor.flips("Meta answers 500", true);
+    visitor.says("Hola");
+    visitor.sees_a_retry_of("chat message");
+    assert_eq!(visitor.replies().len(), 0);
+    visitor.flips("Meta answers 500", false);
+    visitor.hears("Inpla");
+    // What would be said twice had its reason before this answer.
+    visitor.says("no tengo");
+    visitor.hears("No encuentro un correo");
+    assert_eq!(visitor.replies().len(), 2);
+}
+
+#[test]
+fn while_one_service_is_down_the_other_one_still_knows_ana() {
+    let visitor = Visitor::at("service-down", LAPTOP);
+    visitor.flips("Kutamma is down", true);
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.signs_in();
+}
+
+#[test]
+fn the_page_fetches_nothing_from_elsewhere_and_the_console_stays_empty() {
+    let visitor = Visitor::at("same-origin", LAPTOP);
+    let browser = &visitor.browser;
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.signs_in();
+    let entries = "return performance.getEntries().map((entry) => entry.name).filter((name) => name.includes(':'))";
+    let mut fetched = vec![browser.run(entries, json!([]))];
+    let frame = browser.find("#reader-body", "");
+    browser.inside(&frame, |frame| fetched.push(frame.run(entries, json!([]))));
+    let fetched: Vec<String> = fetched
+        .iter()
+        .flat_map(|list| list.as_array().unwrap())
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    assert!(fetched.len() > 5, "{fetched:?}");
+    for name in &fetched {
+        assert!(
+            name.starts_with(&visitor.address) || name.starts_with("data:"),
+            "{name} is fetched"
+        );
+    }
+    let policies = browser.run_async(
+        "const done = arguments.at(-1);
+         Promise.all(['/', document.querySelector('#reader-body').src].map((url) => fetch(url)))
+           .then((all) => done(all.map((one) => one.headers.get('Content-Security-Policy'))));",
+        json!([]),
+    );
+    for policy in policies.as_array().unwrap() {
+        let policy = policy.as_str().unwrap_or_default();
+        assert!(policy.starts_with("default-src 'none'"), "{policy:?}");
+        assert!(!policy.contains("script-src 'unsafe"), "{policy:?}");
+    }
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+/// Elements that stick out of the window sideways; what lies in a row that scrolls may.
+const STICKS_OUT: &str = "return [...document.querySelectorAll('body *')]
+  .filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.closest('.chips, .unseen, symbol'))
+  .filter((one) => { const box = one.getBoundingClientRect(); return box.width && (box.left < -0.5 || box.right > innerWidth + 0.5); })
+  .map((one) => one.outerHTML.slice(0, 120))
+  .concat(document.scrollingElement.scrollWidth > innerWidth ? ['the page scrolls sideways'] : [])
+  .concat([...document.querySelectorAll('.said, .option, .envelope, .pill, .entry, .card, .steps, .chip, .menu button')]
+    .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== 'inline')
+    .map((one) => 'its text is cut: ' + one.outerHTML.slice(0, 120)))";
+
+#[test]
+fn nothing_sticks_out_of_a_window_of_320_pixels() {
+    let visitor = Visitor::at("narrow", Device::Phone(320, 568));
+    let browser = &visitor.browser;
+    let check = |state: &str| {
+        let out = browser.run(STICKS_OUT, json!([]));
+        assert_eq!(out, json!([]), "{state}");
+    };
+    check("at the start");
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.says("ana@example.com");
+    visitor.hears("un código de 8 cifras");
+    check("with buttons");
+    browser.press("#mischief summary", "");
+    check("with the menu");
+    browser.press("#mischief summary", "");
+    let code = visitor.reads_code_of_mail(0);
+    visitor.turn_to("mail");
+    check("with the mail");
+    let frame = browser.find("#reader-body", "");
+    browser.inside(&frame, |_| check("inside of the mail"));
+    visitor.turn_to("chat");
+    visitor.says(&code);
+    visitor.hears("entraste como");
+    check("at the end");
+    visitor.turn_to("inside");
+    browser.find(".pill", "signed in");
+    check("in the panel");
+}
+
+/// Keys pressed at most until the focus is where it should be.
+const TABS_MAX: usize = 60;
+
+#[test]
+fn somebody_without_a_mouse_signs_in() {
+    let visitor = Visitor::at("keyboard", LAPTOP);
+    let browser = &visitor.browser;
+    let enter = ENTER.to_string();
+    let is_focused = |selector: &str| {
+        let focused = "return document.activeElement?.matches(arguments[0])
+           && document.activeElement.matches(':focus-visible')
+           && getComputedStyle(document.activeElement).outlineStyle !== 'none'";
+        browser.run(focused, json!([selector])) == true
+    };
+    let walk_to = |held: Option<char>, selector: &str| {
+        for _ in 0..TABS_MAX {
+            if is_focused(selector) {
+                return;
+            }
+            browser.keys(held, &TAB.to_string());
+        }
+        panic!("{selector} is not reached with the keyboard, or does not show the focus");
+    };
+    walk_to(None, "textarea");
+    browser.keys(None, &format!("Hola{enter}"));
+    visitor.hears("Inpla");
+    // A suggestion fills the field and gives the focus back to it.
+    walk_to(Some(SHIFT), ".chip");
+    let suggested = browser.run("return document.activeElement.textContent", json!([]));
+    browser.keys(None, &enter);
+    walk_to(None, "textarea");
+    let filled = browser.run("return document.activeElement.value", json!([]));
+    assert!(filled.as_str().is_some_and(|text| text.contains('@')), "{suggested}: {filled}");
+    browser.keys(None, &enter);
+    visitor.hears("un código de 8 cifras");
+    browser.find(".envelope", "ana@example.com");
+    walk_to(None, ".envelope");
+    browser.keys(None, &enter);
+    let code = visitor.read_code();
+    walk_to(Some(SHIFT), "textarea");
+    browser.keys(None, &format!("{code}{enter}"));
+    visitor.hears("entraste como Ana Pérez");
+
+    walk_to(Some(SHIFT), "#mischief summary");
+    browser.keys(None, &enter);
+    walk_to(None, "[role=switch]");
+    browser.keys(None, &ESCAPE.to_string());
+    walk_to(None, "#mischief summary");
+    assert!(browser.seen(".menu", "").is_none());
+}
+
+#[test]
+fn everything_that_can_be_operated_has_a_name() {
+    let visitor = Visitor::at("names", LAPTOP);
+    let browser = &visitor.browser;
+    visitor.says("Hola");
+    visitor.hears("Inpla");
+    visitor.says("ana@example.com");
+    visitor.hears("un código de 8 cifras");
+    visitor.reads_code_of_mail(0);
+    browser.press("#mischief summary", "");
+    let mut named = 0;
+    for element in browser.all("button, textarea, input, a, summary, iframe, [tabindex]") {
+        let (role, name) = browser.role_and_name(&element);
+        // What is hidden in this window has neither.
+        if matches!(role.as_str(), "none" | "generic" | "") && name.is_empty() {
+            continue;
+        }
+        assert!(!name.trim().is_empty(), "a {role} without a name: {element:?}");
+        named += 1;
+    }
+    assert!(named > 12, "only {named} elements were looked at");
+    let field = browser.find("textarea", "");
+    let (role, name) = browser.role_and_name(&field);
+    assert_eq!((role.as_str(), name.as_str()), ("textbox", "Message"));
+    let (role, _) = browser.role_and_name(&browser.find("[data-switch]", "Mail server"));
+    assert_eq!(role, "switch");
+}
+
+/// Every text that is seen with less than 4.5:1 between its colour and what lies behind it
+/// (WCAG 2.2, success criterion 1.4.3), as `ratio text`.
+const PALE_TEXTS: &str = "
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255]; };
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const light = (rgb) => { const [r, g, b] = rgb.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = (one) => { if (!one) return rgba('Canvas').slice(0, 3); const own = rgba(getComputedStyle(one).backgroundColor);
+    return own[3] === 1 ? own.slice(0, 3) : over(own, behind(one.parentElement)); };
+  const pale = [];
+  let looked = 0;
+  const judge = (one, colour, text) => {
+    looked += 1;
+    const back = behind(one), fore = over(rgba(colour), back);
+    const [high, low] = [light(back), light(fore)].sort((a, b) => b - a);
+    const ratio = (high + 0.05) / (low + 0.05);
+    if (ratio < 4.5) pale.push(ratio.toFixed(2) + ' ' + text.trim().slice(0, 60));
+  };
+  for (const one of document.querySelectorAll('body, body *')) {
+    if (!one.checkVisibility({visibilityProperty: true}) || one.closest('.unseen, svg')) continue;
+    const text = [...one.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join('');
+    if (text.trim()) judge(one, getComputedStyle(one).color, text);
+    if (one.placeholder) judge(one, getComputedStyle(one, '::placeholder').color, one.placeholder);
+    if (getComputedStyle(one, '::before').content.startsWith('counter')) judge(one, getComputedStyle(one, '::before').color, 'number of ' + one.className);
+  }
+  return {pale, looked};";
+
+fn assert_legible(browser: &Browser, state: &str) {
+    let found = browser.run(PALE_TEXTS, json!([]));
+    assert!(found["looked"].as_u64() > Some(3), "{state}: {found}");
+    assert_eq!(found["pale"], json!([]), "{state}");
+}
+
+#[test]
+fn every_text_is_legible_in_light_and_dark() {
+    let visitor = Visitor::at("contrast", LAPTOP);
+    let browser = &visitor.browser;
+    let look = |state: &str| {
+        for scheme in ["light", "dark"] {
+            browser.paint(scheme);
+            assert_legible(browser, &format!("{state}, {scheme}"));
+        }
+    };
+    look("start");
+    let paper = |scheme: &str| -> Value {
+        browser.paint(scheme);
+        browser.run("return getComputedStyle(document.body).backgroundColor", json!([]))
+    };
+    assert_ne!(paper("light"), paper("dark"), "dark mode is another one");
+    visitor.flips("Meta answers 500", true);
+    visitor.says("Hola");
+    visitor.sees_a_retry_of("chat message");
+    look("something failed");
+    visitor.flips("Meta answers 500", false);
+    visitor.hears("Inpla");
+    visitor.says("ana@example.com");
+    visitor.hears("un código de 8 cifras");
+    let code = visitor.reads_code_of_mail(0);
+    look("mail open");
+    let frame = browser.find("#reader-body", "");
+    for scheme in ["light", "dark"] {
+        browser.paint(scheme);
+        browser.inside(&frame, |frame| assert_legible(frame, &format!("the mail, {scheme}")));
+    }
+    visitor.says(&one_off(&code));
+    visitor.hears("Ese no es el código");
+    visitor.says(&code);
+    visitor.hears("entraste como Ana Pérez");
+    browser.press("#mischief summary", "");
+    browser.press(".log summary", "");
+    look("menu and log");
+}
+
+#[test]
+fn pictures_of_every_main_state_are_taken() {
+    for (form, device) in [("desktop", LAPTOP), ("phone", PHONE)] {
+        let visitor = Visitor::at(&format!("pictures-{form}"), device);
+        let browser = &visitor.browser;
+        let take = |state: &str| {
+            for scheme in ["light", "dark"] {
+                browser.paint(scheme);
+                let picture = browser.photograph(&format!("{form}-{scheme}-{state}"));
+                let size = std::fs::metadata(picture).unwrap().len();
+                assert!(size > 10_000, "{form} {state} is empty: {size} bytes");
+            }
+        };
+        let settled = |pill: &str| {
+            visitor.turn_to("inside");
+            browser.find(".card .pill", pill);
+            visitor.turn_to("chat");
+            browser.until("nobody is typing", || {
+                browser.seen(".typing", "").is_none().then_some(())
+            });
+        };
+        take("1-start");
+        visitor.says("Hola, ¿a qué hora abren mañana?");
+        visitor.hears("Inpla");
+        settled("asked for the address");
+        take("2-asked");
+        visitor.says("ana@example.com");
+        visitor.hears("un código de 8 cifras");
+        settled("waiting for the code");
+        browser.until("the mail is there", || (visitor.mails() == 1).then_some(()));
+        take("3-code-asked");
+        let code = visitor.reads_code_of_mail(0);
+        visitor.turn_to("mail");
+        take("4-mail");
+        visitor.turn_to("chat");
+        visitor.says(&one_off(&code));
+        visitor.hears("Ese no es el código");
+        visitor.says(&code);
+        visitor.hears("entraste como Ana Pérez");
+        settled("signed in");
+        take("5-signed-in");
+        visitor.turn_to("inside");
+        take("6-inside");
+        visitor.turn_to("chat");
+        browser.press("#mischief summary", "");
+        take("7-mischief");
+        browser.press("#mischief summary", "");
+        visitor.flips("Meta answers 500", true);
+        visitor.says("¿Quién soy?");
+        visitor.sees_a_retry_of("chat message");
+        visitor.turn_to("inside");
+        take("8-retry");
+    }
+}
