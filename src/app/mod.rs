@@ -441,3 +441,80 @@ impl Shared {
         record::put_entry(writer, &entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::store::{MasterKey, Memory};
+
+    fn app() -> App {
+        let key = MasterKey::from_hex(&"41".repeat(32)).unwrap();
+        let store = Sealed::open(Arc::new(Memory::new()), &key).unwrap();
+        let settings = Settings {
+            policy: Policy::default(),
+            phone_number_id: PhoneNumberId::parse("106540352242922").unwrap(),
+            language: Language::Spanish,
+            texts: Texts::default(),
+            voice: Voice {
+                business: String::new(),
+                services: Vec::new(),
+                code_digits: 8,
+                code_minutes: 10,
+            },
+            directory: None,
+        };
+        let clock = Arc::new(SystemClock::new(Timestamp(0)));
+        App::new(
+            store,
+            Keys::new(key),
+            settings,
+            clock,
+            Arc::new(SystemRandom),
+        )
+        .unwrap()
+    }
+
+    /// S-17: every digit equally often at every place, leading zeros kept; another contact or
+    /// another challenge is another code, the same ones are the same.
+    #[test]
+    fn a_million_codes_have_every_digit_equally_often_at_every_place() {
+        const CODES: u32 = 1_000_000;
+        let shared = app().shared;
+        let contact = ContactId([7; 16]);
+        let tally = |range: std::ops::Range<u32>| {
+            let mut tally = [[0u32; 10]; 8];
+            for number in range {
+                let mut challenge = [0; 16];
+                challenge[..4].copy_from_slice(&number.to_be_bytes());
+                let code = shared.code(contact, ChallengeId(challenge)).unwrap();
+                assert_eq!(code.reveal().len(), 8);
+                for (place, digit) in code.reveal().bytes().enumerate() {
+                    tally[place][usize::from(digit - b'0')] += 1;
+                }
+            }
+            tally
+        };
+        let halves = std::thread::scope(|scope| {
+            let first = scope.spawn(|| tally(0..CODES / 2));
+            let second = tally(CODES / 2..CODES);
+            [first.join().unwrap(), second]
+        });
+        for place in 0..8 {
+            let expected = f64::from(CODES) / 10.0;
+            let chi_square: f64 = (0..10)
+                .map(|digit| f64::from(halves[0][place][digit] + halves[1][place][digit]))
+                .map(|found| (found - expected).powi(2) / expected)
+                .sum();
+            // 9 degrees of freedom, p = 0.001; the inputs are fixed, so this never fails by chance.
+            assert!(chi_square < 27.88, "place {place}: {chi_square}");
+        }
+        let code = |contact: u8, challenge: u8| {
+            let code = shared.code(ContactId([contact; 16]), ChallengeId([challenge; 16]));
+            code.unwrap().reveal().to_owned()
+        };
+        assert_eq!(code(1, 1), code(1, 1));
+        assert_ne!(code(1, 1), code(2, 1));
+        assert_ne!(code(1, 1), code(1, 2));
+    }
+}

@@ -494,6 +494,22 @@ fn r_30_a_mail_server_that_is_down_to_the_end_is_told_and_costs_no_code() {
 }
 
 #[test]
+fn r_31_a_mail_that_is_greylisted_arrives_within_a_minute() {
+    let house = house();
+    let ana = ana();
+    let greylisted = Failure::temporary("451 4.7.1 greylisted");
+    house
+        .world
+        .change(|outside| outside.mail = Takes::Not(greylisted));
+    house.ask(&ana, ANA);
+    house.world.change(|outside| outside.mail = Takes::It);
+    house.later(10 * SECOND_MS);
+    assert_eq!(house.mails().len(), 1);
+    house.ask(&ana, &house.code());
+    assert!(house.is_bound(&ana));
+}
+
+#[test]
 fn r_32_a_mailbox_that_refuses_is_tried_once_and_kept_for_the_operator() {
     let house = house();
     let ana = ana();

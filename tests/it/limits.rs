@@ -579,8 +579,11 @@ fn s_19_known_and_unknown_addresses_are_answered_with_the_same_bytes_at_the_same
     }
 }
 
-/// Everything that the chat showed, with buttons and moments.
-fn heard(script: &[Doing], address: &str) -> Vec<(Timestamp, String, Vec<(usize, String)>)> {
+/// When, what, and with which buttons.
+type Heard = (Timestamp, String, Vec<(usize, String)>);
+
+/// Everything that the chat showed.
+fn heard(script: &[Doing], address: &str) -> Vec<Heard> {
     let house = house();
     let ana = person(1);
     for doing in script {

@@ -284,7 +284,7 @@ impl Stage {
         let button = if first {
             buttons.next()
         } else {
-            buttons.last()
+            buttons.next_back()
         };
         Ok(button.ok_or(format!("no button [{title}] yet"))?.id)
     }

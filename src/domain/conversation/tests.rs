@@ -551,7 +551,7 @@ fn no_sequence_of_any_events_breaks_what_must_hold() {
         in_flight = in_flight.after(doing, &policy).unwrap();
     }
     walk(&in_flight, &EVERYTHING, 4, &mut steps, &policy);
-    assert!(steps > 100_000, "only {steps} steps");
+    assert!(steps > 50_000, "only {steps} steps");
 }
 
 proptest! {
