@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod crash;
 mod door;
 mod mail;
 mod outside;
