@@ -1,10 +1,10 @@
 //! Meta's door and the routes beside it, through the real program (S-01 to S-09, S-39, S-47, R-13).
 
 use crate::outside::{
-    ANA, APP_SECRET, Answer, CANCELLED, Message, Mood, OLD_APP_SECRET, PHONE_NUMBER_ID,
-    PUBLIC_HOST, Portero, STORE_KEY, Sent, VERIFY_TOKEN, WELCOME, World, ask, ask_on, envelope,
-    eventually, hex, hmac_sha256, message, post_webhook, signature, status, status_of, tap, text,
-    unix_seconds, webhook,
+    ANA, APP_SECRET, Answer, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
+    PHONE_NUMBER_ID, PUBLIC_HOST, Portero, STORE_KEY, Sent, VERIFY_TOKEN, WELCOME, World, ask,
+    ask_on, envelope, eventually, hex, hmac_sha256, message, post_webhook, signature, status,
+    status_of, tap, text, unix_seconds, webhook,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -26,7 +26,7 @@ fn whoever_cannot_sign_changes_nothing_and_learns_nothing() {
     let world = World::without_mail();
     let portero = world.start();
     let wa_id = "573001234567";
-    let body = webhook(&[text(wa_id, "hola")]);
+    let body = webhook(&[text(wa_id, "quién soy")]);
     let good = signature(APP_SECRET, &body);
     let digits = good.strip_prefix("sha256=").unwrap();
     let mut one_bit_off = body.clone();
@@ -72,12 +72,16 @@ fn whoever_cannot_sign_changes_nothing_and_learns_nothing() {
         let answer = post_signed(&portero, body, signatures);
         assert_eq!((answer.status, answer.body.as_str()), (401, ""), "{name}");
     }
+    // Nothing was begun that could be cancelled.
+    portero.receive(&[text(wa_id, "cancelar")]);
     // The very same message is still new, and the secret before the change is good, too.
     let old = signature(OLD_APP_SECRET, &body);
     assert_eq!(post_signed(&portero, &body, &[&old]).status, 200);
     assert_eq!(post_signed(&portero, &body, &[&good]).status, 200);
     portero.receive(&[text(wa_id, "cancelar")]);
-    world.graph.assert_received(wa_id, &[WELCOME, CANCELLED]);
+    world
+        .graph
+        .assert_received(wa_id, &[WELCOME, NOT_SIGNED_IN, CANCELLED]);
 }
 
 /// S-01b: the signature is of the bytes, whatever way of writing JSON they are.
@@ -137,7 +141,7 @@ fn one_webhook_a_thousand_times_at_once_has_one_effect() {
     let world = World::without_mail();
     let portero = world.start();
     let wa_id = "573001234567";
-    let body = webhook(&[text(wa_id, "hola")]);
+    let body = webhook(&[text(wa_id, "quién soy")]);
     let signed = signature(APP_SECRET, &body);
     std::thread::scope(|scope| {
         for _ in 0..CONNECTIONS {
@@ -152,7 +156,9 @@ fn one_webhook_a_thousand_times_at_once_has_one_effect() {
         }
     });
     portero.receive(&[text(wa_id, "cancelar")]);
-    world.graph.assert_received(wa_id, &[WELCOME, CANCELLED]);
+    world
+        .graph
+        .assert_received(wa_id, &[NOT_SIGNED_IN, CANCELLED]);
 }
 
 /// S-04, S-07: the right code in the wrong way is no code.
@@ -237,11 +243,12 @@ fn messages_for_another_number_are_acknowledged_and_left_alone() {
     let portero = world.start();
     let wa_id = "573001234567";
     for other in ["123456123", "", "1065403522429220"] {
-        let body = String::from_utf8(webhook(&[text(wa_id, "hola")])).unwrap();
+        let body = String::from_utf8(webhook(&[text(wa_id, "quién soy")])).unwrap();
         let body = body.replace(PHONE_NUMBER_ID, other);
         assert_eq!(portero.post_webhook(body.as_bytes()).status, 200);
     }
-    portero.receive(&[text(wa_id, "hola")]);
+    // Nothing was begun that could be cancelled.
+    portero.receive(&[text(wa_id, "cancelar")]);
     portero.receive(&[text(wa_id, "cancelar")]);
     world.graph.assert_received(wa_id, &[WELCOME, CANCELLED]);
 }
@@ -312,8 +319,16 @@ fn a_batch_of_a_thousand_takes_effect_whole_whatever_one_element_is() {
     let people: Vec<String> = (0..COUNT)
         .map(|number| format!("5730030{number:05}"))
         .collect();
-    let words = "pan ".repeat(700);
-    let mut messages: Vec<Message> = people.iter().map(|wa_id| text(wa_id, &words)).collect();
+    // What people write after a tap on an advertisement comes with its text.
+    let advertisement = json!({"source_type": "ad", "body": "pan ".repeat(650)});
+    let mut messages: Vec<Message> = people
+        .iter()
+        .map(|wa_id| {
+            let mut message = text(wa_id, "quién soy");
+            message.value["referral"] = advertisement.clone();
+            message
+        })
+        .collect();
     messages[500].value = json!({"type": 5, "text": [null, {}], "id": {"a": 1}, "from": false});
     let body = webhook(&messages);
     assert!(
@@ -337,7 +352,7 @@ fn a_batch_of_a_thousand_takes_effect_whole_whatever_one_element_is() {
         let expected: &[&str] = if number == 500 {
             &[WELCOME]
         } else {
-            &[WELCOME, CANCELLED]
+            &[NOT_SIGNED_IN, CANCELLED]
         };
         let good = bodies.len() == expected.len()
             && bodies

@@ -36,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How sentences begin that many tests wait for, in the words of the file.
 pub const WELCOME: &str = "Hola, somos Panadería La Espiga.";
+/// The answer to *who am I*, each time that it is asked: a repetition shows.
+pub const NOT_SIGNED_IN: &str = "No has entrado.";
 pub const ON_ITS_WAY: &str = "Si ";
 pub const SIGNED_IN: &str = "Entraste como ";
 pub const CANCELLED: &str = "Cancelado.";
@@ -903,8 +905,7 @@ signed_in = "Entraste como {{accounts}}."
 who_you_are = "Eres {{accounts}}."
 account_name = "{{name}} de {{company}} en {{service}}"
 cancelled = "Cancelado."
-text_only = "Solo texto."
-too_late = "Demasiado tarde."
+not_signed_in = "No has entrado. ¿Con qué correo estás en {{services}}?"
 not_forwarded = "Reenviado no vale."
 old_button = "Botón viejo."
 mail_subject = "{{code}} para {{business}}"

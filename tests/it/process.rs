@@ -2,9 +2,10 @@
 //! R-75, S-90, S-91, S-93).
 
 use crate::outside::{
-    ACCESS_TOKEN, ANA, APP_SECRET, BEA, CANCELLED, Message, Mood, OLD_APP_SECRET, PHONE_NUMBER_ID,
-    PUBLIC_HOST, Portero, STORE_KEY, ServiceMood, VERIFY_TOKEN, WELCOME, World, ask, envelope,
-    eventually, file_has, message, post_webhook, read_answer, signature, text, webhook,
+    ACCESS_TOKEN, ANA, APP_SECRET, BEA, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
+    PHONE_NUMBER_ID, PUBLIC_HOST, Portero, STORE_KEY, ServiceMood, VERIFY_TOKEN, WELCOME, World,
+    ask, envelope, eventually, file_has, message, post_webhook, read_answer, signature, text,
+    webhook,
 };
 use crate::smtp_sink;
 use base64::Engine;
@@ -437,7 +438,7 @@ fn what_was_acknowledged_while_stopping_is_in_effect_after_a_restart() {
         .collect();
     let hellos: Vec<Vec<u8>> = people
         .iter()
-        .map(|wa_id| webhook(&[text(wa_id, "hola")]))
+        .map(|wa_id| webhook(&[text(wa_id, "quién soy")]))
         .collect();
     let begun: Vec<TcpStream> = hellos
         .iter()
@@ -492,7 +493,9 @@ fn what_was_acknowledged_while_stopping_is_in_effect_after_a_restart() {
         portero.receive(&[text(wa_id, "cancelar")]);
     }
     for wa_id in &people {
-        world.graph.assert_received(wa_id, &[WELCOME, CANCELLED]);
+        world
+            .graph
+            .assert_received(wa_id, &[NOT_SIGNED_IN, CANCELLED]);
     }
 }
 
