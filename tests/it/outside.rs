@@ -34,6 +34,14 @@ const SERVER_THREADS: usize = 16;
 /// How often a thread of a stand-in looks whether the test is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How sentences begin that many tests wait for, in the words of the file.
+pub const WELCOME: &str = "Hola, somos Panadería La Espiga.";
+/// The answer to *who am I*, each time that it is asked: a repetition shows.
+pub const NOT_SIGNED_IN: &str = "No has entrado.";
+pub const ON_ITS_WAY: &str = "Si ";
+pub const SIGNED_IN: &str = "Entraste como ";
+pub const CANCELLED: &str = "Cancelado.";
+
 pub const PUBLIC_HOST: &str = "portero.example.com";
 pub const PHONE_NUMBER_ID: &str = "106540352242922";
 pub const APP_SECRET: &str = "5f0c3a9d7e1b48c2a6d4f8e0b1c3d5e7";
@@ -249,8 +257,10 @@ fn read_request(
     }))
 }
 
+type Fields = Vec<(String, String)>;
+
 /// First line, fields, and where the body begins.
-fn split_head(received: &[u8]) -> Option<(String, Vec<(String, String)>, usize)> {
+fn split_head(received: &[u8]) -> Option<(String, Fields, usize)> {
     let end = received.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8(received[..end].to_vec()).unwrap();
     let mut lines = head.split("\r\n");
@@ -363,6 +373,25 @@ impl Graph {
 
     /// Waits for the `count`-th message to this person.
     pub fn reply(&self, wa_id: &str, count: usize) -> Sent {
+        self.reply_within(wa_id, count, PATIENCE)
+    }
+
+    /// Waits until what this person received begins as told, each once and in this order. Whoever
+    /// sends last what will surely be answered has seen everything that came before it.
+    pub fn assert_received(&self, wa_id: &str, beginnings: &[&str]) {
+        self.reply(wa_id, beginnings.len());
+        let sent = self.sent_to(wa_id);
+        let bodies: Vec<&str> = sent.iter().map(|sent| sent.body.as_str()).collect();
+        let good = bodies.len() == beginnings.len()
+            && bodies
+                .iter()
+                .zip(beginnings)
+                .all(|(body, begin)| body.starts_with(begin));
+        assert!(good, "{wa_id}: {bodies:#?} instead of {beginnings:#?}");
+    }
+
+    /// The same with a limit of its own.
+    pub fn reply_within(&self, wa_id: &str, count: usize, limit: Duration) -> Sent {
         let to = format!("+{wa_id}");
         let (state, changed) = &*self.state;
         let guard = locked(state);
@@ -370,9 +399,7 @@ impl Graph {
             state.complaints.is_empty()
                 && state.sent.iter().filter(|sent| sent.to == to).count() < count
         };
-        let (guard, _) = changed
-            .wait_timeout_while(guard, PATIENCE, waiting)
-            .unwrap();
+        let (guard, _) = changed.wait_timeout_while(guard, limit, waiting).unwrap();
         assert!(guard.complaints.is_empty(), "{:#?}", guard.complaints);
         let theirs: Vec<&Sent> = guard.sent.iter().filter(|sent| sent.to == to).collect();
         match theirs.get(count - 1) {
@@ -682,7 +709,6 @@ pub struct Letter {
     pub to: String,
     pub subject: String,
     pub text: String,
-    pub event: Value,
 }
 
 impl Letter {
@@ -756,7 +782,6 @@ fn letter(event: Value) -> Letter {
         to: event["to"][0].as_str().unwrap().to_owned(),
         subject: subject.unwrap()[1].as_str().unwrap().to_owned(),
         text: plain.unwrap()["text"].as_str().unwrap().to_owned(),
-        event,
     }
 }
 
@@ -870,6 +895,28 @@ from = "La Espiga <no-reply@espiga.example>"
 [store]
 path = "portero.redb"
 key = "env:STORE_KEY"
+
+# Words of its own, which the tests can rely on.
+[texts.es]
+welcome = "Hola, somos {{business}}. ¿Con qué correo estás en {{services}}?"
+code_on_its_way = "Si {{address}} está registrado, va un código de {{digits}} cifras. Vale {{minutes}} minutos."
+code_wrong = "Código equivocado. Te quedan {{left}}."
+signed_in = "Entraste como {{accounts}}."
+who_you_are = "Eres {{accounts}}."
+account_name = "{{name}} de {{company}} en {{service}}"
+cancelled = "Cancelado."
+not_signed_in = "No has entrado. ¿Con qué correo estás en {{services}}?"
+not_forwarded = "Reenviado no vale."
+old_button = "Botón viejo."
+mail_subject = "{{code}} para {{business}}"
+mail_code = "{{code}} es tu código de {{business}}."
+mail_asked_by = "Lo pidió {{chat}}."
+chat_number = "el número que termina en {{ending}}"
+
+[texts.en]
+welcome = "Hello from {{business}}. Which address do you have with {{services}}?"
+code_on_its_way = "If {{address}} is registered, a code of {{digits}} digits comes."
+code_wrong = "Wrong code. Left: {{left}}."
 
 [log]
 level = "debug"
@@ -1053,9 +1100,9 @@ impl Drop for Portero {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let log = self.log();
-            let start = log.len().saturating_sub(6_000);
-            let start = log.ceil_char_boundary(start);
-            eprintln!("--- the end of the program's log ---\n{}", &log[start..]);
+            let lines: Vec<&str> = log.lines().collect();
+            let end = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("--- the end of the program's log ---\n{}", end.join("\n"));
         }
     }
 }
