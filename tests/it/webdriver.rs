@@ -120,6 +120,12 @@ impl Drop for Process {
     }
 }
 
+/// The last element that can be seen, fits a selector and contains a text.
+const LAST_SEEN: &str = "const [selector, text] = arguments;
+  const fits = [...document.querySelectorAll(selector)].filter((one) =>
+    one.checkVisibility({visibilityProperty: true}) && one.getClientRects().length && one.textContent.includes(text));
+  return fits.at(-1) ?? null;";
+
 /// In what the page is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -130,13 +136,7 @@ pub enum Device {
 }
 
 /// What the driver refused: WebDriver's error code and its message.
-#[derive(Debug)]
-pub struct Refusal {
-    /// For example `stale element reference`.
-    pub error: String,
-    /// For people.
-    pub message: String,
-}
+struct Refusal(String);
 
 /// A reference to an element of the page.
 #[derive(Clone, Debug)]
@@ -234,16 +234,12 @@ impl Browser {
         if answer.status().is_success() {
             return Ok(value);
         }
-        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        Err(Refusal {
-            error: text("error"),
-            message: text("message"),
-        })
+        Err(Refusal(format!("{}: {}", value["error"], value["message"])))
     }
 
     fn must(&self, method: &str, path: &str, body: Value) -> Value {
         self.call(method, path, body)
-            .unwrap_or_else(|refusal| panic!("{method} {path}: {refusal:?}"))
+            .unwrap_or_else(|refusal| panic!("{method} {path}: {}", refusal.0))
     }
 
     /// A command of Chromium's own (Chrome DevTools Protocol).
@@ -338,12 +334,7 @@ impl Browser {
 
     /// The last element that can be seen, fits the selector and contains the text.
     pub fn seen(&self, selector: &str, text: &str) -> Option<Element> {
-        let found = self.run(
-            "const fits = [...document.querySelectorAll(arguments[0])].filter((one) =>
-               one.checkVisibility({visibilityProperty: true}) && one.getClientRects().length && one.textContent.includes(arguments[1]));
-             return fits.at(-1) ?? null;",
-            json!([selector, text]),
-        );
+        let found = self.run(LAST_SEEN, json!([selector, text]));
         Some(Element(found[ELEMENT].as_str()?.to_owned()))
     }
 
@@ -370,10 +361,13 @@ impl Browser {
         self.must("POST", &path, json!({ "text": text }));
     }
 
-    /// The text that a person sees in it.
-    pub fn text(&self, element: &Element) -> String {
-        let text = self.must("GET", &format!("/element/{}/text", element.0), Value::Null);
-        text.as_str().unwrap().to_owned()
+    /// The text that a person sees in such an element.
+    pub fn read(&self, selector: &str, text: &str) -> Option<String> {
+        let found = self.run(
+            &format!("const one = (function () {{ {LAST_SEEN} }})(...arguments); return one && one.innerText"),
+            json!([selector, text]),
+        );
+        Some(found.as_str()?.to_owned())
     }
 
     /// Role and accessible name, as assistive technology is told.
