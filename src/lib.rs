@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   cli  serve  config  simulator     what people start, and how it is put together
-//!   web  outbox                       edges: requests in, everything out
+//!   web  outbox  control              edges: requests in, everything out, the operator's socket
 //!   app                               the operations, each one transaction
 //!   store  text                       bytes in tables; words in languages
 //!   domain                            decisions, and nothing else
@@ -61,6 +61,8 @@ pub mod services;
 pub mod outbox;
 
 pub mod web;
+
+pub mod control;
 
 pub mod config;
 

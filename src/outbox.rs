@@ -192,6 +192,11 @@ impl Outbox {
                 return Turn::StoreRefused;
             }
             let now = self.app.now();
+            if lane == Lane::Chat {
+                for contact in self.app.take_freed() {
+                    queue.free(contact, now);
+                }
+            }
             let ids = queue.take(now, take_max, threads);
             if ids.is_empty() {
                 return Turn::Nothing(Duration::from_millis(
@@ -404,6 +409,8 @@ struct Queue {
 struct Line {
     waiting: VecDeque<(EntryId, Timestamp)>,
     busy: bool,
+    /// A status has settled the first one while it was under way.
+    freed: bool,
     /// The theoretical moment at which the burst allowance would be whole again.
     paced_to: Timestamp,
 }
@@ -514,6 +521,11 @@ impl Queue {
             return;
         };
         line.busy = false;
+        // Known in the meantime: there is nothing to wait for.
+        let again = match std::mem::take(&mut line.freed) {
+            true => again.map(|_| now),
+            false => again,
+        };
         if let Some(front) = line.waiting.front_mut().filter(|front| front.0 == id) {
             match again {
                 Some(at) => front.1 = at,
@@ -535,6 +547,23 @@ impl Queue {
         if self.contacts.len() > 2 * QUEUE_ENTRIES_MAX {
             self.contacts
                 .retain(|_, line| !line.waiting.is_empty() || line.busy || line.paced_to > now);
+        }
+    }
+
+    /// The first of this contact's line was settled without its sender: it is looked at now, found
+    /// gone, and makes way for the next.
+    fn free(&mut self, contact: ContactId, now: Timestamp) {
+        let Some(line) = self.contacts.get_mut(&contact) else {
+            return;
+        };
+        if line.busy {
+            line.freed = true;
+        } else if !line.waiting.is_empty() {
+            self.due.remove(&(look_at(line, self.paces_pairs), contact));
+            if let Some(front) = line.waiting.front_mut() {
+                front.1 = now;
+            }
+            self.due.insert((look_at(line, self.paces_pairs), contact));
         }
     }
 
@@ -564,5 +593,51 @@ fn look_at(line: &Line, paces_pairs: bool) -> Timestamp {
         own.max(line.paced_to.minus_ms((PAIR_BURST - 1) * PAIR_PACE_MS))
     } else {
         own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANA: ContactId = ContactId([1; 16]);
+
+    /// A queue of one contact whose first entry waits for a minute, and its second one for that.
+    fn waiting() -> Queue {
+        let mut queue = Queue::new(None, true);
+        for (number, look_at) in [(1, Timestamp(60_000)), (2, Timestamp(0))] {
+            queue.add(Waiting {
+                id: EntryId(number),
+                contact: ANA,
+                look_at,
+            });
+        }
+        queue
+    }
+
+    #[test]
+    fn what_a_status_has_settled_is_waited_for_no_longer() {
+        let (mut queue, now) = (waiting(), Timestamp(1_000));
+        assert_eq!(queue.take(now, 1, 1), []);
+        queue.free(ANA, now);
+        assert_eq!(queue.take(now, 1, 1), [(ANA, EntryId(1))]);
+        queue.finish(ANA, EntryId(1), None, now);
+        assert_eq!(queue.take(now, 1, 1), [(ANA, EntryId(2))]);
+    }
+
+    #[test]
+    fn a_status_that_comes_while_its_message_is_under_way_is_not_forgotten() {
+        let (mut queue, later) = (waiting(), Timestamp(60_000));
+        assert_eq!(queue.take(later, 1, 1), [(ANA, EntryId(1))]);
+        queue.free(ANA, later);
+        queue.finish(ANA, EntryId(1), Some(Timestamp(120_000)), later);
+        assert_eq!(queue.take(later, 1, 1), [(ANA, EntryId(1))]);
+    }
+
+    #[test]
+    fn a_status_for_somebody_who_waits_for_nothing_changes_nothing() {
+        let mut queue = waiting();
+        queue.free(ContactId([2; 16]), Timestamp(1_000));
+        assert_eq!(queue.take(Timestamp(1_000), 1, 1), []);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::app::{self, App, Failed, Janitor, Report, SystemClock, SystemRandom, Work};
 use crate::config::{Config, StoreKey};
+use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
 use crate::domain::id::ServiceName;
 use crate::mail::Mailer;
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The address is taken, or not ours.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// The socket for the command line.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The operating system gives no threads.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -66,6 +70,7 @@ pub struct Running {
     listeners: Vec<Listener>,
     senders: Senders,
     sweeper: Sweeper,
+    control: Option<Control>,
 }
 
 /// Opens the store with the key that belongs to it and puts the operations over it.
@@ -180,12 +185,22 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     }
     let senders = outbox.start().map_err(StartError::Thread)?;
     let sweeper = Sweeper::start(Arc::clone(&app)).map_err(StartError::Thread)?;
-    Ok(Running {
+    let mut running = Running {
         app,
         listeners,
         senders,
         sweeper,
-    })
+        control: None,
+    };
+    let path = control::socket_path(&config.store.path);
+    match control::start(Arc::clone(&running.app), &path) {
+        Ok(control) => running.control = Some(control),
+        Err(error) => {
+            running.stop();
+            return Err(error.into());
+        }
+    }
+    Ok(running)
 }
 
 fn troubles(outbox: &Outbox) -> Vec<String> {
@@ -228,10 +243,13 @@ impl Running {
         &self.sweeper.broken
     }
 
-    /// Stops in order: no new requests, those under way are answered, senders finish what they
+    /// Stops in order: no more commands, no new requests, those under way are answered, senders finish what they
     /// hold, the rest waits in the store. Says whether all of that happened in time.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
+        if let Some(control) = self.control {
+            control.stop();
+        }
         // Each in a thread of its own, or the second would wait for the first.
         let stopping: Vec<JoinHandle<usize>> = self
             .listeners

@@ -1,19 +1,24 @@
 //! What an operator asks for: users of the directory, and a look inside.
 
+use super::user::HashedPassword;
 use super::{App, Failed};
 use crate::domain::account::{Account, Company};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{Entry, Lane};
 use crate::domain::id::{EmailAddress, Secret};
-use crate::store::StoreError;
-use crate::store::record::{self, AuditLine, DeadLetter, Sent, User};
+use crate::store::record::{self, AuditLine, DeadLetter, Keys, Sent, User};
+use crate::store::{StoreError, Writer};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
 use std::sync::Arc;
 
 /// Users listed at once.
 pub const USERS_MAX: usize = 100_000;
+
+/// Users imported in one transaction: others wait for the body of an update they share a commit
+/// with, and this many take a few milliseconds.
+pub const IMPORT_USERS_MAX: usize = 250;
 
 /// A user as an operator describes one.
 #[derive(Clone, Debug)]
@@ -37,6 +42,17 @@ pub enum Added {
     New,
     /// There was a user with this address; it was changed.
     Changed,
+}
+
+/// What importing users came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Users that were not there before.
+    pub new: usize,
+    /// Users that were there and are different now.
+    pub changed: usize,
+    /// Users that were there just so.
+    pub unchanged: usize,
 }
 
 /// What is going on inside, for a page or a list.
@@ -65,29 +81,47 @@ impl App {
         let id = format!("u-{}", hex(&self.draw(1)?[0]));
         let (keys, user) = (self.shared.keys.clone(), user.clone());
         Ok(self.shared.store.update(move |writer| {
-            let before = record::user(writer, &keys, &user.email)?;
-            let added = if before.is_some() {
-                Added::Changed
-            } else {
-                Added::New
-            };
-            let (id, old_hash) = match before {
-                Some(before) => (before.id, before.password_hash),
-                None => (id.clone(), None),
-            };
-            let user = User {
-                id,
-                email: user.email.clone(),
-                name: user.name.clone(),
-                company: Company {
-                    id: user.company.clone(),
-                    name: user.company.clone(),
-                },
-                phone: user.phone.clone(),
-                password_hash: password_hash.clone().or(old_hash),
-            };
+            let (user, before) = described(writer, &keys, &user, &id, password_hash.as_deref())?;
             record::put_user(writer, &keys, &user)?;
-            Ok(added)
+            Ok(match before {
+                Some(_) => Added::Changed,
+                None => Added::New,
+            })
+        })?)
+    }
+
+    /// Adds or changes up to [`IMPORT_USERS_MAX`] users in one transaction, all or none. The
+    /// passwords of the users themselves are not looked at; a hash that is not given stays.
+    /// Importing the same users again changes nothing.
+    pub fn import_users(
+        &self,
+        users: Vec<(NewUser, Option<HashedPassword>)>,
+    ) -> Result<Imported, Failed> {
+        if users.len() > IMPORT_USERS_MAX {
+            return Err(Failed::Store(StoreError::Aborted("too many users at once")));
+        }
+        let ids: Vec<String> = self
+            .draw(users.len())?
+            .iter()
+            .map(|fresh| format!("u-{}", hex(fresh)))
+            .collect();
+        let keys = self.shared.keys.clone();
+        Ok(self.shared.store.update(move |writer| {
+            let mut imported = Imported::default();
+            for ((user, hash), id) in users.iter().zip(&ids) {
+                let hash = hash.as_ref().map(HashedPassword::reveal);
+                let (user, before) = described(writer, &keys, user, id, hash)?;
+                match before {
+                    None => imported.new += 1,
+                    Some(before) if before == user => {
+                        imported.unchanged += 1;
+                        continue;
+                    }
+                    Some(_) => imported.changed += 1,
+                }
+                record::put_user(writer, &keys, &user)?;
+            }
+            Ok(imported)
         })?)
     }
 
@@ -124,6 +158,18 @@ impl App {
         Ok(users)
     }
 
+    /// Up to `limit` users after the one with the address `after`: every user once, when each call
+    /// goes on after the last user of the one before. In no useful order.
+    pub fn users_after(
+        &self,
+        after: Option<&EmailAddress>,
+        limit: usize,
+    ) -> Result<Vec<User>, StoreError> {
+        self.shared
+            .store
+            .view(|reader| record::users_after(reader, &self.shared.keys, after, limit))
+    }
+
     /// Who has this address in the built-in directory; nobody when it is not a service.
     pub fn find_in_directory(&self, email: &EmailAddress) -> Result<Vec<Account>, StoreError> {
         let Some(service) = &self.shared.settings.directory else {
@@ -157,14 +203,7 @@ impl App {
             .store
             .view(|reader| record::user(reader, &self.shared.keys, email))?;
         let hash = user.and_then(|user| user.password_hash);
-        let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| NOBODYS_HASH.to_owned());
-        let matches = PasswordHash::new(&hash).is_ok_and(|hash| {
-            Argon2::default()
-                .verify_password(password.reveal().as_bytes(), &hash)
-                .is_ok()
-        });
-        Ok(known && matches)
+        Ok(compare(hash.as_deref(), password).is_ok() && hash.is_some())
     }
 
     fn hash(&self, password: &Secret) -> Result<String, Failed> {
@@ -201,9 +240,237 @@ impl App {
     }
 }
 
+/// The user as described, and the one who had the address before. That one's id stays, and so does
+/// the password if no other is given.
+fn described(
+    writer: &dyn Writer,
+    keys: &Keys,
+    user: &NewUser,
+    fresh_id: &str,
+    password_hash: Option<&str>,
+) -> Result<(User, Option<User>), StoreError> {
+    let before = record::user(writer, keys, &user.email)?;
+    let (id, old_hash) = match &before {
+        Some(before) => (before.id.clone(), before.password_hash.clone()),
+        None => (fresh_id.to_owned(), None),
+    };
+    let user = User {
+        id,
+        email: user.email.clone(),
+        name: user.name.clone(),
+        company: Company {
+            id: user.company.clone(),
+            name: user.company.clone(),
+        },
+        phone: user.phone.clone(),
+        password_hash: password_hash.map(str::to_owned).or(old_hash),
+    };
+    Ok((user, before))
+}
+
+/// One run of Argon2, with or without a hash to compare with; without one nothing matches.
+fn compare(hash: Option<&str>, password: &Secret) -> Result<(), password_hash::Error> {
+    let hash = PasswordHash::new(hash.unwrap_or(NOBODYS_HASH))?;
+    Argon2::default().verify_password(password.reveal().as_bytes(), &hash)
+}
+
 /// A hash that no password has, so that checking an unknown user costs the same.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::app::{Settings, SystemClock, SystemRandom};
+    use crate::domain::id::{Language, PhoneNumberId, ServiceName, Timestamp};
+    use crate::domain::policy::Policy;
+    use crate::store::{MasterKey, Memory, Sealed};
+    use crate::text::{Texts, Voice};
+
+    fn app() -> App {
+        let engine = Arc::new(Memory::new());
+        // As an engine may.
+        engine.run_bodies_twice(true);
+        let master = MasterKey::generate().unwrap();
+        let directory = ServiceName::parse("directory").unwrap();
+        let settings = Settings {
+            policy: Policy::default(),
+            phone_number_id: PhoneNumberId::parse("106540352242922").unwrap(),
+            language: Language::Spanish,
+            texts: Texts::default(),
+            voice: Voice {
+                business: "La Espiga".to_owned(),
+                services: vec![(directory.clone(), "La Espiga".to_owned())],
+                code_digits: 8,
+                code_minutes: 10,
+            },
+            directory: Some(directory),
+        };
+        App::new(
+            Sealed::open(engine, &master).unwrap(),
+            Keys::new(master),
+            settings,
+            Arc::new(SystemClock::new(Timestamp(0))),
+            Arc::new(SystemRandom),
+        )
+        .unwrap()
+    }
+
+    fn user(email: &str, password: Option<&str>) -> NewUser {
+        NewUser {
+            password: password.map(Secret::new),
+            ..NewUser::parse(email, "Ana", "Espiga", "34600111222").unwrap()
+        }
+    }
+
+    fn address(email: &str) -> EmailAddress {
+        EmailAddress::parse(email).unwrap()
+    }
+
+    const PASSWORD: &str = "doce perros verdes";
+
+    /// A run that ends because the hash cannot be read would be shorter than one that compares.
+    #[test]
+    fn an_unknown_user_costs_one_whole_run_of_argon2_as_every_hash_made_here() {
+        assert_eq!(
+            compare(None, &Secret::new(PASSWORD)),
+            Err(password_hash::Error::PasswordInvalid)
+        );
+        let nobody = PasswordHash::new(NOBODYS_HASH).unwrap();
+        let app = app();
+        let made = app.hash(&Secret::new(PASSWORD)).unwrap();
+        let made = PasswordHash::new(&made).unwrap();
+        assert_eq!(
+            (made.algorithm, made.version, made.params),
+            (nobody.algorithm, nobody.version, nobody.params)
+        );
+        assert!(
+            !app.check_password(&address("no@example.com"), &Secret::new(PASSWORD))
+                .unwrap()
+        );
+        assert!(HashedPassword::parse(NOBODYS_HASH).is_ok());
+    }
+
+    #[test]
+    fn who_is_added_is_found_and_only_the_own_password_opens() {
+        let app = app();
+        let ana = address("ANA@example.com");
+        let right = |password: &str| app.check_password(&ana, &Secret::new(password)).unwrap();
+        assert_eq!(
+            app.add_user(&user("ana@example.com", None)).unwrap(),
+            Added::New
+        );
+        let found = app.find_in_directory(&ana).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].phone.as_deref(), Some("34600111222"));
+        assert!(!right(PASSWORD) && !right(""), "there is no password yet");
+        assert!(app.set_password(&ana, &Secret::new(PASSWORD)).unwrap());
+        assert!(right(PASSWORD) && !right("doce perros verdeS"));
+        // Changed without a password: id and password stay.
+        assert_eq!(
+            app.add_user(&user("ana@example.com", None)).unwrap(),
+            Added::Changed
+        );
+        assert!(right(PASSWORD));
+        assert_eq!(
+            app.find_in_directory(&ana).unwrap()[0].user_id,
+            found[0].user_id
+        );
+        assert_eq!(
+            app.add_user(&user("ana@example.com", Some("otra más larga")))
+                .unwrap(),
+            Added::Changed
+        );
+        assert!(!right(PASSWORD) && right("otra más larga"));
+        assert!(app.remove_user(&ana).unwrap() && !app.remove_user(&ana).unwrap());
+        assert!(!right("otra más larga") && app.find_in_directory(&ana).unwrap().is_empty());
+        assert!(!app.set_password(&ana, &Secret::new(PASSWORD)).unwrap());
+    }
+
+    #[test]
+    fn users_are_listed_by_address_and_in_pieces_each_once() {
+        let app = app();
+        let all: Vec<String> = (0..25).map(|n| format!("user{n:02}@example.com")).collect();
+        for email in all.iter().rev() {
+            app.add_user(&user(email, None)).unwrap();
+        }
+        let addresses = |users: &[User]| -> Vec<String> {
+            users
+                .iter()
+                .map(|user| user.email.as_str().to_owned())
+                .collect()
+        };
+        assert_eq!(addresses(&app.users().unwrap()), all);
+        let pieces = |remove_last: bool| {
+            let (mut listed, mut after) = (Vec::new(), None);
+            loop {
+                let piece = app.users_after(after.as_ref(), 10).unwrap();
+                let Some(last) = piece.last() else { break };
+                after = Some(last.email.clone());
+                listed.extend(addresses(&piece));
+                if remove_last {
+                    app.remove_user(&last.email).unwrap();
+                }
+            }
+            listed.sort();
+            listed
+        };
+        assert_eq!(pieces(false), all);
+        assert_eq!(pieces(true), all, "who leaves meanwhile ended the list");
+        assert_eq!(app.users().unwrap().len(), all.len() - 3);
+    }
+
+    #[test]
+    fn importing_is_all_or_nothing_and_the_second_time_nothing() {
+        let app = app();
+        let hash = |password: &str| {
+            let hash = app.hash(&Secret::new(password)).unwrap();
+            HashedPassword::parse(&hash).unwrap()
+        };
+        let ana = || (user("ana@example.com", None), None);
+        let first = vec![ana(), (user("bea@example.com", None), Some(hash(PASSWORD)))];
+        let counts = |new, changed, unchanged| Imported {
+            new,
+            changed,
+            unchanged,
+        };
+        assert_eq!(app.import_users(first.clone()).unwrap(), counts(2, 0, 0));
+        assert_eq!(app.import_users(first).unwrap(), counts(0, 0, 2));
+        let bea = address("bea@example.com");
+        assert!(app.check_password(&bea, &Secret::new(PASSWORD)).unwrap());
+        let without_hash = vec![(user("bea@example.com", None), None), ana()];
+        assert_eq!(app.import_users(without_hash).unwrap(), counts(0, 0, 2));
+        assert!(app.check_password(&bea, &Secret::new(PASSWORD)).unwrap());
+        let other = vec![(user("bea@example.com", None), Some(hash("otra más larga")))];
+        assert_eq!(app.import_users(other).unwrap(), counts(0, 1, 0));
+        assert!(!app.check_password(&bea, &Secret::new(PASSWORD)).unwrap());
+        let many = (0..=IMPORT_USERS_MAX)
+            .map(|n| (user(&format!("u{n}@example.com"), None), None))
+            .collect();
+        assert!(app.import_users(many).is_err());
+        assert_eq!(app.users().unwrap().len(), 2);
+    }
+
+    /// A hash from elsewhere has other parameters; it is checked with its own.
+    #[test]
+    fn a_hash_with_other_parameters_is_checked_with_them() {
+        let app = app();
+        let params = argon2::Params::new(9_216, 4, 2, None).unwrap();
+        let elsewhere = Argon2::from(params)
+            .hash_password_with_salt(PASSWORD.as_bytes(), b"sixteen bytes...")
+            .unwrap()
+            .to_string();
+        let hash = HashedPassword::parse(&elsewhere).unwrap();
+        app.import_users(vec![(user("ana@example.com", None), Some(hash))])
+            .unwrap();
+        let check = |password: &str| {
+            app.check_password(&address("ana@example.com"), &Secret::new(password))
+                .unwrap()
+        };
+        assert!(check(PASSWORD) && !check("doce perros negros"));
+    }
 }

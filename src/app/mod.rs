@@ -10,6 +10,7 @@ mod clock;
 mod janitor;
 mod receive;
 mod settle;
+pub mod user;
 
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
@@ -91,12 +92,16 @@ const LOOK_UP_LIFETIME_MS: u64 = 2 * MINUTE_MS;
 /// How long a message waits for the bot.
 const HAND_ON_LIFETIME_MS: u64 = 24 * HOUR_MS;
 
+/// Contacts that are remembered as freed until the sender asks; more wait for their usual time.
+const FREED_MAX: usize = 1_000;
+
 /// The operations.
 pub struct App {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     bells: Arc<Bells>,
+    freed: Mutex<Vec<ContactId>>,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -141,6 +146,7 @@ impl App {
             clock,
             random,
             bells: Arc::new(Bells::default()),
+            freed: Mutex::default(),
             outcomes: Mutex::default(),
         })
     }
@@ -190,18 +196,32 @@ impl App {
         &self,
         body: impl Fn(&mut Transaction<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let (value, filled) = self.shared.store.update(move |writer| {
+        let (value, filled, freed) = self.shared.store.update(move |writer| {
             let mut transaction = Transaction {
                 writer,
                 filled: Vec::new(),
+                freed: Vec::new(),
             };
             let value = body(&mut transaction)?;
-            Ok((value, transaction.filled))
+            Ok((value, transaction.filled, transaction.freed))
         })?;
+        if !freed.is_empty() {
+            let mut known = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = FREED_MAX - known.len();
+            known.extend(freed.into_iter().take(room));
+            drop(known);
+            self.bells.of(Lane::Chat).ring();
+        }
         for lane in filled {
             self.bells.of(lane).ring();
         }
         Ok(value)
+    }
+
+    /// The contacts whose first message in [`Lane::Chat`] was settled by a status since the last
+    /// call: what waits behind it need wait no longer.
+    pub fn take_freed(&self) -> Vec<ContactId> {
+        std::mem::take(&mut *self.freed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn count(&self, outcomes: &[&'static str]) {
@@ -212,10 +232,12 @@ impl App {
     }
 }
 
-/// A store's update that remembers which lanes it gave something.
+/// A store's update that remembers which lanes it gave something, and from whom it took a message
+/// that a sender may still be waiting for.
 struct Transaction<'w> {
     writer: &'w mut dyn Writer,
     filled: Vec<Lane>,
+    freed: Vec<ContactId>,
 }
 
 impl Reader for Transaction<'_> {

@@ -8,6 +8,10 @@ mod config;
 mod demo;
 mod log;
 mod serve;
+mod terminal;
+mod user;
+mod users_csv;
+mod worker;
 
 use crate::config::{Config, Loaded, Unusable};
 use clap::{Parser, Subcommand};
@@ -43,6 +47,8 @@ enum Command {
     Check(check::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
+    /// Add, list and change the users that Portero keeps itself
+    User(user::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -56,12 +62,16 @@ pub enum Exit {
     Data,
     /// A file that was named is not there or cannot be read.
     NoInput,
+    /// There is no user of that name.
+    NoUser,
     /// Something that the command needs does not answer.
     Unavailable,
     /// A file cannot be made.
     CannotCreate,
     /// Reading or writing failed.
     Io,
+    /// The user who runs the command may not do this.
+    NoPermission,
     /// The configuration is wrong.
     Config,
 }
@@ -73,9 +83,11 @@ impl Exit {
             Exit::Usage => 64,
             Exit::Data => 65,
             Exit::NoInput => 66,
+            Exit::NoUser => 67,
             Exit::Unavailable => 69,
             Exit::CannotCreate => 73,
             Exit::Io => 74,
+            Exit::NoPermission => 77,
             Exit::Config => 78,
         }
     }
@@ -225,6 +237,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
+        Command::User(arguments) => user::run(&mut shell, &arguments),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `portero serve`: the server, until it is told to stop.
 
 use super::{Exit, Failure, Shell, Stop, log};
+use crate::control::ControlError;
 use crate::serve::{self, StartError};
 use crate::store::OpenError;
 use crate::web::WEBHOOK_PATH;
@@ -68,6 +69,8 @@ pub(super) fn failure_of(error: StartError) -> Failure {
         StartError::Store(OpenError::WrongKey | OpenError::TooOpen { .. }) => Exit::Config,
         StartError::Store(_) => Exit::Io,
         StartError::Listen(..) => Exit::Unavailable,
+        StartError::Control(ControlError::InUse(_)) => Exit::Unavailable,
+        StartError::Control(_) => Exit::CannotCreate,
         StartError::Thread(_) => Exit::Unavailable,
     };
     let failure = Failure::new(exit, error.to_string());

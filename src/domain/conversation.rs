@@ -560,6 +560,12 @@ impl Turn<'_> {
             _ if message.provenance == Provenance::Forwarded => None,
             Content::Text(text) => match reading::read(text, self.context.policy.code_digits) {
                 Reading::Command(command @ (Command::LogOut | Command::WhoAmI)) => Some(command),
+                // The code once more, by an impatient thumb.
+                Reading::Codes(_)
+                    if !text.chars().any(char::is_alphabetic) && self.is_proved_just_now() =>
+                {
+                    return Outcome::Ignored;
+                }
                 _ => None,
             },
             Content::Button { id } => match OurButton::parse(id) {
@@ -586,6 +592,17 @@ impl Turn<'_> {
                 Outcome::HandedOn
             }
         }
+    }
+
+    fn is_proved_just_now(&self) -> bool {
+        let proved_at = self
+            .contact
+            .bindings
+            .iter()
+            .map(|binding| binding.proved_at);
+        proved_at
+            .max()
+            .is_some_and(|at| self.now().since_ms(at) < SAME_BREATH_MS)
     }
 
     // --- a contact that is not known -----------------------------------------------------------

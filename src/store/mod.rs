@@ -102,16 +102,16 @@ pub enum OpenError {
     #[error("{} is in use by another process. Stop the other Portero first, or give this one a store of its own.", .0.display())]
     AlreadyOpen(PathBuf),
     /// The file has no bytes at all, which no store ever has.
-    #[error("{} is empty, and a store never is: its content has been lost. Restore the last snapshot (portero restore), or remove the file to begin anew.", .0.display())]
+    #[error("{} is empty, and a store never is: its content has been lost. Restore a copy of the store, or remove the file to begin anew.", .0.display())]
     Empty(PathBuf),
     /// The file is something else.
     #[error("{} is not a Portero store. Correct the path of the store in the configuration; the file has not been touched.", .0.display())]
     Foreign(PathBuf),
     /// The file has lost its end.
-    #[error("{} has been cut short. Restore the last snapshot (portero restore); do not start on this file.", .0.display())]
+    #[error("{} has been cut short. Restore a copy of the store; do not start on this file.", .0.display())]
     Truncated(PathBuf),
     /// The file does not pass the integrity check.
-    #[error("{} is damaged ({detail}). Restore the last snapshot (portero restore), and keep the damaged file for examination.", path.display())]
+    #[error("{} is damaged ({detail}). Restore a copy of the store, and keep the damaged file for examination.", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -119,11 +119,11 @@ pub enum OpenError {
         detail: String,
     },
     /// The layout of the file is newer than the engine.
-    #[error("{} was written by a newer version of Portero. Run that version, or restore a snapshot made by this one.", .0.display())]
+    #[error("{} was written by a newer version of Portero. Run that version, or restore a copy made by this one.", .0.display())]
     NewerFile(PathBuf),
     /// The records are in a format newer than this program.
     #[error(
-        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version, or restore a snapshot made by this one."
+        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version, or restore a copy made by this one."
     )]
     NewerFormat {
         /// The format of the store.
@@ -133,12 +133,12 @@ pub enum OpenError {
     },
     /// The store does not say what format it is in.
     #[error(
-        "The store holds records but not the mark every store begins with. Restore the last snapshot (portero restore)."
+        "The store holds records but not the mark every store begins with. Restore a copy of the store."
     )]
     Unmarked,
     /// The master key is not the one the store was sealed with.
     #[error(
-        "The store is sealed with another key. Use the key file it was made with; a snapshot needs the key of its own store, too."
+        "The store is sealed with another key. Use the key file it was made with; a copy needs the key of the store it was made of, too."
     )]
     WrongKey,
     /// Something else the operating system said.

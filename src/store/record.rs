@@ -1162,6 +1162,28 @@ pub fn users(reader: &dyn Reader, limit: usize) -> Result<Vec<User>, StoreError>
     )
 }
 
+/// Up to `limit` users after the one with the address `after`, whether that one still exists or
+/// not; always in the same order, which is not a useful one.
+pub fn users_after(
+    reader: &dyn Reader,
+    keys: &Keys,
+    after: Option<&EmailAddress>,
+    limit: usize,
+) -> Result<Vec<User>, StoreError> {
+    let start = after.map_or(Bound::Unbounded, |email| {
+        Bound::Excluded(keys.address(email))
+    });
+    let range = KeyRange::new(start.as_ref().map(|key| &key[..]), Bound::Unbounded);
+    collect(
+        reader,
+        Table::Directory,
+        range,
+        Order::Forward,
+        limit,
+        |_, bytes| read_user(bytes),
+    )
+}
+
 // --- audit and facts about the whole -----------------------------------------------------------------------
 
 /// One line of the audit.

@@ -2,20 +2,21 @@
 //! the program, on a clock that is set by hand, with randomness that repeats itself. What leaves
 //! the house is written down, and a table of people answers for the services.
 
+use portero::app::admin::Overview;
 use portero::app::{App, Clock, Failed, NoRandomness, Random, Received, Report, Settings, Work};
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::{Contact, Kept};
 use portero::domain::delivery::{ChatMessage, Failure, FailureKind, Lane, Mail, Recipient};
 use portero::domain::id::{
-    Bsuid, ContactId, EmailAddress, IdentityKey, Language, MINUTE_MS, MessageId, PhoneNumberId,
-    SECOND_MS, ServiceName, Timestamp, WaId,
+    Bsuid, EmailAddress, IdentityKey, Language, MINUTE_MS, MessageId, PhoneNumberId, SECOND_MS,
+    ServiceName, Timestamp, WaId,
 };
 use portero::domain::message::{
     Content, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
 };
 use portero::domain::policy::Policy;
 use portero::outbox::{Outbox, Pace};
-use portero::store::record::Keys;
+use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
 use portero::store::{Engine, MasterKey, Memory, Redb, Sealed};
 use portero::text::{Texts, Voice};
@@ -117,7 +118,7 @@ pub struct Said {
 pub enum Left {
     Said(Said),
     Mailed(Mail),
-    HandedOn(ContactId, Kept),
+    HandedOn(Kept),
 }
 
 /// How the other side takes a try.
@@ -231,8 +232,11 @@ impl World {
                 };
                 Report::Answers(outside.services.iter().map(answer).collect())
             }
-            Work::HandOn { contact, message } => {
-                outside.left.push(Left::HandedOn(*contact, message.clone()));
+            Work::HandOn {
+                contact: _,
+                message,
+            } => {
+                outside.left.push(Left::HandedOn(message.clone()));
                 Report::Sent(None)
             }
             Work::Nothing(report) => report.clone(),
@@ -289,6 +293,7 @@ pub struct House {
     pub random: Arc<Seeded>,
     pub world: Arc<World>,
     ground: Ground,
+    engine: Arc<dyn Engine>,
     settings: Settings,
     messages: AtomicU64,
 }
@@ -368,7 +373,8 @@ impl House {
         messages: u64,
     ) -> House {
         let key = MasterKey::from_hex(MASTER_KEY).unwrap();
-        let store = Sealed::open(ground.engine(), &key).unwrap();
+        let engine = ground.engine();
+        let store = Sealed::open(Arc::clone(&engine), &key).unwrap();
         let app = App::new(
             store,
             Keys::new(key),
@@ -390,6 +396,7 @@ impl House {
             random,
             world,
             ground,
+            engine,
             settings,
             messages: AtomicU64::new(messages),
         }
@@ -404,11 +411,13 @@ impl House {
             random,
             world,
             ground,
+            engine,
             settings,
             messages,
         } = self;
         drop(outbox);
         drop(app);
+        drop(engine);
         House::open(
             ground,
             settings,
@@ -493,10 +502,15 @@ impl House {
     /// The person writes, and everything that is due leaves; returns what the person was told.
     pub fn ask(&self, person: &Person, text: &str) -> Vec<String> {
         self.clock.forward(10 * SECOND_MS);
-        let before = self.said_to(person).len();
+        let before = self.world.change(|outside| outside.left.len());
         self.write(person, text);
         self.settle();
-        self.said_to(person).split_off(before)
+        let told = |left: &Left| match left {
+            Left::Said(said) if person.is(&said.to) => Some(said.message.body.clone()),
+            _ => None,
+        };
+        self.world
+            .change(|outside| outside.left[before..].iter().filter_map(told).collect())
     }
 
     /// News of a message that Meta took.
@@ -584,7 +598,7 @@ impl House {
     pub fn handed_on(&self) -> Vec<Option<String>> {
         let left = self.left().into_iter();
         left.filter_map(|left| match left {
-            Left::HandedOn(_, kept) => Some(kept.text),
+            Left::HandedOn(kept) => Some(kept.text),
             Left::Said(_) | Left::Mailed(_) => None,
         })
         .collect()
@@ -597,8 +611,12 @@ impl House {
 
     // --- what is known --------------------------------------------------------------------------
 
+    pub fn overview(&self) -> Overview {
+        self.app.overview(100_000).unwrap()
+    }
+
     pub fn contacts(&self) -> Vec<Contact> {
-        self.app.overview(1_000).unwrap().contacts
+        self.overview().contacts
     }
 
     pub fn contact(&self, person: &Person) -> Contact {
@@ -616,9 +634,16 @@ impl House {
         self.contact(person).is_bound()
     }
 
+    /// The latest moment that the store knows.
+    pub fn latest_moment(&self) -> Timestamp {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
+        store.view(record::latest_moment).unwrap()
+    }
+
     /// How often something was written into the audit.
     pub fn audited(&self, event: &str) -> usize {
-        let audit = self.app.overview(10_000).unwrap().audit;
+        let audit = self.overview().audit;
         audit.iter().filter(|line| line.event == event).count()
     }
 

@@ -4,6 +4,7 @@
 mod browser;
 mod cli;
 mod config;
+mod door;
 mod mail;
 mod outside;
 mod process;
@@ -14,5 +15,9 @@ mod tidy;
 mod webdriver;
 
 // The core: conversations, limits, faults.
+mod faults;
 mod house;
+mod limits;
 mod transcripts;
+mod troubles;
+mod user;

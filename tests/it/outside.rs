@@ -719,11 +719,20 @@ impl Mailboxes {
 
     /// The same without waiting long.
     pub fn letter_if_any(&mut self, address: &str) -> Option<Letter> {
-        while let Some(event) = self.sink.next_within("mail", LOOK_EVERY) {
-            self.unread.push(letter(event));
-        }
+        let more = self.any();
+        self.unread.extend(more);
         let place = self.unread.iter().position(|letter| letter.to == address)?;
         Some(self.unread.remove(place))
+    }
+
+    /// The mails that come in a moment, whoever they are for.
+    pub fn any(&mut self) -> Option<Letter> {
+        self.sink.next_within("mail", LOOK_EVERY).map(letter)
+    }
+
+    /// Waits until a recipient was named, which is before the mail to it is taken or refused.
+    pub fn named_recipient(&mut self) {
+        self.sink.next("rcpt");
     }
 
     /// What is left when the server has ended: mails that nobody has read.

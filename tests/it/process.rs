@@ -2,18 +2,26 @@
 //! R-75, S-90, S-91, S-93).
 
 use crate::outside::{
-    ANA, APP_SECRET, BEA, Message, STORE_KEY, World, ask, eventually, message, post_webhook, text,
+    ACCESS_TOKEN, ANA, APP_SECRET, BEA, Letter, MORE, Message, Mood, OLD_APP_SECRET,
+    PHONE_NUMBER_ID, PUBLIC_HOST, Portero, STORE_KEY, ServiceMood, VERIFY_TOKEN, World, ask,
+    envelope, eventually, file_has, message, post_webhook, read_answer, signature, status, text,
     webhook,
 };
+use crate::smtp_sink;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 /// Flow A as three people live it at the same time, over HTTP, STARTTLS and signed calls.
 #[test]
@@ -422,4 +430,431 @@ impl Drop for Ended {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+const WELCOME: &str = "Hola, aquí Panadería La Espiga.";
+const CANCELLED: &str = "Listo, lo dejamos aquí.";
+
+/// What this person received is a welcome and the end of it, each once: nothing was lost on the
+/// way and nothing had its effect twice. The second answers their last message, so that all before
+/// it has been sent.
+fn assert_welcomed_and_cancelled_once(world: &World, wa_id: &str) {
+    world.graph.reply(wa_id, 2);
+    let sent = world.graph.sent_to(wa_id);
+    let bodies: Vec<&str> = sent.iter().map(|sent| sent.body.as_str()).collect();
+    assert!(
+        bodies.len() == 2 && bodies[0].starts_with(WELCOME) && bodies[1].starts_with(CANCELLED),
+        "{wa_id}: {bodies:#?}"
+    );
+}
+
+/// requests that have begun are answered whole, later ones are refused, and what was
+/// answered 200 is there after the restart.
+#[test]
+fn what_was_acknowledged_while_stopping_is_in_effect_after_a_restart() {
+    const IN_FLIGHT: usize = 200;
+    let world = World::without_mail();
+    let mut portero = world.start();
+    let people: Vec<String> = (0..IN_FLIGHT)
+        .map(|number| format!("5730050{number:05}"))
+        .collect();
+    let hellos: Vec<Vec<u8>> = people
+        .iter()
+        .map(|wa_id| webhook(&[text(wa_id, "hola")]))
+        .collect();
+    let begun: Vec<TcpStream> = hellos
+        .iter()
+        .map(|body| {
+            let mut stream = TcpStream::connect(portero.address).unwrap();
+            let head = format!(
+                "POST /webhook HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nContent-Length: {}\r\nX-Hub-Signature-256: {}\r\n\r\n",
+                body.len(),
+                signature(APP_SECRET, body)
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&body[..body.len() / 2]).unwrap();
+            stream
+        })
+        .collect();
+    // All of them have been accepted when one that came later has been answered.
+    assert_eq!(portero.get("/readyz").status, 200);
+    portero.signal(Signal::TERM);
+    eventually("new connections are refused", || {
+        let refused = TcpStream::connect(portero.address).err()?;
+        (refused.kind() == io::ErrorKind::ConnectionRefused).then_some(())
+    });
+    let answered: Vec<bool> = std::thread::scope(|scope| {
+        let finishing: Vec<_> = begun
+            .iter()
+            .zip(&hellos)
+            .map(|(mut stream, body)| {
+                scope.spawn(move || {
+                    // A connection that was cut meanwhile has no answer, and that is one, too.
+                    let _ = stream.write_all(&body[body.len() / 2..]);
+                    let answer = read_answer(stream, "POST").ok().flatten();
+                    answer.is_some_and(|answer| answer.status == 200)
+                })
+            })
+            .collect();
+        finishing
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let status = portero.ended_within(Duration::from_secs(10));
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    let acknowledged = answered.iter().filter(|answered| **answered).count();
+    assert!(acknowledged > IN_FLIGHT / 2, "{acknowledged}");
+
+    let portero = world.start();
+    for ((wa_id, hello), answered) in people.iter().zip(&hellos).zip(answered) {
+        // Meta sends again what was not acknowledged, and sometimes what was.
+        if !answered || wa_id.ends_with('7') {
+            assert_eq!(portero.post_webhook(hello).status, 200);
+        }
+        portero.receive(&[text(wa_id, "cancelar")]);
+    }
+    for wa_id in &people {
+        assert_welcomed_and_cancelled_once(&world, wa_id);
+    }
+}
+
+/// A hanging Cloud API must not make a supervisor lose its patience.
+#[test]
+fn a_cloud_api_that_hangs_does_not_hold_up_the_end() {
+    let world = World::without_mail();
+    world.graph.always(Some(Mood::Hang));
+    let mut portero = world.start();
+    for number in 0..20 {
+        portero.receive(&[text(&format!("5730041000{number:02}"), "hola")]);
+    }
+    eventually("calls hang", || (world.graph.refused() > 2).then_some(()));
+    portero.signal(Signal::TERM);
+    let status = portero.ended_within(Duration::from_secs(10));
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
+/// The operator pastes a good token and starts again: what waited is sent, once.
+#[test]
+fn a_token_that_became_valid_lets_go_what_waited() {
+    let world = World::without_mail();
+    world.graph.accept_token("EAAGnewtoken");
+    let portero = world.start();
+    let (first, second) = ("573004000001", "573004000002");
+    portero.receive(&[text(first, "hola")]);
+    let ready = eventually("the lane rests", || {
+        let ready = portero.get("/readyz");
+        assert_eq!(ready.status, 200);
+        (ready.json()["troubles"] != json!([])).then_some(ready)
+    });
+    let trouble = ready.json()["troubles"][0].as_str().unwrap().to_owned();
+    assert!(
+        trouble.starts_with("sending by whatsapp is paused: 190 ") && trouble.contains("; "),
+        "{trouble}"
+    );
+    assert!(!trouble.contains(ACCESS_TOKEN), "{trouble}");
+    // Receiving goes on.
+    portero.receive(&[text(second, "hola")]);
+    assert_eq!(portero.stop().0, Some(0));
+    assert_eq!(world.graph.count(), 0);
+
+    let mut command = world.command(&["serve", "--config", "portero.toml"]);
+    command.env("META_TOKEN", "EAAGnewtoken");
+    let portero = Portero::start(command);
+    portero.receive(&[text(first, "cancelar"), text(second, "cancelar")]);
+    assert_welcomed_and_cancelled_once(&world, first);
+    assert_welcomed_and_cancelled_once(&world, second);
+    assert_eq!(portero.get("/readyz").json()["troubles"], json!([]));
+}
+
+/// Where the process listens now, between one and the next.
+struct Whereabouts(Mutex<Option<SocketAddr>>);
+
+impl Whereabouts {
+    fn set(&self, address: Option<SocketAddr>) {
+        *self.0.lock().unwrap() = address;
+    }
+
+    /// Sends this until it is acknowledged, as Meta does for seven days.
+    fn deliver(&self, body: &[u8]) {
+        eventually("the webhook is acknowledged", || {
+            let address = (*self.0.lock().unwrap())?;
+            let answer = post_webhook(address, body).ok()?;
+            // Only the store may refuse, and only to have it sent again.
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+            (answer.status == 200).then_some(())
+        });
+    }
+}
+
+/// killed at any moment, the program loses nothing that it acknowledged and does nothing
+/// twice; people who were signing in finish.
+#[test]
+fn kills_at_any_moment_lose_nothing_and_double_nothing() {
+    const CYCLES: usize = 10;
+    const WRITERS: usize = 4;
+    const CONTACTS_PER_WRITER_MAX: usize = 150;
+    let mut world = World::with_mail(json!({}));
+    let mut mail = world.mail.take().unwrap();
+    let (graph, letters) = (&world.graph, Mutex::new(Vec::new()));
+    let here = Whereabouts(Mutex::new(None));
+    let over = AtomicBool::new(false);
+    let quiet = AtomicBool::new(false);
+    let mut moments = [0; CYCLES];
+    getrandom::fill(&mut moments).unwrap();
+    let people: Vec<String> = std::thread::scope(|scope| {
+        // What Meta took it reports, with our tag, whether or not we heard of it.
+        let reporting = scope.spawn(|| {
+            let mut reported = 0;
+            while !quiet.load(Ordering::SeqCst) {
+                for sent in graph.sent().iter().skip(reported) {
+                    here.deliver(&status(sent, "sent"));
+                    reported += 1;
+                }
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        });
+        let collecting = scope.spawn(|| {
+            while !quiet.load(Ordering::SeqCst) {
+                letters.lock().unwrap().extend(mail.any());
+            }
+        });
+        let signing_in: Vec<_> = MORE
+            .iter()
+            .enumerate()
+            .map(|(number, user)| {
+                let (here, letters) = (&here, &letters);
+                scope.spawn(move || {
+                    let wa_id = format!("57300700000{number}");
+                    here.deliver(&webhook(&[text(&wa_id, "hola")]));
+                    here.deliver(&webhook(&[text(&wa_id, user.email)]));
+                    let code = eventually("a mail", || {
+                        let letters: MutexGuard<'_, Vec<Letter>> = letters.lock().unwrap();
+                        let mut mine = letters.iter().filter(|letter| letter.to == user.email);
+                        mine.next().map(Letter::code)
+                    });
+                    here.deliver(&webhook(&[text(&wa_id, &code)]));
+                    graph.reply(&wa_id, 3);
+                    let sent = graph.sent_to(&wa_id);
+                    assert!(
+                        sent.len() == 3 && sent[2].body.starts_with("Listo, entraste como"),
+                        "{sent:#?}"
+                    );
+                })
+            })
+            .collect();
+        let writing: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (here, over) = (&here, &over);
+                scope.spawn(move || {
+                    let mut people = Vec::new();
+                    while !over.load(Ordering::SeqCst) && people.len() < CONTACTS_PER_WRITER_MAX {
+                        let wa_id = format!("573006{writer}{:05}", people.len());
+                        here.deliver(&webhook(&[text(&wa_id, "hola")]));
+                        here.deliver(&webhook(&[text(&wa_id, "cancelar")]));
+                        people.push(wa_id);
+                    }
+                    people
+                })
+            })
+            .collect();
+        for moment in moments {
+            let portero = world.start();
+            here.set(Some(portero.address));
+            let alive = Duration::from_millis(30 + u64::from(moment) * 470 / 255);
+            // The moment of the kill is the point; nothing is waited for.
+            std::thread::park_timeout(alive);
+            portero.kill();
+            here.set(None);
+        }
+        over.store(true, Ordering::SeqCst);
+        let portero = world.start();
+        here.set(Some(portero.address));
+        let people: Vec<String> = writing
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect();
+        for wa_id in &people {
+            assert_welcomed_and_cancelled_once(&world, wa_id);
+        }
+        signing_in
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        quiet.store(true, Ordering::SeqCst);
+        reporting.join().unwrap();
+        collecting.join().unwrap();
+        people
+    });
+    assert!(people.len() > WRITERS, "{moments:?}");
+    // A mail may be sent again when nobody knows whether it arrived, with the same code.
+    let letters = letters.into_inner().unwrap();
+    for user in MORE {
+        let codes: Vec<String> = letters
+            .iter()
+            .filter(|letter| letter.to == user.email)
+            .map(Letter::code)
+            .collect();
+        assert!(
+            codes.iter().all(|code| *code == codes[0]),
+            "{codes:?} {moments:?}"
+        );
+    }
+}
+
+/// S-90, S-91: nothing that a person writes, no secret and nobody's name or number is in the log,
+/// however much is logged, and nothing that comes from outside can write a line of its own.
+fn assert_log_keeps_secrets(format: &str) {
+    let refusals = json!({"RCPT": ["451 4.7.1 <ana@example.com> is busy \u{1b}[2Jfoo"]});
+    let mut world = World::with_mail(refusals);
+    world.edit(
+        "level = \"debug\"\nformat = \"human\"",
+        &format!("level = \"trace\"\nformat = \"{format}\""),
+    );
+    world.woku.set(ServiceMood::Refuse(500));
+    let portero = world.start();
+    let forged = "\n2026-01-01T00:00:00.000000Z ERROR forged\r\n{\"level\":\"ERROR\",\"message\":\"forged\"}\u{1b}[2J\u{202e}";
+    let (ana, mallory) = ("573001234567", "447700900123");
+
+    // What Meta says about a message quotes it.
+    let mut hostile = text(mallory, &format!("canary-words{forged}"));
+    hostile.name = format!("Canary-Name{forged}");
+    world.graph.next(&[Mood::Refuse(500, 131_000)]);
+    portero.receive(&[hostile]);
+    world.graph.reply(mallory, 1);
+    world.graph.next(&[Mood::Refuse(400, 131_026)]);
+    portero.receive(&[text(mallory, "cancelar")]);
+    eventually("a refusal", || (world.graph.refused() == 2).then_some(()));
+    let mut hostile = message(mallory, json!({"type": forged, "text": {"body": forged}}));
+    hostile.value["id"] = json!(format!("wamid.forged{forged}"));
+    portero.post_webhook(&webhook(&[hostile]));
+    let notice = json!({"object": "whatsapp_business_account", "entry": [{"id": forged, "changes": [
+        {"field": "account_update", "value": {"event": format!("EVENT{forged}")}},
+        {"field": forged, "value": {}},
+        {"field": "messages", "value": {"metadata": {"phone_number_id": PHONE_NUMBER_ID},
+            "errors": [{"code": 130429, "title": format!("TITLE{forged}")}]}}]}]});
+    // Meta's own words may be repeated, in their line.
+    let notice = notice.to_string().replace("forged", "from Meta");
+    portero.post_webhook(notice.as_bytes());
+    let failed = json!({"statuses": [{"id": forged, "status": "failed", "timestamp": "1",
+        "errors": [{"code": 131026, "title": forged}]}]});
+    portero.post_webhook(&envelope(failed));
+    let path =
+        format!("/webhook?hub.mode=subscribe&hub.verify_token={VERIFY_TOKEN}&hub.challenge=1");
+    assert_eq!(portero.get(&path).body, "1");
+    portero.get("/webhook?hub.mode=subscribe&hub.verify_token=canary-guess&hub.challenge=1");
+    let strange = [
+        ("User-Agent", "canary-agent\u{1b}[2J\u{202e}"),
+        ("X-Hub-Signature-256", "canary"),
+    ];
+    ask(
+        portero.address,
+        "POST",
+        "/webhook/%0aforged%1b",
+        &strange,
+        b"canary-body",
+    )
+    .unwrap();
+
+    portero.receive(&[text(ana, "canary-words de Ana")]);
+    world.graph.reply(ana, 1);
+    world.woku.set(ServiceMood::Good);
+    portero.receive(&[text(ana, ANA.email)]);
+    let letter = world.mail().letter_to(ANA.email);
+    // The right code, wrongly first.
+    let wrong = if letter.code() == "11111111" {
+        "22222222"
+    } else {
+        "11111111"
+    };
+    portero.receive(&[text(ana, wrong), text(ana, &letter.code())]);
+    world.graph.reply(ana, 4);
+    portero.receive(&[
+        text(ana, "canary-words for the bot"),
+        text(ana, "cerrar sesión"),
+    ]);
+    world.graph.reply(ana, 5);
+    let (code, log) = portero.stop();
+    assert_eq!(code, Some(0), "{log}");
+
+    let password = STANDARD.encode(smtp_sink::PASSWORD);
+    let plain = STANDARD.encode(format!("\0{}\0{}", smtp_sink::USER, smtp_sink::PASSWORD));
+    let code = letter.code();
+    let secrets = [
+        ("words", "canary"),
+        ("name", "Canary"),
+        ("address", ANA.email),
+        ("address", "@example"),
+        ("number", ana),
+        ("number", mallory),
+        ("account", "Pérez"),
+        ("code", &code),
+        ("wrong code", wrong),
+        ("token", ACCESS_TOKEN),
+        ("app secret", APP_SECRET),
+        ("app secret", OLD_APP_SECRET),
+        ("verify token", VERIFY_TOKEN),
+        ("password", smtp_sink::PASSWORD),
+        ("password", &password),
+        ("password", &plain),
+        ("store key", STORE_KEY),
+        ("signing secret", "whsec_"),
+        ("forged line", "forged"),
+        ("escape", "\u{1b}"),
+        ("direction", "\u{202e}"),
+    ];
+    for (what, secret) in secrets {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{what} is in the log");
+    }
+    for line in log.lines() {
+        if format == "json" {
+            let event: Value = serde_json::from_str(line).unwrap();
+            assert!(
+                event["level"].is_string() && event["timestamp"].is_string(),
+                "{line}"
+            );
+        } else {
+            assert!(
+                line.starts_with("20") && line.as_bytes()[10] == b'T',
+                "{line}"
+            );
+        }
+    }
+    // The store knows all of it, and shows none of it.
+    let raw_key: Vec<u8> = (0..STORE_KEY.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&STORE_KEY[at..at + 2], 16).unwrap())
+        .collect();
+    let store = world.path("portero.redb");
+    for needle in [
+        ANA.email.as_bytes(),
+        ana.as_bytes(),
+        code.as_bytes(),
+        b"canary",
+        "Pérez".as_bytes(),
+        STORE_KEY.as_bytes(),
+        &raw_key,
+        APP_SECRET.as_bytes(),
+        ACCESS_TOKEN.as_bytes(),
+    ] {
+        assert!(
+            !file_has(&store, needle),
+            "{}",
+            String::from_utf8_lossy(needle)
+        );
+    }
+    assert!(
+        file_has(&store, b"redb"),
+        "the search looks at the wrong bytes"
+    );
+}
+
+#[test]
+fn a_log_for_people_keeps_secrets_at_every_level() {
+    assert_log_keeps_secrets("human");
+}
+
+#[test]
+fn a_log_for_machines_keeps_secrets_at_every_level() {
+    assert_log_keeps_secrets("json");
 }

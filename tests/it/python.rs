@@ -116,7 +116,8 @@ impl Drop for StandIn {
 const HELP: &str = "The tests need Python with the packages of .ci/python-requirements.txt; \
 the command under \"Tests\" in README.md installs it, and PORTERO_TEST_PYTHON names another one.";
 
-fn interpreter() -> PathBuf {
+/// The Python that has what the stand-ins need.
+pub fn interpreter() -> PathBuf {
     let python = std::env::var_os("PORTERO_TEST_PYTHON").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin/python"),
         PathBuf::from,

@@ -387,7 +387,7 @@ impl Stage {
                         lines.extend(text.lines().map(|line| format!("    | {}", hide(line))));
                     }
                 }
-                Left::HandedOn(_, kept) => lines.push(match &kept.text {
+                Left::HandedOn(kept) => lines.push(match &kept.text {
                     Some(text) => format!("  bot gets: {}", hide(text)),
                     None => "  bot gets something that is not text".into(),
                 }),

@@ -540,12 +540,12 @@ fn no_sequence_of_events_breaks_what_must_hold() {
     assert!(steps > 100_000, "only {steps} steps");
 }
 
-/// Every event there is, four deep from the beginning and four deep from a code in flight.
+/// Every event there is, three deep from the beginning and four deep from a code in flight.
 #[test]
 fn no_sequence_of_any_events_breaks_what_must_hold() {
     let policy = tight();
     let mut steps = 0;
-    walk(&State::new(), &EVERYTHING, 4, &mut steps, &policy);
+    walk(&State::new(), &EVERYTHING, 3, &mut steps, &policy);
     let mut in_flight = State::new();
     for doing in [Hello, Address, LookedUp] {
         in_flight = in_flight.after(doing, &policy).unwrap();
@@ -555,7 +555,7 @@ fn no_sequence_of_any_events_breaks_what_must_hold() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     /// Long enough to reach every limit, and what lies behind it.
     #[test]

@@ -1,0 +1,1148 @@
+//! The control socket: how the command line talks to the running server.
+//!
+//! A Unix socket beside the store, for the user that runs the server and for root. A connection
+//! carries one line of JSON each way, `{"version":1,"request":…}` and `{"version":1,"answer":…}`,
+//! and ends. The version is read before anything else, so that programs of different versions part
+//! with a sentence. One thread attends to one connection after the other: requests of an operator
+//! are few, and so no two passwords are hashed at once.
+//!
+//! [`perform`] is the same whether the request came through the socket or from a command that
+//! opened the store itself because no server runs.
+
+use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
+use crate::app::user::{self, FieldProblem, HashedPassword};
+use crate::app::{App, Failed};
+use crate::domain::id::{EmailAddress, Malformed, Secret};
+use crate::store::StoreError;
+use crate::store::record::User;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// Raised when a request or an answer changes in a way that the other side would misread.
+pub const VERSION: u32 = 1;
+
+/// A request holds [`IMPORT_USERS_MAX`] users with the longest values at most.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// An answer holds [`LIST_USERS_MAX`] users with the longest values at most.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Users listed in one answer; who wants more asks again.
+pub const LIST_USERS_MAX: usize = 1_000;
+
+/// Connections that wait while one is attended to. The next ones wait in their own process.
+const BACKLOG: i32 = 16;
+
+/// From the first byte of a request to its last: both ends are on one machine.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// From the first byte of an answer to its last.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a command waits for its answer: the requests before it, the hash of a password and a
+/// commit on a slow disk.
+const ASK_WITHIN: Duration = Duration::from_secs(30);
+
+/// After an error of `accept`, mostly a lack of file descriptors, which others must give back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest path of a Unix socket on Linux (unix(7): `sun_path` has 108 bytes, one of them the end).
+const PATH_BYTES_MAX: usize = 107;
+
+/// Where the socket of a store is: beside it.
+pub fn socket_path(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".sock");
+    path.into()
+}
+
+// --- what is asked and answered --------------------------------------------------------------------------
+
+/// What the command line may ask for. Values are as they were written; [`perform`] reads them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Up to [`LIST_USERS_MAX`] users after the one with this address, or the first ones.
+    ListUsers {
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// Add a user or change the one with this address; a password that is not given stays.
+    AddUser {
+        /// Who.
+        user: UserText,
+        /// The new password.
+        password: Option<Hidden>,
+    },
+    /// Give a user another password.
+    SetPassword {
+        /// The user's address.
+        email: String,
+        /// The new password.
+        password: Hidden,
+    },
+    /// Remove a user.
+    RemoveUser {
+        /// The user's address.
+        email: String,
+    },
+    /// Add or change up to [`IMPORT_USERS_MAX`] users, all or none.
+    ImportUsers {
+        /// Each with the Argon2id hash of a password, if there is one.
+        users: Vec<(UserText, Option<Hidden>)>,
+    },
+}
+
+impl Request {
+    fn name(&self) -> &'static str {
+        match self {
+            Request::ListUsers { .. } => "list_users",
+            Request::AddUser { .. } => "add_user",
+            Request::SetPassword { .. } => "set_password",
+            Request::RemoveUser { .. } => "remove_user",
+            Request::ImportUsers { .. } => "import_users",
+        }
+    }
+}
+
+/// A user as somebody wrote one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserText {
+    /// The address.
+    pub email: String,
+    /// What people call the user.
+    pub name: String,
+    /// The company.
+    pub company: String,
+    /// The phone; empty if there is none.
+    pub phone: String,
+}
+
+impl UserText {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn parse(&self) -> Result<NewUser, Vec<FieldProblem>> {
+        NewUser::parse(&self.email, &self.name, &self.company, &self.phone)
+    }
+}
+
+/// A password or the hash of one, on its way through the socket and nowhere else.
+#[derive(Clone)]
+pub struct Hidden(Secret);
+
+impl Hidden {
+    /// Takes it.
+    pub fn new(secret: Secret) -> Hidden {
+        Hidden(secret)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+impl Serialize for Hidden {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.reveal())
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hidden, D::Error> {
+        Ok(Hidden(Secret::new(String::deserialize(deserializer)?)))
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// Users in no useful order.
+    Users {
+        /// None when there are no more.
+        users: Vec<UserLine>,
+    },
+    /// The user is there.
+    UserAdded {
+        /// Whether there was one with this address before.
+        changed: bool,
+    },
+    /// The user has the password.
+    PasswordSet,
+    /// The user is gone.
+    UserRemoved,
+    /// The users are there.
+    UsersImported {
+        /// Users that were not there before.
+        new: usize,
+        /// Users that are different now.
+        changed: usize,
+        /// Users that were there just so.
+        unchanged: usize,
+    },
+    /// There is no user with this address. Nothing has changed.
+    NoSuchUser,
+    /// Something in the request is wrong. Nothing has changed.
+    Refused {
+        /// A sentence on what, without what was written.
+        reason: String,
+    },
+    /// It could not be done, or nobody knows; asking again is safe.
+    Failed {
+        /// A sentence on why.
+        reason: String,
+    },
+}
+
+impl Answer {
+    fn name(&self) -> &'static str {
+        match self {
+            Answer::Users { .. } => "listed",
+            Answer::UserAdded { changed: false } => "added",
+            Answer::UserAdded { changed: true } => "changed",
+            Answer::PasswordSet => "set",
+            Answer::UserRemoved => "removed",
+            Answer::UsersImported { .. } => "imported",
+            Answer::NoSuchUser => "no_such_user",
+            Answer::Refused { .. } => "refused",
+            Answer::Failed { .. } => "failed",
+        }
+    }
+
+    fn refused(reason: impl fmt::Display) -> Answer {
+        Answer::Refused {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// A user in a list. No hash: whether there is a password is all that anybody has to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserLine {
+    /// Names the user in bindings.
+    pub id: String,
+    /// The address.
+    pub email: String,
+    /// What people call the user.
+    pub name: String,
+    /// The company.
+    pub company: String,
+    /// Digits of the phone.
+    pub phone: Option<String>,
+    /// Whether the user has a password.
+    pub password: bool,
+}
+
+impl From<User> for UserLine {
+    fn from(user: User) -> UserLine {
+        UserLine {
+            id: user.id,
+            email: user.email.as_str().to_owned(),
+            name: user.name,
+            company: user.company.name,
+            phone: user.phone,
+            password: user.password_hash.is_some(),
+        }
+    }
+}
+
+/// Does what is asked, in this process.
+pub fn perform(app: &App, request: &Request) -> Answer {
+    attempt(app, request).unwrap_or_else(|answer| answer)
+}
+
+impl From<Failed> for Answer {
+    fn from(error: Failed) -> Answer {
+        Answer::Failed {
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for Answer {
+    fn from(error: StoreError) -> Answer {
+        Failed::from(error).into()
+    }
+}
+
+impl From<FieldProblem> for Answer {
+    fn from(problem: FieldProblem) -> Answer {
+        Answer::refused(problem)
+    }
+}
+
+fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
+    let answer = match request {
+        Request::ListUsers { after } => {
+            let after = after.as_deref().map(address).transpose()?;
+            let users = app.users_after(after.as_ref(), LIST_USERS_MAX)?;
+            Answer::Users {
+                users: users.into_iter().map(UserLine::from).collect(),
+            }
+        }
+        Request::AddUser { user, password } => {
+            let mut user = user.parse().map_err(refused)?;
+            user.password = password.as_ref().map(new_password).transpose()?;
+            Answer::UserAdded {
+                changed: app.add_user(&user)? == Added::Changed,
+            }
+        }
+        Request::SetPassword { email, password } => {
+            let (email, password) = (address(email)?, new_password(password)?);
+            match app.set_password(&email, &password)? {
+                true => Answer::PasswordSet,
+                false => Answer::NoSuchUser,
+            }
+        }
+        Request::RemoveUser { email } => match app.remove_user(&address(email)?)? {
+            true => Answer::UserRemoved,
+            false => Answer::NoSuchUser,
+        },
+        Request::ImportUsers { users } => {
+            if users.len() > IMPORT_USERS_MAX {
+                return Err(Answer::refused(format!(
+                    "{IMPORT_USERS_MAX} users at once are the most"
+                )));
+            }
+            let users = users.iter().map(|(user, hash)| {
+                let user = user.parse().map_err(refused)?;
+                let hash = hash.as_ref().map(|hash| {
+                    HashedPassword::parse(hash.0.reveal()).map_err(of_field("password_hash"))
+                });
+                Ok((user, hash.transpose()?))
+            });
+            let imported = app.import_users(users.collect::<Result<_, Answer>>()?)?;
+            Answer::UsersImported {
+                new: imported.new,
+                changed: imported.changed,
+                unchanged: imported.unchanged,
+            }
+        }
+    };
+    Ok(answer)
+}
+
+fn refused(problems: Vec<FieldProblem>) -> Answer {
+    let sentences: Vec<String> = problems.iter().map(FieldProblem::to_string).collect();
+    Answer::refused(sentences.join("\n"))
+}
+
+fn of_field(field: &'static str) -> impl Fn(Malformed) -> FieldProblem {
+    move |words| FieldProblem { field, words }
+}
+
+fn address(text: &str) -> Result<EmailAddress, FieldProblem> {
+    EmailAddress::parse(text).map_err(of_field("email"))
+}
+
+fn new_password(hidden: &Hidden) -> Result<Secret, FieldProblem> {
+    user::password(hidden.0.reveal()).map_err(of_field("password"))
+}
+
+// --- lines ------------------------------------------------------------------------------------------------
+
+/// What can be read from a line of any version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RequestLine<T> {
+    version: u32,
+    request: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnswerLine<T> {
+    version: u32,
+    answer: T,
+}
+
+fn line(value: &impl Serialize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(serde_json::to_vec(value)?);
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// What a line could not be understood for.
+enum Misread {
+    Version(u32),
+    Form,
+}
+
+fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, Misread> {
+    let Versioned { version } = serde_json::from_slice(line).map_err(|_| Misread::Form)?;
+    if version != VERSION {
+        return Err(Misread::Version(version));
+    }
+    serde_json::from_slice(line).map_err(|_| Misread::Form)
+}
+
+// --- the server's side ------------------------------------------------------------------------------------
+
+/// Why there is no control socket: a sentence, and what to do where something can be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// A living process has this socket.
+    #[error("{} belongs to another running Portero. Stop that one first.", .0.display())]
+    InUse(PathBuf),
+    /// Something else has this name; it has not been touched.
+    #[error("{} is in the way: the control socket belongs there. Move it elsewhere.", .0.display())]
+    InTheWay(PathBuf),
+    /// The operating system's limit.
+    #[error("The path of the control socket is too long ({bytes} bytes, {PATH_BYTES_MAX} are the most): {}. Give the store a shorter path.", path.display())]
+    TooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// What the operating system said.
+    #[error("The control socket {} cannot be made: {source}.", path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// The running control socket.
+pub struct Control {
+    path: PathBuf,
+    /// Device and inode of the socket file: another one of that name is left alone.
+    identity: (u64, u64),
+    /// Closed to stop.
+    stop: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+/// Attends to commands at `path` from now on. The caller has the store of that name open, so a
+/// socket found there is a dead process's; it is replaced unless somebody answers at it all the
+/// same.
+pub fn start(app: Arc<App>, path: &Path) -> Result<Control, ControlError> {
+    let io = |source| ControlError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let (listener, identity) = bind(path)?;
+    let (stop, stopped) = UnixStream::pair().map_err(io)?;
+    let thread = std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || Attendant { app, stopped }.run(&listener))
+        .map_err(io)?;
+    Ok(Control {
+        path: path.to_owned(),
+        identity,
+        stop,
+        thread,
+    })
+}
+
+impl Control {
+    /// Answers the request under way, if it has come in whole, and no other; removes the socket.
+    pub fn stop(self) {
+        remove_if_same(&self.path, self.identity);
+        drop(self.stop);
+        // A panic was reported where it happened.
+        let _ = self.thread.join();
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+fn remove_if_same(path: &Path, owned: (u64, u64)) {
+    if identity(path).is_ok_and(|found| found == owned)
+        && let Err(error) = fs::remove_file(path)
+    {
+        tracing::warn!(%error, "the control socket could not be removed");
+    }
+}
+
+/// A listening socket at `path` that only its owner can connect to.
+///
+/// It is made under another name, and nobody can connect before `listen`: so there is no moment at
+/// which the mode that the umask gave it matters. Then it takes its name, in one step.
+fn bind(path: &Path) -> Result<(UnixListener, (u64, u64)), ControlError> {
+    let io = |source| ControlError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    make_way(path)?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".new-{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    if draft.as_os_str().len() > PATH_BYTES_MAX {
+        return Err(ControlError::TooLong {
+            path: path.to_owned(),
+            bytes: draft.as_os_str().len(),
+        });
+    }
+    // A leftover of a process that was killed at this point and had the same number.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let listening = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(&draft)?)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let identity = identity(&draft)?;
+        fs::rename(&draft, path)?;
+        Ok((UnixListener::from(socket), identity))
+    };
+    listening().map_err(|error| {
+        // It may not be there at all.
+        let _ = fs::remove_file(&draft);
+        io(error)
+    })
+}
+
+/// Fails if there is something at `path` that must stay.
+fn make_way(path: &Path) -> Result<(), ControlError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(ControlError::Io {
+            path: path.to_owned(),
+            source,
+        }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(ControlError::InTheWay(path.to_owned()))
+        }
+        Ok(_) => match connect(path) {
+            // Nobody holds the other end any more.
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+            _ => Err(ControlError::InUse(path.to_owned())),
+        },
+    }
+}
+
+struct Attendant {
+    app: Arc<App>,
+    /// Becomes readable when the server stops.
+    stopped: UnixStream,
+}
+
+/// Why a connection ended without an answer.
+enum Gone {
+    /// The server stops.
+    Stopping,
+    /// The other side hung up, is too slow or is not there any more.
+    Lost,
+}
+
+impl From<io::Error> for Gone {
+    fn from(_: io::Error) -> Gone {
+        Gone::Lost
+    }
+}
+
+impl Attendant {
+    fn run(&self, listener: &UnixListener) {
+        loop {
+            let attended = self
+                .wait(listener.as_fd(), PollFlags::IN, None)
+                .and_then(|()| match listener.accept() {
+                    Ok((stream, _)) => self.attend(stream),
+                    Err(error) => match error.kind() {
+                        // The other side changed its mind.
+                        ErrorKind::WouldBlock
+                        | ErrorKind::Interrupted
+                        | ErrorKind::ConnectionAborted => Ok(()),
+                        _ => {
+                            tracing::warn!(%error, "the control socket cannot take a connection");
+                            let pause = Instant::now() + ACCEPT_PAUSE;
+                            self.wait(self.stopped.as_fd(), PollFlags::IN, Some(pause))
+                        }
+                    },
+                });
+            if let Err(Gone::Stopping) = attended {
+                return;
+            }
+        }
+    }
+
+    fn attend(&self, stream: UnixStream) -> Result<(), Gone> {
+        let peer = rustix::net::sockopt::socket_peercred(&stream)
+            .map_err(io::Error::from)?
+            .uid;
+        if peer != rustix::process::geteuid() && !peer.is_root() {
+            tracing::warn!(
+                uid = peer.as_raw(),
+                "a command of another user was turned away"
+            );
+            return Err(Gone::Lost);
+        }
+        stream.set_nonblocking(true)?;
+        let answer = match self.receive(&stream)? {
+            None => return Ok(()),
+            Some(Err(answer)) => answer,
+            Some(Ok(request)) => {
+                let answer = catch_unwind(AssertUnwindSafe(|| perform(&self.app, &request)));
+                let answer = answer.unwrap_or_else(|_| Answer::Failed {
+                    reason: "the server met an error of its own; its log says more".to_owned(),
+                });
+                let (name, outcome) = (request.name(), answer.name());
+                match request {
+                    Request::ListUsers { .. } => {
+                        tracing::debug!(request = name, outcome, "a command was attended to");
+                    }
+                    _ => tracing::info!(request = name, outcome, "a command was attended to"),
+                }
+                answer
+            }
+        };
+        let answer = line(&AnswerLine {
+            version: VERSION,
+            answer,
+        })?;
+        self.send(&stream, &answer)
+    }
+
+    /// The request, or what to answer instead; nothing if the other side only looked whether
+    /// somebody is here.
+    fn receive(&self, mut stream: &UnixStream) -> Result<Option<Result<Request, Answer>>, Gone> {
+        let deadline = Instant::now() + REQUEST_WITHIN;
+        // Never grows, so that no copy of a password is left behind.
+        let mut bytes = Zeroizing::new(vec![0; REQUEST_BYTES_MAX]);
+        let mut filled = 0;
+        let end = loop {
+            self.wait(stream.as_fd(), PollFlags::IN, Some(deadline))?;
+            let count = match stream.read(&mut bytes[filled..]) {
+                Ok(count) => count,
+                Err(error) if is_passing(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let fresh = filled..filled + count;
+            filled += count;
+            if let Some(end) = bytes[fresh].iter().position(|byte| *byte == b'\n') {
+                break filled - count + end;
+            }
+            if count == 0 || filled == bytes.len() {
+                return Ok((filled > 0).then(|| {
+                    Err(Answer::refused(match count {
+                        0 => "the request ended before its line did",
+                        _ => "the request is too long",
+                    }))
+                }));
+            }
+        };
+        let line: Result<RequestLine<Request>, Misread> = read(&bytes[..end]);
+        Ok(Some(line.map(|line| line.request).map_err(|misread| {
+            Answer::refused(match misread {
+                Misread::Form => "this is no request that this version of Portero knows".to_owned(),
+                Misread::Version(version) => format!(
+                    "the running server and this command are of different versions ({VERSION} and {version} of the control socket)"
+                ),
+            })
+        })))
+    }
+
+    fn send(&self, mut stream: &UnixStream, mut bytes: &[u8]) -> Result<(), Gone> {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        while !bytes.is_empty() {
+            match stream.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait(stream.as_fd(), PollFlags::OUT, Some(deadline))?;
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until `fd` is ready. The wish to stop comes first, then the deadline.
+    fn wait(
+        &self,
+        fd: BorrowedFd<'_>,
+        flags: PollFlags,
+        deadline: Option<Instant>,
+    ) -> Result<(), Gone> {
+        loop {
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.stopped.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(fd, flags),
+            ];
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.map(|left| Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            match poll(&mut fds, left.as_ref()) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+                Ok(_) if !fds[0].revents().is_empty() => return Err(Gone::Stopping),
+                Ok(0) => return Err(Gone::Lost),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether the same call may succeed in a moment.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+// --- the command's side -----------------------------------------------------------------------------------
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No server runs on this store, as far as its socket tells. Nothing has happened.
+    #[error("no server answers at {}", .0.display())]
+    NoServer(PathBuf),
+    /// This user may not use the socket. Nothing has happened.
+    #[error("{} may not be used by this user", .0.display())]
+    Denied(PathBuf),
+    /// The server is of another version. Nothing has happened.
+    #[error(
+        "the running server and this command are of different versions ({0} and {VERSION} of the control socket)"
+    )]
+    OtherVersion(u32),
+    /// The socket cannot be used. Nothing has happened.
+    #[error("the running server cannot be reached: {0}")]
+    Unreachable(io::Error),
+    /// The connection broke: it is unknown whether the request was carried out.
+    #[error("the running server gave no answer; whether it did what was asked is unknown")]
+    NoAnswer,
+}
+
+/// Asks the server whose socket is at `path`.
+pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
+    let deadline = Instant::now() + ASK_WITHIN;
+    let mut stream = connect(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => AskError::NoServer(path.to_owned()),
+        ErrorKind::PermissionDenied => AskError::Denied(path.to_owned()),
+        _ => AskError::Unreachable(error),
+    })?;
+    let question = line(&RequestLine {
+        version: VERSION,
+        request,
+    })
+    .map_err(AskError::Unreachable)?;
+    // A server that refuses what it has read so far answers and hangs up; so the answer is read
+    // even if not everything could be written.
+    let _ = stream.write_all(&question);
+    let answer = answer(&mut stream, deadline).map_err(|_| AskError::NoAnswer)?;
+    match read::<AnswerLine<Answer>>(&answer) {
+        Ok(line) => Ok(line.answer),
+        Err(Misread::Version(version)) => Err(AskError::OtherVersion(version)),
+        Err(Misread::Form) => Err(AskError::NoAnswer),
+    }
+}
+
+/// Waits no longer than [`ASK_WITHIN`] for a place among those that wait.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(ASK_WITHIN))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
+
+fn answer(stream: &mut UnixStream, deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || bytes.len() > ANSWER_BYTES_MAX {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let count = match stream.read(&mut piece) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        bytes.extend_from_slice(&piece[..count]);
+        if bytes.ends_with(b"\n") {
+            return Ok(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::app::{Settings, SystemClock, SystemRandom};
+    use crate::domain::account::Account;
+    use crate::domain::id::{Language, PhoneNumberId, Timestamp};
+    use crate::domain::policy::Policy;
+    use crate::store::record::Keys;
+    use crate::store::{MasterKey, Memory, Sealed};
+    use crate::text::{Texts, Voice};
+    use std::io::BufRead;
+    use std::net::Shutdown;
+
+    fn app_on(engine: Arc<Memory>) -> Arc<App> {
+        let master = MasterKey::generate().unwrap();
+        let settings = Settings {
+            policy: Policy::default(),
+            phone_number_id: PhoneNumberId::parse("106540352242922").unwrap(),
+            language: Language::Spanish,
+            texts: Texts::default(),
+            voice: Voice {
+                business: "La Espiga".to_owned(),
+                services: Vec::new(),
+                code_digits: 8,
+                code_minutes: 10,
+            },
+            directory: None,
+        };
+        let app = App::new(
+            Sealed::open(engine, &master).unwrap(),
+            Keys::new(master),
+            settings,
+            Arc::new(SystemClock::new(Timestamp(0))),
+            Arc::new(SystemRandom),
+        );
+        Arc::new(app.unwrap())
+    }
+
+    fn app() -> Arc<App> {
+        app_on(Arc::new(Memory::new()))
+    }
+
+    struct Here {
+        folder: tempfile::TempDir,
+    }
+
+    impl Here {
+        fn new() -> Here {
+            Here {
+                folder: tempfile::tempdir().unwrap(),
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            socket_path(&self.folder.path().join("portero.redb"))
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> = fs::read_dir(self.folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn text(email: &str) -> UserText {
+        UserText {
+            email: email.to_owned(),
+            name: "Ana".to_owned(),
+            company: "Espiga".to_owned(),
+            phone: String::new(),
+        }
+    }
+
+    fn add(email: &str, password: Option<&str>) -> Request {
+        Request::AddUser {
+            user: text(email),
+            password: password.map(|text| Hidden::new(Secret::new(text))),
+        }
+    }
+
+    fn remove(email: &str) -> Request {
+        Request::RemoveUser {
+            email: email.to_owned(),
+        }
+    }
+
+    /// What comes back for these bytes, after which nothing more is sent.
+    fn raw(path: &Path, bytes: &[u8]) -> String {
+        let mut stream = UnixStream::connect(path).unwrap();
+        // The server may have heard enough.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = String::new();
+        // No further: behind it comes an error if the server had heard enough.
+        io::BufReader::new(stream).read_line(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn requests_are_carried_out_and_the_socket_is_the_owners_and_goes_at_the_end() {
+        let here = Here::new();
+        let app = app();
+        let control = start(Arc::clone(&app), &here.path()).unwrap();
+        let metadata = fs::symlink_metadata(here.path()).unwrap();
+        assert!(metadata.file_type().is_socket());
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+        assert_eq!(here.names(), ["portero.redb.sock"], "no draft is left");
+        let ask = |request: &Request| ask(&here.path(), request).unwrap();
+        let long = "doce perros verdes";
+        assert_eq!(
+            ask(&add("ana@example.com", Some(long))),
+            Answer::UserAdded { changed: false }
+        );
+        assert_eq!(
+            ask(&add("ana@example.com", None)),
+            Answer::UserAdded { changed: true }
+        );
+        let ana = EmailAddress::parse("ana@example.com").unwrap();
+        assert!(app.check_password(&ana, &Secret::new(long)).unwrap());
+        let Answer::Users { users } = ask(&Request::ListUsers { after: None }) else {
+            panic!("this is no list");
+        };
+        assert_eq!((users.len(), users[0].password), (1, true));
+        let after = Some("ana@example.com".to_owned());
+        assert_eq!(
+            ask(&Request::ListUsers { after }),
+            Answer::Users { users: vec![] }
+        );
+        assert_eq!(ask(&remove("ana@example.com")), Answer::UserRemoved);
+        assert_eq!(ask(&remove("ana@example.com")), Answer::NoSuchUser);
+        let refused = |request: &Request| match ask(request) {
+            Answer::Refused { reason } => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            refused(&remove("ana")),
+            "email: a mail address looks like ana@example.com"
+        );
+        assert!(refused(&add("ana@example.com", Some("short"))).starts_with("password: "));
+        let plain = Some(Hidden::new(Secret::new(long)));
+        let users = vec![
+            (text("bea@example.com"), None),
+            (text("ana@example.com"), plain),
+        ];
+        assert!(refused(&Request::ImportUsers { users }).starts_with("password_hash: "));
+        assert!(
+            app.users().unwrap().is_empty(),
+            "a refused request left something"
+        );
+        control.stop();
+        assert_eq!(here.names(), [""; 0]);
+        assert!(matches!(
+            super::ask(&here.path(), &remove("ana@example.com")),
+            Err(AskError::NoServer(_))
+        ));
+    }
+
+    #[test]
+    fn garbage_is_answered_and_the_next_request_as_ever() {
+        let here = Here::new();
+        let control = start(app(), &here.path()).unwrap();
+        let unknown = "this is no request that this version of Portero knows";
+        let deep = format!("{}\n", "[".repeat(100_000));
+        let passwords = "{\"version\":1,\"request\":{\"set_password\":{\"email\":\"a@b.co\",\"password\":5}}}\n";
+        for (bytes, words) in [
+            (&b"\n"[..], unknown),
+            (b"hello\n", unknown),
+            (b"{}\n", unknown),
+            (b"\xff\xfe\0\n", unknown),
+            (deep.as_bytes(), unknown),
+            (passwords.as_bytes(), unknown),
+            (b"{\"version\":1,\"request\":{\"drop_all\":{}}}\n", unknown),
+            (
+                b"{\"version\":1,\"request\":{\"remove_user\":{\"email\":\"a@b.co\"}}",
+                "the request ended before its line did",
+            ),
+            (
+                b"{\"version\":7,\"wish\":3}\n",
+                "the running server and this command are of different versions (1 and 7 of the control socket)",
+            ),
+            (
+                &vec![b'x'; REQUEST_BYTES_MAX + 5],
+                "the request is too long",
+            ),
+        ] {
+            let answer = raw(&here.path(), bytes);
+            let expected = format!(
+                "{{\"version\":1,\"answer\":{{\"refused\":{{\"reason\":\"{words}\"}}}}}}\n"
+            );
+            assert_eq!(
+                answer,
+                expected,
+                "{}",
+                String::from_utf8_lossy(&bytes[..bytes.len().min(80)])
+            );
+        }
+        assert_eq!(raw(&here.path(), b""), "");
+        // Hangs up without listening to the answer.
+        let mut rude = UnixStream::connect(here.path()).unwrap();
+        rude.write_all(b"{}\n").unwrap();
+        drop(rude);
+        assert_eq!(
+            ask(&here.path(), &remove("a@b.co")).unwrap(),
+            Answer::NoSuchUser
+        );
+        control.stop();
+    }
+
+    #[test]
+    fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
+        let here = Here::new();
+        // A process that was killed.
+        drop(UnixListener::bind(here.path()).unwrap());
+        let control = start(app(), &here.path()).unwrap();
+        assert_eq!(
+            ask(&here.path(), &remove("a@b.co")).unwrap(),
+            Answer::NoSuchUser
+        );
+        assert!(matches!(
+            start(app(), &here.path()),
+            Err(ControlError::InUse(_))
+        ));
+        assert_eq!(
+            ask(&here.path(), &remove("a@b.co")).unwrap(),
+            Answer::NoSuchUser
+        );
+        assert_eq!(here.names().len(), 1);
+        // Somebody put something else there: it is not ours to remove.
+        fs::remove_file(here.path()).unwrap();
+        fs::write(here.path(), "letters").unwrap();
+        control.stop();
+        assert!(matches!(
+            start(app(), &here.path()),
+            Err(ControlError::InTheWay(_))
+        ));
+        assert_eq!(fs::read_to_string(here.path()).unwrap(), "letters");
+        let far = here.folder.path().join("x".repeat(PATH_BYTES_MAX));
+        assert!(matches!(
+            start(app(), &far),
+            Err(ControlError::TooLong { .. })
+        ));
+        assert!(matches!(
+            start(app(), &here.folder.path().join("none/portero.sock")),
+            Err(ControlError::Io { .. })
+        ));
+    }
+
+    /// Stopping must not take as long as somebody who says nothing.
+    #[test]
+    fn a_silent_connection_does_not_hold_up_the_end() {
+        let here = Here::new();
+        let control = start(app(), &here.path()).unwrap();
+        let mut silent = UnixStream::connect(here.path()).unwrap();
+        silent.write_all(b"{").unwrap();
+        control.stop();
+        let mut rest = Vec::new();
+        // Hung up on, with or without having been read from.
+        assert!(silent.read_to_end(&mut rest).is_err() || rest.is_empty());
+    }
+
+    #[test]
+    fn a_store_that_fails_is_an_answer_too() {
+        let here = Here::new();
+        let engine = Arc::new(Memory::new());
+        let control = start(app_on(Arc::clone(&engine)), &here.path()).unwrap();
+        engine.fail_operation(1, StoreError::Full);
+        assert_eq!(
+            ask(&here.path(), &remove("a@b.co")).unwrap(),
+            Answer::Failed {
+                reason: "the disk that holds the store is full".to_owned()
+            }
+        );
+        control.stop();
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_told_from_none() {
+        let here = Here::new();
+        let listener = UnixListener::bind(here.path()).unwrap();
+        let server = std::thread::spawn(move || {
+            for answer in [
+                &b"{\"version\":2,\"reply\":true}\n"[..],
+                b"",
+                b"{}\n",
+                b"{\"version\":1",
+            ] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                assert!(stream.read(&mut request).unwrap() > 0);
+                stream.write_all(answer).unwrap();
+            }
+        });
+        let request = remove("a@b.co");
+        assert!(matches!(
+            ask(&here.path(), &request),
+            Err(AskError::OtherVersion(2))
+        ));
+        for _ in 0..3 {
+            assert!(matches!(
+                ask(&here.path(), &request),
+                Err(AskError::NoAnswer)
+            ));
+        }
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn the_largest_request_and_the_largest_answer_fit() {
+        // A quotation mark takes two bytes in JSON, a character outside the first plane four.
+        let widest = "\u{1f35e}".repeat(Account::TEXT_CHARS_MAX);
+        let email = "a".repeat(EmailAddress::BYTES_MAX);
+        let user = UserText {
+            email: email.clone(),
+            name: widest.clone(),
+            company: widest.clone(),
+            phone: "1".repeat(40),
+        };
+        let hash = Hidden::new(Secret::new("$".repeat(user::HASH_BYTES_MAX)));
+        let users = (0..IMPORT_USERS_MAX)
+            .map(|_| (user.clone(), Some(hash.clone())))
+            .collect();
+        let request = RequestLine {
+            version: VERSION,
+            request: Request::ImportUsers { users },
+        };
+        assert!(line(&request).unwrap().len() < REQUEST_BYTES_MAX);
+        let one = UserLine {
+            id: "u-00112233445566778899aabbccddeeff".to_owned(),
+            email,
+            name: widest.clone(),
+            company: widest,
+            phone: Some("1".repeat(15)),
+            password: false,
+        };
+        let answer = AnswerLine {
+            version: VERSION,
+            answer: Answer::Users {
+                users: vec![one; LIST_USERS_MAX],
+            },
+        };
+        assert!(line(&answer).unwrap().len() < ANSWER_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_password_is_not_in_what_is_printed() {
+        let request = add("ana@example.com", Some("doce perros verdes"));
+        let printed = format!("{request:?}");
+        assert!(
+            printed.contains("Hidden(..)") && !printed.contains("perros"),
+            "{printed}"
+        );
+    }
+}
