@@ -159,9 +159,14 @@ impl Browser {
         // A test that failed has left nothing behind.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let found = ["chromedriver", "chromium", "timeout"].map(is_installed);
-        assert_eq!(found, [true; 3], "chromedriver is missing. {HELP}");
+        assert_eq!(found, [true; 3], "{HELP}");
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=10", LIFE_MAX_SECONDS, "chromedriver", "--port=0"]);
+        command.args([
+            "--kill-after=10",
+            LIFE_MAX_SECONDS,
+            "chromedriver",
+            "--port=0",
+        ]);
         let driver = Process::start(command, true, HELP);
         let port = driver.told(HELP, |line| {
             let (_, port) = line.split_once("started successfully on port ")?;
@@ -174,6 +179,8 @@ impl Browser {
             .proxy(None)
             .build()
             .into();
+        // A picture of an earlier failure would mislead.
+        let _ = std::fs::remove_file(picture_of(&format!("failed-{name}")));
         let mut browser = Browser {
             name: name.to_owned(),
             session: format!("http://127.0.0.1:{port}/session"),
@@ -280,9 +287,8 @@ impl Browser {
         let image = base64::engine::general_purpose::STANDARD
             .decode(image.as_str().unwrap())
             .unwrap();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = folder.join(format!("{name}.png"));
+        let file = picture_of(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, image).unwrap();
         file
     }
@@ -347,12 +353,15 @@ impl Browser {
 
     /// Clicks or taps it, as a person would: where it is, if nothing lies on top of it.
     pub fn press(&self, selector: &str, text: &str) {
-        self.until(&format!("{selector} with “{text}” can be pressed"), || {
-            let Element(id) = self.seen(selector, text)?;
-            // What moved or was redrawn in between is looked for again.
-            self.call("POST", &format!("/element/{id}/click"), json!({}))
-                .ok()
-        });
+        self.until(
+            &format!("{selector} with “{text}” can be pressed"),
+            || {
+                let Element(id) = self.seen(selector, text)?;
+                // What moved or was redrawn in between is looked for again.
+                self.call("POST", &format!("/element/{id}/click"), json!({}))
+                    .ok()
+            },
+        );
     }
 
     /// Types into an element, one key after the other.
@@ -420,6 +429,11 @@ impl Drop for Browser {
         // Closes the browser; after a failure the process group ends it.
         let _ = self.agent.delete(&self.session).call();
     }
+}
+
+fn picture_of(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    folder.join(format!("{name}.png"))
 }
 
 fn is_installed(program: &str) -> bool {
