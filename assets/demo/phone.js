@@ -101,10 +101,12 @@ class Phone {
     this.element = element;
     this.index = Number(element.dataset.phone);
     this.email = element.dataset.email;
+    this.ending = element.dataset.ending;
     this.chat = $(".chat", element);
     this.line = $(".chat-line", element);
     this.field = $("textarea", element);
     this.chips = $(".chips", element);
+    this.hint = $(".hint", element);
     this.bubbles = new Map();
     this.typing = null;
     this.chipKey = "";
@@ -214,8 +216,9 @@ class Phone {
       }
       if (!mail) fill(this.email, `Try ${this.email}`);
     }
-    if (step === "done") {
-      const words = this.index === 0 ? ["¿Quién soy?", "¿Cuándo llega mi pedido?", "Cerrar sesión"] : ["Quem sou eu?", "Quando chega o meu pedido?", "Sair"];
+    this.hint.hidden = !isIn(step);
+    if (isIn(step)) {
+      const words = this.index === 0 ? ["¿Quién soy?", "Cerrar sesión"] : ["Quem sou eu?", "Sair"];
       for (const text of words) fill(text);
     }
     const key = JSON.stringify(chips.map(([label]) => label));
@@ -225,19 +228,24 @@ class Phone {
   }
 }
 
-/** Where a person stands, judged by what their phone and mailbox show. */
+const isIn = (step) => step === "done" || step === "mischief";
+
+/** Where a person stands: the panel says it, for only the server knows. */
 function stepOf(phone, messages) {
-  if (!messages.length) return "hello";
-  const last = (test) => messages.findLastIndex(test);
-  const out = last((m) => m.mine && /^\W*(cerrar sesi[oó]n|salir|log ?out|sair)\W*$/i.test(m.body));
-  const after = messages.slice(out + 1);
-  const mails = state.mails.filter((mail) => mail.code && mail.to.includes(phone.email) && (out < 0 || mail.at_ms > messages[out].at_ms));
-  const digits = (text) => text.replace(/[^0-9]/g, "");
-  const used = after.findIndex((m) => m.mine && !m.forwarded && mails.some((mail) => mail.at_ms <= m.at_ms && digits(m.body) === mail.code));
-  if (used >= 0 && after.slice(used + 1).some((m) => !m.mine && !m.buttons.length)) return "done";
-  if (after.some((m) => m.mine && m.body.includes("@"))) return "code";
-  if (out >= 0 && !after.some((m) => m.mine)) return "hello";
-  return "address";
+  const contact = state.inside.contacts.find((one) => one.title.endsWith("…" + phone.ending));
+  switch (contact && contact.state) {
+    case "asked for the address":
+    case "asked about the spelling": return "address";
+    case "waiting for the code":
+    case "the code is dead": return "code";
+    case "signed in": {
+      // Asked since the last code, and answered.
+      const since = messages.slice(messages.findLastIndex((m) => m.mine && m.body.replace(/[^0-9]/g, "").length >= 6) + 1);
+      const asked = since.findIndex((m) => m.mine && /^\W*(qui[eé]n soy|who am i|quem sou)/i.test(m.body));
+      return asked >= 0 && since.slice(asked).some((m) => !m.mine) ? "mischief" : "done";
+    }
+    default: return "hello";
+  }
 }
 
 const newestMail = (email) => state && state.mails.find((mail) => mail.to.includes(email));
@@ -362,12 +370,13 @@ function drawInside(inside) {
 
 function steps() {
   if (!state) return;
-  const order = ["hello", "address", "code", "done"];
+  const order = ["hello", "address", "code", "done", "mischief"];
   const now = order.indexOf(stepOf(phones[chosen()], state.phones[chosen()].messages));
   $$(".steps li").forEach((step, index) => {
     step.classList.toggle("is-done", index < now);
     if (index === now) step.setAttribute("aria-current", "step"); else step.removeAttribute("aria-current");
   });
+  $("#mischief").classList.toggle("is-next", order[now] === "mischief");
 }
 
 function drawMischief(mischief) {

@@ -182,7 +182,7 @@ fn inside(app: &App, outbox: &Outbox, log: &LogLines) -> Inside {
         who: line
             .number_ending
             .map_or("hidden number".to_owned(), |ending| {
-                format!("number ending in {ending}")
+                format!("number …{ending}")
             }),
     });
     Inside {
@@ -203,7 +203,7 @@ fn inside(app: &App, outbox: &Outbox, log: &LogLines) -> Inside {
 
 fn name_of(contact: &Contact) -> String {
     match contact.number_ending() {
-        Some(ending) => format!("Number ending in {ending}"),
+        Some(ending) => format!("Number …{ending}"),
         None => "Hidden number".to_owned(),
     }
 }
@@ -268,14 +268,14 @@ fn to_whom(entry: &Entry) -> String {
         Errand::Chat {
             to: Recipient::Number(number),
             ..
-        } => format!("…{}", number.ending()),
+        } => format!("reply to number …{}", number.ending()),
         Errand::Chat {
             to: Recipient::Bsuid(_),
             ..
-        } => "hidden number".to_owned(),
-        Errand::LookUp { .. } => "services".to_owned(),
-        Errand::MailCode { .. } | Errand::PretendMail { .. } => "mail server".to_owned(),
-        Errand::HandOn(_) => "bot".to_owned(),
+        } => "reply to a hidden number".to_owned(),
+        Errand::LookUp { .. } => "question to the services".to_owned(),
+        Errand::MailCode { .. } | Errand::PretendMail { .. } => "to the mail server".to_owned(),
+        Errand::HandOn(_) => "to the bot".to_owned(),
     }
 }
 
@@ -339,6 +339,8 @@ fn sent_row(sent: &Sent, contacts: &[Contact]) -> InsideEntry {
     let to = contacts.iter().find(|contact| contact.id == sent.contact);
     let to = to
         .and_then(Contact::number_ending)
-        .map_or("hidden number".to_owned(), |ending| format!("…{ending}"));
+        .map_or("reply to a hidden number".to_owned(), |ending| {
+            format!("reply to number …{ending}")
+        });
     row(sent.entry.0, &sent.sentence, to, state.to_owned(), tone)
 }

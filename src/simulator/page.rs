@@ -426,7 +426,7 @@ fn document() -> Markup {
                         svg.brand-mark aria-hidden="true" { use href="#i-door" {} }
                         div {
                             h1 { "Portero" span.thin { " demo" } }
-                            p.brand-note { "Runs on this machine only" }
+                            p.brand-note { "Nothing leaves this machine" }
                         }
                     }
                     (steps())
@@ -449,8 +449,8 @@ fn document() -> Markup {
                             h2 { "Mail" }
                             p { "Every mail the server sent, whoever it is for" }
                         }
+                        p.empty id="mail-empty" { "No mail yet. Give an address in the chat, and the code arrives here." }
                         ul.mail-list id="mail-list" {}
-                        p.empty id="mail-empty" { "No mail yet. Codes arrive here." }
                         article.reader id="reader" hidden aria-live="polite" {
                             div.reader-head {
                                 button.back type="button" id="reader-close" {
@@ -470,11 +470,11 @@ fn document() -> Markup {
                             p { "What the server knows and does, as it happens" }
                         }
                         div.inside-body {
-                            h3 { "Contacts" }
+                            h3 { "Contacts" small { "who has written, and what is known" } }
                             div id="inside-contacts" { p.empty { "Nobody has written yet." } }
-                            h3 { "Outbox" }
+                            h3 { "Outbox" small { "what was sent, and what waits" } }
                             div id="inside-outbox" { p.empty { "Nothing to send." } }
-                            h3 { "Audit" }
+                            h3 { "Audit" small { "what is kept as evidence" } }
                             ol.audit id="inside-audit" {}
                             details.log {
                                 summary { "Log" }
@@ -502,7 +502,7 @@ fn document() -> Markup {
 fn steps() -> Markup {
     html! {
         ol.steps aria-label="What to try" {
-            @for (step, words) in [("hello", "Write anything"), ("address", "Give an address"), ("code", "Type the code"), ("done", "Ask “who am I?”")] {
+            @for (step, words) in [("hello", "Write anything"), ("address", "Give an address"), ("code", "Type the code"), ("done", "Ask “who am I?”"), ("mischief", "Make mischief")] {
                 li data-step=(step) { span.number {} span.words { (words) } }
             }
         }
@@ -542,7 +542,7 @@ fn phone(index: usize) -> Markup {
     let person = &PEOPLE[index];
     let field = format!("text-{index}");
     html! {
-        article.phone data-phone=(index) data-email=(person.email) data-name=(first_name(person.name)) aria-label={ (first_name(person.name)) "’s phone" } {
+        article.phone data-phone=(index) data-email=(person.email) data-ending=(ending(person.wa_id)) data-name=(first_name(person.name)) aria-label={ (first_name(person.name)) "’s phone" } {
             p.owner { strong { (first_name(person.name)) "’s phone" } span { (person.number_for_people()) } }
             div.device {
                 div.chat-head {
@@ -553,8 +553,9 @@ fn phone(index: usize) -> Markup {
                     }
                 }
                 div.chat role="log" aria-live="polite" aria-label={ "Chat with " (BUSINESS.name) } tabindex="0" {
-                    p.notice { "A demo: nothing leaves this machine. Messages travel over real HTTP and SMTP to stand-ins for Meta, the mail server and two company services." }
+                    p.notice { "You are " strong { (first_name(person.name)) } ", writing to " (BUSINESS.name) " on WhatsApp. Portero stands at the door: it finds out who you are before the bot answers. Tap a suggestion below, or write." }
                 }
+                p.hint hidden { "Signed in: from here the bot behind Portero would answer. This demo has none." }
                 div.chips role="group" aria-label="Suggestions" {}
                 form.composer {
                     label.unseen for=(field) { "Message" }
@@ -568,6 +569,11 @@ fn phone(index: usize) -> Markup {
 
 fn first_name(name: &str) -> &str {
     name.split(' ').next().unwrap_or(name)
+}
+
+/// How the panel names a number.
+fn ending(number: &str) -> &str {
+    &number[number.len() - 2..]
 }
 
 fn initial(name: &str) -> String {

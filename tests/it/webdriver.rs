@@ -120,6 +120,12 @@ impl Drop for Process {
     }
 }
 
+/// The last element that can be seen, fits a selector and contains a text.
+const LAST_SEEN: &str = "const [selector, text] = arguments;
+  const fits = [...document.querySelectorAll(selector)].filter((one) =>
+    one.checkVisibility({visibilityProperty: true}) && one.getClientRects().length && one.textContent.includes(text));
+  return fits.at(-1) ?? null;";
+
 /// In what the page is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -130,13 +136,7 @@ pub enum Device {
 }
 
 /// What the driver refused: WebDriver's error code and its message.
-#[derive(Debug)]
-pub struct Refusal {
-    /// For example `stale element reference`.
-    pub error: String,
-    /// For people.
-    pub message: String,
-}
+struct Refusal(String);
 
 /// A reference to an element of the page.
 #[derive(Clone, Debug)]
@@ -159,9 +159,14 @@ impl Browser {
         // A test that failed has left nothing behind.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let found = ["chromedriver", "chromium", "timeout"].map(is_installed);
-        assert_eq!(found, [true; 3], "chromedriver is missing. {HELP}");
+        assert_eq!(found, [true; 3], "{HELP}");
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=10", LIFE_MAX_SECONDS, "chromedriver", "--port=0"]);
+        command.args([
+            "--kill-after=10",
+            LIFE_MAX_SECONDS,
+            "chromedriver",
+            "--port=0",
+        ]);
         let driver = Process::start(command, true, HELP);
         let port = driver.told(HELP, |line| {
             let (_, port) = line.split_once("started successfully on port ")?;
@@ -174,6 +179,8 @@ impl Browser {
             .proxy(None)
             .build()
             .into();
+        // A picture of an earlier failure would mislead.
+        let _ = std::fs::remove_file(picture_of(&format!("failed-{name}")));
         let mut browser = Browser {
             name: name.to_owned(),
             session: format!("http://127.0.0.1:{port}/session"),
@@ -234,16 +241,12 @@ impl Browser {
         if answer.status().is_success() {
             return Ok(value);
         }
-        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-        Err(Refusal {
-            error: text("error"),
-            message: text("message"),
-        })
+        Err(Refusal(format!("{}: {}", value["error"], value["message"])))
     }
 
     fn must(&self, method: &str, path: &str, body: Value) -> Value {
         self.call(method, path, body)
-            .unwrap_or_else(|refusal| panic!("{method} {path}: {refusal:?}"))
+            .unwrap_or_else(|refusal| panic!("{method} {path}: {}", refusal.0))
     }
 
     /// A command of Chromium's own (Chrome DevTools Protocol).
@@ -284,9 +287,8 @@ impl Browser {
         let image = base64::engine::general_purpose::STANDARD
             .decode(image.as_str().unwrap())
             .unwrap();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = folder.join(format!("{name}.png"));
+        let file = picture_of(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, image).unwrap();
         file
     }
@@ -338,12 +340,7 @@ impl Browser {
 
     /// The last element that can be seen, fits the selector and contains the text.
     pub fn seen(&self, selector: &str, text: &str) -> Option<Element> {
-        let found = self.run(
-            "const fits = [...document.querySelectorAll(arguments[0])].filter((one) =>
-               one.checkVisibility({visibilityProperty: true}) && one.getClientRects().length && one.textContent.includes(arguments[1]));
-             return fits.at(-1) ?? null;",
-            json!([selector, text]),
-        );
+        let found = self.run(LAST_SEEN, json!([selector, text]));
         Some(Element(found[ELEMENT].as_str()?.to_owned()))
     }
 
@@ -356,12 +353,15 @@ impl Browser {
 
     /// Clicks or taps it, as a person would: where it is, if nothing lies on top of it.
     pub fn press(&self, selector: &str, text: &str) {
-        self.until(&format!("{selector} with “{text}” can be pressed"), || {
-            let Element(id) = self.seen(selector, text)?;
-            // What moved or was redrawn in between is looked for again.
-            self.call("POST", &format!("/element/{id}/click"), json!({}))
-                .ok()
-        });
+        self.until(
+            &format!("{selector} with “{text}” can be pressed"),
+            || {
+                let Element(id) = self.seen(selector, text)?;
+                // What moved or was redrawn in between is looked for again.
+                self.call("POST", &format!("/element/{id}/click"), json!({}))
+                    .ok()
+            },
+        );
     }
 
     /// Types into an element, one key after the other.
@@ -370,10 +370,13 @@ impl Browser {
         self.must("POST", &path, json!({ "text": text }));
     }
 
-    /// The text that a person sees in it.
-    pub fn text(&self, element: &Element) -> String {
-        let text = self.must("GET", &format!("/element/{}/text", element.0), Value::Null);
-        text.as_str().unwrap().to_owned()
+    /// The text that a person sees in such an element.
+    pub fn read(&self, selector: &str, text: &str) -> Option<String> {
+        let found = self.run(
+            &format!("const one = (function () {{ {LAST_SEEN} }})(...arguments); return one && one.innerText"),
+            json!([selector, text]),
+        );
+        Some(found.as_str()?.to_owned())
     }
 
     /// Role and accessible name, as assistive technology is told.
@@ -426,6 +429,11 @@ impl Drop for Browser {
         // Closes the browser; after a failure the process group ends it.
         let _ = self.agent.delete(&self.session).call();
     }
+}
+
+fn picture_of(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    folder.join(format!("{name}.png"))
 }
 
 fn is_installed(program: &str) -> bool {
