@@ -63,7 +63,7 @@ fn help_and_version_are_answered_and_a_wrong_command_line_is_64() {
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(output.lines().count() <= 24, "{output}");
     assert!(
-        output.contains("Example:") && !output.contains('\u{1b}'),
+        output.contains("Examples:") && !output.contains('\u{1b}'),
         "{output}"
     );
     let (code, output, _) = run(folder.path(), &["--version"]);
