@@ -1059,7 +1059,10 @@ impl Turn<'_> {
 fn keep(message: &Inbound) -> Kept {
     let text = match &message.content {
         Content::Text(text) => {
-            let end = text.floor_char_boundary(text.len().min(KEPT_TEXT_BYTES_MAX));
+            let mut end = text.len().min(KEPT_TEXT_BYTES_MAX);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
             Some(text[..end].to_owned())
         }
         Content::Button { .. } | Content::Other(_) => None,

@@ -148,6 +148,8 @@ pub struct Outside {
     pub mail: Takes,
     /// Mailboxes for which the mail server has only a refusal.
     pub refusing: Vec<EmailAddress>,
+    /// Whether services answer with everybody they know, whoever was asked about.
+    pub is_careless: bool,
     pub left: Vec<Left>,
     /// Questions to the services.
     pub look_ups: usize,
@@ -225,7 +227,7 @@ impl World {
                         Ok(service
                             .users
                             .iter()
-                            .filter(|user| user.email == look_up.address)
+                            .filter(|user| outside.is_careless || user.email == look_up.address)
                             .cloned()
                             .collect())
                     },
@@ -347,6 +349,7 @@ impl House {
             whatsapp: Takes::It,
             mail: Takes::It,
             refusing: Vec::new(),
+            is_careless: false,
             left: Vec::new(),
             look_ups: 0,
             probes: 0,

@@ -1,7 +1,7 @@
 //! The rows of the threat model that the core answers for, by their numbers.
 
 use super::house::{House, Left, Person, START, Takes, failure, other_than, server_error};
-use portero::app::{Clock, SystemClock};
+use portero::app::{Clock, Janitor, SystemClock};
 use portero::domain::contact::Stage;
 use portero::domain::delivery::{FailureKind, Recipient};
 use portero::domain::id::{
@@ -78,13 +78,15 @@ fn s_04_a_captured_message_does_nothing_days_later() {
     house.write(&ana, "cerrar sesión");
     house.settle();
     let left = house.left().len();
-    for days in [1, 7, 1, 1, 10] {
+    for days in [1, 6, 1, 1, 1, 10] {
         house.clock.forward(days * DAY_MS);
+        // What is remembered of it is forgotten in time; its age speaks from then on.
+        Janitor::default().sweep(&house.app).unwrap();
         let received = house.receive(captured.clone()).unwrap();
         house.settle();
         assert_eq!((received.repeated, house.left().len()), (1, left));
     }
-    assert!(!house.is_bound(&ana));
+    assert!(house.contacts().iter().all(|contact| !contact.is_bound()));
 }
 
 #[test]
@@ -355,7 +357,10 @@ fn s_15_a_code_is_good_until_its_last_millisecond_and_not_longer() {
         house.settle();
         house.clock.forward(age_ms);
         house.write(&ana, &house.code());
+        house.settle();
         assert_eq!(house.is_bound(&ana), is_good, "after {age_ms} ms");
+        let expired = house.said_to(&ana)[1].starts_with("Ese código ya venció");
+        assert_ne!(expired, is_good, "after {age_ms} ms");
     }
 }
 
@@ -635,6 +640,28 @@ fn heard(script: &[Doing], address: &str) -> Vec<Heard> {
             (said.at, said.message.body.clone(), buttons.collect())
         })
         .collect()
+}
+
+#[test]
+fn s_21_a_code_goes_to_the_typed_address_alone_and_binds_its_accounts_alone() {
+    // A service that answers about everybody, whoever was asked about (S-84, too).
+    let house = house();
+    house.register("kutamma", "boss@example.com", "The Boss", "Acme");
+    house.world.change(|outside| outside.is_careless = true);
+    house.ask(&person(1), "eva@example.com");
+    assert_eq!(house.mails(), []);
+    house.ask(&person(2), "ANA@EXAMPLE.COM");
+    let to: Vec<String> = house
+        .mails()
+        .iter()
+        .map(|mail| mail.to.as_str().into())
+        .collect();
+    // As the service spells it, not as it was typed.
+    assert_eq!(to, [ANA]);
+    house.ask(&person(2), &house.code());
+    let bindings = house.contact(&person(2)).bindings;
+    assert_eq!(bindings.len(), 1);
+    assert_eq!(bindings[0].name, "Ana Pérez");
 }
 
 // --- what limits must not do --------------------------------------------------------------------
