@@ -40,10 +40,11 @@ impl Visitor {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portero"));
         command.args(["demo", "--port", "0"]);
         let demo = Process::start(command, false, "");
-        let address = demo.told("The demo did not open its page.", |line| {
+        let address = demo.told(|line| {
             let line = line.trim();
             line.starts_with("http://").then(|| line.to_owned())
         });
+        let address = address.unwrap_or_else(|told| panic!("the demo has no page: {told}"));
         let browser = Browser::start(name, device);
         browser.paint("light");
         browser.open(&address);

@@ -24,6 +24,9 @@ const END_TIME_MAX: Duration = Duration::from_secs(10);
 /// A browser ends after this many seconds even if its test was killed.
 const LIFE_MAX_SECONDS: &str = "600";
 
+/// Times that a driver is started until it has its port.
+const DRIVER_STARTS_MAX: usize = 10;
+
 const HELP: &str = "The tests of the page need Debian's chromium and chromium-driver; \
 .ci/test, the test command of README.md, installs them.";
 
@@ -79,18 +82,21 @@ impl Process {
         }
     }
 
-    /// Waits for a line in which `pick` finds something.
-    pub fn told<T>(&self, help: &str, pick: impl Fn(&str) -> Option<T>) -> T {
+    /// Waits for a line in which `pick` finds something; else says what was told instead.
+    pub fn told<T>(&self, pick: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let deadline = Instant::now() + PATIENCE;
+        let mut told = String::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
                 Ok(line) => {
                     if let Some(found) = pick(&line) {
-                        return found;
+                        return Ok(found);
                     }
+                    told.push_str(&line);
+                    told.push('\n');
                 }
-                Err(error) => panic!("it never told what was waited for: {error}. {help}"),
+                Err(error) => return Err(format!("{error}, after:\n{told}")),
             }
         }
     }
@@ -160,18 +166,7 @@ impl Browser {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let found = ["chromedriver", "chromium", "timeout"].map(is_installed);
         assert_eq!(found, [true; 3], "{HELP}");
-        let mut command = Command::new("timeout");
-        command.args([
-            "--kill-after=10",
-            LIFE_MAX_SECONDS,
-            "chromedriver",
-            "--port=0",
-        ]);
-        let driver = Process::start(command, true, HELP);
-        let port = driver.told(HELP, |line| {
-            let (_, port) = line.split_once("started successfully on port ")?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
+        let (driver, port) = start_driver();
         let profile = tempfile::tempdir().unwrap();
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_global(Some(CALL_TIME_MAX))
@@ -429,6 +424,31 @@ impl Drop for Browser {
         // Closes the browser; after a failure the process group ends it.
         let _ = self.agent.delete(&self.session).call();
     }
+}
+
+/// A driver and its port. With port 0 chromedriver takes a free port of IPv6 and gives up when
+/// somebody else has the same one of IPv4, so that it is started again.
+fn start_driver() -> (Process, u16) {
+    let mut last_words = String::new();
+    for _ in 0..DRIVER_STARTS_MAX {
+        let mut command = Command::new("timeout");
+        command.args([
+            "--kill-after=10",
+            LIFE_MAX_SECONDS,
+            "chromedriver",
+            "--port=0",
+        ]);
+        let driver = Process::start(command, true, HELP);
+        let port = driver.told(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        match port {
+            Ok(port) => return (driver, port),
+            Err(words) => last_words = words,
+        }
+    }
+    panic!("chromedriver does not start: {last_words}\n{HELP}");
 }
 
 fn picture_of(name: &str) -> PathBuf {
