@@ -399,7 +399,9 @@ impl Graph {
             state.complaints.is_empty()
                 && state.sent.iter().filter(|sent| sent.to == to).count() < count
         };
-        let (guard, _) = changed.wait_timeout_while(guard, limit, waiting).unwrap();
+        let (guard, _) = changed
+            .wait_timeout_while(guard, limit, waiting)
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         assert!(guard.complaints.is_empty(), "{:#?}", guard.complaints);
         let theirs: Vec<&Sent> = guard.sent.iter().filter(|sent| sent.to == to).collect();
         match theirs.get(count - 1) {
