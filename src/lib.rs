@@ -37,9 +37,10 @@
 //! 4. [`app::App::receive`]: reads the clock, draws randomness, and in one transaction finds the
 //!    contact, asks [`domain::conversation::step`] what to do, and stores all that follows.
 //! 5. [`store`]: the commit, shared with whoever waits at the same time. Then 200.
-//! 6. [`outbox`]: its bell has rung; a thread begins the entry, carries it to
-//!    [`whatsapp`], [`mail`] or [`services`], and settles it in a second transaction: done, next
-//!    try, or dead letter with its reason.
+//! 6. [`outbox`]: its bell has rung; a thread begins a few entries (for messages to people that is
+//!    noted on disk first, because people would see a repetition), carries each to [`whatsapp`],
+//!    [`mail`] or [`services`], and settles them in a second transaction: done, next try, or dead
+//!    letter with its reason.
 //! 7. Statuses come back through the same door and find the message by Meta's id or our tag.
 
 pub mod domain;

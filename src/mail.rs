@@ -222,12 +222,18 @@ impl Mailer {
         self.settle(connection, outcome)
     }
 
-    /// Does everything but send: connects, protects, authenticates and asks for a sign of life.
-    /// The log-in check of `doctor`, and the effort spent on an address that nobody has.
+    /// Does everything but send: connects, protects, authenticates, names the sender and takes that
+    /// back. The effort spent on an address that nobody has, which fails where a mail would fail
+    /// whoever it is for.
     pub fn probe(&self) -> Result<(), Failure> {
         let mut connection = self.check_out()?;
         let deadline = Instant::now() + SEND_TIME_MAX;
-        let outcome = say(&mut connection, Stage::Check, deadline, commands::Noop);
+        let from = Some(self.from.email.clone());
+        let outcome = (|| {
+            let mail = commands::Mail::new(from, Vec::new());
+            say(&mut connection, Stage::Sender, deadline, mail)?;
+            say(&mut connection, Stage::Check, deadline, commands::Rset)
+        })();
         self.settle(connection, outcome)
     }
 
@@ -514,6 +520,9 @@ fn judge_code(
         retry_after_ms: None,
     };
     match (stage, code) {
+        (Stage::Recipient | Stage::Data | Stage::Content, 400..=499) => {
+            (FailureKind::RecipientForNow, None)
+        }
         (_, 400..=499) => (temporary, None),
         (_, 530 | 534 | 535 | 538) => (FailureKind::Configuration, LOG_IN),
         (Stage::Auth, _) => (FailureKind::Configuration, LOG_IN),
@@ -764,9 +773,24 @@ mod tests {
             (Stage::Sender, 553, Some("5.7.1"), Configuration),
             (Stage::Sender, 451, None, temporary),
             (Stage::Sender, 503, None, temporary),
-            (Stage::Recipient, 450, Some("4.2.0"), temporary),
-            (Stage::Recipient, 451, Some("4.7.1"), temporary),
-            (Stage::Recipient, 452, Some("4.2.2"), temporary),
+            (
+                Stage::Recipient,
+                450,
+                Some("4.2.0"),
+                FailureKind::RecipientForNow,
+            ),
+            (
+                Stage::Recipient,
+                451,
+                Some("4.7.1"),
+                FailureKind::RecipientForNow,
+            ),
+            (
+                Stage::Recipient,
+                452,
+                Some("4.2.2"),
+                FailureKind::RecipientForNow,
+            ),
             (Stage::Recipient, 550, Some("5.1.1"), Recipient),
             (Stage::Recipient, 551, None, Recipient),
             (Stage::Recipient, 552, Some("5.2.2"), Recipient),
@@ -779,7 +803,7 @@ mod tests {
             (Stage::Data, 554, None, Recipient),
             (Stage::Content, 552, Some("5.3.4"), Recipient),
             (Stage::Content, 550, Some("5.7.1"), Recipient),
-            (Stage::Content, 421, None, temporary),
+            (Stage::Content, 421, None, FailureKind::RecipientForNow),
         ];
         for (stage, code, status, kind) in table {
             let failure = judge(stage, &Reply::Refused(code, status.map(str::to_owned)));

@@ -6,14 +6,14 @@
 //! waits there, and a restart begins with the store alone.
 
 use crate::app::{App, Report, Settled, Waiting, Work};
-use crate::domain::delivery::{EntryId, FailureKind, Lane, PAUSE_MS, UNKNOWN_WAIT_MS};
+use crate::domain::delivery::{EntryId, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Entries of one lane held in memory; at about 100 bytes each, a few megabytes at most.
 const QUEUE_ENTRIES_MAX: usize = 20_000;
@@ -24,6 +24,10 @@ const LOAD_ENTRIES_MAX: usize = 256;
 /// Entries that one thread takes at once, when there are more than threads: they share the two
 /// commits around a send.
 const TAKE_ENTRIES_MAX: usize = 16;
+
+/// A thread that sends several entries one after the other stores what became of them at least
+/// this often: what is sent and not yet known as sent is what a crash could repeat.
+const SETTLE_AFTER: Duration = Duration::from_millis(100);
 
 /// Longest wait without looking at the store: a lost ring costs at most this.
 const LOOK_MS_MAX: u64 = SECOND_MS;
@@ -197,6 +201,11 @@ impl Outbox {
                     queue.free(contact, now);
                 }
             }
+            // Questions and mails are slow: nobody waits for another's. Messages share commits.
+            let take_max = match lane {
+                Lane::Chat | Lane::Bot => take_max,
+                Lane::Mail | Lane::Services => 1,
+            };
             let ids = queue.take(now, take_max, threads);
             if ids.is_empty() {
                 return Turn::Nothing(Duration::from_millis(
@@ -208,35 +217,105 @@ impl Outbox {
         if more {
             self.app.bells().of(lane).ring();
         }
-        let entries: Vec<EntryId> = ids.iter().map(|(_, id)| *id).collect();
+        let (mut done, fresh) = self.already_carried(lane, ids);
+        let taken = done.len() + fresh.len();
+        let entries: Vec<EntryId> = fresh.iter().map(|(_, id)| *id).collect();
         let Ok(work) = self.app.begin(lane, entries) else {
-            self.put_back(lane, ids);
+            self.keep(lane, done);
+            self.put_back(lane, fresh);
             return Turn::StoreRefused;
         };
-        let reports: Vec<(EntryId, Report)> = ids
+        let mut begun_at = Instant::now();
+        let mut is_over = false;
+        for ((contact, id), work) in fresh.into_iter().zip(work) {
+            let Some(work) = work else {
+                self.queue(lane).finish(contact, id, None, self.app.now());
+                continue;
+            };
+            is_over = is_over || self.stopping.load(Ordering::Acquire);
+            let report = if is_over {
+                Report::Untried
+            } else {
+                self.carry_one(&work)
+            };
+            // The others would fail in the same way.
+            is_over = is_over || is_about_settings(&report);
+            done.push(Carried {
+                contact,
+                id,
+                report,
+            });
+            if begun_at.elapsed() >= SETTLE_AFTER {
+                self.conclude(lane, std::mem::take(&mut done));
+                begun_at = Instant::now();
+            }
+        }
+        self.conclude(lane, done);
+        Turn::Carried(taken)
+    }
+
+    /// What was carried before and could not be stored as carried is not carried again: only its
+    /// settling is repeated.
+    fn already_carried(
+        &self,
+        lane: Lane,
+        ids: Vec<(ContactId, EntryId)>,
+    ) -> (Vec<Carried>, Vec<(ContactId, EntryId)>) {
+        let mut queue = self.queue(lane);
+        let mut done = Vec::new();
+        let mut fresh = Vec::new();
+        for (contact, id) in ids {
+            match queue.unsettled.remove(&id) {
+                Some(report) => done.push(Carried {
+                    contact,
+                    id,
+                    report,
+                }),
+                None => fresh.push((contact, id)),
+            }
+        }
+        (done, fresh)
+    }
+
+    /// Stores what became of these, or remembers it until it can be stored.
+    fn conclude(&self, lane: Lane, done: Vec<Carried>) {
+        if done.is_empty() {
+            return;
+        }
+        self.note_rest(lane, &done);
+        let reports: Vec<(EntryId, Report)> = done
             .iter()
-            .zip(work)
-            .filter_map(|((_, id), work)| Some((*id, self.carry_one(&work?))))
+            .map(|carried| (carried.id, carried.report.clone()))
             .collect();
-        self.note_rest(lane, &reports);
-        let settled = self.settle(lane, &reports);
+        match self.settle(lane, &reports) {
+            Some(settled) => {
+                let mut queue = self.queue(lane);
+                let now = self.app.now();
+                for (carried, settled) in done.iter().zip(settled) {
+                    let again = match settled {
+                        Settled::Done => None,
+                        Settled::Again(at) => Some(at),
+                    };
+                    queue.finish(carried.contact, carried.id, again, now);
+                }
+            }
+            None => self.keep(lane, done),
+        }
+    }
+
+    /// Bounded by what was taken: at most [`TAKE_ENTRIES_MAX`] a thread.
+    fn keep(&self, lane: Lane, done: Vec<Carried>) {
         let mut queue = self.queue(lane);
         let now = self.app.now();
-        for (contact, id) in &ids {
-            let place = reports.iter().position(|(reported, _)| reported == id);
-            let again = match (place, &settled) {
-                (Some(place), Some(settled)) => match settled[place] {
-                    Settled::Done => None,
-                    Settled::Again(at) => Some(at),
-                },
-                // What became of it is not on disk. A message may have arrived: its status will tell.
-                (Some(_), None) if lane == Lane::Chat => Some(now.plus_ms(UNKNOWN_WAIT_MS)),
-                (Some(_), None) => Some(now.plus_ms(LOOK_MS_MAX)),
-                (None, _) => None,
-            };
-            queue.finish(*contact, *id, again, now);
+        for Carried {
+            contact,
+            id,
+            report,
+        } in done
+        {
+            queue.unsettled.insert(id, report);
+            queue.finish(contact, id, Some(now.plus_ms(LOOK_MS_MAX)), now);
         }
-        Turn::Carried(ids.len())
     }
 
     fn carry_one(&self, work: &Work) -> Report {
@@ -300,10 +379,10 @@ impl Outbox {
     }
 
     /// Token, permission, account or payment: the lane rests and says so; receiving goes on.
-    fn note_rest(&self, lane: Lane, reports: &[(EntryId, Report)]) {
+    fn note_rest(&self, lane: Lane, done: &[Carried]) {
         let now = self.app.now();
         let mut queue = self.queue(lane);
-        for (_, report) in reports {
+        for Carried { report, .. } in done {
             match report {
                 Report::Failed(failure) if failure.kind == FailureKind::Configuration => {
                     let rest = Rest {
@@ -331,7 +410,7 @@ impl Outbox {
                         tracing::info!(lane = lane.name(), "sending goes on");
                     }
                 }
-                Report::Failed(_) | Report::Expired | Report::Superseded => {}
+                Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {}
             }
         }
     }
@@ -341,6 +420,17 @@ impl Outbox {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Something that was carried, and what became of it.
+struct Carried {
+    contact: ContactId,
+    id: EntryId,
+    report: Report,
+}
+
+fn is_about_settings(report: &Report) -> bool {
+    matches!(report, Report::Failed(failure) if failure.kind == FailureKind::Configuration)
 }
 
 enum Turn {
@@ -398,6 +488,8 @@ struct Queue {
     due: BTreeSet<(Timestamp, ContactId)>,
     entries: usize,
     under_way: usize,
+    /// Carried, and not yet stored as carried.
+    unsettled: HashMap<EntryId, Report>,
     rest: Option<Rest>,
     alarmed_at: Option<Timestamp>,
     bucket: Option<Bucket>,
@@ -446,6 +538,7 @@ impl Queue {
             due: BTreeSet::new(),
             entries: 0,
             under_way: 0,
+            unsettled: HashMap::new(),
             rest: None,
             alarmed_at: None,
             bucket,

@@ -139,12 +139,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let client = Client::new(&config.whatsapp.sender).map_err(StartError::Settings)?;
     let mailer = Mailer::new(&config.mail).map_err(StartError::Settings)?;
     let services = Services::new(config.services.clone()).map_err(StartError::Settings)?;
+    let services = Arc::new(services);
     let app = open(config)?;
     let carrier = Carrier {
         app: Arc::clone(&app),
         client,
         mailer,
-        services,
+        services: Arc::clone(&services),
     };
     let pace = Pace {
         messages_per_second: config.whatsapp.messages_per_second,
@@ -164,7 +165,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         },
         Box::new({
             let outbox = Arc::clone(&outbox);
-            move || troubles(&outbox)
+            move || troubles(&outbox, &services)
         }),
     ));
     let limits = Limits {
@@ -203,7 +204,25 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     Ok(running)
 }
 
-fn troubles(outbox: &Outbox) -> Vec<String> {
+fn troubles(outbox: &Outbox, services: &Services) -> Vec<String> {
+    let mut troubles = paused(outbox);
+    troubles.extend(
+        services
+            .health()
+            .into_iter()
+            .filter_map(|(name, _, health)| {
+                health.next_try?;
+                let (_, reason) = health.last_failure?;
+                Some(format!(
+                    "the service {} gives no answer: {reason}",
+                    name.as_str()
+                ))
+            }),
+    );
+    troubles
+}
+
+fn paused(outbox: &Outbox) -> Vec<String> {
     outbox
         .health()
         .into_iter()
@@ -281,7 +300,7 @@ struct Carrier {
     app: Arc<App>,
     client: Client,
     mailer: Mailer,
-    services: Services,
+    services: Arc<Services>,
 }
 
 impl Carrier {

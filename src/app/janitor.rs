@@ -2,7 +2,9 @@
 
 use super::receive::SEEN_MS;
 use super::{App, Failed};
+use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
+use crate::domain::conversation::AuditEvent;
 use crate::domain::id::{ContactId, DAY_MS, Timestamp};
 use crate::store::record::{self, Sweep};
 use crate::store::{StoreError, Writer};
@@ -37,7 +39,7 @@ impl Janitor {
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
         let (audit, contacts) = (self.audit.take(), self.contacts.take());
         let idle_ms = shared.settings.policy.binding_idle_ms;
-        let (sweeps, contacts, removed) = app.shared.store.update(move |writer| {
+        let (sweeps, contacts, removed) = app.update(move |writer| {
             record::put_latest_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let mut removed = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
@@ -53,6 +55,10 @@ impl Janitor {
                 .iter()
                 .filter(|contact| is_forgotten(contact, now, idle_ms))
             {
+                if contact.is_bound() {
+                    let event = AuditEvent::Released(ReleaseReason::Idle);
+                    shared.audit(writer, contact, event, now)?;
+                }
                 forget(writer, &shared.keys, contact)?;
                 removed += 1;
             }

@@ -113,6 +113,8 @@ struct Shared {
     /// The last number given to an entry or an audit line. Numbers are given inside updates, which
     /// happen one after the other, so what is stored later has the higher number.
     number: AtomicU64,
+    /// When it was last said that nobody can sign in.
+    alarmed_at_ms: AtomicU64,
 }
 
 impl App {
@@ -140,6 +142,7 @@ impl App {
             keys,
             settings,
             number: AtomicU64::new(start),
+            alarmed_at_ms: AtomicU64::new(0),
         };
         Ok(App {
             shared: Arc::new(shared),
@@ -317,8 +320,26 @@ impl Shared {
             counts,
         };
         let step = conversation::step(contact, event, &context);
+        if step
+            .actions
+            .contains(&Action::Say(conversation::Sentence::SignInPaused))
+        {
+            self.alarm_about_guessing(now);
+        }
         self.store_step(writer, contact, &context.counts, &step, now)?;
         Ok(step.outcome)
+    }
+
+    /// Somebody may be trying codes in many chats at once (S-24): said once an hour, not once a try.
+    fn alarm_about_guessing(&self, now: Timestamp) {
+        let last = Timestamp(self.alarmed_at_ms.load(Ordering::Relaxed));
+        if last == Timestamp(0) || now.since_ms(last) >= HOUR_MS {
+            self.alarmed_at_ms.store(now.0, Ordering::Relaxed);
+            tracing::error!(
+                "nobody can sign in: there were too many wrong codes in all (limits.failures_per_day_in_all); \
+                 somebody may be guessing"
+            );
+        }
     }
 
     fn store_step(
@@ -432,6 +453,7 @@ impl Shared {
             not_before: now,
             attempts: 0,
             unknown: 0,
+            hushed: false,
             in_flight_since: None,
         };
         let lane = entry.errand.lane();

@@ -375,6 +375,7 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::E
         not_before: sent.at,
         attempts: 1,
         unknown: 0,
+        hushed: false,
         in_flight_since: None,
     })
 }

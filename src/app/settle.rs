@@ -75,6 +75,8 @@ pub enum Report {
     Expired,
     /// Something newer made it pointless.
     Superseded,
+    /// It was begun and not tried: the senders are stopping, or the lane came to rest.
+    Untried,
 }
 
 /// What an entry is after settling.
@@ -259,10 +261,18 @@ impl Shared {
             // A status settled it first. Meta's id must still find it.
             return Ok((Settled::Done, None));
         };
-        if lane != Lane::Chat {
+        if lane != Lane::Chat && !matches!(report, Report::Untried) {
             entry.attempts += 1;
         }
         match report {
+            Report::Untried => {
+                if lane == Lane::Chat {
+                    entry.attempts = entry.attempts.saturating_sub(1);
+                    entry.in_flight_since = None;
+                    record::put_entry(writer, &entry)?;
+                }
+                Ok((Settled::Again(now), None))
+            }
             Report::Sent(remote) => {
                 if let (Errand::Chat { sentence, .. }, Some(remote)) = (&entry.errand, remote) {
                     let sent = Sent {
@@ -282,14 +292,8 @@ impl Shared {
                 Ok((Settled::Done, None))
             }
             Report::Expired => {
-                let outcome = self.give_up(
-                    writer,
-                    &entry,
-                    "its time was over before it could be sent",
-                    true,
-                    now,
-                    fresh,
-                )?;
+                let reason = "its time was over before it could be sent";
+                let outcome = self.give_up(writer, &entry, reason, now, fresh)?;
                 Ok((Settled::Done, outcome))
             }
             Report::Answers(answers) => self.answered(writer, entry, answers, now, fresh),
@@ -341,6 +345,11 @@ impl Shared {
         now: Timestamp,
         fresh: [u8; 16],
     ) -> Result<(Settled, Option<Outcome>), StoreError> {
+        entry.hushed = match failure.kind {
+            FailureKind::Recipient | FailureKind::RecipientForNow | FailureKind::Permanent => true,
+            FailureKind::Unknown => entry.errand.lane() == Lane::Mail,
+            FailureKind::Temporary { .. } | FailureKind::Configuration => false,
+        };
         match delivery::after_failure(&entry, failure, now, fresh[0]) {
             Next::RetryAt(at) => {
                 entry.not_before = at;
@@ -350,28 +359,24 @@ impl Shared {
                 Ok((Settled::Again(at), None))
             }
             Next::GiveUp => {
-                // A mailbox that refuses mail exists: whoever asked must not learn that.
-                let told = !matches!(
-                    failure.kind,
-                    FailureKind::Recipient | FailureKind::Permanent
-                );
-                let outcome = self.give_up(writer, &entry, &failure.reason, told, now, fresh)?;
+                let outcome = self.give_up(writer, &entry, &failure.reason, now, fresh)?;
                 Ok((Settled::Done, outcome))
             }
         }
     }
 
-    /// The entry becomes a dead letter; when `told`, whoever waits for what it should have brought
-    /// hears that it will not come.
+    /// The entry becomes a dead letter, and whoever waits for what it should have brought hears that
+    /// it will not come; unless that would show that an address exists.
     fn give_up(
         &self,
         writer: &mut Transaction<'_>,
         entry: &Entry,
         reason: &str,
-        told: bool,
         now: Timestamp,
         fresh: [u8; 16],
     ) -> Result<Option<Outcome>, StoreError> {
+        let (lane, what) = (entry.errand.lane().name(), entry.errand.name());
+        tracing::warn!(contact = %entry.contact, lane, what, reason, "given up");
         record::delete_entry(writer, entry.errand.lane(), entry.id)?;
         let letter = DeadLetter {
             entry: entry.clone(),
@@ -379,7 +384,7 @@ impl Shared {
             reason: reason.to_owned(),
         };
         record::put_dead(writer, &letter)?;
-        if !told {
+        if entry.hushed {
             return Ok(None);
         }
         let errand = match &entry.errand {

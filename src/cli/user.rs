@@ -77,7 +77,7 @@ struct Add {
     /// The company that the user acts for
     #[arg(long)]
     company: String,
-    /// The phone, with country code; a chat must have this number to sign in
+    /// The phone, with country code
     #[arg(
         long,
         value_name = "DIGITS",

@@ -183,7 +183,7 @@ keys! {
     LIMITS_FAILURES_PER_DAY_IN_ALL "limits" "failures_per_day_in_all" NUMBER Default("500"),
         "Wrong codes in 24 hours from everybody together; beyond it no new codes are sent.";
     LIMITS_RESEND_AFTER_SECONDS "limits" "resend_after_seconds" NUMBER Default("60"),
-        "Shortest time between two codes for one person.";
+        "Shortest time between two codes for one address in one chat.";
     LIMITS_MAILS_PER_HOUR "limits" "mails_per_hour" NUMBER Default("5"),
         "Codes mailed in an hour, per person and per mail address.";
     LIMITS_MAILS_PER_DAY "limits" "mails_per_day" NUMBER Default("20"),

@@ -18,6 +18,7 @@ mod show;
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
 
+use crate::domain::budget::Budget;
 use crate::domain::delivery::Lane;
 use crate::domain::id::{
     DAY_MS, EmailAddress, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, ServiceName,
@@ -715,7 +716,10 @@ fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {
     let minutes = reader.one(
         &table,
         &keys::LIMITS_CODE_MINUTES,
-        number(1..=10, "; NIST SP 800-63B allows 10 minutes at most"),
+        number(
+            2..=10,
+            "; NIST SP 800-63B allows 10 minutes at most, and a mail needs one",
+        ),
     );
     let tries = reader.one(
         &table,
@@ -730,7 +734,10 @@ fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {
     let failures_in_all = reader.one(
         &table,
         &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
-        number(1..=1_000_000, ""),
+        number(
+            1..=Budget::MOMENTS_MAX as u64,
+            "; each one is remembered for a day",
+        ),
     );
     let resend = reader.one(
         &table,

@@ -10,7 +10,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Moments kept at most: more than any limit of the configuration.
+    /// Moments kept at most: no limit of the configuration may be larger, or it would never trip.
     pub const MOMENTS_MAX: usize = 1_000;
 
     /// From moments as they were stored.

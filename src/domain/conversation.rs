@@ -24,7 +24,7 @@ use super::binding::{Binding, Proof, ReleaseReason};
 use super::budget::Budget;
 use super::challenge::{Challenge, Sought};
 use super::contact::{Contact, Kept, Stage};
-use super::id::{ChallengeId, EmailAddress, HOUR_MS, OtpCode, Timestamp};
+use super::id::{ChallengeId, EmailAddress, HOUR_MS, OtpCode, SECOND_MS, Timestamp};
 use super::message::{Content, Inbound, Provenance};
 use super::policy::Policy;
 use super::reading::{self, Codes, Command, Reading};
@@ -32,6 +32,9 @@ use super::reading::{self, Codes, Command, Reading};
 /// Words that follow a prompt this closely belong to the message before it: people write
 /// "hello", "one question", "are you there?" in one breath, and each reply costs money.
 const SAME_BREATH_MS: u64 = 5_000;
+
+/// Meta's clock and ours may be this far apart.
+const CLOCKS_APART_MS: u64 = 60 * SECOND_MS;
 
 /// Nothing can be answered after this: WhatsApp's window is 24 hours (Meta's contract, section 6).
 const ANSWERABLE_MS: u64 = 23 * HOUR_MS;
@@ -515,7 +518,7 @@ impl Turn<'_> {
         }
         let policy = self.context.policy;
         let changed_hands = match (&self.contact.identity_key, &message.sender.identity_key) {
-            (Some(proved), Some(now)) => proved != now,
+            (Some(proved), Some(now)) => proved != now && !self.is_older_than_the_proof(message),
             _ => false,
         };
         let rested_ms = self.now().since_ms(self.contact.last_message_at);
@@ -538,6 +541,18 @@ impl Turn<'_> {
                 .identity_key
                 .clone_from(&message.sender.identity_key);
         }
+    }
+
+    /// Whether a message was certainly sent before the proof that stands, and only arrived after
+    /// it: it says nothing about that proof (S-05).
+    fn is_older_than_the_proof(&self, message: &Inbound) -> bool {
+        let proofs = self
+            .contact
+            .bindings
+            .iter()
+            .map(|binding| binding.proved_at);
+        let sent_at = message.sent_at.plus_ms(CLOCKS_APART_MS);
+        proofs.min().is_some_and(|proved_at| sent_at < proved_at)
     }
 
     fn release(&mut self, reason: ReleaseReason) {
@@ -580,6 +595,7 @@ impl Turn<'_> {
             Content::Other(_) => None,
         };
         match ours {
+            Some(Command::LogOut) if self.is_older_than_the_proof(message) => Outcome::Stale,
             Some(Command::LogOut) => {
                 self.release(ReleaseReason::LoggedOut);
                 self.contact.stage = Stage::Idle;
@@ -787,11 +803,10 @@ impl Turn<'_> {
             Stage::CodeAwaited(challenge) if challenge.address == address => {
                 Some(challenge.asked_at)
             }
-            // Asked for and left since: the last code of this chat was for this address.
+            // Asked for and left since: the last code for this address was asked for in this chat.
             _ => {
                 let last_of_address = self.counts.of(&address).codes.last();
-                let last_here = self.contact.codes.last();
-                last_here.filter(|last| last_of_address == Some(*last))
+                last_of_address.filter(|last| self.contact.codes.moments().contains(last))
             }
         };
         if let Some(last) = asked_at
@@ -930,7 +945,7 @@ impl Turn<'_> {
         self.contact.identity_key = message.sender.identity_key.clone();
         self.contact.released = None;
         self.contact.stage = Stage::Idle;
-        self.contact.failures.clear();
+        // The contact's own failures stay: signing in as oneself must not buy tries at others.
         self.counts.of(address).failures.clear();
         self.actions.push(Action::Audit(AuditEvent::Bound));
         self.actions.push(Action::Say(Sentence::SignedIn(

@@ -98,6 +98,8 @@ pub enum FailureKind {
         /// Wait at least this long, when the other side said so.
         retry_after_ms: Option<u64>,
     },
+    /// May work later, and concerns this recipient alone: a full mailbox, greylisting.
+    RecipientForNow,
     /// The request left and no answer came: it may have been taken.
     Unknown,
     /// This recipient cannot be reached; nobody else is affected, no retry.
@@ -168,6 +170,9 @@ pub struct Entry {
     pub attempts: u32,
     /// Tries whose end nobody knows.
     pub unknown: u32,
+    /// Whether the last failure could only happen to an address that exists: whoever asked for the
+    /// code must not learn of it (S-19, R-32).
+    pub hushed: bool,
     /// Set while a try is under way; still set after a crash, which makes that try unknown.
     pub in_flight_since: Option<Timestamp>,
 }
@@ -295,7 +300,9 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
             backoff_ms(lane, entry.attempts, jitter).max(retry_after_ms.unwrap_or(0))
         }
         // The same mail with the same Message-ID, the same question: harmless twice.
-        FailureKind::Unknown => backoff_ms(lane, entry.attempts, jitter),
+        FailureKind::Unknown | FailureKind::RecipientForNow => {
+            backoff_ms(lane, entry.attempts, jitter)
+        }
     };
     let at = now.plus_ms(pause_ms);
     if at < entry.expires_at {
@@ -335,6 +342,7 @@ mod tests {
             not_before: Timestamp(0),
             attempts,
             unknown: 0,
+            hushed: false,
             in_flight_since: None,
         }
     }

@@ -15,7 +15,7 @@ pub struct Policy {
     pub failures_per_day: u32,
     /// Wrong codes in any 24 hours over everybody; beyond it no new codes are made.
     pub failures_per_day_in_all: u32,
-    /// Shortest time between two codes of one contact.
+    /// Shortest time between two codes for one address in one chat.
     pub resend_after_ms: u64,
     /// Codes in any hour, per address over all contacts and per contact.
     pub mails_per_hour: u32,

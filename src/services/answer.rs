@@ -190,8 +190,8 @@ fn name(text: &str, id: &str) -> String {
     }
 }
 
-/// Digits with the country code first. What cannot be read is refused rather than left out,
-/// because a phone on file must match the person who signs in (design, section 4).
+/// Digits with the country code first. What cannot be read is refused rather than left out: a phone
+/// that seems not to be on file is compared with nothing.
 fn phone(text: Option<&str>) -> Result<Option<String>, Trouble> {
     let text = text.unwrap_or_default().trim();
     if text.is_empty() {

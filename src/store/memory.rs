@@ -32,6 +32,7 @@ struct Plan {
     operations: u64,
     fail: Option<(u64, StoreError)>,
     unknown_commit: Option<u64>,
+    refusal: Option<StoreError>,
     twice: bool,
 }
 
@@ -59,6 +60,12 @@ impl Memory {
         lock(&self.plan).unknown_commit = Some(nth);
     }
 
+    /// Makes every commit fail with `error` until it is told otherwise, as on a full disk: reads go
+    /// on, and nothing is stored.
+    pub fn refuse_commits(&self, error: Option<StoreError>) {
+        lock(&self.plan).refusal = error;
+    }
+
     /// Whether each body runs twice, the first time for nothing, as an engine is allowed to do.
     pub fn run_bodies_twice(&self, twice: bool) {
         lock(&self.plan).twice = twice;
@@ -79,6 +86,9 @@ impl Memory {
 
     fn commit(&self, changes: Changes) -> Result<(), StoreError> {
         self.count(Operation::Commit)?;
+        if let Some(error) = &lock(&self.plan).refusal {
+            return Err(error.clone());
+        }
         let mut tables = lock(&self.tables);
         for (table, changes) in changes.into_tables() {
             let records = Arc::make_mut(&mut tables.0[table.index()]);

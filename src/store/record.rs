@@ -567,6 +567,8 @@ struct EntryRecord {
     attempts: u32,
     #[serde(default)]
     unknown: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    hushed: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     in_flight_since: Option<u64>,
 }
@@ -707,6 +709,7 @@ impl EntryRecord {
             not_before: entry.not_before.0,
             attempts: entry.attempts,
             unknown: entry.unknown,
+            hushed: entry.hushed,
             in_flight_since: entry.in_flight_since.map(|at| at.0),
         }
     }
@@ -721,6 +724,7 @@ impl EntryRecord {
             not_before: Timestamp(self.not_before),
             attempts: self.attempts,
             unknown: self.unknown,
+            hushed: self.hushed,
             in_flight_since: self.in_flight_since.map(Timestamp),
         })
     }
@@ -1494,11 +1498,11 @@ mod tests {
         fn any_entry()(
             id in 1u64..u64::MAX, contact in any::<[u8; 16]>(), errand in any_errand(),
             (created_at, expires_at, not_before) in (any_moment(), any_moment(), any_moment()),
-            (attempts, unknown) in (any::<u32>(), any::<u32>()), in_flight_since in prop::option::of(any_moment()),
+            (attempts, unknown, hushed) in (any::<u32>(), any::<u32>(), any::<bool>()), in_flight_since in prop::option::of(any_moment()),
         ) -> Entry {
             Entry {
                 id: EntryId(id), contact: ContactId(contact), errand, created_at, expires_at, not_before, attempts,
-                unknown, in_flight_since,
+                unknown, hushed, in_flight_since,
             }
         }
     }

@@ -338,11 +338,10 @@ impl Texts {
         match parts {
             [] => String::new(),
             [one] => one.clone(),
-            [rest @ .., last] => format!(
-                "{} {} {last}",
-                rest.join(", "),
-                self.words(language, last_joint)
-            ),
+            [rest @ .., last] => {
+                let joint = euphonic(self.words(language, last_joint), language, last);
+                format!("{} {joint} {last}", rest.join(", "))
+            }
         }
     }
 
@@ -381,6 +380,20 @@ impl Texts {
                 }
             })
             .collect()
+    }
+}
+
+/// Spanish *y* and *o* become *e* and *u* before a word that begins with their sound.
+fn euphonic<'w>(joint: &'w str, language: Language, next: &str) -> &'w str {
+    let next = next.to_lowercase();
+    let sound = next.strip_prefix('h').unwrap_or(&next);
+    let begins_with = |vowels: &[char]| sound.starts_with(vowels);
+    match (language, joint) {
+        // "Hielo" and "hiato" begin with a consonant's sound.
+        (Language::Spanish, "y") if next.starts_with("hie") || next.starts_with("hia") => joint,
+        (Language::Spanish, "y") if begins_with(&['i', 'í']) => "e",
+        (Language::Spanish, "o") if begins_with(&['o', 'ó']) => "u",
+        _ => joint,
     }
 }
 
@@ -605,6 +618,13 @@ mod tests {
     fn lists_and_waits_read_well() {
         let texts = Texts::default();
         assert_eq!(texts.one_of(Language::Spanish, &voice()), "Kutamma o woku");
+        let names = |joint, names: [&str; 2]| {
+            let names = names.map(str::to_owned);
+            texts.join(Language::Spanish, &names, joint)
+        };
+        assert_eq!(names(Key::Or, ["Kutamma", "Orión"]), "Kutamma u Orión");
+        assert_eq!(names(Key::And, ["Ana", "Inés"]), "Ana e Inés");
+        assert_eq!(names(Key::And, ["Ana", "Hielo S.A."]), "Ana y Hielo S.A.");
         assert_eq!(texts.wait(Language::English, 59_001), "60 seconds");
         assert_eq!(
             texts.wait(Language::Spanish, 3 * MINUTE_MS - 1),

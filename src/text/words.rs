@@ -2,7 +2,7 @@
 //!
 //! Short, because each reply costs the business money and the person time; plain, because it is
 //! read on a phone by somebody who wanted something else. A sentence that lacks a language does
-//! not compile. `{placeholders}` are filled in by `render`.
+//! not compile. `{placeholders}` are filled in when a sentence is said.
 
 use crate::domain::id::Language;
 

@@ -102,18 +102,6 @@ impl Client {
             .and_then(|answer| accepted_id(&answer))
     }
 
-    /// Marks an inbound message as read and shows "typing" until the answer comes, at most 25 s
-    /// (section 3.6). A courtesy: whether it worked changes nothing, and a stale id is refused.
-    pub fn mark_read(&self, message: &MessageId) -> bool {
-        let body = json!({
-            "messaging_product": "whatsapp",
-            "status": "read",
-            "message_id": message.as_str(),
-            "typing_indicator": {"type": "text"},
-        });
-        self.post(&body).is_ok_and(|answer| answer.status == 200)
-    }
-
     fn post(&self, body: &Value) -> Result<Answer, Broken> {
         let headers = [("authorization", self.authorization.reveal())];
         let body = body.to_string();
@@ -809,24 +797,6 @@ mod tests {
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         let body: Value = serde_json::from_str(body).unwrap();
         assert_eq!(body, send_body(&number(), &message(&[]), "tag-1"));
-    }
-
-    #[test]
-    fn reading_and_typing_is_told_and_never_fails_loudly() {
-        let (url, requests) =
-            serve_bytes(answer("200 OK", "application/json", r#"{"success":true}"#));
-        let id = MessageId::parse("wamid.1").unwrap();
-        let client = Client::new(&settings(&url)).unwrap();
-        assert!(client.mark_read(&id));
-        let request = requests.recv().unwrap();
-        let (_, body) = request.split_once("\r\n\r\n").unwrap();
-        assert_eq!(
-            serde_json::from_str::<Value>(body).unwrap(),
-            json!({"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.1",
-                   "typing_indicator": {"type": "text"}})
-        );
-        let (url, _requests) = serve_bytes(answer("400 Bad Request", "text/plain", "no"));
-        assert!(!Client::new(&settings(&url)).unwrap().mark_read(&id));
     }
 
     #[test]

@@ -155,8 +155,8 @@ impl std::error::Error for NotUnderstood {}
 ///
 /// Items never outnumber the elements of the body; a message id that appears twice counts once; an
 /// element in which a key that is read here appears twice is [`Ignored::Malformed`] (S-76), because
-/// two readers could disagree about it. A message without a usable time is as old as the epoch, so
-/// that it can be passed on and never authenticate. Time and memory are linear in the size.
+/// two readers could disagree about it. A message without a usable time is as old as the epoch,
+/// which is too old for anything. Time and memory are linear in the size.
 pub fn parse(
     body: &[u8],
     phone_number_id: &PhoneNumberId,

@@ -204,7 +204,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("directory", "enabled = \"yes\"", "14:11  directory.enabled: expected true or false without quotes, found text in quotes"),
         ("directory", "enabled = false", "14:1  directory.enabled: there would be no users at all; write true, or add a [[services]]"),
         ("limits", "code_digits = 4", "14:15  limits.code_digits: must be 6 to 10, not 4; fewer can be guessed, more are mistyped"),
-        ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 1 to 10, not 60; NIST SP 800-63B allows 10 minutes at most"),
+        ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 2 to 10, not 60; NIST SP 800-63B allows 10 minutes at most, and a mail needs one"),
         ("limits", "failures_per_day_in_all = 9", "14:1  limits.failures_per_day_in_all: must be at least limits.failures_per_day, which is 10"),
         ("limits", "mails_per_day = 4", "14:1  limits.mails_per_day: must be at least limits.mails_per_hour, which is 5"),
         ("texts.fr", "ask = \"x\"", "13:8  texts: unknown language; write [texts.es], [texts.en] or [texts.pt]"),

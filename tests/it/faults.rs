@@ -4,13 +4,15 @@ use super::house::{
     House, Person, Said, Takes, failure, mailbox_refused, no_answer, other_than, server_error,
 };
 use portero::app::{Report, Work};
-use portero::domain::delivery::{ChatMessage, Failure, FailureKind, Lane, Recipient};
+use portero::domain::delivery::{ChatMessage, Entry, Failure, FailureKind, Lane, Recipient};
 use portero::domain::id::{EmailAddress, HOUR_MS, MINUTE_MS, MessageId, SECOND_MS};
 use portero::domain::message::{Inbound, Status, WebhookItem};
 use portero::outbox::{Outbox, Pace};
 use portero::store::StoreError;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const ANA: &str = "ana@example.com";
 
@@ -528,6 +530,25 @@ fn r_32_a_mailbox_that_refuses_is_tried_once_and_kept_for_the_operator() {
 }
 
 #[test]
+fn r_32_a_mailbox_that_is_full_until_the_code_ends_is_not_talked_about() {
+    for kind in [FailureKind::RecipientForNow, FailureKind::Unknown] {
+        let house = house();
+        let ana = ana();
+        house.world.change(|outside| {
+            outside.refusing = vec![EmailAddress::parse(ANA).unwrap()];
+            outside.refusal = failure(kind, "452 mailbox full");
+        });
+        house.ask(&ana, "hola");
+        house.ask(&ana, ANA);
+        let told = house.said().len();
+        house.later(30 * MINUTE_MS);
+        // An address that nobody has would hear nothing either.
+        assert_eq!(house.said().len(), told, "{kind:?}");
+        assert!(house.overview().dead[0].entry.attempts > 1);
+    }
+}
+
+#[test]
 fn r_33_a_mail_whose_answer_is_lost_is_repeated_with_the_same_id_and_code() {
     let house = house();
     let ana = ana();
@@ -605,4 +626,70 @@ fn a_service_that_knows_nobody_does_not_speak_for_one_that_is_silent() {
     assert_eq!(house.mails().len(), 1);
     house.ask(&ana, &house.code());
     assert!(house.is_bound(&ana));
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_batch_sends_nothing_more_and_puts_the_rest_back() {
+    const PEOPLE: usize = 12;
+    let house = house();
+    for number in 0..PEOPLE {
+        let person = Person::with_number(&format!("5730011122{number:02}"));
+        house.write(&person, "hola");
+    }
+    let (begun, first) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let carry = move |_: &Work| {
+        begun.send(()).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        Report::Sent(None)
+    };
+    let pace = Pace {
+        threads: [1; 4],
+        ..Pace::default()
+    };
+    let outbox = Arc::new(Outbox::new(Arc::clone(&house.app), Arc::new(carry), pace));
+    let running = outbox.start().unwrap();
+    first.recv().unwrap();
+    // The sender is busy with the first of its batch, so this says no at once.
+    assert!(!running.stop(Instant::now()));
+    drop(go_on);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let waiting = loop {
+        let waiting = house.overview().outbox;
+        if waiting.iter().all(|entry| entry.in_flight_since.is_none()) {
+            break waiting;
+        }
+        assert!(Instant::now() < deadline, "the rest stays in flight");
+        thread::yield_now();
+    };
+    assert_eq!(waiting.len(), PEOPLE - 1);
+    assert!(waiting.iter().all(|entry| entry.attempts == 0));
+    assert!(first.try_recv().is_err(), "a second message left");
+}
+
+#[test]
+fn a_mail_that_left_and_cannot_be_noted_does_not_leave_again() {
+    let house = house();
+    let ana = ana();
+    let mails = Arc::new(AtomicUsize::new(0));
+    house.write(&ana, ANA);
+    house.outbox.drain(Lane::Services);
+    let (memory, count) = (Arc::clone(house.memory()), Arc::clone(&mails));
+    let carry = move |work: &Work| {
+        if let Work::Mail(_) = work {
+            count.fetch_add(1, Ordering::SeqCst);
+            memory.refuse_commits(Some(StoreError::Full));
+        }
+        Report::Sent(None)
+    };
+    let outbox = Outbox::new(Arc::clone(&house.app), Arc::new(carry), Pace::default());
+    outbox.drain(Lane::Mail);
+    assert_eq!(mails.load(Ordering::SeqCst), 1);
+    house.memory().refuse_commits(None);
+    house.clock.forward(10 * SECOND_MS);
+    outbox.drain(Lane::Mail);
+    assert_eq!(mails.load(Ordering::SeqCst), 1, "it left again");
+    let waits = |entry: &Entry| entry.errand.lane() == Lane::Mail;
+    assert!(!house.overview().outbox.iter().any(waits));
 }

@@ -148,6 +148,8 @@ pub struct Outside {
     pub mail: Takes,
     /// Mailboxes for which the mail server has only a refusal.
     pub refusing: Vec<EmailAddress>,
+    /// What it says to them.
+    pub refusal: Failure,
     /// Whether services answer with everybody they know, whoever was asked about.
     pub is_careless: bool,
     pub left: Vec<Left>,
@@ -199,7 +201,7 @@ impl World {
             }
             Work::Mail(mail) => match outside.mail.clone() {
                 Takes::Not(failure) => Report::Failed(failure),
-                _ if outside.refusing.contains(&mail.to) => Report::Failed(mailbox_refused()),
+                _ if outside.refusing.contains(&mail.to) => Report::Failed(outside.refusal.clone()),
                 takes => {
                     outside.left.push(Left::Mailed(mail.clone()));
                     match takes {
@@ -349,6 +351,7 @@ impl House {
             whatsapp: Takes::It,
             mail: Takes::It,
             refusing: Vec::new(),
+            refusal: mailbox_refused(),
             is_careless: false,
             left: Vec::new(),
             look_ups: 0,
@@ -432,7 +435,7 @@ impl House {
     }
 
     /// The engine beneath, to make it fail. Only in memory.
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &Arc<Memory> {
         match &self.ground {
             Ground::Memory(memory) => memory,
             Ground::File(_) => panic!("this house stands on a file"),
