@@ -135,7 +135,6 @@ impl Server {
             "[business]\nname = \"Bench\"\nlanguage = \"es\"\n[server]\nlisten = \"{address}\"\n\
              [whatsapp]\nphone_number_id = \"{NUMBER}\"\naccess_token = \"benchmark-token\"\n\
              app_secrets = [\"{SECRET}\"]\nverify_token = \"benchmark-verify\"\napi_url = \"http://{graph}\"\n\
-             messages_per_second = 1000\n\
              [mail]\nserver = \"127.0.0.1\"\nport = 9\nsecurity = \"plain\"\nfrom = \"bench@example.com\"\n\
              [directory]\nenabled = true\ntitle = \"Bench\"\n[log]\nlevel = \"warn\"\n"
         );
