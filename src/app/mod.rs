@@ -18,6 +18,7 @@ pub use janitor::Janitor;
 pub use receive::Received;
 pub use settle::{Lookup, Report, Settled, Waiting, Work};
 
+use crate::domain::budget::Budget;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{
     self, Action, AuditEvent, Context, Counts, Event, Outcome, Step,
@@ -300,11 +301,15 @@ impl Shared {
         let policy = &self.settings.policy;
         let mut counts = Counts {
             addresses: Vec::new(),
-            failures_in_all: record::failures_in_all(writer)?,
+            failures_in_all: Budget::default(),
         };
         for address in conversation::addresses_concerned(contact, event, policy) {
             let counted = record::address_counts(writer, &self.keys, &address)?;
             counts.addresses.push((address, counted));
+        }
+        // A decision that concerns no address neither asks for a code nor tries one.
+        if !counts.addresses.is_empty() {
+            counts.failures_in_all = record::failures_in_all(writer)?;
         }
         let expected_code = match &contact.stage {
             crate::domain::contact::Stage::CodeAwaited(challenge) => {

@@ -154,13 +154,20 @@ impl Shared {
             Some(id) => record::contact(writer, id),
             None => Ok(None),
         };
-        let by_bsuid = match &sender.bsuid {
-            Some(bsuid) => load(writer, record::contact_of_bsuid(writer, &self.keys, bsuid)?)?,
+        let bsuid_leads_to = match &sender.bsuid {
+            Some(bsuid) => record::contact_of_bsuid(writer, &self.keys, bsuid)?,
             None => None,
         };
-        let by_wa_id = match &sender.wa_id {
-            Some(wa_id) => load(writer, record::contact_of_wa_id(writer, &self.keys, wa_id)?)?,
+        let number_leads_to = match &sender.wa_id {
+            Some(wa_id) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
             None => None,
+        };
+        let by_bsuid = load(writer, bsuid_leads_to)?;
+        // Both lead to the same contact, nearly always: it is read once.
+        let by_wa_id = if number_leads_to == bsuid_leads_to {
+            None
+        } else {
+            load(writer, number_leads_to)?
         };
         let known = by_bsuid.as_ref().or(by_wa_id.as_ref()).cloned();
         let mut contact = match (by_bsuid, by_wa_id) {
@@ -200,12 +207,12 @@ impl Shared {
             contact.wa_id.clone_from(&sender.wa_id);
         }
         if let Some(bsuid) = &sender.bsuid
-            && record::contact_of_bsuid(writer, &self.keys, bsuid)? != Some(contact.id)
+            && bsuid_leads_to != Some(contact.id)
         {
             record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
         }
         if let Some(wa_id) = &sender.wa_id
-            && record::contact_of_wa_id(writer, &self.keys, wa_id)? != Some(contact.id)
+            && number_leads_to != Some(contact.id)
         {
             record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
         }

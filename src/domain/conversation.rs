@@ -36,6 +36,10 @@ const SAME_BREATH_MS: u64 = 5_000;
 /// Meta's clock and ours may be this far apart.
 const CLOCKS_APART_MS: u64 = 60 * SECOND_MS;
 
+/// When a contact last wrote is known this exactly: what counts in days needs no write for every
+/// message of a lively chat.
+const NOTED_EVERY_MS: u64 = 60 * SECOND_MS;
+
 /// Nothing can be answered after this: WhatsApp's window is 24 hours (Meta's contract, section 6).
 const ANSWERABLE_MS: u64 = 23 * HOUR_MS;
 
@@ -472,7 +476,9 @@ impl Turn<'_> {
             self.contact.stage = Stage::Idle;
             self.contact.kept = None;
         }
-        self.contact.last_message_at = self.now();
+        if self.now().since_ms(self.contact.last_message_at) >= NOTED_EVERY_MS {
+            self.contact.last_message_at = self.now();
+        }
         let age_ms = self.now().since_ms(message.sent_at);
         if self.contact.is_bound() {
             return self.bound(message);
@@ -521,13 +527,17 @@ impl Turn<'_> {
             (Some(proved), Some(now)) => proved != now && !self.is_older_than_the_proof(message),
             _ => false,
         };
-        let rested_ms = self.now().since_ms(self.contact.last_message_at);
-        let oldest = self
-            .contact
-            .bindings
-            .iter()
-            .map(|binding| binding.proved_at)
-            .min();
+        let proved_at = || {
+            self.contact
+                .bindings
+                .iter()
+                .map(|binding| binding.proved_at)
+        };
+        let (oldest, newest) = (proved_at().min(), proved_at().max());
+        let last_sign_of_life = newest.map_or(self.contact.last_message_at, |proved_at| {
+            self.contact.last_message_at.max(proved_at)
+        });
+        let rested_ms = self.now().since_ms(last_sign_of_life);
         let age_ms = oldest.map_or(0, |proved_at| self.now().since_ms(proved_at));
         if changed_hands {
             self.release(ReleaseReason::IdentityKeyChanged);
