@@ -1,6 +1,6 @@
 //! The contract of a store: four operations on named tables of bytes, in views and updates.
 //!
-//! An *update* is a body that reads and writes; it runs against an [`Overlay`] of its own writes,
+//! An *update* is a body that reads and writes; it runs against an `Overlay` of its own writes,
 //! which reaches the engine only when the body returned `Ok`. So a body that fails or panics leaves
 //! nothing, and several bodies can share one commit without knowing of one another. A *view* sees
 //! one moment of the store, and nothing that is stored later.

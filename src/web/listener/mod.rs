@@ -1,7 +1,7 @@
 //! What listens: HTTP/1 on blocking sockets, one bounded thread per connection.
 //!
-//! A connection is accepted here, gets a place in the [`registry`] (which evicts when there is
-//! none), and is served by [`connection`] on its own thread. There the head of each request passes
+//! A connection is accepted here, gets a place in the `registry` (which evicts when there is
+//! none), and is served by `connection` on its own thread. There the head of each request passes
 //! [`framing`] before hyper sees it, the body is read whole under the cap of its route, and the
 //! [`Handler`] gets a `rouille::Request` and gives a `rouille::Response`.
 //!
