@@ -231,7 +231,7 @@ impl Redb {
                 if turn >= GROUP_JOBS_MAX || bytes >= GROUP_BYTES_MAX {
                     break;
                 }
-                match lock(&self.queue).waiting.pop_front() {
+                match self.next_waiting() {
                     Some(job) => group.push(Served::new(job)),
                     None => break,
                 }
@@ -250,6 +250,16 @@ impl Redb {
             }
         }
         Ok(wrote)
+    }
+
+    /// The next job that waits. When there is none, those who are about to wait get the processor
+    /// once: a commit costs the same for one as for many.
+    fn next_waiting(&self) -> Option<Arc<Job>> {
+        let next = || lock(&self.queue).waiting.pop_front();
+        next().or_else(|| {
+            std::thread::yield_now();
+            next()
+        })
     }
 
     /// Reopens the file if that is due; the state then says whether it can be written.
