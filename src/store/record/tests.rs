@@ -1,0 +1,341 @@
+//! Tests of `record`.
+
+#![allow(clippy::unwrap_used)]
+use super::super::{Engine, Memory};
+use super::*;
+use proptest::prelude::*;
+
+fn keys() -> Keys {
+    Keys::new(MasterKey::from_hex(&"41".repeat(32)).unwrap())
+}
+
+/// Runs one update on an empty store and returns its value.
+fn in_store<T: Send + 'static>(
+    body: impl Fn(&mut dyn Writer) -> Result<T, StoreError> + Send + Sync + 'static,
+) -> T {
+    let memory = Memory::new();
+    let engine: &dyn Engine = &memory;
+    engine.update(body).unwrap()
+}
+
+prop_compose! {
+    fn any_moment()(ms in prop_oneof![0u64..10, 1_800_000_000_000u64..1_800_000_100_000, Just(u64::MAX)])
+        -> Timestamp { Timestamp(ms) }
+}
+
+prop_compose! {
+    fn any_address()(local in "[a-zA-Z0-9!#$%&'*+/=?^_`{|}~-]{1,20}", domain in "[a-z0-9]{1,10}\\.[a-z]{2,5}")
+        -> EmailAddress { EmailAddress::parse(&format!("{local}@{domain}")).unwrap() }
+}
+
+prop_compose! {
+    fn any_service()(name in "[a-z][a-z0-9]{0,10}") -> ServiceName { ServiceName::parse(&name).unwrap() }
+}
+
+prop_compose! {
+    fn any_company()(id in "\\PC{0,20}", name in "\\PC{0,20}") -> Company { Company { id, name } }
+}
+
+prop_compose! {
+    fn any_account()(
+        service in any_service(), user_id in "\\PC{0,20}", name in "\\PC{0,20}", email in any_address(),
+        phone in prop::option::of("[0-9]{8,15}"), company in any_company(),
+    ) -> Account { Account { service, user_id, name, email, phone, company } }
+}
+
+prop_compose! {
+    fn any_binding()(account in any_account(), proved_at in any_moment()) -> Binding {
+        Binding::new(account, Proof::MailCode, proved_at)
+    }
+}
+
+prop_compose! {
+    fn any_kept()(id in "[!-~]{1,60}", sent_at in any_moment(), text in prop::option::of("(?s).{0,60}")) -> Kept {
+        Kept { id: MessageId::parse(&id).unwrap(), sent_at, text }
+    }
+}
+
+prop_compose! {
+    fn any_budget()(moments in prop::collection::vec(any_moment(), 0..6)) -> Budget { Budget::from_moments(moments) }
+}
+
+fn any_number() -> impl Strategy<Value = WaId> {
+    "[1-9][0-9]{9,14}".prop_map(|digits| WaId::parse(&digits).unwrap())
+}
+
+fn any_bsuid() -> impl Strategy<Value = Bsuid> {
+    "[A-Z]{2}\\.[0-9]{10,20}".prop_map(|text| Bsuid::parse(&text).unwrap())
+}
+
+fn any_sought() -> impl Strategy<Value = Sought> {
+    prop_oneof![
+        Just(Sought::Asking),
+        Just(Sought::Nobody),
+        prop::collection::vec(any_account(), 1..4).prop_map(Sought::Found),
+    ]
+}
+
+prop_compose! {
+    fn any_challenge()(
+        id in any::<[u8; 16]>(), address in any_address(), asked_at in any_moment(), expires_at in any_moment(),
+        wrong in any::<u32>(), sought in any_sought(),
+    ) -> Challenge { Challenge { id: ChallengeId(id), address, asked_at, expires_at, wrong, sought } }
+}
+
+fn any_stage() -> impl Strategy<Value = Stage> {
+    prop_oneof![
+        Just(Stage::Idle),
+        any_moment().prop_map(|at| Stage::AddressAsked { at }),
+        (any_address(), any_address(), "[0-9a-f]{12}").prop_map(|(typed, suggested, tag)| {
+            Stage::SpellingAsked {
+                typed,
+                suggested,
+                tag,
+            }
+        }),
+        any_challenge().prop_map(Stage::CodeAwaited),
+    ]
+}
+
+prop_compose! {
+    fn any_contact()(
+        (id, bsuid, wa_id) in (any::<[u8; 16]>(), prop::option::of(any_bsuid()), prop::option::of(any_number())),
+        language in prop::sample::select(&Language::ALL[..]),
+        (created_at, last_message_at) in (any_moment(), any_moment()),
+        stage in any_stage(),
+        bindings in prop::collection::vec(any_binding(), 0..4),
+        identity_key in prop::option::of("[!-~]{1,44}"),
+        released in prop::option::of(prop::sample::select(&ReleaseReason::ALL[..])),
+        kept in prop::option::of(any_kept()),
+        (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
+    ) -> Contact {
+        Contact {
+            id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
+            identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
+            released, kept, failures, codes, replies,
+        }
+    }
+}
+
+fn any_errand() -> impl Strategy<Value = Errand> {
+    let recipient = prop_oneof![
+        any_number().prop_map(Recipient::Number),
+        any_bsuid().prop_map(Recipient::Bsuid),
+    ];
+    let buttons = prop::collection::vec(("\\PC{0,20}", "\\PC{0,20}"), 0..=3);
+    let chat = (recipient, "(?s).{0,80}", buttons, "[a-z_]{1,20}").prop_map(
+        |(to, body, buttons, sentence)| {
+            let buttons = buttons.into_iter();
+            let buttons = buttons.map(|(id, title)| Button { id, title }).collect();
+            let message = ChatMessage { body, buttons };
+            Errand::Chat {
+                to,
+                message,
+                sentence,
+            }
+        },
+    );
+    let id = || any::<[u8; 16]>().prop_map(ChallengeId);
+    prop_oneof![
+        chat,
+        (id(), any_address())
+            .prop_map(|(challenge, address)| Errand::LookUp { challenge, address }),
+        (id(), any_address()).prop_map(|(challenge, to)| Errand::MailCode { challenge, to }),
+        id().prop_map(|challenge| Errand::PretendMail { challenge }),
+        any_kept().prop_map(Errand::HandOn),
+    ]
+}
+
+prop_compose! {
+    fn any_entry()(
+        id in 1u64..u64::MAX, contact in any::<[u8; 16]>(), errand in any_errand(),
+        (created_at, expires_at, not_before) in (any_moment(), any_moment(), any_moment()),
+        (attempts, unknown, hushed) in (any::<u32>(), any::<u32>(), any::<bool>()), in_flight_since in prop::option::of(any_moment()),
+    ) -> Entry {
+        Entry {
+            id: EntryId(id), contact: ContactId(contact), errand, created_at, expires_at, not_before, attempts,
+            unknown, hushed, in_flight_since,
+        }
+    }
+}
+
+/// Addresses are equal without regard to case; what is written to must come back letter by letter.
+fn spelled(contact: &Contact) -> Vec<String> {
+    let mut addresses: Vec<&EmailAddress> = contact.bindings.iter().map(|b| &b.email).collect();
+    match &contact.stage {
+        Stage::SpellingAsked {
+            typed, suggested, ..
+        } => addresses.extend([typed, suggested]),
+        Stage::CodeAwaited(challenge) => {
+            addresses.push(&challenge.address);
+            if let Sought::Found(accounts) = &challenge.sought {
+                addresses.extend(accounts.iter().map(|account| &account.email));
+            }
+        }
+        Stage::Idle | Stage::AddressAsked { .. } => {}
+    }
+    addresses.iter().map(|a| a.as_str().to_owned()).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_contact_comes_back_as_it_was_stored(stored in any_contact()) {
+        let put = stored.clone();
+        let found = in_store(move |writer| {
+            put_contact(writer, &put)?;
+            Ok((contact(writer, put.id)?, contacts(writer, None, 10)?))
+        });
+        prop_assert_eq!(spelled(found.0.as_ref().unwrap()), spelled(&stored));
+        prop_assert_eq!(found, (Some(stored.clone()), vec![stored]));
+    }
+
+    #[test]
+    fn an_entry_comes_back_as_it_was_stored_from_its_lane_alone(stored in any_entry()) {
+        let put = stored.clone();
+        let found = in_store(move |writer| {
+            put_entry(writer, &put)?;
+            let lanes = Lane::ALL.map(|lane| entries(writer, lane, None, 10));
+            Ok((entry(writer, put.errand.lane(), put.id)?, lanes, last_entry_id(writer)?))
+        });
+        for (lane, found) in Lane::ALL.into_iter().zip(found.1) {
+            let expected = if lane == stored.errand.lane() { vec![stored.clone()] } else { Vec::new() };
+            prop_assert_eq!(found.unwrap(), expected);
+        }
+        prop_assert_eq!((found.0, found.2), (Some(stored.clone()), stored.id));
+    }
+
+    #[test]
+    fn a_dead_letter_comes_back_as_it_was_stored(entry in any_entry(), at in any_moment(), reason in "\\PC{0,60}") {
+        let stored = DeadLetter { entry, at, reason };
+        let put = stored.clone();
+        let found = in_store(move |writer| {
+            put_dead(writer, &put)?;
+            Ok((dead_letters(writer, 10)?, last_entry_id(writer)?))
+        });
+        prop_assert_eq!(found, (vec![stored.clone()], stored.entry.id));
+    }
+
+    #[test]
+    fn what_meta_took_comes_back_as_it_was_stored(
+        entry in any::<u64>(), contact in any::<[u8; 16]>(), sentence in "[a-z_]{1,20}", at in any_moment(),
+        status in prop::sample::select(&STATUSES[..]), id in "[!-~]{1,60}",
+    ) {
+        let stored = Sent { entry: EntryId(entry), contact: ContactId(contact), sentence, at, status };
+        let (put, id) = (stored.clone(), MessageId::parse(&id).unwrap());
+        let found = in_store(move |writer| {
+            put_sent(writer, &keys(), &id, &put)?;
+            Ok((sent(writer, &keys(), &id)?, all_sent(writer, 10)?))
+        });
+        prop_assert_eq!(found, (Some(stored.clone()), vec![stored]));
+    }
+
+    #[test]
+    fn counts_come_back_under_any_spelling_of_the_address(
+        address in any_address(), codes in any_budget(), failures in any_budget(),
+    ) {
+        let stored = AddressCounts { codes, failures };
+        let put = stored.clone();
+        let found = in_store(move |writer| {
+            put_address_counts(writer, &keys(), &address, &put)?;
+            put_failures_in_all(writer, &put.failures)?;
+            let shouted = EmailAddress::parse(&address.as_str().to_ascii_uppercase()).unwrap();
+            Ok((address_counts(writer, &keys(), &shouted)?, failures_in_all(writer)?))
+        });
+        prop_assert_eq!(found, (stored.clone(), stored.failures));
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_damage_and_never_a_value(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let result = in_store(move |writer| {
+            writer.put(Table::Contact, &[7; 16], &bytes)?;
+            writer.put(Table::Outbox, &entry_key(Lane::Chat, EntryId(7)), &bytes)?;
+            Ok((contact(writer, ContactId([7; 16])).is_err(), entry(writer, Lane::Chat, EntryId(7)).is_err()))
+        });
+        prop_assert_eq!(result, (true, true));
+    }
+}
+
+fn a_contact() -> Contact {
+    let number = WaId::parse("573001234567").unwrap();
+    Contact::new(
+        ContactId([7; 16]),
+        None,
+        Some(number),
+        Language::Spanish,
+        Timestamp(1),
+    )
+}
+
+#[test]
+fn another_version_is_refused() {
+    for version in [0, VERSION + 1, u8::MAX] {
+        let found = in_store(move |writer| {
+            let (mut contact_bytes, letter) = (
+                write(Table::Contact, &ContactRecord::from(&a_contact()))?,
+                write(Table::Meta, &1u64)?,
+            );
+            assert_eq!(contact_bytes[0], VERSION);
+            contact_bytes[0] = version;
+            writer.put(Table::Contact, &[7; 16], &contact_bytes)?;
+            writer.put(
+                Table::Meta,
+                LATEST_KEY,
+                &[&[version], &letter[1..]].concat(),
+            )?;
+            Ok((
+                contact(writer, ContactId([7; 16])),
+                contacts(writer, None, 10),
+                latest_moment(writer),
+            ))
+        });
+        let damaged = |table| StoreError::Damaged { table };
+        assert_eq!(found.0, Err(damaged(Table::Contact)), "version {version}");
+        assert_eq!(found.1, Err(damaged(Table::Contact)), "version {version}");
+        assert_eq!(found.2, Err(damaged(Table::Meta)), "version {version}");
+    }
+}
+
+/// Written by this program's first version. It must be read for ever.
+#[test]
+fn records_of_the_first_version_are_read() {
+    const CONTACT: &[u8] = b"\x01{\"wa_id\":\"573001234567\",\"language\":\"es\",\"created_at\":1,\
+        \"last_message_at\":1,\"stage\":\"idle\"}";
+    let found = in_store(|writer| {
+        writer.put(Table::Contact, &[7; 16], CONTACT)?;
+        contact(writer, ContactId([7; 16]))
+    });
+    assert_eq!(found, Some(a_contact()));
+    const ENTRY: &[u8] = b"\x01{\"contact\":[7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7],\
+        \"errand\":{\"pretend_mail\":{\"challenge\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}},\
+        \"created_at\":1,\"expires_at\":2,\"not_before\":1,\"attempts\":0}";
+    let found = in_store(|writer| {
+        writer.put(Table::Outbox, &entry_key(Lane::Mail, EntryId(5)), ENTRY)?;
+        entry(writer, Lane::Mail, EntryId(5))
+    });
+    let challenge = ChallengeId([1; 16]);
+    assert_eq!(found.unwrap().errand, Errand::PretendMail { challenge });
+}
+
+#[test]
+fn a_message_is_seen_once_and_forgotten_by_its_hour() {
+    let number = PhoneNumberId::parse("106540352242922").unwrap();
+    let found = in_store(move |writer| {
+        let id = |text: &str| MessageId::parse(text).unwrap();
+        let mut see =
+            |text: &str, at: u64| super::see(writer, &keys(), &number, &id(text), Timestamp(at));
+        let seen = [
+            see("a", 5 * HOUR_MS)?,
+            see("a", 5 * HOUR_MS)?,
+            see("b", 5 * HOUR_MS)?,
+            see("c", 9 * HOUR_MS)?,
+        ];
+        let forgotten = [
+            forget_seen(writer, Timestamp(5 * HOUR_MS), 10)?,
+            forget_seen(writer, Timestamp(6 * HOUR_MS), 1)?,
+            forget_seen(writer, Timestamp(6 * HOUR_MS), 10)?,
+            forget_seen(writer, Timestamp(6 * HOUR_MS), 10)?,
+        ];
+        Ok((seen, forgotten))
+    });
+    assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0]));
+}

@@ -1,0 +1,797 @@
+//! Tests of `redb`.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+use std::thread;
+
+use super::super::contract::{
+    Dice, Model, check_against_model, contract, counter, dump, get, increment, steps,
+};
+use super::super::seal::{MasterKey, Sealed};
+use super::*;
+
+/// A disk that fails on request and knows what a power cut would leave.
+#[derive(Debug, Clone, Default)]
+struct Platter(Arc<Mutex<PlatterState>>);
+
+#[derive(Debug, Default)]
+struct PlatterState {
+    /// What reads see.
+    bytes: Vec<u8>,
+    /// What has been synced.
+    durable: Vec<u8>,
+    /// Changes since the last sync.
+    pending: Vec<Change>,
+    /// Writes, syncs and changes of length so far.
+    operations: u64,
+    syncs: u64,
+    /// From this operation on, for so many, this error.
+    fail: Option<(u64, u64, io::ErrorKind)>,
+    reads_fail: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Length(usize),
+    Bytes(usize, Vec<u8>),
+}
+
+impl Platter {
+    fn of(bytes: Vec<u8>) -> Platter {
+        let platter = Platter::default();
+        {
+            let mut state = lock(&platter.0);
+            state.durable = bytes.clone();
+            state.bytes = bytes;
+        }
+        platter
+    }
+
+    fn open(&self) -> Result<Redb, OpenError> {
+        let options = Options {
+            // Little, so that pages are also read again.
+            cache_bytes: 64 * 1024,
+            ..Options::default()
+        };
+        let mut engine = Redb::on(Box::new(self.clone()), options)?;
+        engine.full_retry_after = Duration::ZERO;
+        Ok(engine)
+    }
+
+    /// Fails `count` operations, beginning with the `nth` from now.
+    fn fail(&self, nth: u64, count: u64, kind: io::ErrorKind) {
+        let mut state = lock(&self.0);
+        state.fail = Some((state.operations + nth, count, kind));
+    }
+
+    fn mend(&self) {
+        let mut state = lock(&self.0);
+        state.fail = None;
+        state.reads_fail = false;
+    }
+
+    /// What is there after a power cut now: what was synced, and any part of what was not.
+    fn after_power_cut(&self, dice: &mut Dice) -> Platter {
+        let state = lock(&self.0);
+        let mut bytes = state.durable.clone();
+        let mut lengths_arrive = true;
+        for change in &state.pending {
+            match change {
+                // The length is the file system's own record, and these arrive in order.
+                Change::Length(length) => {
+                    lengths_arrive &= dice.below(2) == 0;
+                    if lengths_arrive {
+                        bytes.resize(*length, 0);
+                    }
+                }
+                Change::Bytes(at, data) => {
+                    let arrived = match dice.below(3) {
+                        0 => 0,
+                        1 => data.len(),
+                        _ => dice.below(data.len() as u64 + 1) as usize,
+                    };
+                    let end = (at + arrived).min(bytes.len());
+                    if *at < end {
+                        bytes[*at..end].copy_from_slice(&data[..end - at]);
+                    }
+                }
+            }
+        }
+        Platter::of(bytes)
+    }
+}
+
+impl PlatterState {
+    fn operation(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        match self.fail {
+            Some((first, count, kind))
+                if (first..first.saturating_add(count)).contains(&self.operations) =>
+            {
+                Err(kind.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Platter {
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = lock(&self.0);
+        if state.reads_fail {
+            return Err(io::Error::other("on purpose"));
+        }
+        let at = offset as usize;
+        let from = state
+            .bytes
+            .get(at..at + out.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = lock(&self.0);
+        state.operation()?;
+        state.bytes.resize(len as usize, 0);
+        state.pending.push(Change::Length(len as usize));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = lock(&self.0);
+        state.operation()?;
+        state.syncs += 1;
+        state.durable = state.bytes.clone();
+        state.pending.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = lock(&self.0);
+        state.operation()?;
+        let at = offset as usize;
+        state.bytes[at..at + data.len()].copy_from_slice(data);
+        state.pending.push(Change::Bytes(at, data.to_vec()));
+        Ok(())
+    }
+}
+
+impl Disk for Platter {
+    fn open(&self) -> Result<Box<dyn StorageBackend>, OpenError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn has_room(&self) -> bool {
+        let full = lock(&self.0).fail;
+        !matches!(full, Some((_, u64::MAX, io::ErrorKind::StorageFull)))
+    }
+
+    fn path(&self) -> &Path {
+        Path::new("store")
+    }
+}
+
+fn fresh() -> Arc<dyn Engine> {
+    Arc::new(Platter::default().open().unwrap())
+}
+
+fn in_directory() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    (directory, path)
+}
+
+fn open(path: &Path) -> Result<Redb, OpenError> {
+    Redb::open(path, Options::default())
+}
+
+fn put_number(engine: &dyn Engine, number: u64) -> Result<u64, StoreError> {
+    engine.update(move |writer| {
+        // Records large enough to need new pages and a longer file now and then.
+        let value = vec![number as u8; 600];
+        writer.put(Table::Contact, &number.to_be_bytes(), &value)?;
+        writer.put(Table::Outbox, &number.to_be_bytes(), &value)?;
+        increment(writer)
+    })
+}
+
+/// The numbers that are there; panics if one is there by half.
+fn numbers(engine: &dyn Engine) -> Vec<u64> {
+    let records = dump(engine);
+    let of = |wanted: Table| -> Vec<u64> {
+        records
+            .iter()
+            .filter(|((table, _), _)| *table == wanted)
+            .map(|((_, key), value)| {
+                let number = u64::from_be_bytes(key.clone().try_into().unwrap());
+                assert_eq!(*value, vec![number as u8; 600]);
+                number
+            })
+            .collect()
+    };
+    let numbers = of(Table::Contact);
+    assert_eq!(numbers, of(Table::Outbox));
+    assert_eq!(counter(engine), numbers.len() as u64);
+    numbers
+}
+
+#[test]
+fn redb_keeps_the_contract() {
+    contract(fresh);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #[test]
+    fn redb_agrees_with_a_map_over_reopening(steps in steps()) {
+        let platter = Platter::default();
+        check_against_model(steps, Arc::new(platter.open().unwrap()), |engine| {
+            drop(engine);
+            Arc::new(platter.open().unwrap())
+        });
+    }
+}
+
+#[test]
+fn values_survive_closing_and_opening_a_file() {
+    let (_directory, path) = in_directory();
+    let engine = open(&path).unwrap();
+    put_number(&engine, 1).unwrap();
+    drop(engine);
+    assert_eq!(numbers(&open(&path).unwrap()), [1]);
+}
+
+/// Runs the bodies in one group: the first waits until the others have queued behind it.
+fn in_one_group(engine: &Arc<Redb>, bodies: Vec<UpdateBody>) -> Vec<Result<(), StoreError>> {
+    let count = bodies.len();
+    let (begun, begins) = mpsc::channel();
+    let mut bodies = bodies.into_iter();
+    let first = bodies.next().unwrap();
+    let leader = {
+        let (engine, queue) = (Arc::clone(engine), Arc::clone(engine));
+        thread::spawn(move || {
+            engine.update_with(Box::new(move |writer| {
+                begun.send(()).unwrap();
+                while lock(&queue.queue).waiting.len() < count - 1 {
+                    thread::yield_now();
+                }
+                first(writer)
+            }))
+        })
+    };
+    begins.recv().unwrap();
+    let mut threads = vec![leader];
+    for (nth, body) in bodies.enumerate() {
+        let engine_of_thread = Arc::clone(engine);
+        threads.push(thread::spawn(move || engine_of_thread.update_with(body)));
+        // They queue in this order.
+        while nth + 1 < count - 1 && lock(&engine.queue).waiting.len() < nth + 1 {
+            thread::yield_now();
+        }
+    }
+    threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect()
+}
+
+fn adds_one() -> UpdateBody {
+    Box::new(|writer| increment(writer).map(drop))
+}
+
+#[test]
+fn bodies_that_fail_or_panic_leave_their_group_undisturbed() {
+    let platter = Platter::default();
+    let engine = Arc::new(platter.open().unwrap());
+    let syncs = lock(&platter.0).syncs;
+    let results = in_one_group(
+        &engine,
+        vec![
+            adds_one(),
+            Box::new(|writer| {
+                // Sees the one before it, and its own.
+                assert_eq!(increment(writer)?, 2);
+                writer.put(Table::Contact, b"a", b"a")?;
+                Err(StoreError::Aborted("on purpose"))
+            }),
+            Box::new(|writer| {
+                assert_eq!(increment(writer)?, 2);
+                Ok(())
+            }),
+            Box::new(|writer| {
+                writer.put(Table::Contact, b"b", b"b")?;
+                panic!("on purpose")
+            }),
+            adds_one(),
+        ],
+    );
+    assert_eq!(
+        results,
+        [
+            Ok(()),
+            Err(StoreError::Aborted("on purpose")),
+            Ok(()),
+            Err(StoreError::BodyPanicked),
+            Ok(()),
+        ]
+    );
+    // One commit: two phases, two syncs.
+    assert_eq!(lock(&platter.0).syncs - syncs, 2);
+    let counter_only = Model::from([(
+        (Table::Budget, b"counter".into()),
+        vec![0, 0, 0, 0, 0, 0, 0, 3],
+    )]);
+    assert_eq!(dump(&*engine), counter_only);
+}
+
+#[test]
+fn a_failed_commit_is_unknown_to_its_whole_group_and_the_next_works() {
+    let platter = Platter::default();
+    let engine = Arc::new(platter.open().unwrap());
+    engine.update_with(adds_one()).unwrap();
+    let failing = platter.clone();
+    let results = in_one_group(
+        &engine,
+        vec![
+            Box::new(move |writer| {
+                failing.fail(1, 1, io::ErrorKind::Other);
+                increment(writer).map(drop)
+            }),
+            adds_one(),
+            Box::new(|writer| {
+                increment(writer)?;
+                Err(StoreError::Aborted("on purpose"))
+            }),
+        ],
+    );
+    assert_eq!(results, vec![Err(StoreError::Unknown); 3]);
+    let after = counter(&*engine);
+    assert!(after == 1 || after == 3, "{after}");
+    engine.update_with(adds_one()).unwrap();
+    assert_eq!(counter(&*engine), after + 1);
+}
+
+#[test]
+fn a_group_does_not_grow_without_end() {
+    let engine = Arc::new(Platter::default().open().unwrap());
+    let (tell, told) = mpsc::channel();
+    let big = |number: u8| -> UpdateBody {
+        let tell = Mutex::new(tell.clone());
+        Box::new(move |writer| {
+            // A group runs on the thread of its leader.
+            lock(&tell).send(thread::current().id()).unwrap();
+            writer.put(Table::Contact, &[number], &vec![0; GROUP_BYTES_MAX / 2])
+        })
+    };
+    let results = in_one_group(&engine, (0..4).map(big).collect());
+    assert_eq!(results, vec![Ok(()); 4]);
+    let threads: Vec<_> = told.try_iter().collect();
+    assert_eq!(threads[0], threads[1]);
+    assert_ne!(threads[1], threads[2]);
+    assert_eq!(threads[2], threads[3]);
+}
+
+/// The n-th write, sync or change of length fails once: what was acknowledged stays, what was
+/// not is there whole or not at all, and the engine goes on by itself.
+#[test]
+fn whichever_disk_operation_fails_acknowledged_updates_stay() {
+    let mut failed = 0;
+    for nth in 1..=300 {
+        let platter = Platter::default();
+        let engine = platter.open().unwrap();
+        let kind = match nth % 2 {
+            0 => io::ErrorKind::Other,
+            _ => io::ErrorKind::StorageFull,
+        };
+        platter.fail(nth, 1, kind);
+        let mut acknowledged = Vec::new();
+        let mut errors = Vec::new();
+        for number in 0..20 {
+            match put_number(&engine, number) {
+                Ok(_) => acknowledged.push(number),
+                Err(error) => errors.push(error),
+            }
+        }
+        // Reopening goes on where the disk failed once more in none of these.
+        assert!(errors.len() <= 1, "{nth}: {errors:?}");
+        assert!(
+            errors.iter().all(|error| match kind {
+                io::ErrorKind::StorageFull => *error == StoreError::Full,
+                _ => matches!(error, StoreError::Unknown | StoreError::Unavailable(_)),
+            }),
+            "{nth}: {errors:?}"
+        );
+        failed += errors.len();
+        let check = |engine: &dyn Engine| {
+            let there = numbers(engine);
+            assert!(acknowledged.iter().all(|number| there.contains(number)));
+            assert!(there.len() - acknowledged.len() <= errors.len());
+        };
+        check(&engine);
+        drop(engine);
+        platter.mend();
+        check(&platter.open().unwrap());
+    }
+    assert!(failed > 100, "the failures met only {failed} updates");
+}
+
+#[test]
+fn a_disk_that_keeps_failing_breaks_the_engine_and_loses_nothing() {
+    for nth in 1..=100 {
+        let platter = Platter::default();
+        let engine = platter.open().unwrap();
+        platter.fail(nth, u64::MAX, io::ErrorKind::Other);
+        let results: Vec<_> = (0..40).map(|number| put_number(&engine, number)).collect();
+        assert!(matches!(results[39], Err(StoreError::Broken(_))), "{nth}");
+        let read = (&engine as &dyn Engine).view(|reader| reader.get(Table::Meta, b"a"));
+        assert!(matches!(read, Err(StoreError::Broken(_))));
+        drop(engine);
+        platter.mend();
+        let there = numbers(&platter.open().unwrap());
+        let acknowledged = results.iter().filter(|result| result.is_ok()).count() as u64;
+        assert!((0..acknowledged).all(|number| there.contains(&number)));
+        assert!(there.len() as u64 <= acknowledged + 1);
+    }
+}
+
+#[test]
+fn two_failures_without_a_commit_between_them_break_the_engine() {
+    let platter = Platter::default();
+    let engine = platter.open().unwrap();
+    let fail_commit = || {
+        let failing = platter.clone();
+        engine.update_with(Box::new(move |writer| {
+            failing.fail(1, 1, io::ErrorKind::Other);
+            increment(writer).map(drop)
+        }))
+    };
+    assert_eq!(fail_commit(), Err(StoreError::Unknown));
+    engine.update_with(adds_one()).unwrap();
+    assert_eq!(fail_commit(), Err(StoreError::Unknown));
+    assert_eq!(fail_commit(), Err(StoreError::Unknown));
+    assert!(matches!(
+        engine.update_with(adds_one()),
+        Err(StoreError::Broken(_))
+    ));
+}
+
+#[test]
+fn on_a_full_disk_reads_go_on_and_updates_do_once_there_is_room() {
+    for nth in 1..=60 {
+        let platter = Platter::default();
+        let engine = platter.open().unwrap();
+        put_number(&engine, 0).unwrap();
+        platter.fail(nth, u64::MAX, io::ErrorKind::StorageFull);
+        let mut acknowledged = vec![0];
+        for number in 1..40 {
+            match put_number(&engine, number) {
+                Ok(_) => acknowledged.push(number),
+                Err(error) => assert_eq!(error, StoreError::Full),
+            }
+            let there = get(&engine, Table::Contact, &0u64.to_be_bytes());
+            assert_eq!(there, Some(vec![0; 600]));
+        }
+        assert!(acknowledged.len() < 40);
+        platter.mend();
+        put_number(&engine, 40).unwrap();
+        acknowledged.push(40);
+        let there = numbers(&engine);
+        assert!(acknowledged.iter().all(|number| there.contains(number)));
+        assert!(there.len() <= acknowledged.len() + 1);
+    }
+}
+
+#[test]
+fn a_full_disk_is_left_alone_between_tries() {
+    let platter = Platter::default();
+    let mut engine = platter.open().unwrap();
+    engine.full_retry_after = Duration::MAX;
+    put_number(&engine, 0).unwrap();
+    platter.fail(1, 1, io::ErrorKind::StorageFull);
+    assert_eq!(put_number(&engine, 1), Err(StoreError::Full));
+    let operations = lock(&platter.0).operations;
+    assert_eq!(put_number(&engine, 2), Err(StoreError::Full));
+    assert_eq!(numbers(&engine)[0], 0);
+    assert_eq!(lock(&platter.0).operations, operations);
+}
+
+/// Needs a disk that can be filled: a few MiB, named by PORTERO_SMALL_DISK.
+#[test]
+#[ignore = "needs a small disk"]
+fn a_really_full_disk_is_survived() {
+    let directory = PathBuf::from(std::env::var_os("PORTERO_SMALL_DISK").unwrap());
+    let (path, ballast) = (directory.join("store.redb"), directory.join("ballast"));
+    fs::write(&ballast, vec![1; 1024 * 1024]).unwrap();
+    let engine = open(&path).unwrap();
+    let mut acknowledged = 0;
+    let error = loop {
+        match put_number(&engine, acknowledged) {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, StoreError::Full);
+    assert!(numbers(&engine).len() as u64 >= acknowledged);
+    assert_eq!(put_number(&engine, 1 << 40), Err(StoreError::Full));
+    fs::remove_file(&ballast).unwrap();
+    let freed = Instant::now();
+    while put_number(&engine, 1 << 40).is_err() {
+        assert!(freed.elapsed() < Duration::from_secs(5));
+        thread::yield_now();
+    }
+    drop(engine);
+    let there = numbers(&open(&path).unwrap());
+    assert!((0..acknowledged).all(|number| there.contains(&number)));
+    assert!(there.contains(&(1 << 40)));
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_acknowledged() {
+    for seed in 0..300 {
+        let mut dice = Dice(seed);
+        let platter = Platter::default();
+        let engine = platter.open().unwrap();
+        platter.fail(1 + dice.below(250), u64::MAX, io::ErrorKind::Other);
+        let mut acknowledged = Vec::new();
+        for number in 0..40 {
+            if put_number(&engine, number).is_ok() {
+                acknowledged.push(number);
+            }
+        }
+        let after = platter.after_power_cut(&mut dice);
+        let there = numbers(&after.open().unwrap());
+        assert!(
+            acknowledged.iter().all(|number| there.contains(number)),
+            "{seed}: {acknowledged:?} {there:?}"
+        );
+        assert!(there.len() <= acknowledged.len() + 1, "{seed}");
+    }
+}
+
+#[test]
+fn a_read_that_fails_reopens_the_file_and_at_last_breaks_the_engine() {
+    let platter = Platter::default();
+    let engine = platter.open().unwrap();
+    for number in 0..300 {
+        put_number(&engine, number).unwrap();
+    }
+    let read_all = || {
+        (&engine as &dyn Engine).view(|reader| {
+            let mut count = 0;
+            reader.scan(
+                Table::Contact,
+                KeyRange::all(),
+                Order::Forward,
+                &mut |_, _| {
+                    count += 1;
+                    std::ops::ControlFlow::Continue(())
+                },
+            )?;
+            Ok(count)
+        })
+    };
+    assert_eq!(read_all(), Ok(300));
+    lock(&platter.0).reads_fail = true;
+    assert!(matches!(read_all(), Err(StoreError::Unavailable(_))));
+    // Reopening read the file and met the same.
+    assert!(matches!(read_all(), Err(StoreError::Broken(_))));
+}
+
+/// A sealed store with some history, and what it holds.
+fn populated(path: &Path, key: &MasterKey) -> (Sealed, BTreeMap<Vec<u8>, Vec<u8>>) {
+    let sealed = Sealed::open(Arc::new(open(path).unwrap()), key).unwrap();
+    let mut records = BTreeMap::new();
+    for number in 0..400u32 {
+        let key = (number % 300).to_be_bytes().to_vec();
+        let value = vec![number as u8; 40 + number as usize];
+        records.insert(key.clone(), value.clone());
+        sealed
+            .update(move |writer| writer.put(Table::Contact, &key, &value))
+            .unwrap();
+    }
+    (sealed, records)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Opens the file and reads all of it. True if it was served whole; an error at any place is
+/// fine, another content is not.
+fn served_whole(path: &Path, key: &MasterKey, records: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
+    let Ok(engine) = open(path) else { return false };
+    let Ok(sealed) = Sealed::open(Arc::new(engine), key) else {
+        return false;
+    };
+    let mut whole = true;
+    for (key, value) in records {
+        match sealed.view(|reader| reader.get(Table::Contact, key)) {
+            Ok(found) => assert_eq!(found.as_ref(), Some(value)),
+            Err(_) => whole = false,
+        }
+    }
+    let scanned = sealed.view(|reader| {
+        let mut found = BTreeMap::new();
+        reader.scan(
+            Table::Contact,
+            KeyRange::all(),
+            Order::Forward,
+            &mut |key, value| {
+                found.insert(key.to_vec(), value.to_vec());
+                std::ops::ControlFlow::Continue(())
+            },
+        )?;
+        Ok(found)
+    });
+    match scanned {
+        Ok(found) => assert_eq!(found, *records),
+        Err(_) => whole = false,
+    }
+    whole
+}
+
+#[test]
+fn a_damaged_file_is_refused_or_served_right() {
+    let (_directory, path) = in_directory();
+    let key = MasterKey::generate().unwrap();
+    let (sealed, records) = populated(&path, &key);
+    // As a killed process leaves it, and as an orderly end does.
+    let killed = fs::read(&path).unwrap();
+    drop(sealed);
+    let closed = fs::read(&path).unwrap();
+    let mut dice = Dice(1);
+    let mut refused = 0;
+    for round in 0..200 {
+        let mut bytes = if round % 2 == 0 {
+            killed.clone()
+        } else {
+            closed.clone()
+        };
+        let at = dice.below(bytes.len() as u64) as usize;
+        bytes[at] ^= 1 << dice.below(8);
+        write_private(&path, &bytes);
+        refused += u32::from(!served_whole(&path, &key, &records));
+    }
+    assert!(refused > 50, "only {refused} of 200 flips were noticed");
+    for round in 0..100 {
+        let mut bytes = if round % 2 == 0 {
+            killed.clone()
+        } else {
+            closed.clone()
+        };
+        bytes.truncate(1 + dice.below(bytes.len() as u64 - 1) as usize);
+        write_private(&path, &bytes);
+        assert!(!served_whole(&path, &key, &records), "{}", bytes.len());
+    }
+    for round in 0..100 {
+        let mut bytes = if round % 2 == 0 {
+            killed.clone()
+        } else {
+            closed.clone()
+        };
+        let page = 4096 * dice.below(bytes.len() as u64 / 4096) as usize;
+        bytes[page..page + 4096].fill(0);
+        write_private(&path, &bytes);
+        served_whole(&path, &key, &records);
+    }
+    write_private(&path, &killed);
+    assert!(served_whole(&path, &key, &records));
+}
+
+#[test]
+fn a_file_altered_while_it_is_open_gives_no_wrong_value() {
+    let (_directory, path) = in_directory();
+    let key = MasterKey::generate().unwrap();
+    let (sealed, records) = populated(&path, &key);
+    drop(sealed);
+    let whole = fs::read(&path).unwrap();
+    let mut dice = Dice(2);
+    let mut noticed = 0;
+    for _ in 0..100 {
+        write_private(&path, &whole);
+        let sealed = Sealed::open(Arc::new(open(&path).unwrap()), &key).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        for _ in 0..20 {
+            let at = 4096 + dice.below(whole.len() as u64 - 4096);
+            let flipped = whole[at as usize] ^ 1 << dice.below(8);
+            std::os::unix::fs::FileExt::write_all_at(&file, &[flipped], at).unwrap();
+        }
+        for (key, value) in &records {
+            match sealed.view(|reader| reader.get(Table::Contact, key)) {
+                // An altered key in the tree may hide a record until the next start refuses
+                // the file, but no other value is ever given out.
+                Ok(found) => assert!(found.is_none_or(|found| found == *value)),
+                Err(_) => noticed += 1,
+            }
+        }
+    }
+    assert!(noticed > 100, "{noticed}");
+}
+
+#[test]
+fn a_new_file_is_its_owners_only_and_another_mode_is_refused() {
+    let (_directory, path) = in_directory();
+    drop(open(&path).unwrap());
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    for mode in [0o640, 0o604, 0o666, 0o660] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = open(&path).err().unwrap();
+        assert!(matches!(error, OpenError::TooOpen { mode: found, .. } if found == mode));
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+    // Only the store is left behind.
+    let entries = fs::read_dir(path.parent().unwrap()).unwrap().count();
+    assert_eq!(entries, 1);
+}
+
+#[test]
+fn a_second_handle_is_refused() {
+    let (_directory, path) = in_directory();
+    let engine = open(&path).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::AlreadyOpen(_))));
+    put_number(&engine, 1).unwrap();
+    drop(engine);
+    assert_eq!(numbers(&open(&path).unwrap()), [1]);
+}
+
+#[test]
+fn another_file_is_refused_by_its_name() {
+    let (directory, path) = in_directory();
+    let sentence = |path: &Path| open(path).err().unwrap().to_string();
+
+    write_private(&path, b"");
+    assert!(sentence(&path).contains("is empty"));
+    write_private(&path, b"PK\x03\x04, an archive");
+    assert!(sentence(&path).contains("is not a Portero store"));
+    assert_eq!(fs::read(&path).unwrap(), b"PK\x03\x04, an archive");
+    fs::remove_file(&path).unwrap();
+
+    let foreign = TableDefinition::<u64, u64>::new("somebody");
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(foreign).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(sentence(&path).contains("is not a Portero store"));
+    fs::remove_file(&path).unwrap();
+
+    assert!(sentence(directory.path()).contains("is not a file"));
+    let nowhere = directory.path().join("no").join("store.redb");
+    assert!(sentence(&nowhere).contains("mkdir -p"));
+
+    drop(open(&path).unwrap());
+    let whole = fs::read(&path).unwrap();
+    write_private(&path, &whole[..whole.len() / 2]);
+    assert!(sentence(&path).contains("cut short"));
+    let mut newer = whole.clone();
+    // The version bytes of both commit slots.
+    (newer[64], newer[192]) = (9, 9);
+    write_private(&path, &newer);
+    assert!(sentence(&path).contains("newer version"));
+    let mut damaged = whole;
+    damaged[64..320].fill(3);
+    write_private(&path, &damaged);
+    assert!(sentence(&path).contains("is damaged"));
+}
+
+#[test]
+fn what_the_operating_system_says_becomes_a_sentence() {
+    let sentence =
+        |kind: io::ErrorKind| explain(Path::new("store"), io::Error::from(kind).into()).to_string();
+    assert!(sentence(io::ErrorKind::ReadOnlyFilesystem).contains("read-only"));
+    assert!(sentence(io::ErrorKind::PermissionDenied).contains("chown"));
+    assert!(sentence(io::ErrorKind::StorageFull).contains("is full"));
+    assert!(sentence(io::ErrorKind::QuotaExceeded).contains("is full"));
+    assert!(sentence(io::ErrorKind::TimedOut).contains("cannot be opened"));
+}
