@@ -145,12 +145,23 @@ struct Shell<'a> {
 impl Shell<'_> {
     /// Reads the configuration that is meant, and says which file that is.
     fn load(&self) -> Result<(PathBuf, Loaded), Failure> {
-        let path = match &self.config {
-            Some(path) => path.clone(),
-            None => usual_config()?,
-        };
+        let path = self.config_path()?;
         let loaded = Config::load(&path)?;
         Ok((path, loaded))
+    }
+
+    /// The same for a command that needs the store and nothing else.
+    fn load_for_the_store(&self) -> Result<(PathBuf, Loaded), Failure> {
+        let path = self.config_path()?;
+        let loaded = Config::load_for_the_store(&path)?;
+        Ok((path, loaded))
+    }
+
+    fn config_path(&self) -> Result<PathBuf, Failure> {
+        match &self.config {
+            Some(path) => Ok(path.clone()),
+            None => usual_config(),
+        }
     }
 }
 

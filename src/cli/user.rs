@@ -94,7 +94,7 @@ struct Add {
 }
 
 pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), Stop> {
-    let (path, loaded) = shell.load()?;
+    let (path, loaded) = shell.load_for_the_store()?;
     if !loaded.config.directory.enabled {
         eprintln!(
             "note: these users are not asked for; write directory.enabled = true in {} and restart the server to change that",

@@ -636,3 +636,36 @@ fn a_password_is_asked_for_twice_and_never_shown() {
         "{screen}"
     );
 }
+
+#[test]
+fn the_commands_need_no_secret_of_the_server_but_the_key_of_the_store() {
+    let folder = folder();
+    let without = |arguments: &[&str]| {
+        let mut command = portero(folder.path());
+        ended(command.env_clear().args(arguments).output().unwrap())
+    };
+    let ana = ["ana@example.com", "--name", "Ana", "--company", "Espiga"];
+    let add = [&["user", "add"], &ana[..], &["--no-password"]].concat();
+    let (code, _, error) = without(&add);
+    assert_eq!((code, error.as_str()), (0, ""));
+    let (code, output, _) = without(&["user", "list"]);
+    assert!(code == 0 && output.contains("ana@example.com"), "{output}");
+    // Everything that needs them still asks for them.
+    let (code, _, error) = without(&["check"]);
+    assert!(code == 78 && error.contains("TOKEN is not set"), "{error}");
+    // Other problems are not passed over, and the key is not made up.
+    for (line, problem) in [
+        ("mail.from = \"portero@example.com\"\nfrmo = 1", "frmo"),
+        (
+            "from = \"portero@example.com\"\n[store]\nkey = \"env:KEY\"",
+            "KEY is not set",
+        ),
+    ] {
+        let config = CONFIG.replace("from = \"portero@example.com\"", line);
+        let folder = folder_with(&config);
+        let mut command = portero(folder.path());
+        let output = command.env_clear().args(["user", "list"]).output().unwrap();
+        let (code, _, error) = ended(output);
+        assert!(code == 78 && error.contains(problem), "{error}");
+    }
+}
