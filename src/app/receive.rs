@@ -368,6 +368,7 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::E
     let message = crate::domain::delivery::ChatMessage {
         body: String::new(),
         buttons: Vec::new(),
+        link: None,
     };
     Some(crate::domain::delivery::Entry {
         id: sent.entry,

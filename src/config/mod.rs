@@ -841,6 +841,7 @@ fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {
         binding_idle_ms: idle? * DAY_MS,
         binding_age_max_ms: age?.map(|days| days * DAY_MS),
         replies_per_hour: u32_of(replies?),
+        ..Policy::default()
     })
 }
 

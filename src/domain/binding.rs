@@ -12,8 +12,8 @@ pub struct Binding {
     pub user_id: String,
     /// What people call the user.
     pub name: String,
-    /// The address that proved it.
-    pub email: EmailAddress,
+    /// The address on file; a page that only says *signed in* names none.
+    pub email: Option<EmailAddress>,
     /// The company the user belongs to.
     pub company: Company,
     /// How it was proved.
@@ -37,7 +37,7 @@ impl Binding {
             service,
             user_id,
             name,
-            email,
+            email: Some(email),
             company,
             proof,
             proved_at: now,
@@ -50,6 +50,24 @@ impl Binding {
 pub enum Proof {
     /// A code mailed to the address on file came back through the chat.
     MailCode,
+    /// User and password on Portero's own page.
+    Password,
+    /// A page that is not ours said so.
+    Page,
+}
+
+impl Proof {
+    /// Every proof.
+    pub const ALL: [Proof; 3] = [Proof::MailCode, Proof::Password, Proof::Page];
+
+    /// Its name in store, log and interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Proof::MailCode => "mail_code",
+            Proof::Password => "password",
+            Proof::Page => "page",
+        }
+    }
 }
 
 /// Why bindings end.
@@ -69,11 +87,15 @@ pub enum ReleaseReason {
     Conflict,
     /// The operator removed it.
     Operator,
+    /// The account's owner said by mail that it was somebody else.
+    Undone,
+    /// Another sign-in of the same chat took its place.
+    Replaced,
 }
 
 impl ReleaseReason {
     /// Every reason.
-    pub const ALL: [ReleaseReason; 7] = [
+    pub const ALL: [ReleaseReason; 9] = [
         ReleaseReason::LoggedOut,
         ReleaseReason::Idle,
         ReleaseReason::Aged,
@@ -81,6 +103,8 @@ impl ReleaseReason {
         ReleaseReason::NumberChanged,
         ReleaseReason::Conflict,
         ReleaseReason::Operator,
+        ReleaseReason::Undone,
+        ReleaseReason::Replaced,
     ];
 
     /// The audit event of a release for this reason.
@@ -93,6 +117,8 @@ impl ReleaseReason {
             ReleaseReason::NumberChanged => "contact.released.number_changed",
             ReleaseReason::Conflict => "contact.released.conflict",
             ReleaseReason::Operator => "contact.released.operator",
+            ReleaseReason::Undone => "contact.released.undone",
+            ReleaseReason::Replaced => "contact.released.replaced",
         }
     }
 }

@@ -570,7 +570,10 @@ impl Turn<'_> {
             self.contact.bindings.clear();
             self.contact.identity_key = None;
             self.contact.released = match reason {
-                ReleaseReason::LoggedOut | ReleaseReason::Operator => None,
+                ReleaseReason::LoggedOut
+                | ReleaseReason::Operator
+                | ReleaseReason::Undone
+                | ReleaseReason::Replaced => None,
                 reason => Some(reason),
             };
             self.actions

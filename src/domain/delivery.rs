@@ -1,7 +1,9 @@
 //! What leaves the house, and what became of it.
 
 use super::contact::Kept;
-use super::id::{Bsuid, ChallengeId, ContactId, EmailAddress, SECOND_MS, Timestamp, WaId};
+use super::id::{
+    Bsuid, ChallengeId, ContactId, EmailAddress, MappingId, SECOND_MS, Timestamp, WaId,
+};
 
 /// Where a chat message goes (Meta's contract, section 2.6): the number with `+` when the person
 /// shows it, else the BSUID in `recipient`. A BSUID never goes into `to`.
@@ -20,6 +22,9 @@ pub struct ChatMessage {
     pub body: String,
     /// At most three reply buttons.
     pub buttons: Vec<Button>,
+    /// A button that opens a page; a message with one has no reply buttons (Meta's contract,
+    /// section 3.2).
+    pub link: Option<Link>,
 }
 
 impl ChatMessage {
@@ -35,10 +40,39 @@ impl std::fmt::Debug for ChatMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "ChatMessage({} bytes, {} buttons)",
+            "ChatMessage({} bytes, {} buttons{})",
             self.body.len(),
-            self.buttons.len()
+            self.buttons.len(),
+            if self.link.is_some() { ", a link" } else { "" }
         )
+    }
+}
+
+/// A button that opens a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What the person sees; at most [`Button::TITLE_CHARS_MAX`].
+    pub title: String,
+    /// Where it leads.
+    pub to: LinkTarget,
+}
+
+/// Where a link leads.
+#[derive(Clone, PartialEq, Eq)]
+pub enum LinkTarget {
+    /// The sign-in page of a mapping. Its hash is derived when the message leaves, and is never
+    /// stored (S-37).
+    SignIn(MappingId),
+    /// This address.
+    Url(String),
+}
+
+impl std::fmt::Debug for LinkTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LinkTarget::SignIn(mapping) => write!(f, "SignIn({mapping:?})"),
+            LinkTarget::Url(_) => f.write_str("Url(..)"),
+        }
     }
 }
 
@@ -352,6 +386,7 @@ mod tests {
         let message = ChatMessage {
             body: "hi".into(),
             buttons: Vec::new(),
+            link: None,
         };
         Errand::Chat {
             to,

@@ -356,6 +356,24 @@ impl fmt::Debug for ChallengeId {
     }
 }
 
+/// Names one attempt to sign in on the web: 128 random bits. Its hash, its return code and its
+/// access token are derived from it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MappingId(pub [u8; 16]);
+
+impl MappingId {
+    /// A short public name of this attempt, for the buttons that belong to it.
+    pub fn tag(&self) -> String {
+        ChallengeId(self.0).tag()
+    }
+}
+
+impl fmt::Debug for MappingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MappingId(..)")
+    }
+}
+
 /// A one-time code: a run of ASCII digits. Never printed, compared in constant time.
 #[derive(Clone)]
 pub struct OtpCode(String);

@@ -11,10 +11,12 @@ use crate::domain::budget::Budget;
 use crate::domain::challenge::{Challenge, Sought};
 use crate::domain::contact::{Contact, Kept, Stage};
 use crate::domain::conversation::AddressCounts;
-use crate::domain::delivery::{Button, ChatMessage, Entry, EntryId, Errand, Lane, Recipient};
+use crate::domain::delivery::{
+    Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Recipient,
+};
 use crate::domain::id::{
     Bsuid, ChallengeId, ContactId, EmailAddress, HOUR_MS, IdentityKey, Language, Malformed,
-    MessageId, PhoneNumberId, ServiceName, Timestamp, WaId,
+    MappingId, MessageId, PhoneNumberId, ServiceName, Timestamp, WaId,
 };
 use crate::domain::message::Status;
 use serde::de::DeserializeOwned;
@@ -183,7 +185,8 @@ struct BindingRecord {
     service: String,
     user_id: String,
     name: String,
-    email: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    email: Option<String>,
     company_id: String,
     company_name: String,
     proof: String,
@@ -355,12 +358,13 @@ impl From<&Binding> for BindingRecord {
             service: binding.service.as_str().to_owned(),
             user_id: binding.user_id.clone(),
             name: binding.name.clone(),
-            email: binding.email.as_str().to_owned(),
+            email: binding
+                .email
+                .as_ref()
+                .map(|email| email.as_str().to_owned()),
             company_id: binding.company.id.clone(),
             company_name: binding.company.name.clone(),
-            proof: match binding.proof {
-                Proof::MailCode => "mail_code".to_owned(),
-            },
+            proof: binding.proof.name().to_owned(),
             proved_at: binding.proved_at.0,
         }
     }
@@ -372,15 +376,15 @@ impl BindingRecord {
             service: ServiceName::parse(&self.service)?,
             user_id: self.user_id,
             name: self.name,
-            email: EmailAddress::parse(&self.email)?,
+            email: self.email.as_deref().map(EmailAddress::parse).transpose()?,
             company: Company {
                 id: self.company_id,
                 name: self.company_name,
             },
-            proof: match self.proof.as_str() {
-                "mail_code" => Proof::MailCode,
-                _ => return Err(Malformed("an unknown proof")),
-            },
+            proof: Proof::ALL
+                .into_iter()
+                .find(|proof| proof.name() == self.proof)
+                .ok_or(Malformed("an unknown proof"))?,
             proved_at: Timestamp(self.proved_at),
         })
     }
@@ -584,6 +588,8 @@ enum ErrandRecord {
         body: String,
         #[serde(skip_serializing_if = "Vec::is_empty", default)]
         buttons: Vec<(String, String)>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        link: Option<LinkRecord>,
         sentence: String,
     },
     LookUp {
@@ -598,6 +604,43 @@ enum ErrandRecord {
         challenge: [u8; 16],
     },
     HandOn(KeptRecord),
+}
+
+#[derive(Serialize, Deserialize)]
+struct LinkRecord {
+    title: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    mapping: Option<[u8; 16]>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    url: Option<String>,
+}
+
+impl From<&Link> for LinkRecord {
+    fn from(link: &Link) -> LinkRecord {
+        let (mapping, url) = match &link.to {
+            LinkTarget::SignIn(mapping) => (Some(mapping.0), None),
+            LinkTarget::Url(url) => (None, Some(url.clone())),
+        };
+        LinkRecord {
+            title: link.title.clone(),
+            mapping,
+            url,
+        }
+    }
+}
+
+impl LinkRecord {
+    fn into_link(self) -> Result<Link, Malformed> {
+        let to = match (self.mapping, self.url) {
+            (Some(mapping), _) => LinkTarget::SignIn(MappingId(mapping)),
+            (None, Some(url)) => LinkTarget::Url(url),
+            (None, None) => return Err(Malformed("a link that leads nowhere")),
+        };
+        Ok(Link {
+            title: self.title,
+            to,
+        })
+    }
 }
 
 impl From<&Errand> for ErrandRecord {
@@ -622,6 +665,7 @@ impl From<&Errand> for ErrandRecord {
                     bsuid,
                     body: message.body.clone(),
                     buttons,
+                    link: message.link.as_ref().map(LinkRecord::from),
                     sentence: sentence.clone(),
                 }
             }
@@ -649,6 +693,7 @@ impl ErrandRecord {
                 bsuid,
                 body,
                 buttons,
+                link,
                 sentence,
             } => Errand::Chat {
                 to: match (number, bsuid) {
@@ -662,6 +707,7 @@ impl ErrandRecord {
                         .into_iter()
                         .map(|(id, title)| Button { id, title })
                         .collect(),
+                    link: link.map(LinkRecord::into_link).transpose()?,
                 },
                 sentence,
             },

@@ -153,7 +153,10 @@ impl Texts {
                     | ReleaseReason::NumberChanged
                     | ReleaseReason::Conflict => Key::AgainChanged,
                     ReleaseReason::Idle | ReleaseReason::Aged => Key::AgainExpired,
-                    ReleaseReason::LoggedOut | ReleaseReason::Operator => Key::Welcome,
+                    ReleaseReason::LoggedOut
+                    | ReleaseReason::Operator
+                    | ReleaseReason::Undone
+                    | ReleaseReason::Replaced => Key::Welcome,
                 };
                 (asking(key), Vec::new())
             }
@@ -258,6 +261,7 @@ impl Texts {
         ChatMessage {
             body: cap(body, chars_max),
             buttons,
+            link: None,
         }
     }
 

@@ -659,6 +659,7 @@ mod tests {
         ChatMessage {
             body: "¿Quién es? 👋 \"x\"\nhttps://x.y".to_owned(),
             buttons: buttons.iter().map(button).collect(),
+            link: None,
         }
     }
 

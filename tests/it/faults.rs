@@ -410,6 +410,7 @@ fn news_of_a_send_under_way_settles_it_after_a_restart() {
         message: ChatMessage {
             body: String::new(),
             buttons: Vec::new(),
+            link: None,
         },
         tag,
         id: MessageId::parse("wamid.unknown").unwrap(),

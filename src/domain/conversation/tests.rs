@@ -408,7 +408,7 @@ fn check(
             after
                 .bindings
                 .iter()
-                .all(|b| b.email == the_address() && b.proved_at == now)
+                .all(|b| b.email == Some(the_address()) && b.proved_at == now)
         );
     } else if after.bindings != before.contact.bindings {
         assert!(

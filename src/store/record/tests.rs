@@ -44,8 +44,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_binding()(account in any_account(), proved_at in any_moment()) -> Binding {
-        Binding::new(account, Proof::MailCode, proved_at)
+    fn any_binding()(account in any_account(), proof in prop::sample::select(&Proof::ALL[..]), proved_at in any_moment()) -> Binding {
+        Binding::new(account, proof, proved_at)
+
     }
 }
 
@@ -123,11 +124,20 @@ fn any_errand() -> impl Strategy<Value = Errand> {
         any_bsuid().prop_map(Recipient::Bsuid),
     ];
     let buttons = prop::collection::vec(("\\PC{0,20}", "\\PC{0,20}"), 0..=3);
-    let chat = (recipient, "(?s).{0,80}", buttons, "[a-z_]{1,20}").prop_map(
-        |(to, body, buttons, sentence)| {
+    let target = prop_oneof![
+        any::<[u8; 16]>().prop_map(|id| LinkTarget::SignIn(MappingId(id))),
+        "https://[a-z/]{1,20}".prop_map(LinkTarget::Url),
+    ];
+    let link = prop::option::of(("\\PC{0,20}", target).prop_map(|(title, to)| Link { title, to }));
+    let chat = (recipient, "(?s).{0,80}", buttons, link, "[a-z_]{1,20}").prop_map(
+        |(to, body, buttons, link, sentence)| {
             let buttons = buttons.into_iter();
             let buttons = buttons.map(|(id, title)| Button { id, title }).collect();
-            let message = ChatMessage { body, buttons };
+            let message = ChatMessage {
+                body,
+                buttons,
+                link,
+            };
             Errand::Chat {
                 to,
                 message,
@@ -161,7 +171,11 @@ prop_compose! {
 
 /// Addresses are equal without regard to case; what is written to must come back letter by letter.
 fn spelled(contact: &Contact) -> Vec<String> {
-    let mut addresses: Vec<&EmailAddress> = contact.bindings.iter().map(|b| &b.email).collect();
+    let mut addresses: Vec<&EmailAddress> = contact
+        .bindings
+        .iter()
+        .filter_map(|b| b.email.as_ref())
+        .collect();
     match &contact.stage {
         Stage::SpellingAsked {
             typed, suggested, ..
