@@ -1,7 +1,14 @@
 //! The web: what listens, the one route table, and who answers.
 
 pub mod listener;
+mod logo;
+pub mod look;
+mod mappings;
 mod webhook;
+
+pub use logo::Logo;
+pub use look::{Color, Look};
+pub use mappings::PageSettings;
 
 use crate::app::App;
 use crate::domain::id::{PhoneNumberId, Secret};
