@@ -76,6 +76,39 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Poli
         &keys::LIMITS_REPLIES_PER_HOUR,
         number(3..=1_000, "; a clean sign-in takes three"),
     );
+    let link_minutes = reader.one(
+        &table,
+        &keys::LIMITS_LINK_MINUTES,
+        number(
+            2..=10,
+            "; 10 is what pages count on, and signing in takes one",
+        ),
+    );
+    let links = reader.one(
+        &table,
+        &keys::LIMITS_LINKS_PER_HOUR,
+        number(1..=60, "; more would flood a chat"),
+    );
+    let passwords_per_link = reader.one(
+        &table,
+        &keys::LIMITS_PASSWORDS_PER_LINK,
+        number(1..=10, "; each one is a chance to guess"),
+    );
+    let passwords_per_user = reader.one(
+        &table,
+        &keys::LIMITS_PASSWORDS_PER_USER_PER_HOUR,
+        number(1..=100, "; each one is a chance to guess"),
+    );
+    let passwords_per_network = reader.one(
+        &table,
+        &keys::LIMITS_PASSWORDS_PER_NETWORK,
+        number(1..=1_000, "; each one is a chance to guess"),
+    );
+    let return_code_minutes = reader.one(
+        &table,
+        &keys::LIMITS_RETURN_CODE_MINUTES,
+        number(1..=10, "; it is sent with one tap"),
+    );
     let (digits, failures, failures_in_all) = (digits?, failures?, failures_in_all?);
     if failures_in_all < failures {
         reader.problem(
@@ -118,6 +151,12 @@ pub(super) fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Poli
         binding_idle_ms: idle? * DAY_MS,
         binding_age_max_ms: age?.map(|days| days * DAY_MS),
         replies_per_hour: u32_of(replies?),
+        link_lifetime_ms: link_minutes? * MINUTE_MS,
+        links_per_hour: u32_of(links?),
+        passwords_per_link: u32_of(passwords_per_link?),
+        passwords_per_user_per_hour: u32_of(passwords_per_user?),
+        passwords_per_network: u32_of(passwords_per_network?),
+        return_code_lifetime_ms: return_code_minutes? * MINUTE_MS,
         ..Policy::default()
     })
 }

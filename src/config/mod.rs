@@ -8,7 +8,7 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs` has the table of that name, `problem.rs` is what people read, `show.rs` answers what
+//! `limits.rs` and `sign_in.rs` have the tables of those names, `problem.rs` is what people read, `show.rs` answers what
 //! is in force and what a key means.
 
 pub mod keys;
@@ -16,16 +16,19 @@ mod limits;
 mod problem;
 mod read;
 mod show;
+mod sign_in;
 
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
+pub use sign_in::{Backend, SignIn};
 
 use crate::domain::delivery::Lane;
-use crate::domain::id::{EmailAddress, Language, PhoneNumberId, Secret, ServiceName};
+use crate::domain::id::{EmailAddress, Language, PhoneNumberId, Secret, ServiceName, WaId};
 use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
 use crate::text::{Override, Texts};
+use crate::web::{Color, Logo, PageSettings};
 use crate::{mail, services, whatsapp};
 use base64::Engine as _;
 use read::{Reader, Table, choice, expected, list, number, switch, text};
@@ -58,13 +61,17 @@ pub struct Config {
     pub whatsapp: WhatsApp,
     /// `[mail]`
     pub mail: mail::Settings,
+    /// `[sign_in]`, what is not part of the policy.
+    pub sign_in: SignIn,
     /// `[store]`
     pub store: Store,
     /// Each `[[services]]`, in order; names are unique.
     pub services: Vec<services::Settings>,
+    /// Each `[[pages]]`, in order; names are unique.
+    pub pages: Vec<PageSettings>,
     /// `[directory]`
     pub directory: Directory,
-    /// `[limits]`
+    /// `[limits]`, and the rules of `[sign_in]`.
     pub policy: Policy,
     /// `[texts.…]` laid over the built-in sentences.
     pub texts: Texts,
@@ -79,6 +86,10 @@ pub struct Business {
     pub name: String,
     /// Spoken with people whose country does not tell.
     pub language: Language,
+    /// Of the sign-in page.
+    pub color: Option<Color>,
+    /// On the sign-in page.
+    pub logo: Option<Logo>,
 }
 
 /// How requests come in.
@@ -104,6 +115,10 @@ pub struct Server {
 pub struct WhatsApp {
     /// For sending.
     pub sender: whatsapp::Settings,
+    /// The number that people write to. There if anybody can sign in on the web.
+    pub number: Option<WaId>,
+    /// Where a browser is sent to open the chat, as written: without `?`.
+    pub chat_url: String,
     /// One or more; a webhook signed with any of them is accepted.
     pub app_secrets: Vec<Secret>,
     /// For Meta's verification request; not empty.
@@ -310,21 +325,36 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let whatsapp = whatsapp(reader, root);
     let name = business.as_ref().map(|business| business.name.as_str());
     let mail = mail(reader, root, name);
+    let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
     let services = services(reader, root);
+    let pages = sign_in::pages(reader, root, whatsapp.as_ref());
     let directory = directory(reader, root, name);
     let policy = limits::policy(reader, root);
     let texts = texts(reader, root);
     let log = log(reader, root);
+    let around = sign_in::Around {
+        server: server.as_ref(),
+        whatsapp: whatsapp.as_ref(),
+        services: services.as_deref(),
+        directory: directory.as_ref(),
+        pages: pages.as_deref(),
+    };
+    if let Some((sign_in, rules)) = &sign_in {
+        sign_in::fits(reader, &sign_in_table, sign_in, rules, &around);
+    }
+    let (sign_in, rules) = sign_in?;
     Some(Config {
         business: business?,
         server: server?,
         whatsapp: whatsapp?,
         mail: mail?,
+        sign_in,
         store: store?,
         services: services?,
+        pages: pages?,
         directory: directory?,
-        policy: policy?,
+        policy: rules.over(policy?),
         texts: texts?,
         log: log?,
     })
@@ -335,9 +365,19 @@ fn business(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Business> {
     let name = reader.one(&table, &keys::BUSINESS_NAME, text(title));
     let languages = Language::ALL.map(|language| (language.code(), language));
     let language = reader.one(&table, &keys::BUSINESS_LANGUAGE, choice(&languages));
+    let color = reader.maybe(
+        &table,
+        &keys::BUSINESS_COLOR,
+        text(|color| Color::parse(color).map_err(|wrong| wrong.to_string())),
+    );
+    let logo = reader.file(&table, &keys::BUSINESS_LOGO, Logo::BYTES_MAX, |bytes| {
+        Logo::parse(bytes).map_err(|wrong| wrong.to_string())
+    });
     Some(Business {
         name: name?,
         language: language?,
+        color: color?,
+        logo: logo?,
     })
 }
 
@@ -353,16 +393,7 @@ fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
             })
         }),
     );
-    let public_url = reader.maybe(
-        &table,
-        &keys::SERVER_PUBLIC_URL,
-        text(|url| {
-            if url.contains('?') {
-                return Err("must be without `?` and what follows".to_owned());
-            }
-            Url::parse(url)
-        }),
-    );
+    let public_url = reader.maybe(&table, &keys::SERVER_PUBLIC_URL, text(Url::base));
     let hosts = reader.one(&table, &keys::SERVER_HOSTS, list(host_name));
     let trusted_proxies = reader.one(
         &table,
@@ -437,6 +468,7 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
         &keys::WHATSAPP_PHONE_NUMBER_ID,
         text(|text| PhoneNumberId::parse(text).map_err(|wrong| wrong.to_string())),
     );
+    let number_dialed = reader.maybe(&table, &keys::WHATSAPP_NUMBER, text(dialable));
     let access_token = reader.secret(&table, &keys::WHATSAPP_ACCESS_TOKEN, header_value);
     let app_secrets = reader.secrets(
         &table,
@@ -464,6 +496,13 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
             }
         }),
     );
+    let chat_url = reader.one(&table, &keys::WHATSAPP_CHAT_URL, text(Url::opened));
+    if chat_url
+        .as_ref()
+        .is_some_and(|url| !url.endpoint.is_encrypted())
+    {
+        reader.weakens(&table, &keys::WHATSAPP_CHAT_URL, HTTP_OPENED);
+    }
     let messages_per_second = reader.one(
         &table,
         &keys::WHATSAPP_MESSAGES_PER_SECOND,
@@ -492,6 +531,8 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
             ca_pem: ca_pem?,
             connections: senders(Lane::Chat),
         },
+        number: number_dialed?,
+        chat_url: chat_url?.text,
         app_secrets,
         verify_token,
         messages_per_second: u32_of(messages_per_second?),
@@ -650,20 +691,21 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
     let title = reader.maybe(table, &keys::SERVICES_TITLE, text(title));
     let find_user = reader.one(table, &keys::SERVICES_FIND_USER, text(Url::parse));
     let issue_token = reader.one(table, &keys::SERVICES_ISSUE_TOKEN, text(Url::parse));
+    let check_password = reader.maybe(table, &keys::SERVICES_CHECK_PASSWORD, text(Url::parse));
     let secret = reader.secret(table, &keys::SERVICES_SECRET, signing_secret);
     let bearer = reader.maybe_secret(table, &keys::SERVICES_BEARER, header_value);
     let timeout = reader.one(table, &keys::SERVICES_TIMEOUT_SECONDS, number(1..=60, ""));
     let ca_pem = reader.certificates(table, &keys::SERVICES_CA_FILE);
     for (url, key) in [
-        (&find_user, &keys::SERVICES_FIND_USER),
-        (&issue_token, &keys::SERVICES_ISSUE_TOKEN),
+        (find_user.as_ref(), &keys::SERVICES_FIND_USER),
+        (issue_token.as_ref(), &keys::SERVICES_ISSUE_TOKEN),
+        (
+            check_password.as_ref().and_then(Option::as_ref),
+            &keys::SERVICES_CHECK_PASSWORD,
+        ),
     ] {
-        if url.as_ref().is_some_and(|url| !url.endpoint.is_encrypted()) {
-            reader.weakens(
-                table,
-                key,
-                "is called over http://, unencrypted; that is allowed to this machine only",
-            );
+        if url.is_some_and(|url| !url.endpoint.is_encrypted()) {
+            reader.weakens(table, key, HTTP_CALLED);
         }
     }
     let (name, title) = (name?, title?);
@@ -679,6 +721,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         name,
         find_user_url: find_user?.text,
         issue_token_url: issue_token?.text,
+        check_password_url: check_password?.map(|url| url.text),
         secret: secret?,
         bearer: bearer?,
         timeout: Duration::from_secs(timeout?),
@@ -833,6 +876,53 @@ impl Url {
             text: text.trim_end_matches('/').to_owned(),
             endpoint: Endpoint::parse(text)?,
         })
+    }
+
+    /// One to which more is appended.
+    fn base(text: &str) -> Result<Url, String> {
+        if text.contains('?') {
+            return Err("must be without `?` and what follows".to_owned());
+        }
+        Url::parse(text)
+    }
+
+    /// One that is opened in a browser with a query of ours: kept as written, because a slash at
+    /// its end is part of somebody else's address. Its characters have no meaning in a header.
+    fn opened(text: &str) -> Result<Url, String> {
+        let url = Url::base(text)?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]@!$&()*+=%".contains(&b);
+        if !text.bytes().all(plain) {
+            return Err(
+                "must be written with letters, digits and signs such as - . / %".to_owned(),
+            );
+        }
+        Ok(Url {
+            text: text.to_owned(),
+            ..url
+        })
+    }
+}
+
+/// What is said of plain http to this machine.
+const HTTP_CALLED: &str =
+    "is called over http://, unencrypted; that is allowed to this machine only";
+const HTTP_OPENED: &str = "is http://, so that only browsers on this machine can open it";
+
+/// A number as people dial it from abroad; only its digits are kept (S-40).
+fn dialable(text: &str) -> Result<WaId, String> {
+    /// The longest number in the world (ITU-T E.164, section 6).
+    const DIGITS_MAX: usize = 15;
+    let wrong = "must be the number as dialed from abroad, country code first, such as \"+57 300 111 2233\"";
+    let digits: String = text
+        .strip_prefix('+')
+        .unwrap_or(text)
+        .chars()
+        .filter(|c| ![' ', '-'].contains(c))
+        .collect();
+    match WaId::parse(&digits) {
+        // No country code begins with 0: that is a prefix for dialing.
+        Ok(number) if !digits.starts_with('0') && digits.len() <= DIGITS_MAX => Ok(number),
+        _ => Err(wrong.to_owned()),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Settings {
     pub find_user_url: String,
     /// `POST {"userId","companyId","userUuid"}`; `https`, or `http` to loopback.
     pub issue_token_url: String,
+    /// `POST {"user","password"}`, when the service has that call; `https`, or `http` to loopback.
+    pub check_password_url: Option<String>,
     /// Signing secret per Standard Webhooks, `whsec_` and base64.
     pub secret: Secret,
     /// An additional `Authorization: Bearer`, when the service wants one.
@@ -497,6 +499,7 @@ mod tests {
             title: "Kutamma".to_owned(),
             find_user_url: "https://api.example.com/find".to_owned(),
             issue_token_url: "https://api.example.com/token".to_owned(),
+            check_password_url: None,
             secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             bearer: None,
             timeout: Duration::from_secs(10),

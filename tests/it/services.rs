@@ -110,6 +110,7 @@ fn settings(name: &str, url: &str) -> Settings {
         title: name.to_uppercase(),
         find_user_url: format!("{url}{FIND}"),
         issue_token_url: format!("{url}{TOKEN}"),
+        check_password_url: None,
         secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         bearer: None,
         // Long enough for a loaded machine; tests that wait for it set their own.

@@ -105,7 +105,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "outbox",
+            "domain", "text", "store", "http", "whatsapp", "mail", "services", "outbox", "web",
         ],
     ),
     (
