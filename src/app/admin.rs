@@ -1,7 +1,7 @@
 //! What an operator asks for: users of the directory, and a look inside.
 
 use super::user::HashedPassword;
-use super::{App, Failed};
+use super::{App, Failed, hex};
 use crate::domain::account::{Account, Company};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{Entry, Lane};
@@ -277,10 +277,6 @@ fn compare(hash: Option<&str>, password: &Secret) -> Result<(), password_hash::E
 /// A hash that no password has, so that checking an unknown user costs the same.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -307,8 +303,11 @@ mod tests {
                 services: vec![(directory.clone(), "La Espiga".to_owned())],
                 code_digits: 8,
                 code_minutes: 10,
+                methods: Policy::default().methods,
+                link_minutes: 10,
             },
             directory: Some(directory),
+            places: crate::app::Places::default(),
         };
         App::new(
             Sealed::open(engine, &master).unwrap(),

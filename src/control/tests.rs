@@ -24,8 +24,11 @@ fn app_on(engine: Arc<Memory>) -> Arc<App> {
             services: Vec::new(),
             code_digits: 8,
             code_minutes: 10,
+            methods: Policy::default().methods,
+            link_minutes: 10,
         },
         directory: None,
+        places: crate::app::Places::default(),
     };
     let app = App::new(
         Sealed::open(engine, &master).unwrap(),

@@ -15,6 +15,11 @@ fn voice() -> Voice {
         services: vec![service("Kutamma"), service("woku")],
         code_digits: 8,
         code_minutes: 10,
+        methods: Methods {
+            mail: true,
+            web: true,
+        },
+        link_minutes: 10,
     }
 }
 

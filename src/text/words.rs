@@ -215,6 +215,102 @@ sentences! {
         en: "Email is not working just now, so there was no code. Send me your email address again in a few minutes.",
         pt: "O e-mail não está funcionando agora, então não houve código. Escreva seu e-mail de novo em alguns minutos.",
     }
+    /// A link, when it was asked for.
+    Link = "link" ["minutes"] {
+        es: "Toca el botón para entrar. El enlace vale {minutes} minutos y es solo para ti: no se lo pases a nadie.",
+        en: "Tap the button to sign in. The link is good for {minutes} minutes and only for you: do not pass it on.",
+        pt: "Toque no botão para entrar. O link vale {minutes} minutos e é só para você: não o passe a ninguém.",
+    }
+    /// The first answer to somebody unknown, where people sign in on the web only.
+    LinkFirst = "link_first" ["business", "services", "minutes"] {
+        es: "Hola, aquí {business}. Para ayudarte necesito saber quién eres: toca el botón y entra con tu usuario de {services}. El enlace vale {minutes} minutos y es solo para ti: no se lo pases a nadie.",
+        en: "Hello, this is {business}. To help you I need to know who you are: tap the button and sign in with your {services} user. The link is good for {minutes} minutes and only for you: do not pass it on.",
+        pt: "Olá, aqui é {business}. Para ajudar, preciso saber quem é você: toque no botão e entre com seu usuário de {services}. O link vale {minutes} minutos e é só para você: não o passe a ninguém.",
+    }
+    /// A link after an identity change.
+    LinkAgainChanged = "link_again_changed" ["minutes"] {
+        es: "Tu WhatsApp parece haberse instalado de nuevo o haber cambiado de número. Por tu seguridad cerré la sesión. Para entrar otra vez, toca el botón. El enlace vale {minutes} minutos y es solo para ti.",
+        en: "Your WhatsApp seems to have been set up again or to have changed its number. To keep you safe I signed you out. To sign in again, tap the button. The link is good for {minutes} minutes and only for you.",
+        pt: "Seu WhatsApp parece ter sido instalado de novo ou mudado de número. Por segurança, encerrei a sessão. Para entrar outra vez, toque no botão. O link vale {minutes} minutos e é só para você.",
+    }
+    /// A link after a long rest.
+    LinkAgainExpired = "link_again_expired" ["minutes"] {
+        es: "Hace tiempo que entraste y tu sesión terminó. Para entrar otra vez, toca el botón. El enlace vale {minutes} minutos y es solo para ti.",
+        en: "It has been a while since you signed in, and your session has ended. To sign in again, tap the button. The link is good for {minutes} minutes and only for you.",
+        pt: "Faz tempo que você entrou e sua sessão terminou. Para entrar outra vez, toque no botão. O link vale {minutes} minutos e é só para você.",
+    }
+    /// A reminder of the link.
+    UseTheLink = "use_the_link" [] {
+        es: "Toca el enlace que te envié, entra con tu usuario y, al volver a WhatsApp, pulsa «Enviar». ¿No te funciona? Elige:",
+        en: "Tap the link I sent you, sign in, and when you are back in WhatsApp, press “Send”. Does it not work? Choose:",
+        pt: "Toque no link que enviei, entre com seu usuário e, ao voltar ao WhatsApp, toque em “Enviar”. Não funciona? Escolha:",
+    }
+    /// The link, or the way back from it, is too old.
+    LinkExpired = "link_expired" [] {
+        es: "Ese enlace ya venció o ya se usó. Toca «Nuevo enlace» para recibir otro.",
+        en: "That link has expired or was used already. Tap “New link” to get another one.",
+        pt: "Esse link já venceu ou já foi usado. Toque em “Novo link” para receber outro.",
+    }
+    /// Too many links in this chat.
+    TooManyLinks = "too_many_links" ["wait"] {
+        es: "Ya te envié varios enlaces. Podrás pedir otro en {wait}.",
+        en: "I have sent you several links. You can ask for another in {wait}.",
+        pt: "Já enviei vários links. Você poderá pedir outro em {wait}.",
+    }
+    /// Too many wrong passwords or numbers on the page.
+    LinkBurned = "link_burned" [] {
+        es: "Hubo demasiados intentos fallidos con tu enlace y lo cerré. Toca «Nuevo enlace» para recibir otro.",
+        en: "There were too many failed tries with your link, so I closed it. Tap “New link” to get another one.",
+        pt: "Houve tentativas erradas demais com o seu link e eu o fechei. Toque em “Novo link” para receber outro.",
+    }
+    /// Whoever opened the link had not asked for it.
+    LinkDeclined = "link_declined" [] {
+        es: "Alguien abrió el enlace que te envié y dijo que no lo había pedido, así que lo cerré. El enlace es solo para ti: no se lo pases a nadie.",
+        en: "Somebody opened the link I sent you and said they had not asked for it, so I closed it. The link is only for you: do not pass it on.",
+        pt: "Alguém abriu o link que enviei e disse que não o tinha pedido, então eu o fechei. O link é só para você: não o passe a ninguém.",
+    }
+    /// To whoever asked for a link: the way back came from elsewhere.
+    SignInNotCompleted = "sign_in_not_completed" [] {
+        es: "No entraste: la confirmación no llegó desde este chat. Si tienes dos números, pide el enlace desde el que quieras usar.",
+        en: "You were not signed in: the confirmation did not come from this chat. If you have two numbers, ask for the link from the one you want to use.",
+        pt: "Você não entrou: a confirmação não veio desta conversa. Se você tem dois números, peça o link pelo que quiser usar.",
+    }
+    /// To whoever sent back what belongs to another chat.
+    NotYourSignIn = "not_your_sign_in" [] {
+        es: "Esa confirmación es de un chat que empezó otro número, y no dejé entrar a nadie. Si no lo pediste tú, alguien intentó usar tu cuenta: no uses enlaces que te mande otra persona. Para entrar desde este número, escribe «hola».",
+        en: "That confirmation belongs to a chat that another number started, and I let nobody in. If you did not ask for it, somebody tried to use your account: do not use links that somebody else sends you. To sign in from this number, write “hello”.",
+        pt: "Essa confirmação é de uma conversa que outro número começou, e não deixei ninguém entrar. Se você não pediu, alguém tentou usar sua conta: não use links que outra pessoa mandar. Para entrar por este número, escreva “olá”.",
+    }
+    /// The account may not be bound to this chat.
+    AccountRefused = "account_refused" ["business"] {
+        es: "Esa cuenta no se puede usar desde este chat. Si crees que es un error, habla con {business} por otro medio.",
+        en: "That account cannot be used from this chat. If you think this is a mistake, contact {business} some other way.",
+        pt: "Essa conta não pode ser usada nesta conversa. Se você acha que é um engano, fale com {business} por outro meio.",
+    }
+    /// The password was right, and the mailbox has to be proved as well.
+    StepUp = "step_up" ["address", "digits", "minutes"] {
+        es: "Alguien entró con tu enlace. Si fuiste tú, escribe aquí el código de {digits} cifras que envié a {address}. Vale {minutes} minutos.",
+        en: "Somebody signed in with your link. If it was you, type here the code of {digits} digits that I sent to {address}. It is good for {minutes} minutes.",
+        pt: "Alguém entrou com o seu link. Se foi você, escreva aqui o código de {digits} dígitos que enviei para {address}. Vale {minutes} minutos.",
+    }
+    /// The account's owner ended the sign-in by mail.
+    Undone = "undone" [] {
+        es: "Cerré tu sesión: quien tiene el correo de esa cuenta dijo que no había entrado.",
+        en: "You are signed out: whoever has the mailbox of that account said it was not them.",
+        pt: "Sessão encerrada: quem tem o e-mail dessa conta disse que não foi ele quem entrou.",
+    }
+    /// What a browser makes ready in the chat; the code must come back.
+    ReturnText = "return_text" ["business", "code"] {
+        es: "Quiero entrar en {business}: {code}",
+        en: "I want to sign in to {business}: {code}",
+        pt: "Quero entrar em {business}: {code}",
+    }
+    /// The button of a link, at most 20 characters.
+    LinkTitle = "button_link" [] { es: "Entrar", en: "Sign in", pt: "Entrar" }
+    /// Button, at most 20 characters.
+    ButtonWeb = "button_web" [] { es: "Entrar en la web", en: "Sign in on the web", pt: "Entrar na web" }
+    /// Button, at most 20 characters.
+    ButtonNewLink = "button_new_link" [] { es: "Nuevo enlace", en: "New link", pt: "Novo link" }
     /// Button, at most 20 characters.
     ButtonResend = "button_resend" [] { es: "Reenviar código", en: "Resend code", pt: "Reenviar código" }
     /// Button, at most 20 characters.
@@ -232,6 +328,18 @@ sentences! {
         es: "{name} ({company}, {service})",
         en: "{name} ({company}, {service})",
         pt: "{name} ({company}, {service})",
+    }
+    /// How an account without a company is named.
+    AccountAlone = "account_alone" ["name", "service"] {
+        es: "{name} ({service})",
+        en: "{name} ({service})",
+        pt: "{name} ({service})",
+    }
+    /// How somebody is named of whom only the service is known.
+    AccountUnnamed = "account_unnamed" ["service"] {
+        es: "usuario de {service}",
+        en: "a user of {service}",
+        pt: "usuário de {service}",
     }
     /// The last joint of a list.
     And = "and" [] { es: "y", en: "and", pt: "e" }
@@ -288,5 +396,49 @@ sentences! {
         es: "Si no eres tú, no hagas nada y no le des el código a nadie, tampoco a {business}: quien lo tenga entra en tu cuenta.",
         en: "If that is not you, do nothing and give the code to nobody, not even to {business}: whoever has it gets into your account.",
         pt: "Se não for você, não faça nada e não dê o código a ninguém, nem a {business}: quem tiver o código entra na sua conta.",
+    }
+    /// Subject of the mail about a new sign-in.
+    BoundSubject = "bound_subject" ["business"] {
+        es: "Tu cuenta entró en el WhatsApp de {business}",
+        en: "Your account was signed in to {business} on WhatsApp",
+        pt: "Sua conta entrou no WhatsApp de {business}",
+    }
+    /// Who signed in, as whom and when.
+    BoundWhat = "bound_what" ["chat", "accounts", "time"] {
+        es: "Entró {chat}, como {accounts}, el {time} (UTC).",
+        en: "It was {chat}, signed in as {accounts}, on {time} (UTC).",
+        pt: "Quem entrou foi {chat}, como {accounts}, em {time} (UTC).",
+    }
+    /// What to do when it was the owner.
+    BoundFine = "bound_fine" [] {
+        es: "Si fuiste tú, no tienes que hacer nada.",
+        en: "If it was you, there is nothing to do.",
+        pt: "Se foi você, não precisa fazer nada.",
+    }
+    /// What to do when it was not.
+    BoundUndo = "bound_undo" ["days"] {
+        es: "Si no fuiste tú, cierra esa sesión aquí. El enlace vale {days} días:",
+        en: "If it was not you, end it here. The link is good for {days} days:",
+        pt: "Se não foi você, encerre essa sessão aqui. O link vale {days} dias:",
+    }
+    /// The button of that link.
+    BoundButton = "bound_button" [] { es: "No fui yo", en: "It was not me", pt: "Não fui eu" }
+    /// Subject of the mail about a sign-in that was refused.
+    RefusedSubject = "refused_subject" ["business"] {
+        es: "Alguien intentó usar tu cuenta de {business}",
+        en: "Somebody tried to use your {business} account",
+        pt: "Alguém tentou usar sua conta de {business}",
+    }
+    /// What happened.
+    RefusedWhat = "refused_what" ["chat", "business"] {
+        es: "Con tu usuario y tu contraseña se entró por un enlace de {business} que había pedido {chat}. Ese chat no parece tuyo, así que no dejé entrar a nadie.",
+        en: "Your user name and password were used with a link of {business} that was asked for by {chat}. That chat does not seem to be yours, so I let nobody in.",
+        pt: "Seu usuário e sua senha foram usados em um link de {business} que foi pedido por outra conversa: {chat}. Essa conversa não parece sua, então não deixei ninguém entrar.",
+    }
+    /// What to do.
+    RefusedAdvice = "refused_advice" ["business"] {
+        es: "Si ese número es tuyo, vuelve a pedir el enlace desde él. Si no, alguien te mandó su enlace: no le respondas, avisa a {business} y cambia tu contraseña si la escribiste en otra página.",
+        en: "If that number is yours, ask for the link again from it. If not, somebody sent you their link: do not answer them, tell {business}, and change your password if you typed it on any other page.",
+        pt: "Se esse número é seu, peça o link de novo por ele. Se não, alguém mandou o link dele para você: não responda, avise {business} e troque sua senha se você a escreveu em outra página.",
     }
 }
