@@ -534,6 +534,48 @@ impl Drop for OtpCode {
     }
 }
 
+/// Names one web sign-in in its link: 160 random bits as 40 hex digits. Never printed, compared in
+/// constant time.
+#[derive(Clone)]
+pub struct MappingHash(String);
+
+impl MappingHash {
+    /// Hex digits that a hash has.
+    pub const DIGITS: usize = 40;
+
+    /// Accepts 40 hex digits in lower case.
+    pub fn parse(text: &str) -> Result<MappingHash, Malformed> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() == Self::DIGITS && text.bytes().all(digit) {
+            Ok(MappingHash(text.to_owned()))
+        } else {
+            Err(Malformed("a sign-in link carries 40 hex digits"))
+        }
+    }
+
+    /// The digits, for the link that carries them and nothing else.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether both are the same hash, in time that does not depend on where they differ (S-02).
+    pub fn matches(&self, other: &MappingHash) -> bool {
+        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for MappingHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MappingHash(..)")
+    }
+}
+
+impl Drop for MappingHash {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
 /// A text that must not be read by chance: an access token, a key, a password.
 /// `Debug` hides it, it is wiped when dropped, and it is compared in constant time.
 #[derive(Clone)]
@@ -805,15 +847,43 @@ mod tests {
     #[test]
     fn nothing_personal_is_printed_by_debug() {
         let shown = format!(
-            "{:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
             EmailAddress::parse("ana@example.com").unwrap(),
             WaId::parse("573001234534").unwrap(),
             Bsuid::parse("CO.13491208655302741918").unwrap(),
             OtpCode::parse("12345678").unwrap(),
             MessageId::parse("wamid.ABC").unwrap(),
+            MappingHash::parse(HASH).unwrap(),
         );
-        for secret in ["ana", "example", "57300", "1349", "1234567", "wamid"] {
+        for secret in [
+            "ana", "example", "57300", "1349", "1234567", "wamid", "7542",
+        ] {
             assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    const HASH: &str = "7542394d84161d10f90c8042da90a76c4f106c58";
+
+    #[test]
+    fn a_hash_is_40_hex_digits_in_lower_case() {
+        let hash = MappingHash::parse(HASH).unwrap();
+        assert_eq!(hash.reveal(), HASH);
+        assert!(hash.matches(&MappingHash::parse(HASH).unwrap()));
+        let other = HASH.replace("c58", "c59");
+        assert!(!hash.matches(&MappingHash::parse(&other).unwrap()));
+        for text in [
+            "",
+            &HASH[1..],
+            &format!("{HASH}0"),
+            &HASH.to_uppercase(),
+            &HASH.replace("75", "g5"),
+            &HASH.replace("75", " 5"),
+            &HASH.replace("75", "%7"),
+            &HASH.replace("75", "\u{e9}"),
+            &HASH.replace("75", "٧"),
+            &format!("{HASH}\n"),
+        ] {
+            assert!(MappingHash::parse(text).is_err(), "{text:?}");
         }
     }
 
