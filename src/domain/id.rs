@@ -534,48 +534,6 @@ impl Drop for OtpCode {
     }
 }
 
-/// Names one web sign-in in its link: 160 random bits as 40 hex digits. Never printed, compared in
-/// constant time.
-#[derive(Clone)]
-pub struct MappingHash(String);
-
-impl MappingHash {
-    /// Hex digits that a hash has.
-    pub const DIGITS: usize = 40;
-
-    /// Accepts 40 hex digits in lower case.
-    pub fn parse(text: &str) -> Result<MappingHash, Malformed> {
-        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() == Self::DIGITS && text.bytes().all(digit) {
-            Ok(MappingHash(text.to_owned()))
-        } else {
-            Err(Malformed("a sign-in link carries 40 hex digits"))
-        }
-    }
-
-    /// The digits, for the link that carries them and nothing else.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether both are the same hash, in time that does not depend on where they differ (S-02).
-    pub fn matches(&self, other: &MappingHash) -> bool {
-        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other.0.as_bytes()).into()
-    }
-}
-
-impl fmt::Debug for MappingHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MappingHash(..)")
-    }
-}
-
-impl Drop for MappingHash {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0);
-    }
-}
-
 /// A text that must not be read by chance: an access token, a key, a password.
 /// `Debug` hides it, it is wiped when dropped, and it is compared in constant time.
 #[derive(Clone)]
