@@ -8,6 +8,7 @@ pub mod admin;
 mod bell;
 mod clock;
 mod janitor;
+mod password;
 mod receive;
 mod settle;
 pub mod user;
@@ -15,6 +16,7 @@ pub mod user;
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
 pub use janitor::Janitor;
+pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
 pub use settle::{Lookup, Report, Settled, Waiting, Work};
 
@@ -104,6 +106,7 @@ pub struct App {
     bells: Arc<Bells>,
     freed: Mutex<Vec<ContactId>>,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
+    password_checks: password::Turns,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -152,6 +155,7 @@ impl App {
             bells: Arc::new(Bells::default()),
             freed: Mutex::default(),
             outcomes: Mutex::default(),
+            password_checks: password::Turns::default(),
         })
     }
 
