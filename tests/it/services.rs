@@ -7,6 +7,7 @@ use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestam
 use portero::services::{
     FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, USER_CHARS_MAX,
 };
+use portero::simulator;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -592,6 +593,53 @@ fn no_log_line_has_the_user_or_the_password_whatever_the_service_does() {
     for private in ["perros", "verdes", "ana@", "Ana", "MfKQ", "573001"] {
         assert!(!log.contains(private), "{private}: {log}");
     }
+}
+
+#[test]
+fn the_services_of_the_simulator_know_their_passwords_and_count_what_they_are_asked() {
+    let world = simulator::World::start().unwrap();
+    let configured = |service: &simulator::cast::Service| {
+        let url = |call| world.services.url(service.name, call);
+        let mut settings = settings(service.name, "http://127.0.0.1:9");
+        settings.secret = Secret::new(world.services.secret(service.name).unwrap());
+        settings.check_password_url = Some(url("check_password"));
+        settings
+    };
+    let services = simulator::cast::SERVICES.iter().map(configured).collect();
+    let services = Services::new(services).unwrap();
+    // These check the time of the signature.
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let now = Timestamp(u64::try_from(now).unwrap());
+    let mut asked = 0;
+    for service in &simulator::cast::SERVICES {
+        for user in service.users {
+            for name in [user.email, user.id] {
+                for (password, right) in [(user.password, true), ("another password", false)] {
+                    let password = Secret::new(password);
+                    asked += 1;
+                    for answer in services.check_password(name, &password, now, "session-1") {
+                        let ids: Vec<_> = answer
+                            .users
+                            .unwrap()
+                            .into_iter()
+                            .map(|account| account.user_id)
+                            .collect();
+                        let here = right && answer.service.as_str() == service.name;
+                        let expected = if here { vec![user.id] } else { Vec::new() };
+                        assert_eq!(ids, expected, "{name}");
+                    }
+                }
+            }
+        }
+    }
+    world
+        .services
+        .misbehave("kutamma", Some(simulator::services::Trouble::Down));
+    services.check_password("ana@example.com", &Secret::new("x"), now, "session-1");
+    for service in &simulator::cast::SERVICES {
+        assert_eq!(world.services.password_checks(service.name), asked + 1);
+    }
+    assert_eq!(world.services.password_checks("nobody"), 0);
 }
 
 #[test]
