@@ -8,6 +8,7 @@ pub mod admin;
 mod bell;
 mod clock;
 mod janitor;
+mod password;
 mod receive;
 mod settle;
 mod sign_in;
@@ -16,6 +17,7 @@ pub mod user;
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
 pub use janitor::Janitor;
+pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
 pub use settle::{Lookup, Report, Settled, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
@@ -143,6 +145,7 @@ pub struct App {
     bells: Arc<Bells>,
     freed: Mutex<Vec<ContactId>>,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
+    password_checks: password::Turns,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -191,6 +194,7 @@ impl App {
             bells: Arc::new(Bells::default()),
             freed: Mutex::default(),
             outcomes: Mutex::default(),
+            password_checks: password::Turns::default(),
         })
     }
 

@@ -680,6 +680,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         name,
         find_user_url: find_user?.text,
         issue_token_url: issue_token?.text,
+        check_password_url: None,
         secret: secret?,
         bearer: bearer?,
         timeout: Duration::from_secs(timeout?),

@@ -86,11 +86,12 @@ impl World {
             // Writing to a String does not fail.
             let _ = write!(
                 toml,
-                "\n[[services]]\nname = \"{}\"\ntitle = {}\nfind_user = \"{}\"\nissue_token = \"{}\"\nsecret = \"{}\"\n",
+                "\n[[services]]\nname = \"{}\"\ntitle = {}\nfind_user = \"{}\"\nissue_token = \"{}\"\ncheck_password = \"{}\"\nsecret = \"{}\"\n",
                 service.name,
                 quoted(service.title),
                 self.services.url(service.name, "find_user"),
                 self.services.url(service.name, "issue_token"),
+                self.services.url(service.name, "check_password"),
                 self.services.secret(service.name).unwrap_or_default(),
             );
         }
