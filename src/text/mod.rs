@@ -11,7 +11,8 @@ use crate::domain::id::{
 };
 use crate::domain::policy::{Methods, Policy};
 use std::collections::HashMap;
-use words::Key;
+
+pub use words::Key;
 
 /// One sentence that an operator wants to say differently.
 #[derive(Clone, Debug)]
@@ -132,6 +133,33 @@ impl Texts {
         fill(self.words(language, key), values)
     }
 
+    /// A sentence as text, with its placeholders filled in: for pages, which are no messages.
+    pub fn say(&self, language: Language, key: Key, values: &[(&str, &str)]) -> String {
+        self.fill(language, key, values)
+    }
+
+    /// How long ago something was, in words: `hace 2 minutos`. Rounded down.
+    pub fn ago(&self, language: Language, ms: u64) -> String {
+        let (one, more, unit_ms) = match ms {
+            0..MINUTE_MS => return self.fill(language, Key::AgoMoment, &[]),
+            MINUTE_MS..HOUR_MS => (Key::AgoMinute, Key::AgoMinutes, MINUTE_MS),
+            HOUR_MS..DAY_MS => (Key::AgoHour, Key::AgoHours, HOUR_MS),
+            _ => (Key::AgoDay, Key::AgoDays, DAY_MS),
+        };
+        match ms / unit_ms {
+            1 => self.fill(language, one, &[]),
+            number => self.fill(language, more, &[("number", &number.to_string())]),
+        }
+    }
+
+    /// How often something may still be tried: `2 veces más`.
+    pub fn tries_left(&self, language: Language, left: u32) -> String {
+        match left {
+            1 => self.fill(language, Key::Once, &[]),
+            more => self.fill(language, Key::Times, &[("number", &more.to_string())]),
+        }
+    }
+
     /// A sentence as a message, with the buttons that belong to it.
     pub fn chat(
         &self,
@@ -234,10 +262,7 @@ impl Texts {
             ),
             Sentence::CodeWrong { left: 0, tag } => (say(Key::CodeDead, &[]), code_buttons(tag)),
             Sentence::CodeWrong { left, tag } => {
-                let left = match left {
-                    1 => say(Key::Once, &[]),
-                    more => say(Key::Times, &[("number", &more.to_string())]),
-                };
+                let left = self.tries_left(language, *left);
                 (say(Key::CodeWrong, &[("left", &left)]), code_buttons(tag))
             }
             Sentence::CodeExpired { tag } => (
@@ -529,7 +554,7 @@ impl Texts {
     }
 
     /// A wait, rounded up so that it is never said too short.
-    fn wait(&self, language: Language, ms: u64) -> String {
+    pub fn wait(&self, language: Language, ms: u64) -> String {
         let (key, unit_ms) = match ms {
             0..=120_000 => (Key::Seconds, SECOND_MS),
             120_001..=7_200_000 => (Key::Minutes, MINUTE_MS),
@@ -566,6 +591,69 @@ impl Texts {
             })
             .collect()
     }
+}
+
+/// A moment as people write it, to the minute, in UTC: `21 de noviembre de 2026, 14:05 UTC`.
+pub fn date(language: Language, at: Timestamp) -> String {
+    const SPANISH: [&str; 12] = [
+        "enero",
+        "febrero",
+        "marzo",
+        "abril",
+        "mayo",
+        "junio",
+        "julio",
+        "agosto",
+        "septiembre",
+        "octubre",
+        "noviembre",
+        "diciembre",
+    ];
+    const ENGLISH: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    const PORTUGUESE: [&str; 12] = [
+        "janeiro",
+        "fevereiro",
+        "março",
+        "abril",
+        "maio",
+        "junho",
+        "julho",
+        "agosto",
+        "setembro",
+        "outubro",
+        "novembro",
+        "dezembro",
+    ];
+    let (months, of) = match language {
+        Language::Spanish => (SPANISH, " de "),
+        Language::English => (ENGLISH, " "),
+        Language::Portuguese => (PORTUGUESE, " de "),
+    };
+    let seconds = i64::try_from(at.0 / SECOND_MS).unwrap_or(i64::MAX);
+    // A moment after the year 9999 is nobody's.
+    let moment = time::OffsetDateTime::from_unix_timestamp(seconds)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let month = months[usize::from(u8::from(moment.month()) - 1)];
+    format!(
+        "{}{of}{month}{of}{}, {:02}:{:02} UTC",
+        moment.day(),
+        moment.year(),
+        moment.hour(),
+        moment.minute()
+    )
 }
 
 /// Spanish *y* and *o* become *e* and *u* before a word that begins with their sound.
@@ -612,11 +700,14 @@ fn fill(words: &str, values: &[(&str, &str)]) -> String {
 /// Why an operator's own words cannot be used, as a sentence.
 fn check_words(key: Key, words: &str) -> Result<(), String> {
     /// Without these a sentence does not do what it is for.
-    const NEEDED: [(Key, &str); 4] = [
+    const NEEDED: [(Key, &str); 7] = [
         (Key::ReturnText, "code"),
         (Key::MailCode, "code"),
         (Key::SignedIn, "accounts"),
         (Key::MailAskedBy, "chat"),
+        (Key::PageAskedBy, "chat"),
+        (Key::PageMailSentHow, "address"),
+        (Key::PageUndoWho, "chat"),
     ];
     let name = key.name();
     if words.trim().is_empty() {

@@ -1,6 +1,9 @@
 //! The web: what listens, the one route table, and who answers.
 
 pub mod listener;
+pub mod look;
+pub mod pages;
+mod paint;
 mod webhook;
 
 use crate::app::App;
