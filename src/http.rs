@@ -196,7 +196,8 @@ impl Agent {
         Ok(Agent(config.new_agent()))
     }
 
-    /// Sends `body` as JSON and reads the whole answer.
+    /// Sends `body` as JSON and reads the whole answer. A `content-type` among the headers stands in
+    /// place of `application/json`, for receivers that were promised other words for the same.
     pub fn post_json(
         &self,
         to: &Endpoint,
@@ -207,9 +208,12 @@ impl Agent {
             rest: body,
             touched: false,
         };
-        let mut request = ureq::http::Request::post(to.0.clone())
-            .header("content-type", "application/json")
-            .header("content-length", body.rest.len());
+        let mut request =
+            ureq::http::Request::post(to.0.clone()).header("content-length", body.rest.len());
+        let is_type = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("content-type");
+        if !headers.iter().any(is_type) {
+            request = request.header("content-type", "application/json");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

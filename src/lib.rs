@@ -12,7 +12,8 @@
 //!   store  text                       bytes in tables; words in languages
 //!   domain                            decisions, and nothing else
 //!
-//!   whatsapp  mail  services          adapters beside them: know domain and http, not one another
+//!   whatsapp  mail  services  backend
+//!                                     adapters beside them: know domain and http, not one another
 //!   http                              calls to other people's servers, with every limit set
 //! ```
 //!
@@ -58,6 +59,8 @@ pub mod whatsapp;
 pub mod mail;
 
 pub mod services;
+
+pub mod backend;
 
 pub mod outbox;
 

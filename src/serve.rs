@@ -129,8 +129,14 @@ fn settings(config: &Config) -> app::Settings {
                 .policy
                 .code_lifetime_ms
                 .div_ceil(crate::domain::id::MINUTE_MS),
+            methods: config.policy.methods,
+            link_minutes: config
+                .policy
+                .link_lifetime_ms
+                .div_ceil(crate::domain::id::MINUTE_MS),
         },
         directory: config.directory.enabled.then_some(directory),
+        places: app::Places::default(),
     }
 }
 

@@ -180,7 +180,7 @@ class Phone {
   }
 
   bubble(message, before) {
-    const first = !before || before.mine !== message.mine || before.buttons.length > 0;
+    const first = !before || before.mine !== message.mine || before.buttons.length > 0 || before.link;
     const row = make(`div.row.${message.mine ? "mine" : "theirs"}${first ? ".first" : ""}`, { "data-ticks": message.ticks });
     const bubble = make("div.bubble", {},
       message.forwarded ? make("p.forwarded", {}, icon("i-reply"), "Forwarded") : null,
@@ -190,7 +190,7 @@ class Phone {
       make("span.meta", {}, make("time", {}, clock(message.at_ms)), message.mine ? ticks(message.ticks) : null));
     row.append(bubble);
     if (message.link) {
-      row.append(make("a.option", { href: message.link.url, target: "_blank", rel: "noopener noreferrer" }, icon("i-open"), message.link.title));
+      row.append(make("a.option.open", { href: message.link.url }, icon("i-open"), message.link.title));
     }
     for (const button of message.buttons) {
       row.append(make("button.option", { type: "button", onclick: () => { this.stick = true; post("/demo/tap", { phone: this.index, message: message.id, button: button.id }); } }, icon("i-reply"), button.title));

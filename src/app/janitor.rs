@@ -17,6 +17,8 @@ const LOOKS_PER_UPDATE: usize = 256;
 const SENT_MS: u64 = 7 * DAY_MS;
 const DEAD_MS: u64 = 30 * DAY_MS;
 const COUNTS_MS: u64 = 2 * DAY_MS;
+/// Long enough that an old link and an old return code are still known as such.
+const HANDLE_MS: u64 = 2 * DAY_MS;
 const AUDIT_MS: u64 = 180 * DAY_MS;
 const UNBOUND_CONTACT_MS: u64 = 7 * DAY_MS;
 const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
@@ -28,6 +30,7 @@ pub struct Janitor {
     dead: Option<Vec<u8>>,
     counts: Option<Vec<u8>>,
     audit: Option<Vec<u8>>,
+    handles: Option<Vec<u8>>,
     contacts: Option<ContactId>,
 }
 
@@ -37,17 +40,19 @@ impl Janitor {
         let now = app.now();
         let shared = Arc::clone(&app.shared);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
-        let (audit, contacts) = (self.audit.take(), self.contacts.take());
+        let (audit, handles) = (self.audit.take(), self.handles.take());
+        let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
         let (sweeps, contacts, removed) = app.update(move |writer| {
             record::put_latest_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let mut removed = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
-            let sweeps: [Sweep; 4] = [
+            let sweeps: [Sweep; 5] = [
                 record::forget_sent(writer, now.minus_ms(SENT_MS), sent.as_deref(), looks)?,
                 record::forget_dead(writer, now.minus_ms(DEAD_MS), dead.as_deref(), looks)?,
                 record::forget_counts(writer, now.minus_ms(COUNTS_MS), counts.as_deref(), looks)?,
                 record::forget_audit(writer, now.minus_ms(AUDIT_MS), audit.as_deref(), looks)?,
+                record::forget_handles(writer, now.minus_ms(HANDLE_MS), handles.as_deref(), looks)?,
             ];
             removed += sweeps.iter().map(|sweep| sweep.removed).sum::<usize>();
             let batch = record::contacts(writer, contacts, looks)?;
@@ -69,12 +74,13 @@ impl Janitor {
             };
             Ok((sweeps, next, removed))
         })?;
-        let [sent, dead, counts, audit] = sweeps.map(|sweep| sweep.cursor);
+        let [sent, dead, counts, audit, handles] = sweeps.map(|sweep| sweep.cursor);
         *self = Janitor {
             sent,
             dead,
             counts,
             audit,
+            handles,
             contacts,
         };
         Ok(removed)

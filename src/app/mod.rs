@@ -8,32 +8,36 @@ pub mod admin;
 mod bell;
 mod clock;
 mod janitor;
+mod password;
 mod receive;
 mod settle;
+mod sign_in;
 pub mod user;
 
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
 pub use janitor::Janitor;
+pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
 pub use settle::{Lookup, Report, Settled, Waiting, Work};
+pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 
-use crate::domain::budget::Budget;
-use crate::domain::contact::Contact;
+use crate::domain::contact::{Contact, Stage};
 use crate::domain::conversation::{
     self, Action, AuditEvent, Context, Counts, Event, Outcome, Step,
 };
 use crate::domain::delivery::{Entry, EntryId, Errand, Lane};
 use crate::domain::id::{
-    ChallengeId, ContactId, HOUR_MS, Language, MINUTE_MS, OtpCode, PhoneNumberId, ServiceName,
-    Timestamp,
+    ChallengeId, ContactId, DAY_MS, HOUR_MS, Language, MINUTE_MS, OtpCode, PhoneNumberId,
+    ServiceName, Timestamp, WaId,
 };
 use crate::domain::policy::Policy;
-use crate::store::engine::Visitor;
-use crate::store::record::{self, AuditLine, Keys};
+use crate::store::engine::Visitor as RecordVisitor;
+use crate::store::record::{self, AuditLine, Guesser, Keys};
 use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -82,6 +86,40 @@ pub struct Settings {
     pub voice: Voice,
     /// The name of the built-in directory as a service, when it is one.
     pub directory: Option<ServiceName>,
+    /// Where the web is.
+    pub places: Places,
+}
+
+/// Where browsers are sent; every link is built from these and from nothing that a request says
+/// (S-39, S-40).
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The page to which a hash is added: ends with `?mappingHash=`. Without it no links are sent.
+    pub sign_in: Option<String>,
+    /// The page to which the token is added that undoes a binding. Without it nobody is told by
+    /// mail that they were bound.
+    pub undo: Option<String>,
+    /// Where a browser opens the chat, up to and including `?phone=` and the business's number.
+    pub chat: Option<String>,
+    /// The business's number, as a page is told.
+    pub number: Option<WaId>,
+}
+
+impl Places {
+    /// Where a browser opens the chat with `text` ready to be sent.
+    pub fn chat_with(&self, text: &str) -> Option<String> {
+        let chat = self.chat.as_ref()?;
+        let mut url = format!("{chat}&text=");
+        for byte in text.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                url.push(char::from(byte));
+            } else {
+                // Writing to a String does not fail.
+                let _ = write!(url, "%{byte:02X}");
+            }
+        }
+        Some(url)
+    }
 }
 
 /// How long a prompt is worth sending: an answer to what was said ten minutes ago confuses.
@@ -92,6 +130,9 @@ const LOOK_UP_LIFETIME_MS: u64 = 2 * MINUTE_MS;
 
 /// How long a message waits for the bot.
 const HAND_ON_LIFETIME_MS: u64 = 24 * HOUR_MS;
+
+/// How long a notice to the owner of an account waits for the mail server.
+const NOTICE_LIFETIME_MS: u64 = DAY_MS;
 
 /// Contacts that are remembered as freed until the sender asks; more wait for their usual time.
 const FREED_MAX: usize = 1_000;
@@ -104,6 +145,7 @@ pub struct App {
     bells: Arc<Bells>,
     freed: Mutex<Vec<ContactId>>,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
+    password_checks: password::Turns,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -152,6 +194,7 @@ impl App {
             bells: Arc::new(Bells::default()),
             freed: Mutex::default(),
             outcomes: Mutex::default(),
+            password_checks: password::Turns::default(),
         })
     }
 
@@ -254,7 +297,7 @@ impl Reader for Transaction<'_> {
         table: Table,
         range: KeyRange<'_>,
         order: Order,
-        visit: &mut Visitor<'_>,
+        visit: &mut RecordVisitor<'_>,
     ) -> Result<(), StoreError> {
         self.writer.scan(table, range, order, visit)
     }
@@ -268,6 +311,21 @@ impl Writer for Transaction<'_> {
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         self.writer.delete(table, key)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a decision may need to know that most events do not.
+#[derive(Default)]
+struct About {
+    now: Timestamp,
+    fresh: [u8; 16],
+    /// Who tries a password on the page, by name and by network.
+    guessers: Option<(Guesser, Guesser)>,
+    /// Whether the message carries a return code of another contact.
+    foreign_return_code: bool,
 }
 
 impl Shared {
@@ -298,11 +356,24 @@ impl Shared {
         now: Timestamp,
         fresh: [u8; 16],
     ) -> Result<Outcome, StoreError> {
-        let policy = &self.settings.policy;
-        let mut counts = Counts {
-            addresses: Vec::new(),
-            failures_in_all: Budget::default(),
+        let about = About {
+            now,
+            fresh,
+            ..About::default()
         };
+        Ok(self.decide_about(writer, contact, event, &about)?.outcome)
+    }
+
+    /// As [`Self::decide`], with what only some events know besides; returns the whole decision.
+    fn decide_about(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        event: &Event<'_>,
+        about: &About,
+    ) -> Result<Step, StoreError> {
+        let policy = &self.settings.policy;
+        let mut counts = Counts::default();
         for address in conversation::addresses_concerned(contact, event, policy) {
             let counted = record::address_counts(writer, &self.keys, &address)?;
             counts.addresses.push((address, counted));
@@ -311,17 +382,24 @@ impl Shared {
         if !counts.addresses.is_empty() {
             counts.failures_in_all = record::failures_in_all(writer)?;
         }
+        if let Some((user_name, network)) = &about.guessers {
+            counts.user_name = record::passwords_tried(writer, &self.keys, user_name)?;
+            counts.network = record::passwords_tried(writer, &self.keys, network)?;
+        }
         let expected_code = match &contact.stage {
-            crate::domain::contact::Stage::CodeAwaited(challenge) => {
-                self.code(contact.id, challenge.id)
-            }
+            Stage::CodeAwaited(challenge) => self.code(contact.id, challenge.id),
             _ => None,
         };
+        let expected_return_code = (contact.mapping.as_ref())
+            .filter(|mapping| mapping.is_signed_in())
+            .map(|mapping| self.return_code(contact.id, mapping.id));
         let context = Context {
-            now,
-            fresh,
+            now: about.now,
+            fresh: about.fresh,
             policy,
             expected_code,
+            expected_return_code,
+            foreign_return_code: about.foreign_return_code,
             counts,
         };
         let step = conversation::step(contact, event, &context);
@@ -329,10 +407,20 @@ impl Shared {
             .actions
             .contains(&Action::Say(conversation::Sentence::SignInPaused))
         {
-            self.alarm_about_guessing(now);
+            self.alarm_about_guessing(about.now);
         }
-        self.store_step(writer, contact, &context.counts, &step, now)?;
-        Ok(step.outcome)
+        self.store_step(writer, contact, &context.counts, &step, about.now)?;
+        if let Some((user_name, network)) = &about.guessers {
+            for (guesser, before, after) in [
+                (user_name, &context.counts.user_name, &step.counts.user_name),
+                (network, &context.counts.network, &step.counts.network),
+            ] {
+                if before != after {
+                    record::put_passwords_tried(writer, &self.keys, guesser, after)?;
+                }
+            }
+        }
+        Ok(step)
     }
 
     /// Somebody may be trying codes in many chats at once (S-24): said once an hour, not once a try.
@@ -357,6 +445,7 @@ impl Shared {
     ) -> Result<(), StoreError> {
         if step.contact != *before {
             record::put_contact(writer, &step.contact)?;
+            self.hand_out(writer, before, &step.contact, now)?;
         }
         for (address, counts) in &step.counts.addresses {
             let known = counts_before
@@ -444,6 +533,16 @@ impl Shared {
                 },
                 *expires_at,
             ),
+            Action::MailNotice { to, notice } => {
+                if self.settings.places.undo.is_none() {
+                    return Ok(());
+                }
+                let errand = Errand::MailNotice {
+                    to: to.clone(),
+                    notice: *notice,
+                };
+                (errand, now.plus_ms(NOTICE_LIFETIME_MS))
+            }
             Action::HandOn(kept) => (
                 Errand::HandOn(kept.clone()),
                 now.plus_ms(HAND_ON_LIFETIME_MS),
@@ -488,8 +587,11 @@ mod tests {
                 services: Vec::new(),
                 code_digits: 8,
                 code_minutes: 10,
+                methods: Policy::default().methods,
+                link_minutes: 10,
             },
             directory: None,
+            places: Places::default(),
         };
         let clock = Arc::new(SystemClock::new(Timestamp(0)));
         App::new(

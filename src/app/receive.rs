@@ -1,6 +1,6 @@
 //! What came through the webhook takes effect: once, in order, durably.
 
-use super::{App, Failed, Shared, Transaction};
+use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{Event, Outcome};
@@ -9,6 +9,7 @@ use crate::domain::id::{ContactId, DAY_MS, Language, Timestamp};
 use crate::domain::message::{
     IdentityChanged, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
 };
+use crate::domain::reading;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Sent};
 use std::sync::Arc;
@@ -106,12 +107,30 @@ impl Shared {
                 if self.is_repeated(writer, &message.id, message.sent_at, now)? {
                     return Ok(None);
                 }
+                let handle = match reading::return_code_of(message) {
+                    Some(code) => record::handle_of_return_code(writer, &self.keys, &code)?,
+                    None => None,
+                };
                 if message.provenance == Provenance::Group {
-                    return Ok(Some(Outcome::Ignored.name()));
+                    let outcome = match handle {
+                        Some(handle) => self.returned_elsewhere(writer, handle, now)?,
+                        None => Outcome::Ignored,
+                    };
+                    return Ok(Some(outcome.name()));
                 }
                 let contact = self.contact_of(writer, &message.sender, now, fresh_contact)?;
+                let foreign = handle.filter(|handle| handle.contact != contact.id);
+                if let Some(handle) = foreign {
+                    self.returned_elsewhere(writer, handle, now)?;
+                }
+                let about = About {
+                    now,
+                    fresh: fresh_challenge,
+                    foreign_return_code: foreign.is_some(),
+                    ..About::default()
+                };
                 let event = Event::Message(message);
-                let outcome = self.decide(writer, &contact, &event, now, fresh_challenge)?;
+                let outcome = self.decide_about(writer, &contact, &event, &about)?.outcome;
                 log(message, &contact, outcome);
                 Ok(Some(outcome.name()))
             }
@@ -119,6 +138,30 @@ impl Shared {
             WebhookItem::Status(status) => self.status(writer, status, now),
             WebhookItem::Notice(_) | WebhookItem::Ignored(_) => Ok(None),
         }
+    }
+
+    /// A return code came from where it does not belong: whoever asked for its link hears of it.
+    fn returned_elsewhere(
+        &self,
+        writer: &mut Transaction<'_>,
+        handle: record::Handle,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let Some(contact) = record::contact(writer, handle.contact)? else {
+            return Ok(Outcome::Ignored);
+        };
+        let event = Event::ReturnedElsewhere {
+            mapping: handle.mapping,
+        };
+        let outcome = self.decide(writer, &contact, &event, now, [0; 16])?;
+        if outcome == Outcome::Mismatch {
+            tracing::warn!(
+                contact = %contact.id,
+                "a sign-in on the web was confirmed from another chat than the one that asked for \
+                 its link, and was refused; somebody may be passing links on"
+            );
+        }
+        Ok(outcome)
     }
 
     /// What is older than our memory of ids cannot be told from a repetition, so it is one (S-04).

@@ -1,16 +1,19 @@
 //! What waits in the outbox is begun, and what became of it is stored.
 
-use super::{App, Failed, Shared, Transaction};
+use super::{App, Failed, Settings, Shared, Transaction};
 use crate::domain::account::Answer;
+use crate::domain::binding::Binding;
 use crate::domain::contact::{Contact, Kept, Stage};
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{
-    self, ChatMessage, Entry, EntryId, Errand, Failure, FailureKind, Lane, Mail, Next, Recipient,
+    self, ChatMessage, Entry, EntryId, Errand, Failure, FailureKind, Lane, LinkTarget, Mail, Next,
+    Notice, Recipient,
 };
 use crate::domain::id::{ContactId, EmailAddress, MessageId, Timestamp};
 use crate::domain::message::Status;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Sent};
+use crate::text::BoundAccount;
 use std::sync::Arc;
 
 /// An entry as a sender has to know it before it begins.
@@ -157,7 +160,14 @@ impl App {
                         entry.in_flight_since = Some(now);
                         record::put_entry(writer, &entry)?;
                     }
-                    Ok(Some(shared.work(entry, None, now)))
+                    // A link is worth sending only while it is the contact's last one.
+                    let contact = match &entry.errand {
+                        Errand::Chat { message, .. } if message.link.is_some() => {
+                            record::contact(writer, entry.contact)?
+                        }
+                        _ => None,
+                    };
+                    Ok(Some(shared.work(entry, contact.as_ref(), now)))
                 })
                 .collect()
         })?)
@@ -211,12 +221,32 @@ impl Shared {
         match entry.errand {
             Errand::Chat {
                 to,
-                message,
+                mut message,
                 sentence: _,
-            } => Work::Chat {
-                to,
-                message,
-                tag: entry.id.tag(),
+            } => {
+                if let Some(link) = &mut message.link
+                    && let LinkTarget::SignIn(mapping) = link.to
+                {
+                    let is_last = contact
+                        .and_then(|contact| contact.mapping.as_ref())
+                        .is_some_and(|last| last.id == mapping && last.is_live(now));
+                    match &self.settings.places.sign_in {
+                        Some(page) if is_last => {
+                            let hash = self.mapping_hash(entry.contact, mapping);
+                            link.to = LinkTarget::Url(format!("{page}{}", hash.reveal()));
+                        }
+                        _ => return Work::Nothing(Report::Superseded),
+                    }
+                }
+                Work::Chat {
+                    to,
+                    message,
+                    tag: entry.id.tag(),
+                }
+            }
+            Errand::MailNotice { to, notice } => match contact {
+                Some(contact) => self.notice_mail(contact, &to, notice, entry.id.tag()),
+                None => Work::Nothing(Report::Superseded),
             },
             Errand::LookUp {
                 challenge: _,
@@ -244,6 +274,43 @@ impl Shared {
                     entry.id.tag(),
                     voice,
                 ))
+            }
+        }
+    }
+
+    /// The mail about a binding that still stands, or about one that was refused.
+    fn notice_mail(
+        &self,
+        contact: &Contact,
+        to: &EmailAddress,
+        notice: Notice,
+        id: String,
+    ) -> Work {
+        let Settings {
+            texts,
+            voice,
+            places,
+            ..
+        } = &self.settings;
+        let (language, chat_ending) = (contact.language, contact.number_ending());
+        match notice {
+            Notice::Refused => Work::Mail(texts.refused_mail(language, to, chat_ending, id, voice)),
+            Notice::Bound(proof) => {
+                let bindings: Vec<Binding> = (contact.bindings.iter())
+                    .filter(|binding| binding.proof_id == proof)
+                    .cloned()
+                    .collect();
+                let (Some(first), Some(undo)) = (bindings.first(), &places.undo) else {
+                    return Work::Nothing(Report::Superseded);
+                };
+                let about = BoundAccount {
+                    bindings: &bindings,
+                    chat_ending,
+                    proved_at: first.proved_at,
+                };
+                let token = self.undo_token(contact.id, proof);
+                let url = format!("{undo}{}", token.reveal());
+                Work::Mail(texts.bound_mail(language, to, &about, &url, id, voice))
             }
         }
     }
@@ -390,7 +457,9 @@ impl Shared {
         let errand = match &entry.errand {
             Errand::LookUp { .. } => conversation::Errand::LookUp,
             Errand::MailCode { .. } | Errand::PretendMail { .. } => conversation::Errand::Mail,
-            Errand::Chat { .. } | Errand::HandOn(_) => return Ok(None),
+            Errand::Chat { .. } | Errand::MailNotice { .. } | Errand::HandOn(_) => {
+                return Ok(None);
+            }
         };
         let (Some(challenge), Some(contact)) = (
             entry.errand.challenge(),

@@ -4,7 +4,7 @@
 use super::*;
 use crate::app::{Settings, SystemClock, SystemRandom};
 use crate::domain::account::Account;
-use crate::domain::id::{Language, PhoneNumberId, Timestamp};
+use crate::domain::id::{Language, PhoneNumberId, ServiceName, Timestamp};
 use crate::domain::policy::Policy;
 use crate::store::record::Keys;
 use crate::store::{MasterKey, Memory, Sealed};
@@ -24,8 +24,11 @@ fn app_on(engine: Arc<Memory>) -> Arc<App> {
             services: Vec::new(),
             code_digits: 8,
             code_minutes: 10,
+            methods: Policy::default().methods,
+            link_minutes: 10,
         },
-        directory: None,
+        directory: Some(ServiceName::parse("directory").unwrap()),
+        places: crate::app::Places::default(),
     };
     let app = App::new(
         Sealed::open(engine, &master).unwrap(),
@@ -119,8 +122,8 @@ fn requests_are_carried_out_and_the_socket_is_the_owners_and_goes_at_the_end() {
         ask(&add("ana@example.com", None)),
         Answer::UserAdded { changed: true }
     );
-    let ana = EmailAddress::parse("ana@example.com").unwrap();
-    assert!(app.check_password(&ana, &Secret::new(long)).unwrap());
+    let signed_in = app.sign_in_to_directory("ana@example.com", &Secret::new(long));
+    assert_eq!(signed_in.unwrap().len(), 1);
     let Answer::Users { users } = ask(&Request::ListUsers { after: None }) else {
         panic!("this is no list");
     };

@@ -1,7 +1,8 @@
 //! The tie between a contact and its accounts, and why it ends.
 
 use super::account::{Account, Company};
-use super::id::{EmailAddress, ServiceName, Timestamp};
+use super::id::{EmailAddress, ProofId, ServiceName, Timestamp};
+use super::policy::Policy;
 
 /// Contact ↔ account, made by a proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +19,15 @@ pub struct Binding {
     pub company: Company,
     /// How it was proved.
     pub proof: Proof,
+    /// By which attempt.
+    pub proof_id: ProofId,
     /// When it was proved.
     pub proved_at: Timestamp,
 }
 
 impl Binding {
     /// A binding to `account`, proved now.
-    pub fn new(account: Account, proof: Proof, now: Timestamp) -> Binding {
+    pub fn new(account: Account, proof: Proof, proof_id: ProofId, now: Timestamp) -> Binding {
         let Account {
             service,
             user_id,
@@ -40,7 +43,68 @@ impl Binding {
             email: Some(email),
             company,
             proof,
+            proof_id,
             proved_at: now,
+        }
+    }
+
+    /// A binding to somebody whom a page lets in without saying who it is.
+    pub fn unnamed(service: ServiceName, proof_id: ProofId, now: Timestamp) -> Binding {
+        Binding {
+            service,
+            user_id: String::new(),
+            name: String::new(),
+            email: None,
+            company: Company {
+                id: String::new(),
+                name: String::new(),
+            },
+            proof: Proof::Page,
+            proof_id,
+            proved_at: now,
+        }
+    }
+
+    /// What may be done on the strength of this binding now: one that was made on the web is worth
+    /// less for its first hours, in which its owner may still read the mail about it (section 3.2 f
+    /// of the threat model).
+    pub fn scope(&self, now: Timestamp, policy: &Policy) -> Scope {
+        match self.proof {
+            Proof::Password | Proof::Page
+                if now.since_ms(self.proved_at) < policy.first_hours_ms =>
+            {
+                Scope::FirstHours
+            }
+            Proof::Password | Proof::Page | Proof::MailCode => Scope::Full,
+        }
+    }
+
+    /// Whether the owner of the account may still end it by the link in the mail about `proof`.
+    pub fn can_be_undone(&self, proof: ProofId, now: Timestamp) -> bool {
+        self.proof_id == proof && now.since_ms(self.proved_at) < Policy::UNDO_MS
+    }
+
+    /// Whether both are bindings to the same user.
+    pub fn is_same_user(&self, other: &Binding) -> bool {
+        self.service == other.service && self.user_id == other.user_id
+    }
+}
+
+/// What may be done on the strength of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// What can be undone.
+    FirstHours,
+    /// Everything.
+    Full,
+}
+
+impl Scope {
+    /// Its name in log and interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::FirstHours => "first_hours",
+            Scope::Full => "full",
         }
     }
 }

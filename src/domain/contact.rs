@@ -1,12 +1,14 @@
 //! One person as WhatsApp shows them to this business, and all that is known about them.
 
-use super::binding::{Binding, ReleaseReason};
+use super::binding::{Binding, ReleaseReason, Scope};
 use super::budget::Budget;
 use super::challenge::Challenge;
 use super::delivery::Recipient;
 use super::id::{
-    Bsuid, ContactId, EmailAddress, IdentityKey, Language, MessageId, Timestamp, WaId,
+    Bsuid, ContactId, EmailAddress, IdentityKey, Language, MessageId, ServiceName, Timestamp, WaId,
 };
+use super::policy::Policy;
+use super::sign_in::Mapping;
 
 /// What is known about a contact: the state that `conversation::step` goes from and to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub struct Contact {
     pub last_message_at: Timestamp,
     /// Where the conversation stands.
     pub stage: Stage,
+    /// The last link to the sign-in page: a new one takes the place of the old one.
+    pub mapping: Option<Mapping>,
+    /// Accounts whose owner ended a sign-in of this contact.
+    pub barred: Vec<Barred>,
     /// The accounts that were proved.
     pub bindings: Vec<Binding>,
     /// The identity key of the message that proved them.
@@ -39,6 +45,26 @@ pub struct Contact {
     pub codes: Budget,
     /// Replies of Portero's own.
     pub replies: Budget,
+    /// Links to the sign-in page.
+    pub links: Budget,
+    /// Return codes of this contact's links that came from somewhere else.
+    pub mismatches: Budget,
+}
+
+/// An account that a contact cannot be bound to for a while, because its owner said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barred {
+    /// Where the account lives.
+    pub service: ServiceName,
+    /// The service's own id of the user.
+    pub user_id: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Barred {
+    /// Accounts remembered per contact; the oldest is forgotten first.
+    pub const MAX: usize = 16;
 }
 
 /// Where a conversation stands.
@@ -62,6 +88,8 @@ pub enum Stage {
     },
     /// A code may be on its way.
     CodeAwaited(Challenge),
+    /// A link to the sign-in page was sent; see [`Contact::mapping`].
+    LinkSent,
 }
 
 /// A message that is handed on once its writer is known.
@@ -98,6 +126,8 @@ impl Contact {
             created_at: now,
             last_message_at: now,
             stage: Stage::Idle,
+            mapping: None,
+            barred: Vec::new(),
             bindings: Vec::new(),
             identity_key: None,
             released: None,
@@ -105,7 +135,17 @@ impl Contact {
             failures: Budget::default(),
             codes: Budget::default(),
             replies: Budget::default(),
+            links: Budget::default(),
+            mismatches: Budget::default(),
         }
+    }
+
+    /// What may be done on the strength of the bindings: no more than the least of them allows.
+    pub fn scope(&self, now: Timestamp, policy: &Policy) -> Option<Scope> {
+        self.bindings
+            .iter()
+            .map(|binding| binding.scope(now, policy))
+            .min()
     }
 
     /// Whether an account was proved and the proof still stands.

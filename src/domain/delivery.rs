@@ -2,7 +2,7 @@
 
 use super::contact::Kept;
 use super::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, MappingId, SECOND_MS, Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, MappingId, ProofId, SECOND_MS, Timestamp, WaId,
 };
 
 /// Where a chat message goes (Meta's contract, section 2.6): the number with `+` when the person
@@ -261,8 +261,25 @@ pub enum Errand {
         /// Which challenge.
         challenge: ChallengeId,
     },
+    /// Tell the owner of an account what happened with it.
+    MailNotice {
+        /// The address on file.
+        to: EmailAddress,
+        /// What happened.
+        notice: Notice,
+    },
     /// A message for the bot.
     HandOn(Kept),
+}
+
+/// What the owner of an account is told by mail, whether they can read the chat or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A chat was bound to the account; with a link to undo that.
+    Bound(ProofId),
+    /// Somebody signed in with the right password through the link of another chat, and was
+    /// refused.
+    Refused,
 }
 
 impl Errand {
@@ -270,7 +287,9 @@ impl Errand {
     pub fn lane(&self) -> Lane {
         match self {
             Errand::Chat { .. } => Lane::Chat,
-            Errand::MailCode { .. } | Errand::PretendMail { .. } => Lane::Mail,
+            Errand::MailCode { .. } | Errand::PretendMail { .. } | Errand::MailNotice { .. } => {
+                Lane::Mail
+            }
             Errand::LookUp { .. } => Lane::Services,
             Errand::HandOn(_) => Lane::Bot,
         }
@@ -283,6 +302,7 @@ impl Errand {
             // The operator must not learn from a list which addresses exist.
             Errand::MailCode { .. } | Errand::PretendMail { .. } => "code_mail",
             Errand::LookUp { .. } => "look_up",
+            Errand::MailNotice { .. } => "notice_mail",
             Errand::HandOn(_) => "hand_on",
         }
     }
@@ -293,7 +313,7 @@ impl Errand {
             Errand::LookUp { challenge, .. }
             | Errand::MailCode { challenge, .. }
             | Errand::PretendMail { challenge } => Some(*challenge),
-            Errand::Chat { .. } | Errand::HandOn(_) => None,
+            Errand::Chat { .. } | Errand::MailNotice { .. } | Errand::HandOn(_) => None,
         }
     }
 }

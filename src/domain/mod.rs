@@ -17,3 +17,4 @@ pub mod delivery;
 pub mod message;
 pub mod policy;
 pub mod reading;
+pub mod sign_in;

@@ -1,6 +1,7 @@
 //! Reading what a person typed: a command, an address, a code. Forgiving in form, never in kind.
 
-use super::id::{EmailAddress, OtpCode, is_atom_byte};
+use super::id::{EmailAddress, OtpCode, ReturnCode, is_atom_byte};
+use super::message::{Content, Inbound};
 
 /// What a text says, as far as a sign-in is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Command {
     LogOut,
     /// As whom am I signed in?
     WhoAmI,
+    /// Let me sign in on the web.
+    Web,
 }
 
 /// Digits found in a text.
@@ -78,6 +81,21 @@ pub fn read(text: &str, code_digits: usize) -> Reading {
     }
 }
 
+/// The return code that a message carries, from wherever it came.
+pub fn return_code_of(message: &Inbound) -> Option<ReturnCode> {
+    match &message.content {
+        Content::Text(text) => return_code(text),
+        Content::Button { .. } | Content::Other(_) => None,
+    }
+}
+
+/// The return code in a text, whatever people added around it. Not for a code that is in the
+/// middle of a longer word.
+pub fn return_code(text: &str) -> Option<ReturnCode> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .find_map(|word| ReturnCode::parse(word).ok())
+}
+
 /// The command that the whole text is, without regard to case, accents, punctuation and emoji.
 fn command(text: &str) -> Option<Command> {
     const WORDS_MAX: usize = 40;
@@ -85,7 +103,7 @@ fn command(text: &str) -> Option<Command> {
         return None;
     }
     let plain = plain_words(text);
-    const COMMANDS: [(Command, &[&str]); 7] = [
+    const COMMANDS: [(Command, &[&str]); 8] = [
         (
             Command::Resend,
             &[
@@ -145,6 +163,23 @@ fn command(text: &str) -> Option<Command> {
                 "whoami",
                 "quem sou",
                 "quem sou eu",
+            ],
+        ),
+        (
+            Command::Web,
+            &[
+                "web",
+                "enlace",
+                "nuevo enlace",
+                "otro enlace",
+                "entrar en la web",
+                "link",
+                "new link",
+                "another link",
+                "sign in on the web",
+                "novo link",
+                "outro link",
+                "entrar na web",
             ],
         ),
     ];

@@ -90,6 +90,20 @@ fn a_request_carries_our_name_headers_and_length() {
 }
 
 #[test]
+fn a_type_among_the_headers_is_the_only_one() {
+    let (url, requests) = serve_bytes(answer("200 OK", "application/json", "{}"));
+    let kind = "application/json;charset=UTF-8";
+    let endpoint = Endpoint::parse(&url).unwrap();
+    agent(LONG_MS)
+        .post_json(&endpoint, &[("Content-Type", kind)], b"{}")
+        .unwrap();
+    let request = requests.recv().unwrap().to_ascii_lowercase();
+    let line = format!("\r\ncontent-type: {}\r\n", kind.to_ascii_lowercase());
+    assert!(request.contains(&line), "{request}");
+    assert_eq!(request.matches("content-type").count(), 1, "{request}");
+}
+
+#[test]
 fn a_connection_is_used_again() {
     let (url, _requests) = serve_bytes(answer("200 OK", "application/json", "{}"));
     let agent = agent(LONG_MS);

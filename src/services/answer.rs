@@ -60,10 +60,19 @@ struct WireToken {
     errors: Option<Value>,
 }
 
-/// The users in an answer to `find_user` for `asked`.
+/// Whom a question was about, as far as an answer can be held against it.
+#[derive(Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// Everybody in the answer has this address (S-84).
+    Address(&'a EmailAddress),
+    /// A name that is no address and may belong to any address; but to one user only.
+    UserName,
+}
+
+/// The users in an answer about `asked`.
 pub(super) fn users(
     service: &ServiceName,
-    asked: &EmailAddress,
+    asked: Asked<'_>,
     body: &[u8],
 ) -> Result<Vec<Account>, Trouble> {
     let answer: WireUsers = parse(body)?;
@@ -80,19 +89,21 @@ pub(super) fn users(
             accounts.push(account);
         }
     }
+    if matches!(asked, Asked::UserName) && accounts.len() > 1 {
+        return Err(Trouble::data("more than one user with one user name"));
+    }
     Ok(accounts)
 }
 
-fn account(
-    service: &ServiceName,
-    asked: &EmailAddress,
-    user: WireUser,
-) -> Result<Account, Trouble> {
+fn account(service: &ServiceName, asked: Asked<'_>, user: WireUser) -> Result<Account, Trouble> {
     // S-84: an answer about somebody else says that the service did not understand the question,
     // so the rest of the answer is worth nothing either.
     let email = EmailAddress::parse(&user.email)
         .ok()
-        .filter(|email| email == asked)
+        .filter(|email| match asked {
+            Asked::Address(asked) => email == asked,
+            Asked::UserName => true,
+        })
         .ok_or_else(|| Trouble::data("a user with another address than the one asked for"))?;
     let user_id = id(user.id, "a user's id")?;
     let company_id = id(user.company.id, "a company's id")?;
@@ -228,7 +239,11 @@ mod tests {
     }
 
     fn read(answer: &Value) -> Result<Vec<Account>, Trouble> {
-        users(&service(), &asked(), answer.to_string().as_bytes())
+        users(
+            &service(),
+            Asked::Address(&asked()),
+            answer.to_string().as_bytes(),
+        )
     }
 
     fn user() -> Value {
@@ -296,6 +311,26 @@ mod tests {
         other_company["company"]["id"] = json!(8);
         let both = read(&json!({"users": [user(), other_company]})).unwrap();
         assert_eq!(both.len(), 2);
+    }
+
+    #[test]
+    fn a_user_name_may_have_any_address_and_belongs_to_one_user() {
+        let read = |answer: &Value| {
+            let body = answer.to_string();
+            users(&service(), Asked::UserName, body.as_bytes())
+        };
+        assert!(read(&json!({"users": []})).unwrap().is_empty());
+        let accounts = read(&json!({"users": [user(), user()]})).unwrap();
+        assert_eq!(accounts.len(), 1, "the same user twice is one");
+        assert_eq!(accounts[0].email.as_str(), "ANA@example.com");
+        for (field, value) in [("id", json!("u2")), ("email", json!("eve@example.com"))] {
+            let mut other = user();
+            other[field] = value;
+            assert!(read(&json!({"users": [user(), other]})).is_err(), "{field}");
+        }
+        let mut nobodys = user();
+        nobodys["email"] = json!("ana");
+        assert!(read(&json!({"users": [nobodys]})).is_err());
     }
 
     #[test]
@@ -377,7 +412,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = users(&service(), &asked(), &body);
+            let _ = users(&service(), Asked::Address(&asked()), &body);
+            let _ = users(&service(), Asked::UserName, &body);
             let _ = token(&body);
         }
 
@@ -385,7 +421,9 @@ mod tests {
         fn an_answer_cut_anywhere_is_no_answer(part in 0.0..1.0f64) {
             let whole = json!({"users": [user(), user()]}).to_string();
             let cut = (whole.len() as f64 * part) as usize;
-            prop_assert!(users(&service(), &asked(), &whole.as_bytes()[..cut]).is_err());
+            for asked in [Asked::Address(&asked()), Asked::UserName] {
+                prop_assert!(users(&service(), asked, &whole.as_bytes()[..cut]).is_err());
+            }
         }
 
         #[test]

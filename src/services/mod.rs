@@ -1,6 +1,7 @@
-//! The company's services: who has this address, and a token for a user.
+//! The company's services: who has this address, a token for a user, and whose password this is.
 //!
-//! Two calls per service (design, section 5.2), JSON over HTTPS, signed by us per
+//! Two calls per service and a third where there is one (design, section 5.2), JSON over HTTPS,
+//! signed by us per
 //! [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 //! What comes back is checked, not believed, and *no answer* is never *no user* (R-40, R-42): only
 //! a 200 with an empty list, or a 404 that a service and not a lost path has sent, says that
@@ -13,12 +14,15 @@ use crate::domain::account::{Account, Answer, Unavailable};
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
 use crate::http::{self, Agent, AgentSettings, Broken, Endpoint};
+use answer::Asked;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use breaker::Breaker;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -31,6 +35,13 @@ pub const SERVICES_MAX: usize = 16;
 
 /// Longest time that a service may be given for one call (R-41: longer, and the person has left).
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Longest user name that a service is asked about, in characters: the longest address is as long.
+pub const USER_CHARS_MAX: usize = EmailAddress::BYTES_MAX;
+
+/// Longest password that a service is asked about, in bytes: passphrases are shorter, and more is
+/// only work for whoever hashes it.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// Shortest and longest signing secret, in bytes (Standard Webhooks, "Signature scheme").
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -75,6 +86,8 @@ pub struct Token {
 #[derive(Debug)]
 pub struct Services {
     services: Vec<Service>,
+    /// Passwords asked about since the start; makes each question another one.
+    password_attempts: AtomicU64,
 }
 
 struct Service {
@@ -82,6 +95,7 @@ struct Service {
     agent: Agent,
     find_user_url: Endpoint,
     issue_token_url: Endpoint,
+    check_password_url: Option<Endpoint>,
     authorization: Option<Secret>,
     key: Zeroizing<Vec<u8>>,
     breaker: Mutex<Breaker>,
@@ -133,7 +147,10 @@ impl Services {
                 .map_err(|sentence| format!("service {:?}: {sentence}", name.as_str()))?;
             services.push(service);
         }
-        Ok(Services { services })
+        Ok(Services {
+            services,
+            password_attempts: AtomicU64::new(0),
+        })
     }
 
     /// Asks every service at the same time who has this address; one [`Answer`] each, in the order
@@ -142,44 +159,56 @@ impl Services {
     /// `id` names the question, for example by its outbox entry: a repeat with the same `id`
     /// carries the same `webhook-id`, which differs from service to service.
     pub fn find_user(&self, email: &EmailAddress, now: Timestamp, id: &str) -> Vec<Answer> {
-        let ask = |service: &Service| Answer {
-            service: service.settings.name.clone(),
-            users: service
-                .find_user(email, now, id)
-                .map_err(|trouble| Unavailable {
-                    reason: with_advice(trouble.failure()),
-                }),
-        };
-        if let [only] = self.services.as_slice() {
-            return vec![ask(only)];
-        }
-        let nobody_answered = |service: &Service| Answer {
-            service: service.settings.name.clone(),
-            users: Err(Unavailable {
-                reason: "the question could not be asked".to_owned(),
-            }),
-        };
-        // As many threads as services, so at most SERVICES_MAX.
-        std::thread::scope(|scope| {
-            let asked: Vec<_> = self
-                .services
+        let services: Vec<&Service> = self.services.iter().collect();
+        ask_each(&services, |service| service.find_user(email, now, id))
+    }
+
+    /// Whether any service can be asked about a password.
+    pub fn check_passwords(&self) -> bool {
+        self.services
+            .iter()
+            .any(|service| service.check_password_url.is_some())
+    }
+
+    /// Asks every service that has the call, at the same time, which of its users signs in with
+    /// this name and password; one [`Answer`] each, in the order of the configuration, at the
+    /// latest after the longest time-out. No users is a no, and only that is: a service that did
+    /// not answer has not said that the password is wrong. Nothing is asked twice, whatever
+    /// happens.
+    ///
+    /// When `user` is an address, so is everybody's in the answer; any other name belongs to one
+    /// user at most. What no service need be asked about is nobody's: no name or no password at
+    /// all, which some directories behind services take for an anonymous visitor and let in, a
+    /// name longer than [`USER_CHARS_MAX`], a password longer than [`PASSWORD_BYTES_MAX`].
+    ///
+    /// `id` names the session. Every call carries a `webhook-id` of its own, with the same `id`
+    /// too: a service that knows repeated questions by it must not answer one password with what
+    /// it said about another.
+    pub fn check_password(
+        &self,
+        user: &str,
+        password: &Secret,
+        now: Timestamp,
+        id: &str,
+    ) -> Vec<Answer> {
+        let services: Vec<&Service> = self
+            .services
+            .iter()
+            .filter(|service| service.check_password_url.is_some())
+            .collect();
+        let answerable = (1..=USER_CHARS_MAX).contains(&user.chars().count())
+            && (1..=PASSWORD_BYTES_MAX).contains(&password.reveal().len());
+        if !answerable {
+            return services
                 .iter()
-                .map(|service| {
-                    let thread = std::thread::Builder::new()
-                        .name(format!("ask {}", service.settings.name.as_str()))
-                        .spawn_scoped(scope, move || ask(service));
-                    (service, thread)
-                })
+                .map(|service| service.answer(Ok(Vec::new())))
                 .collect();
-            asked
-                .into_iter()
-                .map(|(service, thread)| {
-                    thread
-                        .ok()
-                        .and_then(|thread| thread.join().ok())
-                        .unwrap_or_else(|| nobody_answered(service))
-                })
-                .collect()
+        }
+        // The clock tells apart what happened before and after a restart.
+        let attempt = self.password_attempts.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{id} {} {attempt}", now.0);
+        ask_each(&services, |service| {
+            service.check_password(user, password, now, &id)
         })
     }
 
@@ -225,6 +254,40 @@ impl Services {
     }
 }
 
+/// Asks all of `services` at the same time; the answers come in their order.
+fn ask_each(
+    services: &[&Service],
+    ask: impl Fn(&Service) -> Result<Vec<Account>, Trouble> + Sync,
+) -> Vec<Answer> {
+    if let [only] = services {
+        return vec![only.answer(ask(only))];
+    }
+    let ask = &ask;
+    // As many threads as services, so at most SERVICES_MAX.
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = services
+            .iter()
+            .map(|service| {
+                let thread = std::thread::Builder::new()
+                    .name(format!("ask {}", service.settings.name.as_str()))
+                    .spawn_scoped(scope, move || ask(service));
+                (service, thread)
+            })
+            .collect();
+        asked
+            .into_iter()
+            .map(|(service, thread)| {
+                let answer = thread.ok().and_then(|thread| thread.join().ok());
+                service.answer(
+                    answer.unwrap_or_else(|| {
+                        Err(Trouble::service("the question could not be asked"))
+                    }),
+                )
+            })
+            .collect()
+    })
+}
+
 impl Service {
     fn new(settings: Settings) -> Result<Service, String> {
         let secret = settings.secret.reveal();
@@ -244,6 +307,12 @@ impl Service {
             .map_err(|words| format!("services.find_user {words}"))?;
         let issue_token_url = Endpoint::parse(&settings.issue_token_url)
             .map_err(|words| format!("services.issue_token {words}"))?;
+        let check_password_url = settings
+            .check_password_url
+            .as_deref()
+            .map(Endpoint::parse)
+            .transpose()
+            .map_err(|words| format!("services.check_password {words}"))?;
         if settings.timeout.is_zero() || settings.timeout > TIMEOUT_MAX {
             return Err(format!(
                 "services.timeout_seconds must be more than 0 and at most {}",
@@ -271,6 +340,7 @@ impl Service {
             agent,
             find_user_url,
             issue_token_url,
+            check_password_url,
             authorization,
             key,
             breaker: Mutex::default(),
@@ -285,13 +355,55 @@ impl Service {
     ) -> Result<Vec<Account>, Trouble> {
         let body = serde_json::json!({ "email": email.as_str() }).to_string();
         self.guarded(now, || {
-            let answer = self.post(&self.find_user_url, "find_user", id, now, &body)?;
-            match answer.status {
-                200 if answer.is_json => answer::users(&self.settings.name, email, &answer.body),
-                404 => nobody(&answer).map(|()| Vec::new()),
-                _ => Err(unusable(&answer)),
-            }
+            let answer = self.post(&self.find_user_url, "find_user", id, now, body.as_bytes())?;
+            self.users(Asked::Address(email), &answer)?
+                .ok_or_else(|| unusable(&answer))
         })
+    }
+
+    /// A service without the call has no such user.
+    fn check_password(
+        &self,
+        user: &str,
+        password: &Secret,
+        now: Timestamp,
+        id: &str,
+    ) -> Result<Vec<Account>, Trouble> {
+        let Some(url) = &self.check_password_url else {
+            return Ok(Vec::new());
+        };
+        let email = EmailAddress::parse(user.trim()).ok();
+        let asked = email.as_ref().map_or(Asked::UserName, Asked::Address);
+        let body = password_question(user, password);
+        self.guarded(now, || {
+            let answer = self.post(url, "check_password", id, now, &body)?;
+            self.users(asked, &answer)?
+                .ok_or_else(|| unusable_about_a_password(&answer))
+        })
+    }
+
+    /// The users in an answer about one; `None` when its status or type is no answer.
+    fn users(
+        &self,
+        asked: Asked<'_>,
+        answer: &http::Answer,
+    ) -> Result<Option<Vec<Account>>, Trouble> {
+        match answer.status {
+            200 if answer.is_json => {
+                answer::users(&self.settings.name, asked, &answer.body).map(Some)
+            }
+            404 => nobody(answer).map(|()| Some(Vec::new())),
+            _ => Ok(None),
+        }
+    }
+
+    fn answer(&self, users: Result<Vec<Account>, Trouble>) -> Answer {
+        Answer {
+            service: self.settings.name.clone(),
+            users: users.map_err(|trouble| Unavailable {
+                reason: with_advice(trouble.failure()),
+            }),
+        }
     }
 
     fn issue_token(
@@ -309,7 +421,8 @@ impl Service {
         })
         .to_string();
         self.guarded(now, || {
-            let answer = self.post(&self.issue_token_url, "issue_token", id, now, &body)?;
+            let url = &self.issue_token_url;
+            let answer = self.post(url, "issue_token", id, now, body.as_bytes())?;
             match answer.status {
                 200 | 201 if answer.is_json => answer::token(&answer.body),
                 404 | 410 => {
@@ -351,7 +464,7 @@ impl Service {
         call: &str,
         id: &str,
         now: Timestamp,
-        body: &str,
+        body: &[u8],
     ) -> Result<http::Answer, Trouble> {
         let id = webhook_id(&self.settings.name, call, id);
         let timestamp = now.seconds().to_string();
@@ -364,9 +477,7 @@ impl Service {
         if let Some(authorization) = &self.authorization {
             headers.push(("authorization", authorization.reveal()));
         }
-        self.agent
-            .post_json(url, &headers, body.as_bytes())
-            .map_err(trouble)
+        self.agent.post_json(url, &headers, body).map_err(trouble)
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -381,6 +492,26 @@ impl fmt::Debug for Service {
     }
 }
 
+/// The body that asks about a password, wiped when dropped.
+fn password_question(user: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Question<'a> {
+        user: &'a str,
+        password: &'a str,
+    }
+    let question = Question {
+        user,
+        password: password.reveal(),
+    };
+    // JSON writes a byte as six at most (RFC 8259, section 7). A buffer that had to grow would
+    // leave its beginning behind.
+    let bytes_max =
+        r#"{"user":"","password":""}"#.len() + 6 * (user.len() + question.password.len());
+    let mut body = Zeroizing::new(Vec::with_capacity(bytes_max));
+    serde_json::to_writer(&mut *body, &question).expect("two texts are JSON, and memory takes all");
+    body
+}
+
 /// No whole answer came. Asking again is harmless, so it does not matter whether this one arrived.
 fn trouble(broken: Broken) -> Trouble {
     if !broken.certificate_refused {
@@ -390,7 +521,7 @@ fn trouble(broken: Broken) -> Trouble {
         kind: FailureKind::Configuration,
         reason: broken.reason,
         advice: Some(
-            "services.find_user and services.issue_token must carry the name in the certificate; a private authority is named in services.ca_file",
+            "services.find_user, services.issue_token and services.check_password must carry the name in the certificate; a private authority is named in services.ca_file",
         ),
     })
 }
@@ -413,7 +544,7 @@ fn nobody(answer: &http::Answer) -> Result<(), Trouble> {
         kind: FailureKind::Configuration,
         reason: format!("{} with something else than JSON", answer.status),
         advice: Some(
-            "check the path in services.find_user and services.issue_token: this looks like a web server's own page",
+            "check the path in services.find_user, services.issue_token and services.check_password: this looks like a web server's own page",
         ),
     }))
 }
@@ -434,7 +565,7 @@ fn unusable(answer: &http::Answer) -> Trouble {
         }
         300..=399 => configuration(
             format!("{status}: a redirect, which is not followed"),
-            "write where it leads to in services.find_user or services.issue_token",
+            "write where it leads to in services.find_user, services.issue_token or services.check_password",
         ),
         401 | 403 => configuration(
             format!("{status}: the service does not accept who we are"),
@@ -444,7 +575,7 @@ fn unusable(answer: &http::Answer) -> Trouble {
         400 | 409 | 422 => Trouble::data(format!("{status}: the question was not understood")),
         405 => configuration(
             "405: POST is not accepted here".to_owned(),
-            "check the path in services.find_user and services.issue_token",
+            "check the path in services.find_user, services.issue_token and services.check_password",
         ),
         429 | 503 => Trouble::Service(Failure {
             kind: FailureKind::Temporary {
@@ -454,6 +585,21 @@ fn unusable(answer: &http::Answer) -> Trouble {
             advice: None,
         }),
         _ => Trouble::service(format!("{status}")),
+    }
+}
+
+/// The same about a password. People who guess must not be able to switch the service off, so what
+/// it says to somebody who guesses too much is not counted.
+fn unusable_about_a_password(answer: &http::Answer) -> Trouble {
+    match (answer.status, unusable(answer)) {
+        (429, Trouble::Service(failure)) => Trouble::Data(failure),
+        (401 | 403, Trouble::Service(failure)) => Trouble::Service(Failure {
+            advice: Some(
+                "compare services.secret and services.bearer with what the service expects; to a wrong password it answers 200 with no users, or 404",
+            ),
+            ..failure
+        }),
+        (_, trouble) => trouble,
     }
 }
 
@@ -479,12 +625,13 @@ fn webhook_id(service: &ServiceName, call: &str, id: &str) -> String {
 }
 
 /// `v1,` and the HMAC-SHA-256 of `id.timestamp.body` (Standard Webhooks, "Signature scheme").
-fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
+fn signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
     // HMAC takes keys of any length.
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
-    for part in [id, ".", timestamp, ".", body] {
+    for part in [id, ".", timestamp, "."] {
         mac.update(part.as_bytes());
     }
+    mac.update(body);
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
@@ -499,7 +646,7 @@ mod tests {
             title: "Kutamma".to_owned(),
             find_user_url: "https://api.example.com/find".to_owned(),
             issue_token_url: "https://api.example.com/token".to_owned(),
-            check_password_url: None,
+            check_password_url: Some("https://api.example.com/check".to_owned()),
             secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             bearer: None,
             timeout: Duration::from_secs(10),
@@ -514,7 +661,7 @@ mod tests {
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
         assert_eq!(
-            signature(&key, id, "1614265330", "{\"test\": 2432232314}"),
+            signature(&key, id, "1614265330", b"{\"test\": 2432232314}"),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
     }
@@ -535,14 +682,27 @@ mod tests {
     }
 
     #[test]
+    fn the_body_with_a_password_never_grows() {
+        for text in ["", "a", "\u{0}\n\"", "ñ🙂\u{7f}"] {
+            let long = text.repeat(PASSWORD_BYTES_MAX);
+            let body = password_question(&long, &Secret::new(long.clone()));
+            let capacity = 25 + 6 * 2 * long.len();
+            assert_eq!(body.capacity(), capacity);
+            let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(read, serde_json::json!({"user": long, "password": long}));
+        }
+    }
+
+    #[test]
     fn settings_that_cannot_work_are_refused_with_the_name_of_the_service() {
-        let wrong: [fn(&mut Settings); 10] = [
+        let wrong: [fn(&mut Settings); 11] = [
             |s| s.secret = Secret::new("whsec_"),
             |s| s.secret = Secret::new("whsec_not base64!"),
             |s| s.secret = Secret::new("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
             |s| s.secret = Secret::new("whsec_c2hvcnQ="),
             |s| s.find_user_url = "http://api.example.com/".to_owned(),
             |s| s.issue_token_url = "http://api.example.com/".to_owned(),
+            |s| s.check_password_url = Some("http://api.example.com/".to_owned()),
             |s| s.timeout = Duration::ZERO,
             |s| s.timeout = Duration::from_secs(3600),
             |s| s.bearer = Some(Secret::new("a\r\nb")),

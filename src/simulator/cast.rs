@@ -106,8 +106,10 @@ pub struct User {
     pub id: &'static str,
     /// Full name.
     pub name: &'static str,
-    /// Address on file.
+    /// Address on file, and the user name; the id is one too.
     pub email: &'static str,
+    /// For signing in; made up, and shown to whoever plays.
+    pub password: &'static str,
     /// Digits of the phone on file.
     pub phone: Option<&'static str>,
     /// The company the user works for.
@@ -142,6 +144,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "k-1001",
                 name: "Ana Pérez",
                 email: "ana@example.com",
+                password: "pan de masa madre",
                 phone: None,
                 company: ESPIGA,
             },
@@ -149,6 +152,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "k-1002",
                 name: "Lucía Fernández",
                 email: "lucia@example.com",
+                password: "luna sobre Madrid",
                 phone: None,
                 company: ESPIGA,
             },
@@ -156,6 +160,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "k-1003",
                 name: "Diego Ramírez",
                 email: "diego@example.com",
+                password: "tres tristes tigres",
                 phone: Some("573105550199"),
                 company: ESPIGA,
             },
@@ -169,6 +174,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "w-ana",
                 name: "Ana Pérez",
                 email: "ana@example.com",
+                password: "harina, agua y sal",
                 phone: None,
                 company: ESPIGA,
             },
@@ -176,6 +182,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "w-bruno",
                 name: "Bruno Carvalho",
                 email: "bruno@example.org",
+                password: "pão de queijo quente",
                 phone: None,
                 company: SERRA_AZUL,
             },
@@ -183,6 +190,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "w-camila",
                 name: "Camila Torres",
                 email: "camila@example.org",
+                password: "montaña azul y verde",
                 phone: None,
                 company: SERRA_AZUL,
             },
@@ -190,6 +198,7 @@ pub const SERVICES: [Service; 2] = [
                 id: "w-joao",
                 name: "João Silva",
                 email: "joao@example.org",
+                password: "café com açúcar",
                 phone: Some("5521998765432"),
                 company: SERRA_AZUL,
             },
@@ -213,6 +222,7 @@ mod tests {
         for user in SERVICES.iter().flat_map(|service| service.users) {
             EmailAddress::parse(user.email).unwrap();
             assert_ne!(user.email, STRANGER_EMAIL);
+            crate::app::user::password(user.password).unwrap();
         }
         assert_eq!(PEOPLE[ANA].number_for_people(), "+57 300 123 4567");
         assert_eq!(PEOPLE[BRUNO].number_for_people(), "+55 11 98765 4321");

@@ -225,6 +225,15 @@ fn contact_card(contact: &Contact, app: &App, now: Timestamp) -> InsideContact {
         Stage::Idle => ("nothing asked", Tone::Calm),
         Stage::AddressAsked { .. } => ("asked for the address", Tone::Busy),
         Stage::SpellingAsked { .. } => ("asked about the spelling", Tone::Busy),
+        Stage::LinkSent => match &contact.mapping {
+            Some(mapping) if mapping.is_live(now) => {
+                let left_s = mapping.expires_at.since_ms(now) / SECOND_MS / 10 * 10;
+                facts.push(("link lives".to_owned(), format!("about {left_s} s")));
+                ("waiting for the page", Tone::Busy)
+            }
+            Some(mapping) if mapping.is_signed_in() => ("waiting for the way back", Tone::Busy),
+            _ => ("the link is dead", Tone::Bad),
+        },
         Stage::CodeAwaited(challenge) => {
             // Whether somebody has the address is not shown: the panel knows no more than the chat.
             let left_s = challenge.expires_at.since_ms(now) / SECOND_MS / 10 * 10;
@@ -274,7 +283,9 @@ fn to_whom(entry: &Entry) -> String {
             ..
         } => "reply to a hidden number".to_owned(),
         Errand::LookUp { .. } => "question to the services".to_owned(),
-        Errand::MailCode { .. } | Errand::PretendMail { .. } => "to the mail server".to_owned(),
+        Errand::MailCode { .. } | Errand::PretendMail { .. } | Errand::MailNotice { .. } => {
+            "to the mail server".to_owned()
+        }
         Errand::HandOn(_) => "to the bot".to_owned(),
     }
 }

@@ -14,8 +14,9 @@ use rouille::{Request, Response};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,13 +88,19 @@ pub struct Button {
     pub title: String,
 }
 
-/// A link button.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A link button. `Debug` does not show where it leads: whoever has a sign-in link may use it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     /// What the person sees.
     pub title: String,
-    /// Where it leads.
+    /// Where it leads; `https`, or `http` to loopback.
     pub url: String,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({:?})", self.title)
+    }
 }
 
 /// What a person does on their phone.
@@ -1119,6 +1126,7 @@ fn by_bsuid(recipient: &Value) -> Result<(usize, Value), Refusal> {
 
 fn interactive(object: &Value) -> Result<Content, Refusal> {
     expect_fields(object, &["type", "header", "body", "action", "footer"])?;
+    expect_fields(&object["body"], &["text"])?;
     let mut content = Content {
         body: text(&object["body"]["text"], "interactive.body.text", 1_024)?,
         footer: match object.get("footer") {
@@ -1134,20 +1142,7 @@ fn interactive(object: &Value) -> Result<Content, Refusal> {
     let action = &object["action"];
     match object["type"].as_str() {
         Some("button") => content.buttons = buttons(action)?,
-        Some("cta_url") => {
-            if action["name"] != "cta_url" {
-                return Err(refusal(131009, "action.name must be cta_url"));
-            }
-            let parameters = &action["parameters"];
-            let url = text(&parameters["url"], "action.parameters.url", 2_000)?;
-            if !url.starts_with("https://") && !url.starts_with("http://") {
-                return Err(refusal(131009, "action.parameters.url is no web address"));
-            }
-            content.link = Some(Link {
-                title: text(&parameters["display_text"], "display_text", 20)?,
-                url,
-            });
-        }
+        Some("cta_url") => content.link = Some(link(action)?),
         _ => {
             return Err(refusal(
                 131009,
@@ -1158,7 +1153,41 @@ fn interactive(object: &Value) -> Result<Content, Refusal> {
     Ok(content)
 }
 
+/// The one link button of a message (section 3.2).
+fn link(action: &Value) -> Result<Link, Refusal> {
+    expect_fields(action, &["name", "parameters"])?;
+    if action["name"] != "cta_url" {
+        return Err(refusal(131009, "action.name must be cta_url"));
+    }
+    let parameters = &action["parameters"];
+    expect_fields(parameters, &["display_text", "url"])?;
+    let url = text(&parameters["url"], "action.parameters.url", 2_000)?;
+    if !is_web_address(&url) {
+        return Err(refusal(131009, "action.parameters.url is no web address"));
+    }
+    Ok(Link {
+        title: text(&parameters["display_text"], "display_text", 20)?,
+        url,
+    })
+}
+
+/// `https`, or `http` to this machine: nobody should send the other kind, though Meta takes it.
+fn is_web_address(url: &str) -> bool {
+    let Ok(url) = url.parse::<ureq::http::Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match url.scheme_str() {
+        Some("https") => !host.is_empty(),
+        Some("http") => is_here,
+        _ => false,
+    }
+}
+
 fn buttons(action: &Value) -> Result<Vec<Button>, Refusal> {
+    expect_fields(action, &["buttons"])?;
     let list = action["buttons"].as_array().map_or(&[][..], Vec::as_slice);
     if !(1..=3).contains(&list.len()) {
         return Err(refusal(131009, "1 to 3 buttons"));

@@ -18,7 +18,7 @@ pub mod services;
 pub mod watch;
 
 use cast::{BUSINESS, SERVICES};
-use graph::{Graph, Message, Said};
+use graph::{Graph, Link, Message, Said};
 use inbox::Inbox;
 use services::Services;
 use std::fmt::Write as _;
@@ -86,11 +86,12 @@ impl World {
             // Writing to a String does not fail.
             let _ = write!(
                 toml,
-                "\n[[services]]\nname = \"{}\"\ntitle = {}\nfind_user = \"{}\"\nissue_token = \"{}\"\nsecret = \"{}\"\n",
+                "\n[[services]]\nname = \"{}\"\ntitle = {}\nfind_user = \"{}\"\nissue_token = \"{}\"\ncheck_password = \"{}\"\nsecret = \"{}\"\n",
                 service.name,
                 quoted(service.title),
                 self.services.url(service.name, "find_user"),
                 self.services.url(service.name, "issue_token"),
+                self.services.url(service.name, "check_password"),
                 self.services.secret(service.name).unwrap_or_default(),
             );
         }
@@ -171,6 +172,19 @@ impl Handset<'_> {
             title: button.title,
         };
         Some(self.world.graph.deliver(self.index, said))
+    }
+
+    /// The newest link button of the chat.
+    pub fn link(&self) -> Option<Link> {
+        let messages = self.messages().into_iter().rev();
+        messages.filter_map(|message| message.link).next()
+    }
+
+    /// Waits for the first link that the business sent after the message with this id.
+    pub fn wait_for_link(&self, id: &str, within: Duration) -> Option<Link> {
+        self.world.watch.wait_for(within, || {
+            self.replies_to(id).into_iter().find_map(|one| one.link)
+        })
     }
 
     /// Looks at the chat, which reports the business's messages as read.

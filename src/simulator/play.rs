@@ -342,11 +342,7 @@ impl<'a> Story<'a> {
         match &answer {
             Some(message) => {
                 self.phone(who).look();
-                let mut text = message.body.clone();
-                for title in titles(message) {
-                    text.push_str(&format!(" [{title}]"));
-                }
-                self.line(BUSINESS.name, &text, Style::Business)?;
+                self.line(BUSINESS.name, &quoted(message), Style::Business)?;
             }
             None => self.claim(false, &format!("{} is answered", first_name(who)))?,
         }
@@ -463,6 +459,19 @@ fn titles(message: &Message) -> Vec<&str> {
         .iter()
         .map(|button| button.title.as_str())
         .collect()
+}
+
+/// What the business says, with what can be tapped. Where a link leads is not told: whoever reads
+/// the story could follow it.
+fn quoted(message: &Message) -> String {
+    let mut text = message.body.clone();
+    for title in titles(message) {
+        text.push_str(&format!(" [{title}]"));
+    }
+    if let Some(link) = &message.link {
+        text.push_str(&format!(" {} [link]", link.title));
+    }
+    text
 }
 
 /// The words of an answer without the one that is an address.
@@ -591,6 +600,7 @@ fn wrapped(text: &str, columns: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::graph::Link;
     use super::*;
 
     #[test]
@@ -603,6 +613,19 @@ mod tests {
     fn a_code_that_is_one_off_differs_and_has_the_same_length() {
         assert_eq!(one_off("12345678"), "12345679");
         assert_eq!(one_off("12345679"), "12345670");
+    }
+
+    #[test]
+    fn what_can_be_tapped_is_told_and_where_a_link_leads_is_not() {
+        let world = World::start().unwrap();
+        world.phone(ANA).say("hola");
+        let mut message = world.phone(ANA).messages().remove(0);
+        assert_eq!(quoted(&message), "hola");
+        message.link = Some(Link {
+            title: "Entrar".into(),
+            url: "https://x.example/Geheim".into(),
+        });
+        assert_eq!(quoted(&message), "hola Entrar [link]");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The company's services, Kutamma and woku: *does this user exist* and *a token for this user*,
-//! `POST` with JSON, signed by the caller per Standard Webhooks.
+//! The company's services, Kutamma and woku: *does this user exist*, *a token for this user* and
+//! *whose password is this*, `POST` with JSON, signed by the caller per Standard Webhooks.
 
 use super::cast::{SERVICES, Service, User};
 use super::door::{self, Door};
@@ -52,7 +52,7 @@ pub struct Token {
 /// One call as it was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// `find_user` or `issue_token`.
+    /// `find_user`, `issue_token` or `check_password`.
     pub path: String,
     /// Status of the answer.
     pub status: u16,
@@ -80,6 +80,7 @@ struct State {
     trouble: Option<Trouble>,
     tokens: VecDeque<Token>,
     calls: VecDeque<Call>,
+    password_checks: usize,
 }
 
 impl Services {
@@ -106,7 +107,7 @@ impl Services {
         self.door.address()
     }
 
-    /// URL of `find_user` or `issue_token` of a service.
+    /// URL of `find_user`, `issue_token` or `check_password` of a service.
     pub fn url(&self, service: &str, call: &str) -> String {
         format!("http://{}/{service}/{call}", self.address())
     }
@@ -143,6 +144,13 @@ impl Services {
             lock(&office.state).calls.iter().cloned().collect()
         })
     }
+
+    /// How many passwords a service was asked about since the start, whatever it answered.
+    pub fn password_checks(&self, service: &str) -> usize {
+        self.shared
+            .office(service)
+            .map_or(0, |office| lock(&office.state).password_checks)
+    }
 }
 
 impl Shared {
@@ -170,6 +178,9 @@ impl Shared {
             None => office.answer(call, request),
         };
         let mut state = lock(&office.state);
+        if call == "check_password" {
+            state.password_checks += 1;
+        }
         if state.calls.len() == REMEMBERED_MAX {
             state.calls.pop_front();
         }
@@ -200,6 +211,7 @@ impl Office {
         match call {
             "find_user" => self.find_user(&body),
             "issue_token" => self.issue_token(&body),
+            "check_password" => self.check_password(&body),
             _ => refused(404, "NOT_FOUND", "no such call"),
         }
     }
@@ -208,6 +220,20 @@ impl Office {
         let Some(email) = body["email"].as_str() else {
             return refused(400, "EMAIL_MISSING", "email is missing");
         };
+        self.users(|user| user.email.eq_ignore_ascii_case(email))
+    }
+
+    fn check_password(&self, body: &Value) -> Response {
+        let (Some(name), Some(password)) = (body["user"].as_str(), body["password"].as_str())
+        else {
+            return refused(400, "PASSWORD_MISSING", "user or password is missing");
+        };
+        self.users(|user| {
+            (user.email.eq_ignore_ascii_case(name) || user.id == name) && user.password == password
+        })
+    }
+
+    fn users(&self, wanted: impl Fn(&User) -> bool) -> Response {
         let described = |user: &User| {
             let mut described = json!({
                 "id": user.id,
@@ -221,10 +247,7 @@ impl Office {
             described
         };
         let users = self.service.users.iter();
-        let found: Vec<Value> = users
-            .filter(|user| user.email.eq_ignore_ascii_case(email))
-            .map(described)
-            .collect();
+        let found: Vec<Value> = users.filter(|user| wanted(user)).map(described).collect();
         door::json(200, &json!({ "users": found }))
     }
 
@@ -378,6 +401,32 @@ mod tests {
         assert_eq!((status, &token["tokenType"]), (200, &json!("Bearer")));
         let body = r#"{"userId":"w-ana","companyId":"c-serra-azul","userUuid":"u"}"#;
         assert_eq!(ask("issue_token", body).0, 404);
+    }
+
+    #[test]
+    fn a_password_opens_the_own_account_only() {
+        let ask = |user: &str, password: &str| {
+            let body = json!({"user": user, "password": password}).to_string();
+            let (status, found) = ask("check_password", &body);
+            assert_eq!(status, 200);
+            found["users"].clone()
+        };
+        for user in ["Bruno@example.org", "w-bruno"] {
+            let found = ask(user, "pão de queijo quente");
+            assert_eq!(found[0]["id"], "w-bruno");
+            assert_eq!(found.as_array().unwrap().len(), 1);
+        }
+        for (user, password) in [
+            ("bruno@example.org", "Pão de queijo quente"),
+            ("camila@example.org", "pão de queijo quente"),
+            ("visitante@example.net", "pão de queijo quente"),
+            ("bruno@example.org", ""),
+            ("", ""),
+        ] {
+            assert_eq!(ask(user, password), json!([]), "{user}");
+        }
+        let missing = self::ask("check_password", r#"{"user":"w-bruno"}"#);
+        assert_eq!(missing.0, 400);
     }
 
     #[test]

@@ -49,11 +49,13 @@ pub enum Table {
     Audit,
     /// Whom to forget again after a restore.
     Erased,
+    /// To whom the secrets of a sign-in on the web belong.
+    Handle,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 13] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -66,6 +68,7 @@ impl Table {
         Table::Directory,
         Table::Audit,
         Table::Erased,
+        Table::Handle,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -83,6 +86,7 @@ impl Table {
             Table::Directory => "directory",
             Table::Audit => "audit",
             Table::Erased => "erased",
+            Table::Handle => "handle",
         }
     }
 

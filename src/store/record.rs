@@ -9,16 +9,18 @@ use crate::domain::account::{Account, Company};
 use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::budget::Budget;
 use crate::domain::challenge::{Challenge, Sought};
-use crate::domain::contact::{Contact, Kept, Stage};
+use crate::domain::contact::{Barred, Contact, Kept, Stage};
 use crate::domain::conversation::AddressCounts;
 use crate::domain::delivery::{
-    Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Recipient,
+    Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
 };
 use crate::domain::id::{
     Bsuid, ChallengeId, ContactId, EmailAddress, HOUR_MS, IdentityKey, Language, Malformed,
-    MappingId, MessageId, PhoneNumberId, ServiceName, Timestamp, WaId,
+    MappingHash, MappingId, MessageId, PhoneNumberId, ProofId, ReturnCode, ServiceName, Timestamp,
+    WaId,
 };
 use crate::domain::message::Status;
+use crate::domain::sign_in::{Mapping, MappingState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::{Bound, ControlFlow};
@@ -79,6 +81,22 @@ impl Keys {
     fn sent(&self, id: &MessageId) -> [u8; 16] {
         self.digest("sent", &[id.as_str().as_bytes()])
     }
+
+    fn mapping_hash(&self, hash: &MappingHash) -> [u8; 16] {
+        self.digest("mapping hash", &[hash.reveal().as_bytes()])
+    }
+
+    fn return_code(&self, code: &ReturnCode) -> [u8; 16] {
+        self.digest("return code", &[code.reveal().as_bytes()])
+    }
+
+    fn user_name(&self, name: &str) -> [u8; 16] {
+        self.digest("user name", &[name.as_bytes()])
+    }
+
+    fn network(&self, network: &[u8; 16]) -> [u8; 16] {
+        self.digest("network", &[network])
+    }
 }
 
 fn hour(at: Timestamp) -> [u8; 4] {
@@ -119,6 +137,10 @@ struct ContactRecord {
     created_at: u64,
     last_message_at: u64,
     stage: StageRecord,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    mapping: Option<MappingRecord>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    barred: Vec<BarredRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     bindings: Vec<BindingRecord>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -133,6 +155,10 @@ struct ContactRecord {
     codes: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     replies: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    links: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    mismatches: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,6 +174,38 @@ enum StageRecord {
         tag: String,
     },
     CodeAwaited(ChallengeRecord),
+    LinkSent,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MappingRecord {
+    id: [u8; 16],
+    asked_at: u64,
+    expires_at: u64,
+    #[serde(default)]
+    passwords: u32,
+    #[serde(default)]
+    wrong_numbers: u32,
+    state: MappingStateRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MappingStateRecord {
+    Issued,
+    SignedIn {
+        bindings: Vec<BindingRecord>,
+        until: u64,
+    },
+    Used,
+    Burned,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BarredRecord {
+    service: String,
+    user_id: String,
+    until: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -190,6 +248,8 @@ struct BindingRecord {
     company_id: String,
     company_name: String,
     proof: String,
+    #[serde(default)]
+    proof_id: [u8; 16],
     proved_at: u64,
 }
 
@@ -238,6 +298,7 @@ impl From<&Contact> for ContactRecord {
                     }
                 },
             }),
+            Stage::LinkSent => StageRecord::LinkSent,
         };
         ContactRecord {
             bsuid: contact.bsuid.as_ref().map(|id| id.as_str().to_owned()),
@@ -246,6 +307,8 @@ impl From<&Contact> for ContactRecord {
             created_at: contact.created_at.0,
             last_message_at: contact.last_message_at.0,
             stage,
+            mapping: contact.mapping.as_ref().map(MappingRecord::from),
+            barred: contact.barred.iter().map(BarredRecord::from).collect(),
             bindings: contact.bindings.iter().map(BindingRecord::from).collect(),
             identity_key: contact
                 .identity_key
@@ -256,6 +319,8 @@ impl From<&Contact> for ContactRecord {
             failures: moments(&contact.failures),
             codes: moments(&contact.codes),
             replies: moments(&contact.replies),
+            links: moments(&contact.links),
+            mismatches: moments(&contact.mismatches),
         }
     }
 }
@@ -291,6 +356,7 @@ impl ContactRecord {
                     ),
                 },
             }),
+            StageRecord::LinkSent => Stage::LinkSent,
         };
         Ok(Contact {
             id,
@@ -300,6 +366,12 @@ impl ContactRecord {
             created_at: Timestamp(self.created_at),
             last_message_at: Timestamp(self.last_message_at),
             stage,
+            mapping: self.mapping.map(MappingRecord::into_mapping).transpose()?,
+            barred: self
+                .barred
+                .into_iter()
+                .map(BarredRecord::into_barred)
+                .collect::<Result<_, _>>()?,
             bindings: self
                 .bindings
                 .into_iter()
@@ -318,6 +390,73 @@ impl ContactRecord {
             failures: budget(self.failures),
             codes: budget(self.codes),
             replies: budget(self.replies),
+            links: budget(self.links),
+            mismatches: budget(self.mismatches),
+        })
+    }
+}
+
+impl From<&Mapping> for MappingRecord {
+    fn from(mapping: &Mapping) -> MappingRecord {
+        MappingRecord {
+            id: mapping.id.0,
+            asked_at: mapping.asked_at.0,
+            expires_at: mapping.expires_at.0,
+            passwords: mapping.passwords,
+            wrong_numbers: mapping.wrong_numbers,
+            state: match &mapping.state {
+                MappingState::Issued => MappingStateRecord::Issued,
+                MappingState::SignedIn { bindings, until } => MappingStateRecord::SignedIn {
+                    bindings: bindings.iter().map(BindingRecord::from).collect(),
+                    until: until.0,
+                },
+                MappingState::Used => MappingStateRecord::Used,
+                MappingState::Burned => MappingStateRecord::Burned,
+            },
+        }
+    }
+}
+
+impl MappingRecord {
+    fn into_mapping(self) -> Result<Mapping, Malformed> {
+        Ok(Mapping {
+            id: MappingId(self.id),
+            asked_at: Timestamp(self.asked_at),
+            expires_at: Timestamp(self.expires_at),
+            passwords: self.passwords,
+            wrong_numbers: self.wrong_numbers,
+            state: match self.state {
+                MappingStateRecord::Issued => MappingState::Issued,
+                MappingStateRecord::SignedIn { bindings, until } => MappingState::SignedIn {
+                    bindings: bindings
+                        .into_iter()
+                        .map(BindingRecord::into_binding)
+                        .collect::<Result<_, _>>()?,
+                    until: Timestamp(until),
+                },
+                MappingStateRecord::Used => MappingState::Used,
+                MappingStateRecord::Burned => MappingState::Burned,
+            },
+        })
+    }
+}
+
+impl From<&Barred> for BarredRecord {
+    fn from(barred: &Barred) -> BarredRecord {
+        BarredRecord {
+            service: barred.service.as_str().to_owned(),
+            user_id: barred.user_id.clone(),
+            until: barred.until.0,
+        }
+    }
+}
+
+impl BarredRecord {
+    fn into_barred(self) -> Result<Barred, Malformed> {
+        Ok(Barred {
+            service: ServiceName::parse(&self.service)?,
+            user_id: self.user_id,
+            until: Timestamp(self.until),
         })
     }
 }
@@ -365,6 +504,7 @@ impl From<&Binding> for BindingRecord {
             company_id: binding.company.id.clone(),
             company_name: binding.company.name.clone(),
             proof: binding.proof.name().to_owned(),
+            proof_id: binding.proof_id.0,
             proved_at: binding.proved_at.0,
         }
     }
@@ -385,6 +525,7 @@ impl BindingRecord {
                 .into_iter()
                 .find(|proof| proof.name() == self.proof)
                 .ok_or(Malformed("an unknown proof"))?,
+            proof_id: ProofId(self.proof_id),
             proved_at: Timestamp(self.proved_at),
         })
     }
@@ -519,6 +660,99 @@ pub fn delete_aliases(
     Ok(())
 }
 
+// --- what was handed out for a sign-in on the web ---------------------------------------------------
+
+/// To whom something belongs that was handed out for a sign-in on the web: a link's hash, or a
+/// return code. Found by its digest; the secret itself is nowhere (S-37).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle {
+    /// Who asked for the link.
+    pub contact: ContactId,
+    /// Which link.
+    pub mapping: MappingId,
+    /// When it was handed out.
+    pub at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HandleRecord {
+    contact: [u8; 16],
+    mapping: [u8; 16],
+    at: u64,
+}
+
+fn handle(reader: &dyn Reader, key: &[u8; 16]) -> Result<Option<Handle>, StoreError> {
+    let Some(bytes) = reader.get(Table::Handle, key)? else {
+        return Ok(None);
+    };
+    let record: HandleRecord = read(Table::Handle, &bytes)?;
+    Ok(Some(Handle {
+        contact: ContactId(record.contact),
+        mapping: MappingId(record.mapping),
+        at: Timestamp(record.at),
+    }))
+}
+
+fn put_handle(writer: &mut dyn Writer, key: &[u8; 16], handle: &Handle) -> Result<(), StoreError> {
+    let record = HandleRecord {
+        contact: handle.contact.0,
+        mapping: handle.mapping.0,
+        at: handle.at.0,
+    };
+    writer.put(Table::Handle, key, &write(Table::Handle, &record)?)
+}
+
+/// To whom a link's hash belongs.
+pub fn handle_of_hash(
+    reader: &dyn Reader,
+    keys: &Keys,
+    hash: &MappingHash,
+) -> Result<Option<Handle>, StoreError> {
+    handle(reader, &keys.mapping_hash(hash))
+}
+
+/// To whom a return code belongs.
+pub fn handle_of_return_code(
+    reader: &dyn Reader,
+    keys: &Keys,
+    code: &ReturnCode,
+) -> Result<Option<Handle>, StoreError> {
+    handle(reader, &keys.return_code(code))
+}
+
+/// Stores to whom a link's hash belongs.
+pub fn put_handle_of_hash(
+    writer: &mut dyn Writer,
+    keys: &Keys,
+    hash: &MappingHash,
+    handle: &Handle,
+) -> Result<(), StoreError> {
+    put_handle(writer, &keys.mapping_hash(hash), handle)
+}
+
+/// Stores to whom a return code belongs.
+pub fn put_handle_of_return_code(
+    writer: &mut dyn Writer,
+    keys: &Keys,
+    code: &ReturnCode,
+    handle: &Handle,
+) -> Result<(), StoreError> {
+    put_handle(writer, &keys.return_code(code), handle)
+}
+
+/// Sweeps handles handed out before `before`.
+pub fn forget_handles(
+    writer: &mut dyn Writer,
+    before: Timestamp,
+    cursor: Option<&[u8]>,
+    looks: usize,
+) -> Result<Sweep, StoreError> {
+    sweep(writer, Table::Handle, cursor, looks, |bytes| {
+        let record: HandleRecord = read(Table::Handle, bytes)?;
+        Ok(record.at < before.0)
+    })
+}
+
 // --- messages that had their effect ---------------------------------------------------------------
 
 /// Whether a message had its effect before; from now on it has.
@@ -603,6 +837,12 @@ enum ErrandRecord {
     PretendMail {
         challenge: [u8; 16],
     },
+    /// Of a binding by this proof; of a refusal when there is none.
+    MailNotice {
+        to: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        bound: Option<[u8; 16]>,
+    },
     HandOn(KeptRecord),
 }
 
@@ -680,6 +920,13 @@ impl From<&Errand> for ErrandRecord {
             Errand::PretendMail { challenge } => ErrandRecord::PretendMail {
                 challenge: challenge.0,
             },
+            Errand::MailNotice { to, notice } => ErrandRecord::MailNotice {
+                to: to.as_str().to_owned(),
+                bound: match notice {
+                    Notice::Bound(proof) => Some(proof.0),
+                    Notice::Refused => None,
+                },
+            },
             Errand::HandOn(kept) => ErrandRecord::HandOn(kept.into()),
         }
     }
@@ -721,6 +968,10 @@ impl ErrandRecord {
             },
             ErrandRecord::PretendMail { challenge } => Errand::PretendMail {
                 challenge: ChallengeId(challenge),
+            },
+            ErrandRecord::MailNotice { to, bound } => Errand::MailNotice {
+                to: EmailAddress::parse(&to)?,
+                notice: bound.map_or(Notice::Refused, |proof| Notice::Bound(ProofId(proof))),
             },
             ErrandRecord::HandOn(kept) => Errand::HandOn(kept.into_kept()?),
         })
@@ -1090,6 +1341,50 @@ pub fn put_failures_in_all(writer: &mut dyn Writer, failures: &Budget) -> Result
         &AddressCounts {
             codes: Budget::default(),
             failures: failures.clone(),
+        },
+    )
+}
+
+/// What is counted for who tries passwords on the page.
+#[derive(Clone, Debug)]
+pub enum Guesser {
+    /// A user name, in lower case.
+    UserName(String),
+    /// A network: the address, or as much of it as one household has.
+    Network([u8; 16]),
+}
+
+impl Guesser {
+    fn key(&self, keys: &Keys) -> [u8; 16] {
+        match self {
+            Guesser::UserName(name) => keys.user_name(name),
+            Guesser::Network(network) => keys.network(network),
+        }
+    }
+}
+
+/// The passwords tried.
+pub fn passwords_tried(
+    reader: &dyn Reader,
+    keys: &Keys,
+    guesser: &Guesser,
+) -> Result<Budget, StoreError> {
+    Ok(counts(reader, &guesser.key(keys))?.failures)
+}
+
+/// Stores the passwords tried.
+pub fn put_passwords_tried(
+    writer: &mut dyn Writer,
+    keys: &Keys,
+    guesser: &Guesser,
+    tried: &Budget,
+) -> Result<(), StoreError> {
+    put_counts(
+        writer,
+        &guesser.key(keys),
+        &AddressCounts {
+            codes: Budget::default(),
+            failures: tried.clone(),
         },
     )
 }

@@ -3,13 +3,16 @@
 mod words;
 
 use crate::domain::binding::{Binding, ReleaseReason};
-use crate::domain::conversation::{ButtonAction, OurButton, Sentence};
-use crate::domain::delivery::{Button, ChatMessage, Mail};
+use crate::domain::conversation::{ButtonAction, Opening, OurButton, Sentence};
+use crate::domain::delivery::{Button, ChatMessage, Link, LinkTarget, Mail};
 use crate::domain::id::{
-    EmailAddress, HOUR_MS, Language, MINUTE_MS, OtpCode, SECOND_MS, ServiceName, Timestamp,
+    DAY_MS, EmailAddress, HOUR_MS, Language, MINUTE_MS, OtpCode, ReturnCode, SECOND_MS,
+    ServiceName, Timestamp,
 };
+use crate::domain::policy::{Methods, Policy};
 use std::collections::HashMap;
-use words::Key;
+
+pub use words::Key;
 
 /// One sentence that an operator wants to say differently.
 #[derive(Clone, Debug)]
@@ -39,6 +42,21 @@ pub struct Voice {
     pub code_digits: usize,
     /// Minutes for which a code is good.
     pub code_minutes: u64,
+    /// The ways in that are offered.
+    pub methods: Methods,
+    /// Minutes for which a link is good.
+    pub link_minutes: u64,
+}
+
+/// What a mail about a new binding tells.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundAccount<'a> {
+    /// As whom.
+    pub bindings: &'a [Binding],
+    /// The end of the number of the chat, when it is shown.
+    pub chat_ending: Option<&'a str>,
+    /// When.
+    pub proved_at: Timestamp,
 }
 
 /// Characters that an operator's own words may have: with names filled in they must still fit
@@ -115,6 +133,33 @@ impl Texts {
         fill(self.words(language, key), values)
     }
 
+    /// A sentence as text, with its placeholders filled in: for pages, which are no messages.
+    pub fn say(&self, language: Language, key: Key, values: &[(&str, &str)]) -> String {
+        self.fill(language, key, values)
+    }
+
+    /// How long ago something was, in words: `hace 2 minutos`. Rounded down.
+    pub fn ago(&self, language: Language, ms: u64) -> String {
+        let (one, more, unit_ms) = match ms {
+            0..MINUTE_MS => return self.fill(language, Key::AgoMoment, &[]),
+            MINUTE_MS..HOUR_MS => (Key::AgoMinute, Key::AgoMinutes, MINUTE_MS),
+            HOUR_MS..DAY_MS => (Key::AgoHour, Key::AgoHours, HOUR_MS),
+            _ => (Key::AgoDay, Key::AgoDays, DAY_MS),
+        };
+        match ms / unit_ms {
+            1 => self.fill(language, one, &[]),
+            number => self.fill(language, more, &[("number", &number.to_string())]),
+        }
+    }
+
+    /// How often something may still be tried: `2 veces más`.
+    pub fn tries_left(&self, language: Language, left: u32) -> String {
+        match left {
+            1 => self.fill(language, Key::Once, &[]),
+            more => self.fill(language, Key::Times, &[("number", &more.to_string())]),
+        }
+    }
+
     /// A sentence as a message, with the buttons that belong to it.
     pub fn chat(
         &self,
@@ -134,9 +179,19 @@ impl Texts {
             )
         };
         let wait = |until: &Timestamp| self.wait(language, until.since_ms(now));
+        let Methods { mail, web } = voice.methods;
+        let buttons = |tag: &str, actions: &[ButtonAction]| {
+            let offered: Vec<ButtonAction> = (actions.iter().copied())
+                .filter(|action| match action {
+                    ButtonAction::OtherAddress => mail,
+                    ButtonAction::Web => web,
+                    _ => true,
+                })
+                .collect();
+            self.buttons(language, tag, &offered)
+        };
         let code_buttons = |tag: &str| {
-            self.buttons(
-                language,
+            buttons(
                 tag,
                 &[
                     ButtonAction::Resend,
@@ -145,8 +200,20 @@ impl Texts {
                 ],
             )
         };
+        let web_button = || buttons("", &[ButtonAction::Web]);
+        let link_buttons = |tag: &str| {
+            buttons(
+                tag,
+                &[
+                    ButtonAction::NewLink,
+                    ButtonAction::OtherAddress,
+                    ButtonAction::Cancel,
+                ],
+            )
+        };
+        let mut link = None;
         let (body, buttons) = match sentence {
-            Sentence::Welcome => (asking(Key::Welcome), Vec::new()),
+            Sentence::Welcome => (asking(Key::Welcome), web_button()),
             Sentence::WelcomeAgain(reason) => {
                 let key = match reason {
                     ReleaseReason::IdentityKeyChanged
@@ -158,10 +225,10 @@ impl Texts {
                     | ReleaseReason::Undone
                     | ReleaseReason::Replaced => Key::Welcome,
                 };
-                (asking(key), Vec::new())
+                (asking(key), web_button())
             }
-            Sentence::AskAddress => (asking(Key::AskAddress), Vec::new()),
-            Sentence::AddressNotUnderstood => (asking(Key::AddressNotUnderstood), Vec::new()),
+            Sentence::AskAddress => (asking(Key::AskAddress), web_button()),
+            Sentence::AddressNotUnderstood => (asking(Key::AddressNotUnderstood), web_button()),
             Sentence::OneAddressOnly => (say(Key::OneAddressOnly, &[]), Vec::new()),
             Sentence::DidYouMean {
                 typed,
@@ -195,10 +262,7 @@ impl Texts {
             ),
             Sentence::CodeWrong { left: 0, tag } => (say(Key::CodeDead, &[]), code_buttons(tag)),
             Sentence::CodeWrong { left, tag } => {
-                let left = match left {
-                    1 => say(Key::Once, &[]),
-                    more => say(Key::Times, &[("number", &more.to_string())]),
-                };
+                let left = self.tries_left(language, *left);
                 (say(Key::CodeWrong, &[("left", &left)]), code_buttons(tag))
             }
             Sentence::CodeExpired { tag } => (
@@ -245,15 +309,69 @@ impl Texts {
                 ),
                 self.buttons(language, "", &[ButtonAction::LogOut]),
             ),
-            Sentence::NotSignedIn => (asking(Key::NotSignedIn), Vec::new()),
+            Sentence::NotSignedIn => (asking(Key::NotSignedIn), web_button()),
             Sentence::LoggedOut => (say(Key::LoggedOut, &[]), Vec::new()),
             Sentence::LookUpFailed => (say(Key::LookUpFailed, &[]), Vec::new()),
             Sentence::LookUpIncomplete { tag } => {
                 (say(Key::LookUpIncomplete, &[]), code_buttons(tag))
             }
             Sentence::MailFailed => (say(Key::MailFailed, &[]), Vec::new()),
+            Sentence::Link { mapping, opening } => {
+                let key = match opening {
+                    Opening::Asked => Key::Link,
+                    Opening::First => Key::LinkFirst,
+                    Opening::Again(reason) => match reason {
+                        ReleaseReason::IdentityKeyChanged
+                        | ReleaseReason::NumberChanged
+                        | ReleaseReason::Conflict => Key::LinkAgainChanged,
+                        ReleaseReason::Idle | ReleaseReason::Aged => Key::LinkAgainExpired,
+                        ReleaseReason::LoggedOut
+                        | ReleaseReason::Operator
+                        | ReleaseReason::Undone
+                        | ReleaseReason::Replaced => Key::LinkFirst,
+                    },
+                };
+                link = Some(Link {
+                    title: say(Key::LinkTitle, &[]),
+                    to: LinkTarget::SignIn(*mapping),
+                });
+                let values = [
+                    ("business", voice.business.as_str()),
+                    ("services", &services),
+                    ("minutes", &voice.link_minutes.to_string()),
+                ];
+                (say(key, &values), Vec::new())
+            }
+            Sentence::UseTheLink { tag } => (say(Key::UseTheLink, &[]), link_buttons(tag)),
+            Sentence::LinkExpired { tag } => (say(Key::LinkExpired, &[]), link_buttons(tag)),
+            Sentence::TooManyLinks { until } => (
+                say(Key::TooManyLinks, &[("wait", &wait(until))]),
+                Vec::new(),
+            ),
+            Sentence::LinkBurned { tag } => (say(Key::LinkBurned, &[]), link_buttons(tag)),
+            Sentence::LinkDeclined => (say(Key::LinkDeclined, &[]), Vec::new()),
+            Sentence::SignInNotCompleted { tag } => {
+                (say(Key::SignInNotCompleted, &[]), link_buttons(tag))
+            }
+            Sentence::NotYourSignIn => (say(Key::NotYourSignIn, &[]), Vec::new()),
+            Sentence::AccountRefused => (
+                say(Key::AccountRefused, &[("business", &voice.business)]),
+                Vec::new(),
+            ),
+            Sentence::StepUp { address, tag } => (
+                say(
+                    Key::StepUp,
+                    &[
+                        ("address", &address.masked()),
+                        ("digits", &digits),
+                        ("minutes", &minutes),
+                    ],
+                ),
+                code_buttons(tag),
+            ),
+            Sentence::Undone => (say(Key::Undone, &[]), Vec::new()),
         };
-        let chars_max = if buttons.is_empty() {
+        let chars_max = if buttons.is_empty() && link.is_none() {
             ChatMessage::BODY_CHARS_MAX
         } else {
             ChatMessage::BODY_WITH_BUTTONS_CHARS_MAX
@@ -261,7 +379,7 @@ impl Texts {
         ChatMessage {
             body: cap(body, chars_max),
             buttons,
-            link: None,
+            link,
         }
     }
 
@@ -277,10 +395,7 @@ impl Texts {
     ) -> Mail {
         let say = |key, values: &[(&str, &str)]| self.fill(language, key, values);
         let business = voice.business.as_str();
-        let chat = match chat_ending {
-            Some(ending) => say(Key::ChatNumber, &[("ending", ending)]),
-            None => say(Key::ChatHidden, &[]),
-        };
+        let chat = self.chat_named(language, chat_ending);
         let code = code.reveal();
         let first = say(Key::MailCode, &[("code", code), ("business", business)]);
         let how = say(
@@ -304,6 +419,89 @@ impl Texts {
         }
     }
 
+    /// What a browser makes ready to be sent in the chat.
+    pub fn return_text(&self, language: Language, code: &ReturnCode, voice: &Voice) -> String {
+        let values = [
+            ("business", voice.business.as_str()),
+            ("code", code.reveal()),
+        ];
+        self.fill(language, Key::ReturnText, &values)
+    }
+
+    /// The mail that tells the owner of an account that a chat was bound to it, with the address of
+    /// the page where that can be undone.
+    pub fn bound_mail(
+        &self,
+        language: Language,
+        to: &EmailAddress,
+        about: &BoundAccount<'_>,
+        undo_url: &str,
+        id: String,
+        voice: &Voice,
+    ) -> Mail {
+        let say = |key, values: &[(&str, &str)]| self.fill(language, key, values);
+        let chat = self.chat_named(language, about.chat_ending);
+        let accounts = self.accounts(language, about.bindings, voice);
+        let time = time_in_words(about.proved_at);
+        let what = [
+            ("chat", chat.as_str()),
+            ("accounts", &accounts),
+            ("time", &time),
+        ];
+        let days = (Policy::UNDO_MS / DAY_MS).to_string();
+        let lines = [
+            say(Key::BoundWhat, &what),
+            say(Key::BoundFine, &[]),
+            say(Key::BoundUndo, &[("days", &days)]),
+        ];
+        let subject = say(Key::BoundSubject, &[("business", &voice.business)]);
+        let button = (say(Key::BoundButton, &[]), undo_url);
+        let html = notice_html(language, &voice.business, &lines, Some(&button));
+        Mail {
+            to: to.clone(),
+            subject,
+            text: format!("{}\n\n{undo_url}\n", lines.join("\n\n")),
+            html,
+            id,
+            language: language.code(),
+        }
+    }
+
+    /// The mail that tells the owner of an account that somebody signed in with their password
+    /// through the link of a chat that is not theirs, and was refused.
+    pub fn refused_mail(
+        &self,
+        language: Language,
+        to: &EmailAddress,
+        chat_ending: Option<&str>,
+        id: String,
+        voice: &Voice,
+    ) -> Mail {
+        let chat = self.chat_named(language, chat_ending);
+        let business = ("business", voice.business.as_str());
+        let say = |key, values: &[(&str, &str)]| self.fill(language, key, values);
+        let lines = [
+            say(Key::RefusedWhat, &[("chat", &chat), business]),
+            say(Key::RefusedAdvice, &[business]),
+        ];
+        Mail {
+            to: to.clone(),
+            subject: say(Key::RefusedSubject, &[business]),
+            text: format!("{}\n", lines.join("\n\n")),
+            html: notice_html(language, &voice.business, &lines, None),
+            id,
+            language: language.code(),
+        }
+    }
+
+    /// `the WhatsApp number that ends in 34`.
+    fn chat_named(&self, language: Language, ending: Option<&str>) -> String {
+        match ending {
+            Some(ending) => self.fill(language, Key::ChatNumber, &[("ending", ending)]),
+            None => self.fill(language, Key::ChatHidden, &[]),
+        }
+    }
+
     /// `Kutamma o woku`.
     fn one_of(&self, language: Language, voice: &Voice) -> String {
         let titles: Vec<String> = voice
@@ -314,7 +512,8 @@ impl Texts {
         self.join(language, &titles, Key::Or)
     }
 
-    fn accounts(&self, language: Language, bindings: &[Binding], voice: &Voice) -> String {
+    /// `Ana (La Espiga, Kutamma) y Ana (La Espiga, woku)`.
+    pub fn accounts(&self, language: Language, bindings: &[Binding], voice: &Voice) -> String {
         let mut named: Vec<String> = bindings
             .iter()
             .take(ACCOUNTS_NAMED_MAX)
@@ -329,7 +528,12 @@ impl Texts {
                     ("company", &binding.company.name),
                     ("service", service),
                 ];
-                self.fill(language, Key::AccountName, &values)
+                let key = match (binding.name.as_str(), binding.company.name.as_str()) {
+                    ("", _) => Key::AccountUnnamed,
+                    (_, "") => Key::AccountAlone,
+                    _ => Key::AccountName,
+                };
+                self.fill(language, key, &values)
             })
             .collect();
         if bindings.len() > named.len() {
@@ -350,7 +554,7 @@ impl Texts {
     }
 
     /// A wait, rounded up so that it is never said too short.
-    fn wait(&self, language: Language, ms: u64) -> String {
+    pub fn wait(&self, language: Language, ms: u64) -> String {
         let (key, unit_ms) = match ms {
             0..=120_000 => (Key::Seconds, SECOND_MS),
             120_001..=7_200_000 => (Key::Minutes, MINUTE_MS),
@@ -372,6 +576,8 @@ impl Texts {
                     ButtonAction::Yes => Key::ButtonYes,
                     ButtonAction::No => Key::ButtonNo,
                     ButtonAction::LogOut => Key::ButtonLogOut,
+                    ButtonAction::Web => Key::ButtonWeb,
+                    ButtonAction::NewLink => Key::ButtonNewLink,
                 };
                 let title = self.words(language, key).to_owned();
                 Button {
@@ -385,6 +591,69 @@ impl Texts {
             })
             .collect()
     }
+}
+
+/// A moment as people write it, to the minute, in UTC: `21 de noviembre de 2026, 14:05 UTC`.
+pub fn date(language: Language, at: Timestamp) -> String {
+    const SPANISH: [&str; 12] = [
+        "enero",
+        "febrero",
+        "marzo",
+        "abril",
+        "mayo",
+        "junio",
+        "julio",
+        "agosto",
+        "septiembre",
+        "octubre",
+        "noviembre",
+        "diciembre",
+    ];
+    const ENGLISH: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    const PORTUGUESE: [&str; 12] = [
+        "janeiro",
+        "fevereiro",
+        "março",
+        "abril",
+        "maio",
+        "junho",
+        "julho",
+        "agosto",
+        "setembro",
+        "outubro",
+        "novembro",
+        "dezembro",
+    ];
+    let (months, of) = match language {
+        Language::Spanish => (SPANISH, " de "),
+        Language::English => (ENGLISH, " "),
+        Language::Portuguese => (PORTUGUESE, " de "),
+    };
+    let seconds = i64::try_from(at.0 / SECOND_MS).unwrap_or(i64::MAX);
+    // A moment after the year 9999 is nobody's.
+    let moment = time::OffsetDateTime::from_unix_timestamp(seconds)
+        .unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    let month = months[usize::from(u8::from(moment.month()) - 1)];
+    format!(
+        "{}{of}{month}{of}{}, {:02}:{:02} UTC",
+        moment.day(),
+        moment.year(),
+        moment.hour(),
+        moment.minute()
+    )
 }
 
 /// Spanish *y* and *o* become *e* and *u* before a word that begins with their sound.
@@ -431,10 +700,14 @@ fn fill(words: &str, values: &[(&str, &str)]) -> String {
 /// Why an operator's own words cannot be used, as a sentence.
 fn check_words(key: Key, words: &str) -> Result<(), String> {
     /// Without these a sentence does not do what it is for.
-    const NEEDED: [(Key, &str); 3] = [
+    const NEEDED: [(Key, &str); 7] = [
+        (Key::ReturnText, "code"),
         (Key::MailCode, "code"),
         (Key::SignedIn, "accounts"),
         (Key::MailAskedBy, "chat"),
+        (Key::PageAskedBy, "chat"),
+        (Key::PageMailSentHow, "address"),
+        (Key::PageUndoWho, "chat"),
     ];
     let name = key.name();
     if words.trim().is_empty() {
@@ -495,6 +768,43 @@ fn cap(text: String, chars_max: usize) -> String {
         None => text,
         Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
     }
+}
+
+/// `2026-11-23 14:05`, in UTC; the person's own time zone is not known.
+pub fn time_in_words(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.seconds()).unwrap_or(i64::MAX);
+    let Ok(at) = time::OffsetDateTime::from_unix_timestamp(seconds) else {
+        return String::new();
+    };
+    let (date, time) = (at.date(), at.time());
+    format!("{date} {:02}:{:02}", time.hour(), time.minute())
+}
+
+/// The HTML part of a notice, in the manner of the mail with the code.
+fn notice_html(
+    language: Language,
+    business: &str,
+    lines: &[String],
+    button: Option<&(String, &str)>,
+) -> String {
+    let (language, business) = (language.code(), escape(business));
+    let mut body: String = (lines.iter())
+        .map(|line| format!("<p style=\"margin:0 0 16px\">{}</p>", escape(line)))
+        .collect();
+    if let Some((title, url)) = button {
+        let (title, url) = (escape(title), escape(url));
+        body.push_str(&format!(
+            "<p style=\"margin:0 0 16px\"><a href=\"{url}\" style=\"display:inline-block;padding:12px 20px;\
+border:2px solid currentColor;border-radius:12px;color:inherit;font-weight:700;text-decoration:none\">{title}</a></p>"
+        ));
+    }
+    format!(
+        "<!doctype html><html lang=\"{language}\"><head><meta charset=\"utf-8\">\
+<meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\">\
+<title>{business}</title></head>\
+<body style=\"margin:0;padding:24px;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif\">\
+<div style=\"max-width:480px;margin:0 auto\">{body}</div></body></html>"
+    )
 }
 
 /// The HTML part: one column, system fonts, nothing fetched from anywhere, legible in dark mode.

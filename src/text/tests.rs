@@ -15,6 +15,11 @@ fn voice() -> Voice {
         services: vec![service("Kutamma"), service("woku")],
         code_digits: 8,
         code_minutes: 10,
+        methods: Methods {
+            mail: true,
+            web: true,
+        },
+        link_minutes: 10,
     }
 }
 
@@ -170,4 +175,31 @@ fn every_message_fits_into_what_whatsapp_takes() {
             }
         }
     }
+}
+
+#[test]
+fn moments_read_as_people_say_them() {
+    let texts = Texts::default();
+    for (ms, spanish, english) in [
+        (0, "hace un momento", "a moment ago"),
+        (MINUTE_MS - 1, "hace un momento", "a moment ago"),
+        (MINUTE_MS, "hace un minuto", "a minute ago"),
+        (3 * MINUTE_MS - 1, "hace 2 minutos", "2 minutes ago"),
+        (HOUR_MS, "hace una hora", "an hour ago"),
+        (DAY_MS - 1, "hace 23 horas", "23 hours ago"),
+        (DAY_MS, "hace un día", "a day ago"),
+        (6 * DAY_MS, "hace 6 días", "6 days ago"),
+    ] {
+        assert_eq!(texts.ago(Language::Spanish, ms), spanish);
+        assert_eq!(texts.ago(Language::English, ms), english);
+    }
+    let at = Timestamp(1_795_269_947_000);
+    for (language, expected) in [
+        (Language::Spanish, "21 de noviembre de 2026, 14:05 UTC"),
+        (Language::English, "21 November 2026, 14:05 UTC"),
+        (Language::Portuguese, "21 de novembro de 2026, 14:05 UTC"),
+    ] {
+        assert_eq!(date(language, at), expected);
+    }
+    date(Language::English, Timestamp(u64::MAX));
 }

@@ -4,6 +4,8 @@ pub mod listener;
 mod logo;
 pub mod look;
 mod mappings;
+pub mod pages;
+mod paint;
 mod webhook;
 
 pub use logo::Logo;

@@ -6,7 +6,9 @@
 pub mod webhook;
 
 use crate::domain::delivery::FailureKind::{Configuration, Permanent, Recipient as Person};
-use crate::domain::delivery::{ChatMessage, Failure, FailureKind, Recipient};
+use crate::domain::delivery::{
+    Button, ChatMessage, Failure, FailureKind, Link, LinkTarget, Recipient,
+};
 use crate::domain::id::{MessageId, PhoneNumberId, Secret};
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint};
 use serde_json::{Value, json};
@@ -89,14 +91,15 @@ impl Client {
     /// message of unknown fate can be recognised (Meta's contract, sections 3 and 3.7).
     ///
     /// `Ok` means accepted, not delivered; only statuses tell of delivery. Calling twice may send
-    /// twice: there is no idempotency key.
+    /// twice: there is no idempotency key. A message with a link that cannot be sent is a permanent
+    /// failure, and nothing leaves.
     pub fn send(
         &self,
         to: &Recipient,
         message: &ChatMessage,
         tag: &str,
     ) -> Result<MessageId, Failure> {
-        let answer = self.post(&send_body(to, message, tag));
+        let answer = self.post(&send_body(to, message, tag)?);
         answer
             .map_err(failure_of_broken)
             .and_then(|answer| accepted_id(&answer))
@@ -119,8 +122,8 @@ fn is_version(text: &str) -> bool {
         .is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
-/// The body of a send call (sections 3, 3.1 and 3.3).
-fn send_body(to: &Recipient, message: &ChatMessage, tag: &str) -> Value {
+/// The body of a send call (sections 3 and 3.1 to 3.3).
+fn send_body(to: &Recipient, message: &ChatMessage, tag: &str) -> Result<Value, Failure> {
     let mut body = json!({
         "messaging_product": "whatsapp",
         "recipient_type": "individual",
@@ -132,12 +135,15 @@ fn send_body(to: &Recipient, message: &ChatMessage, tag: &str) -> Value {
         // In `to` its digits would be dialled and reach a stranger (section 2.6).
         Recipient::Bsuid(bsuid) => body["recipient"] = bsuid.as_str().into(),
     }
-    if message.buttons.is_empty() {
+    if let Some(link) = &message.link {
+        body["type"] = "interactive".into();
+        body["interactive"] = link_button(message, link)?;
+    } else if message.buttons.is_empty() {
         body["type"] = "text".into();
         // A preview would make Meta's crawler open sign-in links (section 3.7).
         body["text"] = json!({"preview_url": false, "body": message.body});
     } else {
-        let button = |button: &crate::domain::delivery::Button| json!({"type": "reply", "reply": {"id": button.id, "title": button.title}});
+        let button = |button: &Button| json!({"type": "reply", "reply": {"id": button.id, "title": button.title}});
         body["type"] = "interactive".into();
         body["interactive"] = json!({
             "type": "button",
@@ -145,7 +151,35 @@ fn send_body(to: &Recipient, message: &ChatMessage, tag: &str) -> Value {
             "action": {"buttons": message.buttons.iter().map(button).collect::<Vec<_>>()},
         });
     }
-    body
+    Ok(body)
+}
+
+/// A link below a message (section 3.2). What Meta would refuse is refused here, and with words
+/// that name the reason.
+fn link_button(message: &ChatMessage, link: &Link) -> Result<Value, Failure> {
+    let bug = |reason: &str| Failure {
+        kind: Permanent,
+        reason: reason.to_owned(),
+        advice: Some("this is a bug of Portero"),
+    };
+    let LinkTarget::Url(url) = &link.to else {
+        return Err(bug("a link that leads nowhere yet"));
+    };
+    if !message.buttons.is_empty() {
+        return Err(bug("a link and reply buttons in one message"));
+    }
+    let fits = |text: &str, chars_max| (1..=chars_max).contains(&text.chars().count());
+    if !fits(&message.body, ChatMessage::BODY_WITH_BUTTONS_CHARS_MAX) {
+        return Err(bug("a message with a link is empty or too long"));
+    }
+    if !fits(&link.title, Button::TITLE_CHARS_MAX) {
+        return Err(bug("the title of a link is empty or too long"));
+    }
+    Ok(json!({
+        "type": "cta_url",
+        "body": {"text": message.body},
+        "action": {"name": "cta_url", "parameters": {"display_text": link.title, "url": url}},
+    }))
 }
 
 /// Reads the answer to a send call.
@@ -627,8 +661,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::domain::delivery::Button;
-    use crate::domain::id::{Bsuid, WaId};
+    use crate::domain::id::{Bsuid, MappingId, WaId};
     use crate::http::stand_in::{answer, serve, serve_bytes};
     use std::io::Write;
 
@@ -663,6 +696,23 @@ mod tests {
         }
     }
 
+    const SIGN_IN: &str = "https://id.example.com/portero/Wb7Geheim";
+
+    fn linked(body: &str, title: &str) -> ChatMessage {
+        ChatMessage {
+            body: body.to_owned(),
+            buttons: Vec::new(),
+            link: Some(Link {
+                title: title.to_owned(),
+                to: LinkTarget::Url(SIGN_IN.to_owned()),
+            }),
+        }
+    }
+
+    fn body_to(to: &Recipient, message: &ChatMessage, tag: &str) -> Value {
+        send_body(to, message, tag).unwrap()
+    }
+
     fn send_to(url: &str, timeout: Duration) -> Result<MessageId, Failure> {
         let client = Client::with_timeout(&settings(url), timeout).unwrap();
         client.send(&number(), &message(&[]), "tag-1")
@@ -684,7 +734,7 @@ mod tests {
     fn bodies_are_exactly_as_in_the_contract() {
         let text = message(&[]);
         assert_eq!(
-            send_body(&number(), &text, "tag-1"),
+            body_to(&number(), &text, "tag-1"),
             json!({
                 "messaging_product": "whatsapp", "recipient_type": "individual",
                 "to": "+16505551234", "biz_opaque_callback_data": "tag-1",
@@ -694,7 +744,7 @@ mod tests {
         let hidden = Recipient::Bsuid(Bsuid::parse("CO.123").unwrap());
         let buttons = message(&[("resend:1", "Otra vez"), ("cancel:1", "Cancelar")]);
         assert_eq!(
-            send_body(&hidden, &buttons, "t"),
+            body_to(&hidden, &buttons, "t"),
             json!({
                 "messaging_product": "whatsapp", "recipient_type": "individual",
                 "recipient": "CO.123", "biz_opaque_callback_data": "t",
@@ -710,12 +760,126 @@ mod tests {
     }
 
     #[test]
+    fn a_link_is_sent_as_in_the_contract_to_numbers_and_to_bsuids() {
+        let interactive = json!({
+            "type": "cta_url", "body": {"text": "Entra aquí"},
+            "action": {"name": "cta_url", "parameters": {"display_text": "Entrar", "url": SIGN_IN}},
+        });
+        let hidden = Recipient::Bsuid(Bsuid::parse("CO.123").unwrap());
+        for (to, key, value) in [
+            (number(), "to", "+16505551234"),
+            (hidden, "recipient", "CO.123"),
+        ] {
+            assert_eq!(
+                body_to(&to, &linked("Entra aquí", "Entrar"), "portero-7"),
+                json!({
+                    "messaging_product": "whatsapp", "recipient_type": "individual",
+                    key: value, "biz_opaque_callback_data": "portero-7",
+                    "type": "interactive", "interactive": interactive,
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_message_fits_the_schema_with_the_branch_that_it_lacks() {
+        let schema = include_str!("../../tests/fixtures/meta/send-message.schema.json");
+        let mut schema: Value = serde_json::from_str(schema).unwrap();
+        let body = body_to(&number(), &linked("Entra aquí", "Entrar"), "t");
+        // The published file does not know links: section 3.2 is written into it.
+        assert!(!fits(&body, &schema["$defs"]["Message"], &schema));
+        let kinds = &mut schema["$defs"]["InteractiveObject"]["properties"]["type"]["enum"];
+        kinds.as_array_mut().unwrap().push("cta_url".into());
+        let actions = &mut schema["$defs"]["ActionObject"]["oneOf"];
+        actions.as_array_mut().unwrap().push(json!({
+            "required": ["name", "parameters"],
+            "properties": {
+                "name": {"enum": ["cta_url"]},
+                "parameters": {
+                    "type": "object", "required": ["display_text", "url"],
+                    "properties": {
+                        "display_text": {"type": "string", "minLength": 1, "maxLength": 20},
+                        "url": {"type": "string", "minLength": 1},
+                    },
+                },
+            },
+        }));
+        let message = &schema["$defs"]["Message"];
+        let longest = linked(&"ñ".repeat(1_024), &"ñ".repeat(20));
+        for link in [linked("Entra aquí", "Entrar"), longest] {
+            let body = body_to(&number(), &link, "t");
+            assert!(fits(&body, message, &schema), "{body}");
+        }
+        let mut long = body.clone();
+        long["interactive"]["body"]["text"] = "ñ".repeat(1_025).into();
+        assert!(!fits(&long, message, &schema), "the body is looked at");
+        let mut long = body;
+        long["interactive"]["action"]["parameters"]["display_text"] = "ñ".repeat(21).into();
+        assert!(!fits(&long, message, &schema), "the title is looked at");
+    }
+
+    #[test]
+    fn a_link_message_that_cannot_be_sent_reaches_nobody() {
+        let mut unready = linked("x", "Entrar");
+        unready.link.as_mut().unwrap().to = LinkTarget::SignIn(MappingId([7; 16]));
+        let mut mixed = linked("x", "Entrar");
+        mixed.buttons = message(&[("a", "A")]).buttons;
+        let (url, requests) = serve_bytes(answer("200 OK", "application/json", ACCEPTED));
+        let client = Client::with_timeout(&settings(&url), LONG).unwrap();
+        for (unsendable, reason) in [
+            (unready, "a link that leads nowhere yet"),
+            (mixed, "a link and reply buttons in one message"),
+            (
+                linked(&"ñ".repeat(1_025), "Entrar"),
+                "a message with a link is empty or too long",
+            ),
+            (
+                linked("", "Entrar"),
+                "a message with a link is empty or too long",
+            ),
+            (
+                linked("x", &"ñ".repeat(21)),
+                "the title of a link is empty or too long",
+            ),
+            (linked("x", ""), "the title of a link is empty or too long"),
+        ] {
+            let failure = client.send(&number(), &unsendable, "t").unwrap_err();
+            assert_eq!((failure.kind, failure.reason.as_str()), (Permanent, reason));
+            let told = format!("{failure:?} {unsendable:?} {:?}", unsendable.link);
+            assert!(!told.contains("Geheim"), "{told}");
+        }
+        assert!(requests.try_recv().is_err(), "nothing has left");
+        client.send(&number(), &linked("x", "y"), "t").unwrap();
+    }
+
+    #[test]
+    fn whatever_becomes_of_a_link_message_nobody_is_told_where_it_leads() {
+        let quoting = json!({"error": {
+            "code": 131009, "message": SIGN_IN, "fbtrace_id": "A1",
+            "error_data": {"details": format!("url {SIGN_IN} is invalid")},
+        }});
+        for (status, body) in [
+            ("400 Bad Request", quoting.to_string()),
+            ("500 Internal Server Error", SIGN_IN.to_owned()),
+            ("200 OK", SIGN_IN.to_owned()),
+        ] {
+            let (url, _requests) = serve_bytes(answer(status, "application/json", &body));
+            let client = Client::with_timeout(&settings(&url), LONG).unwrap();
+            let failure = client
+                .send(&number(), &linked("x", "Entrar"), "t")
+                .unwrap_err();
+            let told = format!("{failure:?} {client:?}");
+            assert!(!told.contains("Geheim"), "{told}");
+        }
+    }
+
+    #[test]
     fn bodies_fit_the_published_schema() {
         let schema = include_str!("../../tests/fixtures/meta/send-message.schema.json");
         let schema: Value = serde_json::from_str(schema).unwrap();
         let three = [("a", "A"), ("b", "B"), ("c", "C")];
         for buttons in [&[][..], &three[..1], &three] {
-            let body = send_body(&number(), &message(buttons), "t");
+            let body = body_to(&number(), &message(buttons), "t");
             assert!(fits(&body, &schema["$defs"]["Message"], &schema), "{body}");
             // The schema is older than BSUIDs and asks for `to`.
             let mut hidden = body;
@@ -723,9 +887,9 @@ mod tests {
             assert!(!fits(&hidden, &schema["$defs"]["Message"], &schema));
         }
         let four = [("a", "A"), ("b", "B"), ("c", "C"), ("d", "D")];
-        let body = send_body(&number(), &message(&four), "t");
+        let body = body_to(&number(), &message(&four), "t");
         assert!(!fits(&body, &schema["$defs"]["Message"], &schema));
-        let body = send_body(
+        let body = body_to(
             &number(),
             &message(&[("a", "longer than twenty characters")]),
             "t",
@@ -797,7 +961,7 @@ mod tests {
         );
         let (_, body) = request.split_once("\r\n\r\n").unwrap();
         let body: Value = serde_json::from_str(body).unwrap();
-        assert_eq!(body, send_body(&number(), &message(&[]), "tag-1"));
+        assert_eq!(body, body_to(&number(), &message(&[]), "tag-1"));
     }
 
     #[test]

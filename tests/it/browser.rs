@@ -1,9 +1,16 @@
 //! The page of `portero demo` as people use it: the real binary, a real browser, real clicks.
 //! Everything that is checked is read from the page; nothing is asked of the server behind it.
 
-use crate::webdriver::{Browser, Device, ENTER, ESCAPE, Process, SHIFT, TAB};
+use crate::webdriver::{Browser, Device, ENTER, ESCAPE, PATIENCE, Process, SHIFT, TAB};
+use portero::domain::delivery::{ChatMessage, Link, LinkTarget, Recipient};
+use portero::domain::id::{PhoneNumberId, Secret, WaId};
+use portero::simulator::World;
+use portero::simulator::cast::{ANA, BUSINESS, PEOPLE};
+use portero::simulator::page::{self, Inside};
+use portero::whatsapp;
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 const LAPTOP: Device = Device::Desktop(1280, 800);
@@ -542,6 +549,101 @@ fn somebody_without_a_mouse_signs_in() {
     browser.keys(None, &ESCAPE.to_string());
     walk_to(None, "#mischief summary");
     assert!(browser.seen(".menu", "").is_none());
+}
+
+#[test]
+fn a_link_is_a_row_below_its_message_and_opens_in_the_same_tab() {
+    let world = Arc::new(World::start().unwrap());
+    let inside = Box::new(Inside::default);
+    let door = page::open(([127, 0, 0, 1], 0).into(), world.clone(), inside).unwrap();
+    let home = format!("http://{}/", door.address());
+    let browser = Browser::start("link", LAPTOP);
+    browser.open(&home);
+
+    let client = whatsapp::Client::new(&whatsapp::Settings {
+        api_url: format!("http://{}", world.graph.address()),
+        api_version: "v25.0".to_owned(),
+        phone_number_id: PhoneNumberId::parse(BUSINESS.phone_number_id).unwrap(),
+        access_token: Secret::new(world.graph.access_token()),
+        ca_pem: None,
+        connections: 1,
+    })
+    .unwrap();
+    let ana = Recipient::Number(WaId::parse(PEOPLE[ANA].wa_id).unwrap());
+    let send = |title: &str, query: &str| {
+        let link = Link {
+            title: title.to_owned(),
+            to: LinkTarget::Url(format!("{home}?{query}")),
+        };
+        let message = ChatMessage {
+            body: "Entra con tu usuario y contraseña de Kutamma.".to_owned(),
+            buttons: Vec::new(),
+            link: Some(link),
+        };
+        client.send(&ana, &message, "t").unwrap();
+    };
+    let said = world.phone(ANA).say("Hola");
+    assert_eq!(world.phone(ANA).link(), None);
+    send("Entrar", "from=link");
+    // At most 20 characters; the quote and the brackets are markup to whoever forgets to escape.
+    send("<b>x</b>\"><img src=x", "a='onclick=x&b=%22");
+    let first = world.phone(ANA).wait_for_link(&said, PATIENCE).unwrap();
+    assert_eq!(first.title, "Entrar");
+    assert_eq!(first.url, format!("{home}?from=link"));
+    let newest = world.phone(ANA).link().unwrap();
+    assert_eq!(newest.url, format!("{home}?a='onclick=x&b=%22"));
+
+    browser.find(".option", "<b>x</b>\"><img src=x");
+    let hostile = browser.run(
+        "const link = [...document.querySelectorAll('a.option')].pop();
+         return {href: link.getAttribute('href'), text: link.textContent,
+                 inside: [...link.querySelectorAll('*')].map((one) => one.localName),
+                 attributes: link.getAttributeNames()};",
+        json!([]),
+    );
+    assert_eq!(
+        hostile,
+        json!({
+            "href": format!("{home}?a='onclick=x&b=%22"), "text": "<b>x</b>\"><img src=x",
+            "inside": ["svg", "use"], "attributes": ["class", "href"],
+        })
+    );
+    let below = "return [...document.querySelectorAll('a.option')].every((link) =>
+      link.getBoundingClientRect().top >= link.previousElementSibling.getBoundingClientRect().bottom
+      && link.previousElementSibling.matches('.bubble') && link.querySelector('use').getAttribute('href') === '#i-open')";
+    assert_eq!(browser.run(below, json!([])), true);
+    let link = browser.find("a.option", "Entrar");
+    assert_eq!(
+        browser.role_and_name(&link),
+        ("link".to_owned(), "Entrar".to_owned())
+    );
+    for scheme in ["light", "dark"] {
+        browser.paint(scheme);
+        let pale = browser.run(PALE_TEXTS, json!([]));
+        browser.photograph(&format!("link-{scheme}"));
+        assert_eq!(pale["pale"], json!([]), "{scheme}");
+    }
+
+    // The keyboard reaches it, sees that it does, and follows it.
+    let focused = "return document.activeElement.matches('a.option:focus-visible')
+      && getComputedStyle(document.activeElement).outlineStyle !== 'none'
+      && document.activeElement.textContent === 'Entrar'";
+    let reached = (0..TABS_MAX).any(|_| {
+        browser.keys(None, &TAB.to_string());
+        browser.run(focused, json!([])) == true
+    });
+    assert!(reached, "the link is not reached with the keyboard");
+    let before = browser.run("return history.length", json!([]));
+    browser.keys(None, &ENTER.to_string());
+    browser.until("the link is open", || {
+        (browser.run("return location.search", json!([])) == "?from=link").then_some(())
+    });
+    let after = browser.run("return history.length", json!([]));
+    assert_eq!(
+        after.as_u64(),
+        before.as_u64().map(|pages| pages + 1),
+        "in the same tab"
+    );
 }
 
 #[test]

@@ -330,12 +330,15 @@ impl House {
                 services: services.clone(),
                 code_digits: policy.code_digits,
                 code_minutes: policy.code_lifetime_ms / MINUTE_MS,
+                methods: Policy::default().methods,
+                link_minutes: 10,
             },
             policy,
             phone_number_id: PhoneNumberId::parse("106540352242922").unwrap(),
             language: Language::English,
             texts: Texts::default(),
             directory: None,
+            places: portero::app::Places::default(),
         };
         let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
         let outside = Outside {

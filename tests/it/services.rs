@@ -4,21 +4,28 @@ use crate::python::StandIn;
 use portero::domain::account::{Account, Answer};
 use portero::domain::delivery::FailureKind;
 use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
-use portero::services::{FAILURES_MAX, REST_MS, Services, Settings};
+use portero::services::{
+    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, USER_CHARS_MAX,
+};
+use portero::simulator;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 const FIND: &str = "/find-user?from=portero";
 const TOKEN: &str = "/issue-token";
+const CHECK: &str = "/check-password?v=1";
+const PASSWORD: &str = "doce \"perros\" verdes\u{0}\n🐕";
 
 /// One request as it came in, head and body.
 struct Request {
     head: String,
+    text: String,
     body: Value,
 }
 
@@ -77,6 +84,7 @@ fn read_request(stream: &mut TcpStream) -> Option<Request> {
             if body.len() >= length {
                 return Some(Request {
                     head: head.to_owned(),
+                    text: body.to_owned(),
                     body: serde_json::from_str(body).unwrap_or_default(),
                 });
             }
@@ -110,7 +118,7 @@ fn settings(name: &str, url: &str) -> Settings {
         title: name.to_uppercase(),
         find_user_url: format!("{url}{FIND}"),
         issue_token_url: format!("{url}{TOKEN}"),
-        check_password_url: None,
+        check_password_url: Some(format!("{url}{CHECK}")),
         secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         bearer: None,
         // Long enough for a loaded machine; tests that wait for it set their own.
@@ -140,6 +148,23 @@ fn find(services: &Services) -> Result<Vec<Account>, String> {
         .users
         .map_err(|unavailable| unavailable.reason)
 }
+
+fn check_as(services: &Services, user: &str, password: &str) -> Result<Vec<Account>, String> {
+    let mut answers = services.check_password(user, &Secret::new(password), NOW, "session-1");
+    assert_eq!(answers.len(), 1);
+    answers
+        .remove(0)
+        .users
+        .map_err(|unavailable| unavailable.reason)
+}
+
+fn check(services: &Services) -> Result<Vec<Account>, String> {
+    check_as(services, "ana@example.com", PASSWORD)
+}
+
+/// The calls that ask about a user.
+type Ask = fn(&Services) -> Result<Vec<Account>, String>;
+const ASKS: [Ask; 2] = [find, check];
 
 fn ask_for_token(services: &Services) -> Result<portero::services::Token, FailureKind> {
     let name = ServiceName::parse("kutamma").unwrap();
@@ -187,23 +212,25 @@ fn a_user_is_found_and_the_question_is_signed() {
 fn the_signature_can_be_checked_by_the_receiver() {
     use base64::Engine;
     use hmac::{Hmac, KeyInit, Mac};
-    let (url, requests) = answering(ok(&users()));
-    find(&one(&url)).unwrap();
-    let request = requests.recv().unwrap();
     let base64 = base64::engine::general_purpose::STANDARD;
     let key = base64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
-    mac.update(
-        format!(
-            "{}.{}.{}",
-            request.header("webhook-id").unwrap(),
-            request.header("webhook-timestamp").unwrap(),
-            request.body
-        )
-        .as_bytes(),
-    );
-    let expected = format!("v1,{}", base64.encode(mac.finalize().into_bytes()));
-    assert_eq!(request.header("webhook-signature"), Some(&*expected));
+    let (url, requests) = answering(ok(&users()));
+    for ask in ASKS {
+        ask(&one(&url)).unwrap();
+        let request = requests.recv().unwrap();
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
+        mac.update(
+            format!(
+                "{}.{}.{}",
+                request.header("webhook-id").unwrap(),
+                request.header("webhook-timestamp").unwrap(),
+                request.text
+            )
+            .as_bytes(),
+        );
+        let expected = format!("v1,{}", base64.encode(mac.finalize().into_bytes()));
+        assert_eq!(request.header("webhook-signature"), Some(&*expected));
+    }
 }
 
 #[test]
@@ -242,12 +269,14 @@ fn nobody_is_an_empty_list_or_a_404_of_the_service_itself() {
         "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
     ] {
         let (url, _requests) = answering(answer.clone());
-        assert_eq!(find(&one(&url)), Ok(Vec::new()), "{answer}");
+        for ask in ASKS {
+            assert_eq!(ask(&one(&url)), Ok(Vec::new()), "{answer}");
+        }
     }
 }
 
-#[test]
-fn no_wrong_answer_says_that_nobody_has_this_address() {
+/// What is no answer to a question about Ana's address.
+fn wrong_answers() -> Vec<String> {
     let json_ok = |body: &str| http("200 OK", "application/json", body);
     let with = |field: &str, value: Value| {
         let mut answer = users();
@@ -260,7 +289,7 @@ fn no_wrong_answer_says_that_nobody_has_this_address() {
         ok(&answer)
     };
     let empty = r#"{"users":[]}"#;
-    let wrong = [
+    let wrong = vec![
         // Not HTTP, or not to its end.
         String::new(),
         "hello\r\n".to_owned(),
@@ -346,16 +375,271 @@ fn no_wrong_answer_says_that_nobody_has_this_address() {
         ok(&json!({"users": vec![users()["users"][0].clone(); 51]})),
     ];
     assert!(wrong.len() >= 40);
-    for answer in wrong {
+    wrong
+}
+
+fn assert_no_wrong_answer_is_believed(ask: Ask) {
+    for answer in wrong_answers() {
         let (url, requests) = answering(answer.clone());
         let shown: String = answer.chars().take(300).collect();
-        let reason = find(&one(&url)).expect_err(&shown);
+        let reason = ask(&one(&url)).expect_err(&shown);
         assert!(!reason.is_empty());
-        for private in ["ana", "Ana", "eve", "573"] {
+        for private in ["ana", "Ana", "eve", "573", "perros"] {
             assert!(!reason.contains(private), "{reason}");
         }
         assert!(requests.recv().is_ok(), "it was asked: {shown}");
+        assert!(requests.try_recv().is_err(), "and not again: {shown}");
     }
+}
+
+#[test]
+fn no_wrong_answer_says_that_nobody_has_this_address() {
+    assert_no_wrong_answer_is_believed(find);
+}
+
+#[test]
+fn no_wrong_answer_says_whose_password_it_is_or_that_it_is_wrong() {
+    assert_no_wrong_answer_is_believed(check);
+}
+
+#[test]
+fn a_password_is_asked_about_in_the_body_only_and_never_twice_under_one_id() {
+    let (url, requests) = answering(ok(&users()));
+    let mut settings = settings("kutamma", &url);
+    settings.bearer = Some(Secret::new("bearer-1"));
+    let services = Services::new(vec![settings]).unwrap();
+    assert!(services.check_passwords());
+    let accounts = check(&services).unwrap();
+    assert_eq!(accounts, find(&services).unwrap());
+    let request = requests.recv().unwrap();
+    assert_eq!(request.line(), format!("POST {CHECK} HTTP/1.1"));
+    assert_eq!(
+        request.body,
+        json!({"user": "ana@example.com", "password": PASSWORD})
+    );
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    assert_eq!(request.header("authorization"), Some("Bearer bearer-1"));
+    assert_eq!(request.header("webhook-timestamp"), Some("1800000000"));
+    for private in ["perros", "ana@", "session-1"] {
+        assert!(!request.head.contains(private), "{}", request.head);
+    }
+    requests.recv().unwrap();
+    // The same question again is another one: what is remembered of the first is not its answer.
+    // So it is after a restart, which begins to count anew but not at the same moment.
+    let mut ids = BTreeSet::new();
+    let password = Secret::new(PASSWORD);
+    let restarted = one(&url);
+    for (services, now) in [
+        (&services, NOW),
+        (&services, NOW),
+        (&services, NOW.plus_ms(1)),
+        (&restarted, NOW.plus_ms(2)),
+    ] {
+        services.check_password("ana@example.com", &password, now, "session-1");
+        let request = requests.recv().unwrap();
+        ids.insert(request.header("webhook-id").unwrap().to_owned());
+    }
+    ids.insert(request.header("webhook-id").unwrap().to_owned());
+    assert_eq!(ids.len(), 5);
+}
+
+#[test]
+fn a_user_name_that_is_no_address_belongs_to_one_user_whoever_that_is() {
+    let mut two = users();
+    let mut other = two["users"][0].clone();
+    other["company"]["id"] = json!("c-2");
+    two["users"].as_array_mut().unwrap().push(other);
+    let (one_user, _one_user) = answering(ok(&users()));
+    let (two_users, _two_users) = answering(ok(&two));
+    for user in ["k-1001", "ana", "ana@intranet", "añá@example.com"] {
+        let accounts = check_as(&one(&one_user), user, PASSWORD).unwrap();
+        assert_eq!(accounts[0].email, ana(), "{user}");
+        assert!(
+            check_as(&one(&two_users), user, PASSWORD).is_err(),
+            "{user}"
+        );
+    }
+    // One address may have an account in each of several companies.
+    assert_eq!(check(&one(&two_users)).unwrap().len(), 2);
+    for user in ["eve@example.com", " eve@example.com "] {
+        assert!(check_as(&one(&one_user), user, PASSWORD).is_err(), "S-84");
+    }
+}
+
+#[test]
+fn what_is_too_long_or_empty_is_nobodys_and_no_service_hears_of_it() {
+    let (url, requests) = answering(ok(&users()));
+    let services = one(&url);
+    let (user, password) = ("ñ".repeat(USER_CHARS_MAX), "x".repeat(PASSWORD_BYTES_MAX));
+    for (user, password) in [
+        ("ana", ""),
+        ("", PASSWORD),
+        (&*format!("{user}n"), PASSWORD),
+        ("ana", &*format!("{password}x")),
+    ] {
+        assert_eq!(check_as(&services, user, password), Ok(Vec::new()));
+    }
+    assert!(requests.try_recv().is_err());
+    check_as(&services, &user, &password).unwrap();
+    let request = requests.recv().unwrap();
+    assert_eq!(request.body, json!({"user": user, "password": password}));
+}
+
+#[test]
+fn only_services_with_the_call_are_asked_and_all_at_the_same_time() {
+    // Neither answers before both have been asked: one after the other would never end.
+    let barrier = Arc::new(Barrier::new(2));
+    let waiting = |answer: String| {
+        let barrier = Arc::clone(&barrier);
+        stand_in(move |_, stream| {
+            barrier.wait();
+            let _ = stream.write_all(answer.as_bytes());
+        })
+    };
+    let (a, _keep_a) = waiting(http("500 Oops", "text/html", ""));
+    let (b, asked_b) = answering(ok(&users()));
+    let (c, _keep_c) = waiting(ok(&users()));
+    let mut without = settings("b", &b);
+    without.check_password_url = None;
+    let services = Services::new(vec![settings("a", &a), without.clone(), settings("c", &c)]);
+    let password = Secret::new(PASSWORD);
+    let answers = services
+        .unwrap()
+        .check_password("ana@example.com", &password, NOW, "session-1");
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| {
+            let count = answer.users.as_ref().map(Vec::len).ok();
+            (answer.service.as_str(), count)
+        })
+        .collect();
+    assert_eq!(told, [("a", None), ("c", Some(1))]);
+    let without = Services::new(vec![without]).unwrap();
+    assert!(!without.check_passwords());
+    assert_eq!(without.check_password("ana", &password, NOW, "x"), []);
+    assert!(asked_b.try_recv().is_err());
+}
+
+#[test]
+fn who_guesses_passwords_does_not_switch_the_service_off() {
+    for answer in [
+        ok(&json!({"users": []})),
+        http("404 Not Found", "application/json", "{}"),
+        http("429 Too Many Requests", "application/json", "{}"),
+        http("422 Unprocessable", "application/json", "{}"),
+    ] {
+        let (url, requests) = answering(answer);
+        let services = one(&url);
+        for _ in 0..3 * FAILURES_MAX {
+            let _ = check(&services);
+        }
+        assert_eq!(requests.try_iter().count(), 3 * FAILURES_MAX as usize);
+        assert_eq!(services.health()[0].2.failures_in_a_row, 0);
+    }
+    // One that does not know us, or does not work, is left alone as after any other call.
+    for status in ["401 Unauthorized", "403 Forbidden", "500 Oops"] {
+        let (url, requests) = answering(http(status, "application/json", "{}"));
+        let services = one(&url);
+        for _ in 0..3 * FAILURES_MAX {
+            assert!(check(&services).is_err());
+        }
+        assert_eq!(requests.try_iter().count(), FAILURES_MAX as usize);
+        assert!(find(&services).unwrap_err().contains("left alone"));
+    }
+}
+
+/// Everything that is logged on this thread while `work` runs.
+fn logged(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .without_time()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = lines.0.lock().unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn no_log_line_has_the_user_or_the_password_whatever_the_service_does() {
+    let log = logged(|| {
+        let mut answers = wrong_answers();
+        answers.push(ok(&users()));
+        answers.push(ok(&json!({"users": []})));
+        for answer in answers {
+            let (url, _requests) = answering(answer);
+            let services = one(&url);
+            let unavailable = check(&services).err();
+            // What a caller may log of it.
+            tracing::trace!(?services, ?unavailable, health = ?services.health(), "checked");
+        }
+    });
+    assert!(log.contains("TRACE") && log.contains("checked"), "{log}");
+    assert!(log.contains("compare services.secret"), "{log}");
+    for private in ["perros", "verdes", "ana@", "Ana", "MfKQ", "573001"] {
+        assert!(!log.contains(private), "{private}: {log}");
+    }
+}
+
+#[test]
+fn the_services_of_the_simulator_know_their_passwords_and_count_what_they_are_asked() {
+    let world = simulator::World::start().unwrap();
+    let configured = |service: &simulator::cast::Service| {
+        let url = |call| world.services.url(service.name, call);
+        let mut settings = settings(service.name, "http://127.0.0.1:9");
+        settings.secret = Secret::new(world.services.secret(service.name).unwrap());
+        settings.check_password_url = Some(url("check_password"));
+        settings
+    };
+    let services = simulator::cast::SERVICES.iter().map(configured).collect();
+    let services = Services::new(services).unwrap();
+    // These check the time of the signature.
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let now = Timestamp(u64::try_from(now).unwrap());
+    let mut asked = 0;
+    for service in &simulator::cast::SERVICES {
+        for user in service.users {
+            for name in [user.email, user.id] {
+                for (password, right) in [(user.password, true), ("another password", false)] {
+                    let password = Secret::new(password);
+                    asked += 1;
+                    for answer in services.check_password(name, &password, now, "session-1") {
+                        let ids: Vec<_> = answer
+                            .users
+                            .unwrap()
+                            .into_iter()
+                            .map(|account| account.user_id)
+                            .collect();
+                        let here = right && answer.service.as_str() == service.name;
+                        let expected = if here { vec![user.id] } else { Vec::new() };
+                        assert_eq!(ids, expected, "{name}");
+                    }
+                }
+            }
+        }
+    }
+    world
+        .services
+        .misbehave("kutamma", Some(simulator::services::Trouble::Down));
+    services.check_password("ana@example.com", &Secret::new("x"), now, "session-1");
+    for service in &simulator::cast::SERVICES {
+        assert_eq!(world.services.password_checks(service.name), asked + 1);
+    }
+    assert_eq!(world.services.password_checks("nobody"), 0);
 }
 
 #[test]
@@ -367,6 +651,11 @@ fn a_refused_signature_tells_the_operator_what_to_compare() {
             find(&services)
                 .unwrap_err()
                 .contains("compare services.secret")
+        );
+        let reason = check(&services).unwrap_err();
+        assert!(
+            reason.contains("compare services.secret") && reason.contains("a wrong password"),
+            "{reason}"
         );
         assert_eq!(
             ask_for_token(&services).unwrap_err(),
@@ -429,7 +718,9 @@ fn no_redirect_is_followed() {
             "HTTP/1.1 {status} Moved\r\nLocation: {sink}{FIND}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         ));
         let services = one(&url);
-        assert!(find(&services).is_err(), "{status}");
+        for ask in ASKS {
+            assert!(ask(&services).is_err(), "{status}");
+        }
         assert!(ask_for_token(&services).is_err(), "{status}");
     }
     assert!(sunk.try_recv().is_err(), "nothing reached the sink");
@@ -475,12 +766,14 @@ fn an_endless_answer_is_cut_at_its_cap() {
         }
         done.send(written).unwrap();
     });
-    assert!(find(&one(&url)).unwrap_err().contains("too large"));
-    let written = ended.recv().unwrap();
-    assert!(
-        written < 64 * 1024 * 1024,
-        "the socket's buffers at most, not {written}"
-    );
+    for ask in ASKS {
+        assert!(ask(&one(&url)).unwrap_err().contains("too large"));
+        let written = ended.recv().unwrap();
+        assert!(
+            written < 64 * 1024 * 1024,
+            "the socket's buffers at most, not {written}"
+        );
+    }
 }
 
 #[test]

@@ -5,11 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::domain::account::{Company, Unavailable};
+use crate::domain::account::{Account, Company, Unavailable};
+use crate::domain::challenge::{Challenge, Sought};
 use crate::domain::id::{
     ContactId, IdentityKey, Language, MINUTE_MS, MessageId, SECOND_MS, ServiceName, WaId,
 };
-use crate::domain::message::Sender;
+use crate::domain::message::{Provenance, Sender};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +309,7 @@ impl State {
                 })
                 .collect(),
             failures_in_all: side.in_all.clone(),
+            ..Counts::default()
         };
         let context = Context {
             now: self.now,
@@ -317,6 +319,8 @@ impl State {
                 Stage::CodeAwaited(_) => OtpCode::parse(code).ok(),
                 _ => None,
             },
+            expected_return_code: None,
+            foreign_return_code: false,
             counts,
         };
         step(&side.contact, &event, &context)

@@ -130,16 +130,130 @@ fn what_the_contract_allows_is_taken() {
             .len(),
         3
     );
-    let link = checked(&to_ana(json!({"type": "interactive", "interactive": {
-        "type": "cta_url", "body": {"text": "x"},
-        "action": {"name": "cta_url", "parameters": {"display_text": "Entrar", "url": "https://x.example/?a=b"}},
-    }})));
+    let link = checked(&with_link("Entrar", "https://x.example/?a=b"));
     assert_eq!(link.unwrap().content.link.unwrap().title, "Entrar");
     let hidden = checked(&json!({
         "messaging_product": "whatsapp", "recipient": "MX.77120934418826510043",
         "type": "text", "text": {"body": "x"},
     }));
     assert_eq!(hidden.unwrap().phone, LUCIA);
+}
+
+fn with_link(title: &str, url: &str) -> Value {
+    to_ana(json!({"type": "interactive", "interactive": {
+        "type": "cta_url", "body": {"text": "Entra aquí"},
+        "action": {"name": "cta_url", "parameters": {"display_text": title, "url": url}},
+    }}))
+}
+
+#[test]
+fn a_link_that_meta_would_refuse_or_nobody_should_send_is_refused() {
+    let good = with_link("Entrar", "https://x.example/a");
+    let with = |path: &str, value: Value| {
+        let mut body = good.clone();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        body.pointer_mut(&format!("/interactive{parent}")).unwrap()[key] = value;
+        body
+    };
+    let without = |path: &str| {
+        let mut body = good.clone();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        let parent = body.pointer_mut(&format!("/interactive{parent}")).unwrap();
+        parent.as_object_mut().unwrap().remove(key).unwrap();
+        body
+    };
+    let title = "/action/parameters/display_text";
+    let url = "/action/parameters/url";
+    checked(&good).unwrap();
+    checked(&with("/body/text", "ñ".repeat(1_024).into())).unwrap();
+    checked(&with(title, "ñ".repeat(20).into())).unwrap();
+    let table = [
+        (with("/body/text", "ñ".repeat(1_025).into()), 131009),
+        (with("/body/text", "".into()), 131009),
+        (without("/body"), 131008),
+        (with("/body/html", "x".into()), 100),
+        (without("/action"), 131009),
+        (with("/action/name", "open".into()), 131009),
+        (without("/action/name"), 131009),
+        (without("/action/parameters"), 131008),
+        (with("/action/buttons", json!([reply("1", "a")])), 100),
+        (with("/type", "button".into()), 100),
+        (with("/extra", 1.into()), 100),
+        (with(title, "ñ".repeat(21).into()), 131009),
+        (with(title, "".into()), 131009),
+        (with(title, 7.into()), 131008),
+        (without(title), 131008),
+        (with("/action/parameters/extra", 1.into()), 100),
+        (without(url), 131008),
+        (
+            with(
+                url,
+                format!("https://x.example/{}", "a".repeat(2_000)).into(),
+            ),
+            131009,
+        ),
+    ];
+    for (body, code) in table {
+        assert_eq!(checked(&body).unwrap_err().code, code, "{body}");
+    }
+    let mut with_reply = with_buttons(json!([reply("1", "a")]));
+    with_reply["interactive"]["action"]["name"] = "cta_url".into();
+    assert_eq!(checked(&with_reply).unwrap_err().code, 100);
+}
+
+#[test]
+fn a_link_leads_to_the_encrypted_web_or_to_this_machine() {
+    for url in [
+        "https://x.example",
+        "https://x.example:8443/a?b=c&d=%20#e",
+        "http://127.0.0.1:8080/a",
+        "http://127.8.0.1/a",
+        "http://localhost:1/",
+        "http://[::1]:8080/a",
+    ] {
+        checked(&with_link("Entrar", url)).unwrap();
+    }
+    for url in [
+        "",
+        "x.example",
+        "/a",
+        "//x.example/a",
+        "http://x.example/a",
+        "http://localhost.x.example/",
+        "http://127.0.0.1.x.example/",
+        "http://127.0.0.1@x.example/",
+        "http://192.168.0.1/",
+        "https://",
+        "https:///a",
+        "https://x.example/a b",
+        "https://x.example/\n",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "ftp://x.example/",
+    ] {
+        let code = checked(&with_link("Entrar", url)).unwrap_err().code;
+        assert_eq!(code, 131009, "{url}");
+    }
+}
+
+#[test]
+fn the_phone_keeps_the_link_and_debug_does_not_show_where_it_leads() {
+    let graph = Graph::start(Arc::default()).unwrap();
+    let url = "https://x.example/Geheim";
+    graph.deliver(ANA, Said::Text("hola".into()));
+    let (status, _) = call(
+        &graph.shared,
+        graph.access_token(),
+        &with_link("Entrar", url),
+    );
+    assert_eq!(status, 200);
+    let message = graph.messages(ANA).pop().unwrap();
+    let kept = Link {
+        title: "Entrar".into(),
+        url: url.into(),
+    };
+    assert!(!format!("{message:?}").contains("Geheim"));
+    assert_eq!((message.link, message.buttons), (Some(kept), Vec::new()));
 }
 
 #[test]

@@ -44,9 +44,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_binding()(account in any_account(), proof in prop::sample::select(&Proof::ALL[..]), proved_at in any_moment()) -> Binding {
-        Binding::new(account, proof, proved_at)
-
+    fn any_binding()(account in any_account(), proof in prop::sample::select(&Proof::ALL[..]), proof_id in any::<[u8; 16]>(), proved_at in any_moment()) -> Binding {
+        Binding::new(account, proof, ProofId(proof_id), proved_at)
     }
 }
 
@@ -95,7 +94,31 @@ fn any_stage() -> impl Strategy<Value = Stage> {
             }
         }),
         any_challenge().prop_map(Stage::CodeAwaited),
+        Just(Stage::LinkSent),
     ]
+}
+
+fn any_mapping_state() -> impl Strategy<Value = MappingState> {
+    prop_oneof![
+        Just(MappingState::Issued),
+        (prop::collection::vec(any_binding(), 1..3), any_moment())
+            .prop_map(|(bindings, until)| MappingState::SignedIn { bindings, until }),
+        Just(MappingState::Used),
+        Just(MappingState::Burned),
+    ]
+}
+
+prop_compose! {
+    fn any_mapping()(
+        id in any::<[u8; 16]>(), asked_at in any_moment(), expires_at in any_moment(),
+        passwords in any::<u32>(), wrong_numbers in any::<u32>(), state in any_mapping_state(),
+    ) -> Mapping { Mapping { id: MappingId(id), asked_at, expires_at, passwords, wrong_numbers, state } }
+}
+
+prop_compose! {
+    fn any_barred()(account in any_account(), until in any_moment()) -> Barred {
+        Barred { service: account.service, user_id: account.user_id, until }
+    }
 }
 
 prop_compose! {
@@ -109,11 +132,13 @@ prop_compose! {
         released in prop::option::of(prop::sample::select(&ReleaseReason::ALL[..])),
         kept in prop::option::of(any_kept()),
         (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
+        (links, mismatches, mapping) in (any_budget(), any_budget(), prop::option::of(any_mapping())),
+        barred in prop::collection::vec(any_barred(), 0..3),
     ) -> Contact {
         Contact {
             id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
             identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
-            released, kept, failures, codes, replies,
+            released, kept, failures, codes, replies, links, mismatches, mapping, barred,
         }
     }
 }
@@ -152,6 +177,10 @@ fn any_errand() -> impl Strategy<Value = Errand> {
             .prop_map(|(challenge, address)| Errand::LookUp { challenge, address }),
         (id(), any_address()).prop_map(|(challenge, to)| Errand::MailCode { challenge, to }),
         id().prop_map(|challenge| Errand::PretendMail { challenge }),
+        (any_address(), prop::option::of(any::<[u8; 16]>())).prop_map(|(to, bound)| {
+            let notice = bound.map_or(Notice::Refused, |id| Notice::Bound(ProofId(id)));
+            Errand::MailNotice { to, notice }
+        }),
         any_kept().prop_map(Errand::HandOn),
     ]
 }
@@ -186,7 +215,14 @@ fn spelled(contact: &Contact) -> Vec<String> {
                 addresses.extend(accounts.iter().map(|account| &account.email));
             }
         }
-        Stage::Idle | Stage::AddressAsked { .. } => {}
+        Stage::Idle | Stage::AddressAsked { .. } | Stage::LinkSent => {}
+    }
+    if let Some(Mapping {
+        state: MappingState::SignedIn { bindings, .. },
+        ..
+    }) = &contact.mapping
+    {
+        addresses.extend(bindings.iter().filter_map(|b| b.email.as_ref()));
     }
     addresses.iter().map(|a| a.as_str().to_owned()).collect()
 }

@@ -1,0 +1,364 @@
+//! The channel of the chat: what a message means, by who wrote it and where the conversation stands.
+
+use super::super::binding::ReleaseReason;
+use super::super::contact::{Kept, Stage};
+use super::super::id::SECOND_MS;
+use super::super::message::{Content, Inbound, Provenance};
+use super::super::reading::{self, Command, Reading};
+use super::{
+    ANSWERABLE_MS, Action, AuditEvent, ButtonAction, Opening, OurButton, Outcome, SAME_BREATH_MS,
+    Sentence, Turn,
+};
+
+/// Meta's clock and ours may be this far apart.
+const CLOCKS_APART_MS: u64 = 60 * SECOND_MS;
+
+/// When a contact last wrote is known this exactly: what counts in days needs no write for every
+/// message of a lively chat.
+const NOTED_EVERY_MS: u64 = 60 * SECOND_MS;
+
+/// Longest text kept for the bot, in bytes.
+const KEPT_TEXT_BYTES_MAX: usize = Content::TEXT_BYTES_MAX;
+
+impl Turn<'_> {
+    pub(super) fn message(&mut self, message: &Inbound) -> Outcome {
+        if message.provenance == Provenance::Group {
+            // A group is no place for a sign-in, and an answer would go to everybody.
+            return Outcome::Ignored;
+        }
+        self.end_bindings_that_no_longer_stand(message);
+        if self.now().since_ms(self.contact.last_message_at) > ANSWERABLE_MS {
+            // WhatsApp's window has closed over whatever was asked: this is a new conversation.
+            self.contact.stage = Stage::Idle;
+            self.contact.kept = None;
+        }
+        if self.now().since_ms(self.contact.last_message_at) >= NOTED_EVERY_MS {
+            self.contact.last_message_at = self.now();
+        }
+        let age_ms = self.now().since_ms(message.sent_at);
+        if let Some(code) = reading::return_code_of(message) {
+            return self.returned(&code, message);
+        }
+        if self.contact.is_bound() {
+            return self.bound(message);
+        }
+        if age_ms > ANSWERABLE_MS {
+            return Outcome::Stale;
+        }
+        if matches!(
+            message.content,
+            Content::Other("reaction" | "edit" | "revoke")
+        ) {
+            // No question, and no answer to ours.
+            return Outcome::Ignored;
+        }
+        if age_ms > self.context.policy.message_age_max_ms {
+            return self.late(message);
+        }
+        match &message.content {
+            _ if message.provenance == Provenance::Forwarded => self.forwarded(message),
+            Content::Text(text) => match reading::read(text, self.context.policy.code_digits) {
+                Reading::Command(command) => self.command(command, message),
+                Reading::Addresses(addresses) => self.addresses(&addresses, message),
+                Reading::Codes(codes) => self.codes(&codes, message),
+                Reading::Words => self.words(message),
+            },
+            Content::Button { id } => match OurButton::parse(id) {
+                Some(button) => self.button(button, message),
+                None => self.words(message),
+            },
+            Content::Other(_) => match self.contact.stage {
+                Stage::Idle => self.welcome(Some(message)),
+                _ if self.is_same_breath() => Outcome::Ignored,
+                _ => self.ask(Sentence::TextOnly),
+            },
+        }
+    }
+
+    // --- before anything else: does an earlier proof still stand? -----------------------------
+
+    pub(super) fn end_bindings_that_no_longer_stand(&mut self, message: &Inbound) {
+        if !self.contact.is_bound() {
+            return;
+        }
+        let policy = self.context.policy;
+        let changed_hands = match (&self.contact.identity_key, &message.sender.identity_key) {
+            (Some(proved), Some(now)) => proved != now && !self.is_older_than_the_proof(message),
+            _ => false,
+        };
+        let proved_at = || {
+            self.contact
+                .bindings
+                .iter()
+                .map(|binding| binding.proved_at)
+        };
+        let (oldest, newest) = (proved_at().min(), proved_at().max());
+        let last_sign_of_life = newest.map_or(self.contact.last_message_at, |proved_at| {
+            self.contact.last_message_at.max(proved_at)
+        });
+        let rested_ms = self.now().since_ms(last_sign_of_life);
+        let age_ms = oldest.map_or(0, |proved_at| self.now().since_ms(proved_at));
+        if changed_hands {
+            self.release(ReleaseReason::IdentityKeyChanged);
+        } else if rested_ms > policy.binding_idle_ms {
+            self.release(ReleaseReason::Idle);
+        } else if policy.binding_age_max_ms.is_some_and(|max| age_ms > max) {
+            self.release(ReleaseReason::Aged);
+        } else if self.contact.identity_key.is_none() {
+            // Proved before the operator switched the check on: it holds from here.
+            self.contact
+                .identity_key
+                .clone_from(&message.sender.identity_key);
+        }
+    }
+
+    /// Whether a message was certainly sent before the proof that stands, and only arrived after
+    /// it: it says nothing about that proof (S-05).
+    pub(super) fn is_older_than_the_proof(&self, message: &Inbound) -> bool {
+        let proofs = self
+            .contact
+            .bindings
+            .iter()
+            .map(|binding| binding.proved_at);
+        let sent_at = message.sent_at.plus_ms(CLOCKS_APART_MS);
+        proofs.min().is_some_and(|proved_at| sent_at < proved_at)
+    }
+
+    // --- a contact that is known ---------------------------------------------------------------
+
+    pub(super) fn bound(&mut self, message: &Inbound) -> Outcome {
+        let ours = match &message.content {
+            _ if message.provenance == Provenance::Forwarded => None,
+            Content::Text(text) => match reading::read(text, self.context.policy.code_digits) {
+                Reading::Command(command @ (Command::LogOut | Command::WhoAmI)) => Some(command),
+                // The code once more, by an impatient thumb.
+                Reading::Codes(_)
+                    if !text.chars().any(char::is_alphabetic) && self.is_proved_just_now() =>
+                {
+                    return Outcome::Ignored;
+                }
+                _ => None,
+            },
+            Content::Button { id } => match OurButton::parse(id) {
+                Some(OurButton {
+                    action: ButtonAction::LogOut,
+                    ..
+                }) => Some(Command::LogOut),
+                // A leftover of the sign-in: not the bot's business, and nothing to do.
+                Some(_) => return Outcome::Ignored,
+                None => None,
+            },
+            Content::Other(_) => None,
+        };
+        match ours {
+            Some(Command::LogOut) if self.is_older_than_the_proof(message) => Outcome::Stale,
+            Some(Command::LogOut) => {
+                self.release(ReleaseReason::LoggedOut);
+                self.contact.stage = Stage::Idle;
+                self.say(Sentence::LoggedOut);
+                Outcome::Released
+            }
+            Some(Command::WhoAmI) => self.ask(Sentence::WhoYouAre(self.contact.bindings.clone())),
+            _ => {
+                self.actions.push(Action::HandOn(keep(message)));
+                Outcome::HandedOn
+            }
+        }
+    }
+
+    pub(super) fn is_proved_just_now(&self) -> bool {
+        let proved_at = self
+            .contact
+            .bindings
+            .iter()
+            .map(|binding| binding.proved_at);
+        proved_at
+            .max()
+            .is_some_and(|at| self.now().since_ms(at) < SAME_BREATH_MS)
+    }
+
+    // --- a contact that is not known -----------------------------------------------------------
+
+    pub(super) fn words(&mut self, message: &Inbound) -> Outcome {
+        match &self.contact.stage {
+            Stage::Idle => self.welcome(Some(message)),
+            _ if self.is_same_breath() => Outcome::Ignored,
+            Stage::AddressAsked { .. } => self.ask(Sentence::AddressNotUnderstood),
+            Stage::SpellingAsked {
+                typed,
+                suggested,
+                tag,
+            } => {
+                let question = Sentence::DidYouMean {
+                    typed: typed.clone(),
+                    suggested: suggested.clone(),
+                    tag: tag.clone(),
+                };
+                self.ask(question)
+            }
+            Stage::CodeAwaited(_) => self.remind(),
+            Stage::LinkSent => self.remind_of_link(),
+        }
+    }
+
+    /// Whether the last question was put only now, so that this was written before it was read.
+    pub(super) fn is_same_breath(&self) -> bool {
+        let asked_at = match &self.contact.stage {
+            Stage::AddressAsked { at } => *at,
+            Stage::CodeAwaited(challenge) => challenge.asked_at,
+            Stage::LinkSent => match &self.contact.mapping {
+                Some(mapping) => mapping.asked_at,
+                None => return false,
+            },
+            Stage::Idle | Stage::SpellingAsked { .. } => return false,
+        };
+        self.now().since_ms(asked_at) < SAME_BREATH_MS
+    }
+
+    pub(super) fn welcome(&mut self, message: Option<&Inbound>) -> Outcome {
+        if let Some(message) = message
+            && self.is_for_the_bot(message)
+        {
+            self.contact.kept.get_or_insert_with(|| keep(message));
+        }
+        let released = self.contact.released.take();
+        if !self.context.policy.methods.mail {
+            return self.send_link(released.map_or(Opening::First, Opening::Again));
+        }
+        self.contact.stage = Stage::AddressAsked { at: self.now() };
+        let sentence = released.map_or(Sentence::Welcome, Sentence::WelcomeAgain);
+        self.ask(sentence)
+    }
+
+    /// What is typed for the sign-in never reaches the bot: no address, and no code on its own.
+    pub(super) fn is_for_the_bot(&self, message: &Inbound) -> bool {
+        let Content::Text(text) = &message.content else {
+            return true;
+        };
+        match reading::read(text, self.context.policy.code_digits) {
+            Reading::Addresses(_) => false,
+            Reading::Codes(_) => text.chars().any(char::is_alphabetic),
+            Reading::Command(_) | Reading::Words => true,
+        }
+    }
+
+    pub(super) fn late(&mut self, message: &Inbound) -> Outcome {
+        let is_tap =
+            matches!(&message.content, Content::Button { id } if OurButton::parse(id).is_some());
+        match self.contact.stage {
+            Stage::Idle => self.welcome(Some(message).filter(|_| !is_tap)),
+            // After an outage everything arrives at once, and one answer is enough.
+            _ if self.is_same_breath() => Outcome::Ignored,
+            _ => {
+                self.say(Sentence::TooLate);
+                Outcome::Stale
+            }
+        }
+    }
+
+    pub(super) fn forwarded(&mut self, message: &Inbound) -> Outcome {
+        let has_code = matches!(
+            &message.content,
+            Content::Text(text)
+                if matches!(reading::read(text, self.context.policy.code_digits), Reading::Codes(_))
+        );
+        match &self.contact.stage {
+            Stage::Idle => self.welcome(Some(message)),
+            Stage::CodeAwaited(challenge) if has_code => {
+                if challenge.is_live(self.now(), self.context.policy) {
+                    self.actions.push(Action::Audit(AuditEvent::CodeForwarded));
+                    self.count_failure();
+                }
+                self.say(Sentence::NotForwarded);
+                Outcome::CodeWrong
+            }
+            _ => self.ask(Sentence::NotForwarded),
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command, message: &Inbound) -> Outcome {
+        match (command, self.contact.stage.clone()) {
+            (Command::Resend, Stage::CodeAwaited(challenge)) => self.begin(challenge.address),
+            (
+                Command::OtherAddress,
+                Stage::CodeAwaited(_) | Stage::SpellingAsked { .. } | Stage::LinkSent,
+            ) if self.context.policy.methods.mail => self.ask_address(),
+            (
+                Command::Cancel,
+                Stage::AddressAsked { .. }
+                | Stage::SpellingAsked { .. }
+                | Stage::CodeAwaited(_)
+                | Stage::LinkSent,
+            ) => self.cancel(),
+            // Somebody unknown may begin with it.
+            (Command::Web, _) if self.context.policy.methods.web => self.send_link(Opening::Asked),
+            (Command::Yes, Stage::SpellingAsked { suggested, .. }) => self.begin(suggested),
+            (Command::No, Stage::SpellingAsked { typed, .. }) => self.begin(typed),
+            (Command::LogOut | Command::WhoAmI, Stage::Idle | Stage::AddressAsked { .. })
+                if self.context.policy.methods.mail =>
+            {
+                self.contact.stage = Stage::AddressAsked { at: self.now() };
+                self.contact.released = None;
+                self.ask(Sentence::NotSignedIn)
+            }
+            _ => self.words(message),
+        }
+    }
+
+    pub(super) fn button(&mut self, button: OurButton<'_>, message: &Inbound) -> Outcome {
+        let current = match &self.contact.stage {
+            Stage::CodeAwaited(challenge) => challenge.id.tag() == button.tag,
+            Stage::SpellingAsked { tag, .. } => tag == button.tag,
+            Stage::LinkSent => (self.contact.mapping.as_ref())
+                .is_some_and(|mapping| mapping.id.tag() == button.tag),
+            Stage::Idle | Stage::AddressAsked { .. } => false,
+        };
+        let command = match button.action {
+            ButtonAction::Resend => Command::Resend,
+            ButtonAction::OtherAddress => Command::OtherAddress,
+            ButtonAction::Cancel => Command::Cancel,
+            ButtonAction::Yes => Command::Yes,
+            ButtonAction::No => Command::No,
+            ButtonAction::LogOut => Command::LogOut,
+            ButtonAction::Web | ButtonAction::NewLink => Command::Web,
+        };
+        match (current, command, &self.contact.stage) {
+            (true, command, _) => self.command(command, message),
+            // They answer no question, so none can be too old for them.
+            (false, Command::LogOut | Command::Web, _) => self.command(command, message),
+            // Nothing is in flight: begin as with any first message, but keep no tap for the bot.
+            (false, _, Stage::Idle) => self.welcome(None),
+            (false, ..) => self.ask(Sentence::OldButton),
+        }
+    }
+
+    pub(super) fn ask_address(&mut self) -> Outcome {
+        self.contact.stage = Stage::AddressAsked { at: self.now() };
+        self.ask(Sentence::AskAddress)
+    }
+
+    pub(super) fn cancel(&mut self) -> Outcome {
+        self.contact.stage = Stage::Idle;
+        self.contact.kept = None;
+        self.burn();
+        self.ask(Sentence::Cancelled)
+    }
+}
+
+fn keep(message: &Inbound) -> Kept {
+    let text = match &message.content {
+        Content::Text(text) => {
+            let mut end = text.len().min(KEPT_TEXT_BYTES_MAX);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            Some(text[..end].to_owned())
+        }
+        Content::Button { .. } | Content::Other(_) => None,
+    };
+    Kept {
+        id: message.id.clone(),
+        sent_at: message.sent_at,
+        text,
+    }
+}
