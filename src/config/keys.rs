@@ -172,6 +172,10 @@ keys! {
         "Portero's page in front of somebody else's back end: where that has /hash-mappings/ and /chat/history/.";
     SIGN_IN_BACKEND_CREDENTIAL "sign_in" "backend_credential" SECRET Unset("no Authorization header", "\"env:PORTERO_BACKEND_KEY\""),
         "A bearer token for that back end's /hash-mappings/, when it wants one.";
+    SIGN_IN_BACKEND_TIMEOUT_SECONDS "sign_in" "backend_timeout_seconds" NUMBER Default("10"),
+        "Longest time for one call to that back end.";
+    SIGN_IN_BACKEND_CA_FILE "sign_in" "backend_ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for that back end instead of the public ones.";
 
     STORE_PATH "store" "path" PATH Default("\"portero.redb\""),
         "The file that holds everything.";

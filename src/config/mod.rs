@@ -20,7 +20,7 @@ mod sign_in;
 
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
-pub use sign_in::{Backend, SignIn};
+pub use sign_in::SignIn;
 
 use crate::domain::delivery::Lane;
 use crate::domain::id::{EmailAddress, Language, PhoneNumberId, Secret, ServiceName, WaId};

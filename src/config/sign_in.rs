@@ -4,11 +4,12 @@ use super::keys;
 use super::problem::did_you_mean;
 use super::read::{Converted, Reader, Table, choice, list, number, switch, text};
 use super::{Directory, HTTP_CALLED, HTTP_OPENED, Server, Url, WhatsApp, header_value};
-use crate::domain::id::{HOUR_MS, Secret, ServiceName};
+use crate::domain::id::{HOUR_MS, ServiceName};
 use crate::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
 use crate::http::Endpoint;
-use crate::services;
 use crate::web::PageSettings;
+use crate::{backend, services};
+use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// Pages: a business has one or two.
@@ -24,16 +25,7 @@ pub struct SignIn {
     /// The page that links lead to, which has a `url`; Portero's own if not set.
     pub page: Option<ServiceName>,
     /// The back end that Portero's page serves; if not set, Portero is it.
-    pub backend: Option<Backend>,
-}
-
-/// Somebody else's back end.
-#[derive(Clone, Debug)]
-pub struct Backend {
-    /// `https`, or `http` to loopback; no slash at the end, no `?`.
-    pub url: String,
-    /// Sent as `Authorization: Bearer` with the question about a hash.
-    pub credential: Option<Secret>,
+    pub backend: Option<backend::Settings>,
 }
 
 /// The part of the policy that `[sign_in]` decides.
@@ -122,6 +114,15 @@ fn read(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<(SignIn, Rules)> {
     let page = reader.maybe(table, &keys::SIGN_IN_PAGE, text(name));
     let url = reader.maybe(table, &keys::SIGN_IN_BACKEND, text(Url::base));
     let credential = reader.maybe_secret(table, &keys::SIGN_IN_BACKEND_CREDENTIAL, header_value);
+    let timeout = reader.one(
+        table,
+        &keys::SIGN_IN_BACKEND_TIMEOUT_SECONDS,
+        number(
+            1..=backend::TIMEOUT_MAX.as_secs(),
+            "; a person waits for two calls",
+        ),
+    );
+    let ca_pem = reader.certificates(table, &keys::SIGN_IN_BACKEND_CA_FILE);
     if finish == Some(Finish::Nothing) {
         reader.weakens(
             table,
@@ -136,24 +137,27 @@ fn read(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<(SignIn, Rules)> {
             "is off: a sign-in counts even if the user's phone on file is not the number of the chat",
         );
     }
-    if table.has(&keys::SIGN_IN_BACKEND_CREDENTIAL) && !table.has(&keys::SIGN_IN_BACKEND) {
-        reader.problem(
-            table,
-            &keys::SIGN_IN_BACKEND_CREDENTIAL,
-            "is for sign_in.backend, which is not set",
-        );
+    for key in [
+        &keys::SIGN_IN_BACKEND_CREDENTIAL,
+        &keys::SIGN_IN_BACKEND_CA_FILE,
+    ] {
+        if table.has(key) && !table.has(&keys::SIGN_IN_BACKEND) {
+            reader.problem(table, key, "is for sign_in.backend, which is not set");
+        }
     }
     if let Some(Some(url)) = &url
         && !url.endpoint.is_encrypted()
     {
         reader.weakens(table, &keys::SIGN_IN_BACKEND, HTTP_CALLED);
     }
-    let credential = credential?;
+    let (credential, timeout, ca_pem) = (credential?, timeout?, ca_pem?);
     let sign_in = SignIn {
         page: page?,
-        backend: url?.map(|url| Backend {
+        backend: url?.map(|url| backend::Settings {
             url: url.text,
             credential,
+            timeout: Duration::from_secs(timeout),
+            ca_pem,
         }),
     };
     let rules = Rules {

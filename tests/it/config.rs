@@ -224,6 +224,8 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("sign_in", "backend = \"http://b.example\"", "14:11  sign_in.backend: must begin with https:// (http:// is for this machine only)"),
         ("sign_in", "backend = \"https://b.example/?a=1\"", "14:11  sign_in.backend: must be without `?` and what follows"),
         ("sign_in", "backend_credential = \"env:TOKEN\"", "14:1  sign_in.backend_credential: is for sign_in.backend, which is not set"),
+        ("sign_in", "backend_timeout_seconds = 11", "14:27  sign_in.backend_timeout_seconds: must be 1 to 10, not 11; a person waits for two calls"),
+        ("sign_in", "backend_ca_file = \"none.pem\"\nbackend = \"https://b.example\"", "14:19  sign_in.backend_ca_file: cannot read /nowhere/none.pem: No such file or directory (os error 2)"),
         ("store", "path = \"\"", "14:1  store.path: a path is expected"),
         ("store", "key = \"sesame\"", "14:7  store.key: the key of the store must not be written here; write \"file:/path\" or \"env:NAME\""),
         ("store", "key = \"env:TOKEN\"", "14:7  store.key: the key of the store is 64 hexadecimal digits; `openssl rand -hex 32` makes one"),
@@ -803,10 +805,14 @@ fn what_does_not_fit_together_is_told_with_what_to_write() {
         };
         assert_eq!(found, expected, "{lines}\n{rest}");
     }
+    let alone = problems(&with("sign_in", "backend_ca_file = \"none.pem\""));
+    let unused = "14:1  sign_in.backend_ca_file: is for sign_in.backend, which is not set\n";
+    assert!(alone.contains(unused), "{alone}");
     let backend = parse(&(GOOD.to_owned() + "[sign_in]\nbackend = \"https://b.example/api/\"\n"));
     let backend = backend.unwrap().config.sign_in.backend.unwrap();
     assert_eq!(backend.url, "https://b.example/api");
-    assert!(backend.credential.is_none());
+    assert!(backend.credential.is_none() && backend.ca_pem.is_none());
+    assert_eq!(backend.timeout, Duration::from_secs(10));
 }
 
 /// Each protection that the operator may switch off, and each connection without encryption.
@@ -971,7 +977,9 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
         assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
         assert!(all.business.logo.is_some() && all.whatsapp.number.is_some());
     }
-    assert!(with_page.sign_in.page.is_some() && with_backend.sign_in.backend.is_some());
+    assert!(with_page.sign_in.page.is_some());
+    let backend = with_backend.sign_in.backend.as_ref();
+    assert!(backend.is_some_and(|backend| backend.ca_pem.is_some()));
 }
 
 /// The texts in quotes of a source file, tests and comments left out.
@@ -1028,6 +1036,7 @@ fn every_key_that_an_adapter_names_exists() {
         ("services/mod.rs", 8),
         ("whatsapp/mod.rs", 8),
         ("config/mod.rs", 3),
+        ("backend.rs", 6),
         ("config/limits.rs", 2),
         ("config/sign_in.rs", 8),
     ] {

@@ -106,7 +106,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "outbox", "web",
+            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "outbox",
+            "web",
         ],
     ),
     (
