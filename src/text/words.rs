@@ -537,6 +537,12 @@ sentences! {
         en: "That user and password do not go together. You can try {left}.",
         pt: "Esse usuário e essa senha não combinam. Você pode tentar {left}.",
     }
+    /// The sign-in page: they do not belong together, and tries are not counted by the link.
+    PageWrongUserOrPassword = "page_wrong_user_or_password" [] {
+        es: "Ese usuario y esa contraseña no van juntos. Revísalos e inténtalo otra vez.",
+        en: "That user and password do not go together. Check them and try again.",
+        pt: "Esse usuário e essa senha não combinam. Confira e tente de novo.",
+    }
     /// The sign-in page: the number typed is not the chat's.
     PageWrongNumber = "page_wrong_number" ["left"] {
         es: "Este enlace es de otro número. Si no lo pediste tú, detente. Si fue un error al escribir, puedes intentarlo {left}.",

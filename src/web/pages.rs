@@ -115,8 +115,9 @@ pub struct SignIn<'a> {
     pub hash: &'a str,
     /// Proof that the form is one of ours.
     pub form_token: &'a str,
-    /// How long ago the link was asked for.
-    pub asked_minutes: u64,
+    /// How long ago the link was asked for; `None` where only somebody else's back end knows, who
+    /// then cannot be told *it was not me* either.
+    pub asked_minutes: Option<u64>,
     /// The end of the number that asked, if it shows itself.
     pub number_ending: Option<&'a str>,
     /// Whether the number has to be typed.
@@ -148,6 +149,8 @@ pub enum Problem {
         /// Tries left; at least 1.
         left: u32,
     },
+    /// The same, where only somebody else's back end could close the link.
+    WrongUserOrPassword,
     /// The company's system does not answer.
     Unavailable,
     /// Too many people at once.
@@ -173,7 +176,9 @@ impl Problem {
         match self {
             Problem::MissingNumber | Problem::WrongNumber { .. } => Some(Field::Number),
             Problem::MissingUser => Some(Field::User),
-            Problem::MissingPassword | Problem::WrongPassword { .. } => Some(Field::Password),
+            Problem::MissingPassword
+            | Problem::WrongPassword { .. }
+            | Problem::WrongUserOrPassword => Some(Field::Password),
             Problem::Unavailable | Problem::Busy | Problem::TooManyTries { .. } => None,
         }
     }
@@ -199,12 +204,12 @@ pub struct Undo<'a> {
 /// The sign-in page, at first and after each problem.
 pub fn sign_in(setting: &Setting<'_>, model: &SignIn<'_>) -> Page {
     let say = |key| setting.say(key, &[]);
-    let when = setting.texts.ago(
-        setting.language,
-        model.asked_minutes.saturating_mul(MINUTE_MS),
-    );
-    let chat = setting.chat(model.number_ending);
-    let asked_by = setting.say(Key::PageAskedBy, &[("when", &when), ("chat", &chat)]);
+    let asked_by = model.asked_minutes.map(|minutes| {
+        let ago_ms = minutes.saturating_mul(MINUTE_MS);
+        let when = setting.texts.ago(setting.language, ago_ms);
+        let chat = setting.chat(model.number_ending);
+        setting.say(Key::PageAskedBy, &[("when", &when), ("chat", &chat)])
+    });
     let title = setting.say_business(Key::PageSignIn);
     let wrong = model.problem.and_then(Problem::field);
     // The cursor waits where something has to be typed; at first nowhere, so that the warning is
@@ -226,7 +231,9 @@ pub fn sign_in(setting: &Setting<'_>, model: &SignIn<'_>) -> Page {
     };
     let body = html! {
         h1 { (title) }
-        p.note.soft { (icon(Icon::Clock)) span { (asked_by) } }
+        @if let Some(asked_by) = &asked_by {
+            p.note.soft { (icon(Icon::Clock)) span { (asked_by) } }
+        }
         p.note.stop { (icon(Icon::Hand)) span { (setting.say_business(Key::PageOnlyFrom)) } }
         div.forms {
             form method="post" action="?" {
@@ -265,9 +272,11 @@ pub fn sign_in(setting: &Setting<'_>, model: &SignIn<'_>) -> Page {
                 button.button.first name=(field::ACTION) value=(field::SIGN_IN) { (say(Key::PageButtonSignIn)) }
             }
             // A form of its own: Enter in a field never declines.
-            form method="post" action="?" {
-                (hidden)
-                button.button name=(field::ACTION) value=(field::NOT_ME) { (say(Key::PageButtonNotMe)) }
+            @if model.asked_minutes.is_some() {
+                form method="post" action="?" {
+                    (hidden)
+                    button.button name=(field::ACTION) value=(field::NOT_ME) { (say(Key::PageButtonNotMe)) }
+                }
             }
         }
         p.soft.small { (say(Key::PageAfterwards)) }
@@ -449,6 +458,7 @@ impl Setting<'_> {
             Problem::MissingPassword => self.say(Key::PageMissingPassword, &[]),
             Problem::WrongNumber { left } => with_left(Key::PageWrongNumber, left),
             Problem::WrongPassword { left } => with_left(Key::PageWrongPassword, left),
+            Problem::WrongUserOrPassword => self.say(Key::PageWrongUserOrPassword, &[]),
             Problem::Unavailable => self.say_business(Key::PageUnavailable),
             Problem::Busy => self.say(Key::PageBusy, &[]),
             Problem::TooManyTries { minutes } => {
