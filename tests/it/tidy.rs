@@ -102,7 +102,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backend", &["domain", "http"]),
     ("outbox", &["domain", "app"]),
     ("control", &["domain", "app", "store"]),
-    ("web", &["domain", "app", "text", "store", "whatsapp"]),
+    ("web", &["domain", "app", "text", "store", "whatsapp", "backend"]),
     (
         "config",
         &[

@@ -18,7 +18,7 @@ fn model() -> SignIn<'static> {
     SignIn {
         hash: "0123456789abcdef0123456789abcdef01234567",
         form_token: "form-token",
-        asked_minutes: 2,
+        asked_minutes: Some(2),
         number_ending: Some("34"),
         ..SignIn::default()
     }
@@ -537,7 +537,7 @@ fn the_page_says_who_asked_and_when() {
     );
     let hidden = SignIn {
         number_ending: None,
-        asked_minutes: 0,
+        asked_minutes: Some(0),
         ..model()
     };
     assert!(said(&hidden).contains(
