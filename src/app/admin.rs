@@ -258,7 +258,6 @@ pub(super) fn account(service: &ServiceName, user: User) -> Account {
     }
 }
 
-
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]

@@ -4,7 +4,7 @@
 /// A key that the configuration file may have.
 #[derive(Debug)]
 pub struct Key {
-    /// The table it is in; `services` stands for every `[[services]]`.
+    /// The table it is in; a name of [`ARRAYS`] stands for every table of that array.
     pub table: &'static str,
     /// Its name in the table.
     pub name: &'static str,
@@ -52,18 +52,23 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 10] = [
+pub const TABLES: [&str; 12] = [
     "business",
     "server",
     "whatsapp",
     "mail",
+    "sign_in",
     "store",
     "services",
+    "pages",
     "directory",
     "limits",
     "texts",
     "log",
 ];
+
+/// The tables of which there may be several, each under `[[name]]`.
+pub const ARRAYS: [&str; 2] = ["services", "pages"];
 
 const TEXT: &str = "text in quotes";
 const TEXTS: &str = "a list of texts in quotes, such as [\"one\", \"two\"]";
@@ -94,6 +99,10 @@ keys! {
         "What the business is called, in chat and mail.";
     BUSINESS_LANGUAGE "business" "language" TEXT Default("\"es\""),
         "Language for people whose number does not tell it: es, en or pt.";
+    BUSINESS_COLOR "business" "color" TEXT Unset("the built-in green", "\"#1f7a4d\""),
+        "Colour of the sign-in page, as #rrggbb.";
+    BUSINESS_LOGO "business" "logo" PATH Unset("no logo", "\"logo.png\""),
+        "Logo on the sign-in page: PNG, JPEG, WebP or SVG of at most 128 KiB.";
 
     SERVER_LISTEN "server" "listen" TEXT Default("\"127.0.0.1:8080\""),
         "Address and port to listen on, or a list of them.";
@@ -111,6 +120,8 @@ keys! {
 
     WHATSAPP_PHONE_NUMBER_ID "whatsapp" "phone_number_id" TEXT Required("\"106540352242922\""),
         "The id of the business's number, from WhatsApp > API Setup in Meta's dashboard (not the number itself).";
+    WHATSAPP_NUMBER "whatsapp" "number" TEXT Unset("needed for sign-in on the web", "\"+57 300 111 2233\""),
+        "The business's number as people dial it from abroad, country code first.";
     WHATSAPP_ACCESS_TOKEN "whatsapp" "access_token" SECRET Required("\"env:PORTERO_ACCESS_TOKEN\""),
         "Permanent token of a system user, with whatsapp_business_messaging.";
     WHATSAPP_APP_SECRETS "whatsapp" "app_secrets" SECRETS Required("[\"env:PORTERO_APP_SECRET\"]"),
@@ -121,6 +132,8 @@ keys! {
         "Where the Cloud API is.";
     WHATSAPP_API_VERSION "whatsapp" "api_version" TEXT Default("\"v25.0\""),
         "Version of the Cloud API.";
+    WHATSAPP_CHAT_URL "whatsapp" "chat_url" URL Default("\"https://api.whatsapp.com/send/\""),
+        "Where a browser is sent to open the chat with the business.";
     WHATSAPP_MESSAGES_PER_SECOND "whatsapp" "messages_per_second" NUMBER Default("80"),
         "Messages sent in one second at most; Meta allows 80 unless it has raised your number.";
     WHATSAPP_CA_FILE "whatsapp" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
@@ -143,6 +156,23 @@ keys! {
     MAIL_CA_FILE "mail" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
         "Certificates (PEM) to trust for this connection besides the public ones.";
 
+    SIGN_IN_METHODS "sign_in" "methods" TEXTS Default("[\"mail\"]"),
+        "How people may sign in: mail (a code by mail, typed in the chat), web (a page with user and password), or both.";
+    SIGN_IN_RETURN_CODE "sign_in" "return_code" TEXT Default("\"on\""),
+        "What follows the password: on (a code travels back through the chat), mail (a code is mailed and typed in the chat), off (nothing, so that whoever gets somebody to open their link and sign in gets in as that person).";
+    SIGN_IN_ASK_NUMBER "sign_in" "ask_number" SWITCH Default("false"),
+        "Whether the page asks for the WhatsApp number before the password.";
+    SIGN_IN_PHONE_ON_FILE "sign_in" "phone_on_file" TEXT Default("\"must_match\""),
+        "What happens when a service has a phone for the user and the chat has another number: must_match (no sign-in), step_up (a code by mail as well), off (nothing).";
+    SIGN_IN_FIRST_HOURS "sign_in" "first_hours" NUMBER Default("24"),
+        "Hours for which a new sign-in made on the web is worth less; 0 for none.";
+    SIGN_IN_PAGE "sign_in" "page" TEXT Unset("Portero's own page", "\"tienda\""),
+        "Name of the [[pages]] entry that links in the chat lead to.";
+    SIGN_IN_BACKEND "sign_in" "backend" URL Unset("Portero keeps the links itself", "\"https://backend.example.com\""),
+        "Portero's page in front of somebody else's back end: where that has /hash-mappings/ and /chat/history/.";
+    SIGN_IN_BACKEND_CREDENTIAL "sign_in" "backend_credential" SECRET Unset("no Authorization header", "\"env:PORTERO_BACKEND_KEY\""),
+        "A bearer token for that back end's /hash-mappings/, when it wants one.";
+
     STORE_PATH "store" "path" PATH Default("\"portero.redb\""),
         "The file that holds everything.";
     STORE_KEY "store" "key" SECRET Default("\"file:portero.key\""),
@@ -158,6 +188,9 @@ keys! {
         "Endpoint that says who has a mail address.";
     SERVICES_ISSUE_TOKEN "services" "issue_token" URL Required("\"https://erp.example.com/portero/issue-token\""),
         "Endpoint that gives a token for a user.";
+    SERVICES_CHECK_PASSWORD "services" "check_password" URL
+        Unset("its users sign in by mail only", "\"https://erp.example.com/portero/check-password\""),
+        "Endpoint that says whose a user name and a password are.";
     SERVICES_SECRET "services" "secret" SECRET Required("\"env:PORTERO_ERP_SECRET\""),
         "Secret with which calls are signed (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
     SERVICES_BEARER "services" "bearer" SECRET Unset("no Authorization header", "\"env:PORTERO_ERP_BEARER\""),
@@ -166,6 +199,17 @@ keys! {
         "Longest time for one call.";
     SERVICES_CA_FILE "services" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
         "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    PAGES_NAME "pages" "name" TEXT Required("\"tienda\""),
+        "Its name in this file and in the log: a–z, 0–9, - and _.";
+    PAGES_URL "pages" "url" URL Unset("no link leads there", "\"https://shop.example.com/sign-in/\""),
+        "Where links in the chat lead when sign_in.page names this page.";
+    PAGES_CREDENTIAL "pages" "credential" SECRET Required("\"env:PORTERO_PAGE_KEY\""),
+        "Bearer token, at least 32 characters, that the page sends with GET /hash-mappings/; \"none\" asks for no token, so that whoever holds a link can sign in their own chat without a password.";
+    PAGES_ORIGINS "pages" "origins" TEXTS Default("[]"),
+        "Origins such as https://shop.example.com from which browsers may make the page's calls.";
+    PAGES_SERVICE "pages" "service" TEXT Unset("the page's own name", "\"erp\""),
+        "Name of the service whose users sign in there.";
 
     DIRECTORY_ENABLED "directory" "enabled" SWITCH Unset("true when there are no [[services]], else false", "true"),
         "Keep users in Portero itself, for a business without a system of its own.";
@@ -196,6 +240,18 @@ keys! {
         "Days after which somebody has to sign in again in any case.";
     LIMITS_REPLIES_PER_HOUR "limits" "replies_per_hour" NUMBER Default("30"),
         "Replies of Portero's own in an hour, per person.";
+    LIMITS_LINK_MINUTES "limits" "link_minutes" NUMBER Default("10"),
+        "How long a link to the sign-in page can be used.";
+    LIMITS_LINKS_PER_HOUR "limits" "links_per_hour" NUMBER Default("3"),
+        "Links to the sign-in page in an hour, per person.";
+    LIMITS_PASSWORDS_PER_LINK "limits" "passwords_per_link" NUMBER Default("5"),
+        "Wrong passwords after which a link is dead.";
+    LIMITS_PASSWORDS_PER_USER_PER_HOUR "limits" "passwords_per_user_per_hour" NUMBER Default("10"),
+        "Wrong passwords in an hour, per user name over all links.";
+    LIMITS_PASSWORDS_PER_NETWORK "limits" "passwords_per_network" NUMBER Default("30"),
+        "Wrong passwords in 10 minutes from one network: an IPv4 address or an IPv6 /64.";
+    LIMITS_RETURN_CODE_MINUTES "limits" "return_code_minutes" NUMBER Default("5"),
+        "How long the code that travels back through the chat can be used.";
 
     LOG_FORMAT "log" "format" TEXT Default("\"human\""),
         "How log lines look: human or json.";

@@ -8,25 +8,27 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `problem.rs` is what people read, `show.rs` answers what is in force and what a key means.
+//! `limits.rs` and `sign_in.rs` have the tables of those names, `problem.rs` is what people read, `show.rs` answers what
+//! is in force and what a key means.
 
 pub mod keys;
+mod limits;
 mod problem;
 mod read;
 mod show;
+mod sign_in;
 
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
+pub use sign_in::{Backend, SignIn};
 
-use crate::domain::budget::Budget;
 use crate::domain::delivery::Lane;
-use crate::domain::id::{
-    DAY_MS, EmailAddress, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, ServiceName,
-};
+use crate::domain::id::{EmailAddress, Language, PhoneNumberId, Secret, ServiceName, WaId};
 use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
 use crate::text::{Override, Texts};
+use crate::web::{Color, Logo, PageSettings};
 use crate::{mail, services, whatsapp};
 use base64::Engine as _;
 use read::{Reader, Table, choice, expected, list, number, switch, text};
@@ -59,13 +61,17 @@ pub struct Config {
     pub whatsapp: WhatsApp,
     /// `[mail]`
     pub mail: mail::Settings,
+    /// `[sign_in]`, what is not part of the policy.
+    pub sign_in: SignIn,
     /// `[store]`
     pub store: Store,
     /// Each `[[services]]`, in order; names are unique.
     pub services: Vec<services::Settings>,
+    /// Each `[[pages]]`, in order; names are unique.
+    pub pages: Vec<PageSettings>,
     /// `[directory]`
     pub directory: Directory,
-    /// `[limits]`
+    /// `[limits]`, and the rules of `[sign_in]`.
     pub policy: Policy,
     /// `[texts.…]` laid over the built-in sentences.
     pub texts: Texts,
@@ -80,6 +86,10 @@ pub struct Business {
     pub name: String,
     /// Spoken with people whose country does not tell.
     pub language: Language,
+    /// Of the sign-in page.
+    pub color: Option<Color>,
+    /// On the sign-in page.
+    pub logo: Option<Logo>,
 }
 
 /// How requests come in.
@@ -105,6 +115,10 @@ pub struct Server {
 pub struct WhatsApp {
     /// For sending.
     pub sender: whatsapp::Settings,
+    /// The number that people write to. There if anybody can sign in on the web.
+    pub number: Option<WaId>,
+    /// Where a browser is sent to open the chat, as written: without `?`.
+    pub chat_url: String,
     /// One or more; a webhook signed with any of them is accepted.
     pub app_secrets: Vec<Secret>,
     /// For Meta's verification request; not empty.
@@ -311,21 +325,36 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let whatsapp = whatsapp(reader, root);
     let name = business.as_ref().map(|business| business.name.as_str());
     let mail = mail(reader, root, name);
+    let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
     let services = services(reader, root);
+    let pages = sign_in::pages(reader, root, whatsapp.as_ref());
     let directory = directory(reader, root, name);
-    let policy = policy(reader, root);
+    let policy = limits::policy(reader, root);
     let texts = texts(reader, root);
     let log = log(reader, root);
+    let around = sign_in::Around {
+        server: server.as_ref(),
+        whatsapp: whatsapp.as_ref(),
+        services: services.as_deref(),
+        directory: directory.as_ref(),
+        pages: pages.as_deref(),
+    };
+    if let Some((sign_in, rules)) = &sign_in {
+        sign_in::fits(reader, &sign_in_table, sign_in, rules, &around);
+    }
+    let (sign_in, rules) = sign_in?;
     Some(Config {
         business: business?,
         server: server?,
         whatsapp: whatsapp?,
         mail: mail?,
+        sign_in,
         store: store?,
         services: services?,
+        pages: pages?,
         directory: directory?,
-        policy: policy?,
+        policy: rules.over(policy?),
         texts: texts?,
         log: log?,
     })
@@ -336,9 +365,19 @@ fn business(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Business> {
     let name = reader.one(&table, &keys::BUSINESS_NAME, text(title));
     let languages = Language::ALL.map(|language| (language.code(), language));
     let language = reader.one(&table, &keys::BUSINESS_LANGUAGE, choice(&languages));
+    let color = reader.maybe(
+        &table,
+        &keys::BUSINESS_COLOR,
+        text(|color| Color::parse(color).map_err(|wrong| wrong.to_string())),
+    );
+    let logo = reader.file(&table, &keys::BUSINESS_LOGO, Logo::BYTES_MAX, |bytes| {
+        Logo::parse(bytes).map_err(|wrong| wrong.to_string())
+    });
     Some(Business {
         name: name?,
         language: language?,
+        color: color?,
+        logo: logo?,
     })
 }
 
@@ -354,16 +393,7 @@ fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
             })
         }),
     );
-    let public_url = reader.maybe(
-        &table,
-        &keys::SERVER_PUBLIC_URL,
-        text(|url| {
-            if url.contains('?') {
-                return Err("must be without `?` and what follows".to_owned());
-            }
-            Url::parse(url)
-        }),
-    );
+    let public_url = reader.maybe(&table, &keys::SERVER_PUBLIC_URL, text(Url::base));
     let hosts = reader.one(&table, &keys::SERVER_HOSTS, list(host_name));
     let trusted_proxies = reader.one(
         &table,
@@ -438,6 +468,7 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
         &keys::WHATSAPP_PHONE_NUMBER_ID,
         text(|text| PhoneNumberId::parse(text).map_err(|wrong| wrong.to_string())),
     );
+    let number_dialed = reader.maybe(&table, &keys::WHATSAPP_NUMBER, text(dialable));
     let access_token = reader.secret(&table, &keys::WHATSAPP_ACCESS_TOKEN, header_value);
     let app_secrets = reader.secrets(
         &table,
@@ -465,6 +496,13 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
             }
         }),
     );
+    let chat_url = reader.one(&table, &keys::WHATSAPP_CHAT_URL, text(Url::opened));
+    if chat_url
+        .as_ref()
+        .is_some_and(|url| !url.endpoint.is_encrypted())
+    {
+        reader.weakens(&table, &keys::WHATSAPP_CHAT_URL, HTTP_OPENED);
+    }
     let messages_per_second = reader.one(
         &table,
         &keys::WHATSAPP_MESSAGES_PER_SECOND,
@@ -493,6 +531,8 @@ fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {
             ca_pem: ca_pem?,
             connections: senders(Lane::Chat),
         },
+        number: number_dialed?,
+        chat_url: chat_url?.text,
         app_secrets,
         verify_token,
         messages_per_second: u32_of(messages_per_second?),
@@ -651,20 +691,21 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
     let title = reader.maybe(table, &keys::SERVICES_TITLE, text(title));
     let find_user = reader.one(table, &keys::SERVICES_FIND_USER, text(Url::parse));
     let issue_token = reader.one(table, &keys::SERVICES_ISSUE_TOKEN, text(Url::parse));
+    let check_password = reader.maybe(table, &keys::SERVICES_CHECK_PASSWORD, text(Url::parse));
     let secret = reader.secret(table, &keys::SERVICES_SECRET, signing_secret);
     let bearer = reader.maybe_secret(table, &keys::SERVICES_BEARER, header_value);
     let timeout = reader.one(table, &keys::SERVICES_TIMEOUT_SECONDS, number(1..=60, ""));
     let ca_pem = reader.certificates(table, &keys::SERVICES_CA_FILE);
     for (url, key) in [
-        (&find_user, &keys::SERVICES_FIND_USER),
-        (&issue_token, &keys::SERVICES_ISSUE_TOKEN),
+        (find_user.as_ref(), &keys::SERVICES_FIND_USER),
+        (issue_token.as_ref(), &keys::SERVICES_ISSUE_TOKEN),
+        (
+            check_password.as_ref().and_then(Option::as_ref),
+            &keys::SERVICES_CHECK_PASSWORD,
+        ),
     ] {
-        if url.as_ref().is_some_and(|url| !url.endpoint.is_encrypted()) {
-            reader.weakens(
-                table,
-                key,
-                "is called over http://, unencrypted; that is allowed to this machine only",
-            );
+        if url.is_some_and(|url| !url.endpoint.is_encrypted()) {
+            reader.weakens(table, key, HTTP_CALLED);
         }
     }
     let (name, title) = (name?, title?);
@@ -680,7 +721,7 @@ fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Setti
         name,
         find_user_url: find_user?.text,
         issue_token_url: issue_token?.text,
-        check_password_url: None,
+        check_password_url: check_password?.map(|url| url.text),
         secret: secret?,
         bearer: bearer?,
         timeout: Duration::from_secs(timeout?),
@@ -730,120 +771,6 @@ fn directory(
         }
     };
     Some(Directory { enabled, title })
-}
-
-fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {
-    let table = reader.table(root, "limits");
-    let digits = reader.one(
-        &table,
-        &keys::LIMITS_CODE_DIGITS,
-        number(6..=10, "; fewer can be guessed, more are mistyped"),
-    );
-    let minutes = reader.one(
-        &table,
-        &keys::LIMITS_CODE_MINUTES,
-        number(
-            2..=10,
-            "; NIST SP 800-63B allows 10 minutes at most, and a mail needs one",
-        ),
-    );
-    let tries = reader.one(
-        &table,
-        &keys::LIMITS_TRIES_PER_CODE,
-        number(1..=10, "; each try is a chance to guess"),
-    );
-    let failures = reader.one(
-        &table,
-        &keys::LIMITS_FAILURES_PER_DAY,
-        number(1..=100, "; NIST SP 800-63B allows 100 at most"),
-    );
-    let failures_in_all = reader.one(
-        &table,
-        &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
-        number(
-            1..=Budget::MOMENTS_MAX as u64,
-            "; each one is remembered for a day",
-        ),
-    );
-    let resend = reader.one(
-        &table,
-        &keys::LIMITS_RESEND_AFTER_SECONDS,
-        number(1..=3_600, ""),
-    );
-    let mails_per_hour = reader.one(
-        &table,
-        &keys::LIMITS_MAILS_PER_HOUR,
-        number(1..=60, "; more would flood a mailbox"),
-    );
-    let mails_per_day = reader.one(
-        &table,
-        &keys::LIMITS_MAILS_PER_DAY,
-        number(1..=500, "; more would flood a mailbox"),
-    );
-    let message_age = reader.one(
-        &table,
-        &keys::LIMITS_MESSAGE_AGE_MAX_MINUTES,
-        number(1..=60, "; old messages may be replayed"),
-    );
-    let idle = reader.one(
-        &table,
-        &keys::LIMITS_BINDING_IDLE_DAYS,
-        number(1..=3_650, ""),
-    );
-    let age = reader.maybe(
-        &table,
-        &keys::LIMITS_BINDING_AGE_MAX_DAYS,
-        number(1..=3_650, ""),
-    );
-    let replies = reader.one(
-        &table,
-        &keys::LIMITS_REPLIES_PER_HOUR,
-        number(3..=1_000, "; a clean sign-in takes three"),
-    );
-    let (digits, failures, failures_in_all) = (digits?, failures?, failures_in_all?);
-    if failures_in_all < failures {
-        reader.problem(
-            &table,
-            &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
-            format!("must be at least limits.failures_per_day, which is {failures}"),
-        );
-    }
-    let (mails_per_hour, mails_per_day) = (mails_per_hour?, mails_per_day?);
-    if mails_per_day < mails_per_hour {
-        reader.problem(
-            &table,
-            &keys::LIMITS_MAILS_PER_DAY,
-            format!("must be at least limits.mails_per_hour, which is {mails_per_hour}"),
-        );
-    }
-    // Whoever only guesses gets in once in so many days.
-    const DAYS_PER_GUESS_MIN: u64 = 2_000; // 500 failures against six digits
-    let codes = 10_u64.pow(u32_of(digits));
-    if codes / failures_in_all < DAYS_PER_GUESS_MIN {
-        reader.weakens(
-            &table,
-            &keys::LIMITS_FAILURES_PER_DAY_IN_ALL,
-            format!(
-                "with {digits} digits and {failures_in_all} wrong codes a day somebody who only guesses gets in once in {} days; allow fewer or ask for more digits",
-                codes / failures_in_all
-            ),
-        );
-    }
-    Some(Policy {
-        code_digits: size(digits),
-        code_lifetime_ms: minutes? * MINUTE_MS,
-        tries_per_code: u32_of(tries?),
-        failures_per_day: u32_of(failures),
-        failures_per_day_in_all: u32_of(failures_in_all),
-        resend_after_ms: resend? * SECOND_MS,
-        mails_per_hour: u32_of(mails_per_hour),
-        mails_per_day: u32_of(mails_per_day),
-        message_age_max_ms: message_age? * MINUTE_MS,
-        binding_idle_ms: idle? * DAY_MS,
-        binding_age_max_ms: age?.map(|days| days * DAY_MS),
-        replies_per_hour: u32_of(replies?),
-        ..Policy::default()
-    })
 }
 
 fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts> {
@@ -949,6 +876,53 @@ impl Url {
             text: text.trim_end_matches('/').to_owned(),
             endpoint: Endpoint::parse(text)?,
         })
+    }
+
+    /// One to which more is appended.
+    fn base(text: &str) -> Result<Url, String> {
+        if text.contains('?') {
+            return Err("must be without `?` and what follows".to_owned());
+        }
+        Url::parse(text)
+    }
+
+    /// One that is opened in a browser with a query of ours: kept as written, because a slash at
+    /// its end is part of somebody else's address. Its characters have no meaning in a header.
+    fn opened(text: &str) -> Result<Url, String> {
+        let url = Url::base(text)?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]@!$&()*+=%".contains(&b);
+        if !text.bytes().all(plain) {
+            return Err(
+                "must be written with letters, digits and signs such as - . / %".to_owned(),
+            );
+        }
+        Ok(Url {
+            text: text.to_owned(),
+            ..url
+        })
+    }
+}
+
+/// What is said of plain http to this machine.
+const HTTP_CALLED: &str =
+    "is called over http://, unencrypted; that is allowed to this machine only";
+const HTTP_OPENED: &str = "is http://, so that only browsers on this machine can open it";
+
+/// A number as people dial it from abroad; only its digits are kept (S-40).
+fn dialable(text: &str) -> Result<WaId, String> {
+    /// The longest number in the world (ITU-T E.164, section 6).
+    const DIGITS_MAX: usize = 15;
+    let wrong = "must be the number as dialed from abroad, country code first, such as \"+57 300 111 2233\"";
+    let digits: String = text
+        .strip_prefix('+')
+        .unwrap_or(text)
+        .chars()
+        .filter(|c| ![' ', '-'].contains(c))
+        .collect();
+    match WaId::parse(&digits) {
+        // No country code begins with 0: that is a prefix for dialing.
+        Ok(number) if !digits.starts_with('0') && digits.len() <= DIGITS_MAX => Ok(number),
+        _ => Err(wrong.to_owned()),
     }
 }
 

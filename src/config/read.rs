@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 /// Longest secret, whether written in the file or read from another; tokens seen are about 200.
 const SECRET_BYTES_MAX: usize = 8 * 1024;
 /// Longest certificate file; a bundle of every public authority is about 220 KiB.
-const CERTIFICATES_BYTES_MAX: u64 = 1024 * 1024;
+const CERTIFICATES_BYTES_MAX: usize = 1024 * 1024;
 /// Longest list in the file.
 const LIST_MAX: usize = 64;
 
@@ -120,6 +120,11 @@ impl<'a> Reader<'a> {
             words,
             line: None,
         });
+    }
+
+    /// A problem of `table` as a whole.
+    pub fn problem_of_table(&mut self, table: &Table<'_>, words: impl Into<String>) {
+        self.problem_at(table.at, table.path.clone(), words);
     }
 
     /// A problem of a key of `table`, at its place if it is written, else at the table's.
@@ -414,6 +419,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A secret that must be there, or `word` in its place for none: the operator types it here,
+    /// where everybody sees it, so it is believed from nowhere else.
+    pub fn secret_or(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static Key,
+        word: &str,
+        check: fn(&str) -> Result<(), String>,
+    ) -> Option<Option<Secret>> {
+        let written = table.entries.and_then(|entries| entries.get(key.name));
+        match written {
+            Some(value) if value.get_ref().as_str() == Some(word) => {
+                self.set_secret(table, key, value, as_text(word));
+                Some(None)
+            }
+            _ => self.secret(table, key, check).map(Some),
+        }
+    }
+
     /// One secret or a list of up to `count_max`, at least one.
     pub fn secrets(
         &mut self,
@@ -582,42 +606,57 @@ impl<'a> Reader<'a> {
         Ok(self.folder.join(text))
     }
 
-    /// Certificates in PEM.
-    pub fn certificates(
+    /// What `parse` makes of a file of at most `bytes_max`; it refuses in words that follow the
+    /// name of the file.
+    pub fn file<T>(
         &mut self,
         table: &Table<'_>,
         key: &'static Key,
-    ) -> Option<Option<Vec<u8>>> {
+        bytes_max: usize,
+        parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
+    ) -> Option<Option<T>> {
         let folder = self.folder;
         self.maybe(
             table,
             key,
             text(|path| {
                 let path = folder.join(path);
-                let shown = path.display();
-                let size = std::fs::metadata(&path).map(|meta| meta.len());
-                match size {
-                    Ok(size) if size > CERTIFICATES_BYTES_MAX => {
-                        return Err(format!(
-                            "{shown} is larger than {CERTIFICATES_BYTES_MAX} bytes"
-                        ));
-                    }
-                    Ok(_) => {}
-                    Err(error) => return Err(format!("cannot read {shown}: {error}")),
-                }
-                let pem = std::fs::read(&path)
-                    .map_err(|error| format!("cannot read {shown}: {error}"))?;
-                let begins = b"-----BEGIN CERTIFICATE-----";
-                if pem.windows(begins.len()).any(|window| window == begins) {
-                    Ok(pem)
-                } else {
-                    Err(format!(
-                        "{shown} holds no certificate (-----BEGIN CERTIFICATE-----)"
-                    ))
-                }
+                let bytes = file_of(&path, bytes_max)?;
+                parse(bytes).map_err(|words| format!("{} {words}", path.display()))
             }),
         )
     }
+
+    /// Certificates in PEM.
+    pub fn certificates(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static Key,
+    ) -> Option<Option<Vec<u8>>> {
+        self.file(table, key, CERTIFICATES_BYTES_MAX, |pem| {
+            let begins = b"-----BEGIN CERTIFICATE-----";
+            if pem.windows(begins.len()).any(|window| window == begins) {
+                Ok(pem)
+            } else {
+                Err("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned())
+            }
+        })
+    }
+}
+
+/// A whole file that is not longer than expected.
+fn file_of(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let cannot = |error: std::io::Error| format!("cannot read {shown}: {error}");
+    let meta = std::fs::metadata(path).map_err(cannot)?;
+    // A pipe or a device would keep the opening waiting.
+    if !meta.is_file() {
+        return Err(format!("{shown} is not a file"));
+    }
+    if meta.len() > bytes_max as u64 {
+        return Err(format!("{shown} is larger than {bytes_max} bytes"));
+    }
+    std::fs::read(path).map_err(cannot)
 }
 
 /// What `--show` says of a secret that is written in the file.

@@ -375,9 +375,9 @@ fn foreign(
     match backend.sign_in(&session) {
         Ok(SignInOutcome::Done(signed)) => {
             let number = session.number.as_str();
-            let url = signed.redirect_url.unwrap_or_else(|| {
-                format!("https://api.whatsapp.com/send/?phone={number}")
-            });
+            let url = signed
+                .redirect_url
+                .unwrap_or_else(|| format!("https://api.whatsapp.com/send/?phone={number}"));
             let carries_code = url.contains("&text=");
             let setting = desk.setting(None);
             let page = if carries_code {
@@ -417,8 +417,7 @@ fn retry_after(until: Timestamp, now: Timestamp) -> String {
 /// another site sent it (S-42). With `no-referrer`, browsers write `Origin: null`.
 fn is_own_form(web: &Web, site: &Site, request: &Request, about: &str, form: &Form) -> bool {
     let fetched_from = request.header("Sec-Fetch-Site");
-    let from_elsewhere =
-        fetched_from.is_some_and(|site| site != "same-origin" && site != "none");
+    let from_elsewhere = fetched_from.is_some_and(|site| site != "same-origin" && site != "none");
     let origin = request.header("Origin").filter(|origin| *origin != "null");
     let foreign_origin = origin.is_some_and(|origin| !site.is_origin(origin));
     let token = web.app.form_token(about);

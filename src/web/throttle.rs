@@ -62,7 +62,10 @@ mod tests {
         for number in 0..2 * NETWORKS_MAX as u128 {
             assert_eq!(throttle.count(number.to_be_bytes(), now), None);
         }
-        let known = throttle.misses.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = throttle
+            .misses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         assert!(known.len() <= NETWORKS_MAX);
     }
 }

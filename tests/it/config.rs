@@ -2,8 +2,8 @@
 
 use portero::config::keys::{self, Absent, Key};
 use portero::config::{Config, EXAMPLE, Loaded, explain};
-use portero::domain::id::Language;
-use portero::domain::policy::Policy;
+use portero::domain::id::{Language, MINUTE_MS};
+use portero::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +13,8 @@ use std::time::Duration;
 /// 24 bytes and more, as Standard Webhooks wants them.
 const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const STORE_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+
+const PAGE_KEY: &str = "0123456789abcdef0123456789abcdef";
 
 const GOOD: &str = r#"[business]
 name = "La Espiga"
@@ -35,7 +37,10 @@ fn environment(name: &str) -> Option<String> {
         "VERIFY" | "PORTERO_VERIFY_TOKEN" => "tomillo",
         "PORTERO_MAIL_PASSWORD" | "PORTERO_ERP_BEARER" => "romero",
         "PORTERO_ERP_SECRET" => SIGNING_SECRET,
+        "PORTERO_PAGE_KEY" => PAGE_KEY,
+        "PORTERO_BACKEND_KEY" => "laurel",
         "STORE_KEY" => STORE_KEY,
+        "NONE" => "none",
         "SPACE" => "two words",
         "EMPTY" => "",
         _ => return None,
@@ -158,9 +163,13 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "language = \"english\"", "2:12  business.language: must be one of es, en, pt"),
         ("business", "nmae = \"x\"", "2:1  business.nmae: unknown key; did you mean name?"),
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
-        ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language"),
+        ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, store, services, directory, limits, texts, log"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, services, pages, directory, limits, texts, log"),
+        ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
+        ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
+        ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
+        ("business", "logo = \"/dev/zero\"", "2:8  business.logo: /dev/zero is not a file"),
         ("server", "listen = \"8080\"", "4:10  server.listen: must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""),
         ("server", "listen = []", "4:1  server.listen: 1 to 8 addresses are expected"),
         ("server", "public_url = \"http://portero.example\"", "4:14  server.public_url: must begin with https:// (http:// is for this machine only)"),
@@ -174,6 +183,11 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("server", "connections_max = -1", "4:19  server.connections_max: must be 8 to 100000, not -1"),
         ("whatsapp", "phone_number_id = 106540352242922", "6:19  whatsapp.phone_number_id: expected text in quotes, found a number"),
         ("whatsapp", "phone_number_id = \"+1 650\"", "6:19  whatsapp.phone_number_id: the phone number id is the long number under API Setup, digits only (not the phone number)"),
+        ("whatsapp", "number = 573001112233", "6:10  whatsapp.number: expected text in quotes, found a number"),
+        ("whatsapp", "chat_url = \"http://whatsapp.example\"", "6:12  whatsapp.chat_url: must begin with https:// (http:// is for this machine only)"),
+        ("whatsapp", "chat_url = \"https://w.example/?phone=1\"", "6:12  whatsapp.chat_url: must be without `?` and what follows"),
+        ("whatsapp", "chat_url = \"https://w.example/#x\"", "6:12  whatsapp.chat_url: must be without `#` and what follows"),
+        ("whatsapp", "chat_url = \"https://w.example/;script-src\"", "6:12  whatsapp.chat_url: must be written with letters, digits and signs such as - . / %"),
         ("whatsapp", "access_token = \"env:NOWHERE\"", "6:16  whatsapp.access_token: the environment variable NOWHERE is not set"),
         ("whatsapp", "access_token = \"env:EAAGx\"", "6:16  whatsapp.access_token: after env: comes the name of a variable: capital letters, digits and _, such as env:PORTERO_ACCESS_TOKEN"),
         ("whatsapp", "access_token = \"$TOKEN\"", "6:16  whatsapp.access_token: write \"env:NAME\" or \"file:/path\", in small letters"),
@@ -196,6 +210,20 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("mail", "from = \"La Espiga <a@b.example\"", "11:8  mail.from: must look like \"La Espiga <portero@example.com>\""),
         ("mail", "reply_to = 1", "11:12  mail.reply_to: expected text in quotes, found a number"),
         ("mail", "ca_file = \"none.pem\"", "11:11  mail.ca_file: cannot read /nowhere/none.pem: No such file or directory (os error 2)"),
+        ("sign_in", "methods = []", "14:11  sign_in.methods: must name mail, web or both"),
+        ("sign_in", "methods = [\"mail\", \"mail\"]", "14:11  sign_in.methods: names a method twice"),
+        ("sign_in", "methods = [\"mail\", \"sms\"]", "14:20  sign_in.methods: must be mail or web"),
+        ("sign_in", "methods = [\"web\"]", "14:1  sign_in.methods: \"web\" needs whatsapp.number, where people return to the chat"),
+        ("sign_in", "return_code = false", "14:15  sign_in.return_code: expected text in quotes, found true or false"),
+        ("sign_in", "return_code = \"of\"", "14:15  sign_in.return_code: did you mean \"off\"? (one of on, mail, off)"),
+        ("sign_in", "ask_number = \"yes\"", "14:14  sign_in.ask_number: expected true or false without quotes, found text in quotes"),
+        ("sign_in", "phone_on_file = \"mustmatch\"", "14:17  sign_in.phone_on_file: did you mean \"must_match\"? (one of must_match, step_up, off)"),
+        ("sign_in", "first_hours = 169", "14:15  sign_in.first_hours: must be 0 to 168, not 169; a week is the most"),
+        ("sign_in", "page = \"Tienda\"", "14:8  sign_in.page: a name is 1 to 40 of a–z, 0–9, - and _"),
+        ("sign_in", "page = \"tienda\"", "14:1  sign_in.page: no [[pages]] has this name; add one, with name and url"),
+        ("sign_in", "backend = \"http://b.example\"", "14:11  sign_in.backend: must begin with https:// (http:// is for this machine only)"),
+        ("sign_in", "backend = \"https://b.example/?a=1\"", "14:11  sign_in.backend: must be without `?` and what follows"),
+        ("sign_in", "backend_credential = \"env:TOKEN\"", "14:1  sign_in.backend_credential: is for sign_in.backend, which is not set"),
         ("store", "path = \"\"", "14:1  store.path: a path is expected"),
         ("store", "key = \"sesame\"", "14:7  store.key: the key of the store must not be written here; write \"file:/path\" or \"env:NAME\""),
         ("store", "key = \"env:TOKEN\"", "14:7  store.key: the key of the store is 64 hexadecimal digits; `openssl rand -hex 32` makes one"),
@@ -207,10 +235,17 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 2 to 10, not 60; NIST SP 800-63B allows 10 minutes at most, and a mail needs one"),
         ("limits", "failures_per_day_in_all = 9", "14:1  limits.failures_per_day_in_all: must be at least limits.failures_per_day, which is 10"),
         ("limits", "mails_per_day = 4", "14:1  limits.mails_per_day: must be at least limits.mails_per_hour, which is 5"),
+        ("limits", "link_minutes = 11", "14:16  limits.link_minutes: must be 2 to 10, not 11; 10 is what pages count on, and signing in takes one"),
+        ("limits", "links_per_hour = 0", "14:18  limits.links_per_hour: must be 1 to 60, not 0; more would flood a chat"),
+        ("limits", "passwords_per_link = 11", "14:22  limits.passwords_per_link: must be 1 to 10, not 11; each one is a chance to guess"),
+        ("limits", "passwords_per_user_per_hour = 101", "14:31  limits.passwords_per_user_per_hour: must be 1 to 100, not 101; each one is a chance to guess"),
+        ("limits", "passwords_per_network = 1001", "14:25  limits.passwords_per_network: must be 1 to 1000, not 1001; each one is a chance to guess"),
+        ("limits", "return_code_minutes = 11", "14:23  limits.return_code_minutes: must be 1 to 10, not 11; it is sent with one tap"),
         ("texts.fr", "ask = \"x\"", "13:8  texts: unknown language; write [texts.es], [texts.en] or [texts.pt]"),
         ("texts.es", "ask = 1", "14:1  texts.es: expected text in quotes, found a number"),
         ("texts", "es = 1", "14:1  texts.es: must be a table; write [texts.es] and sentences below it"),
         ("log", "level = \"loud\"", "14:9  log.level: must be one of error, warn, info, debug, trace"),
+        ("pages", "name = \"tienda\"", "13:2  pages: write [[pages]] with two brackets above the keys of each one"),
         ("services", "name = \"erp\"", "13:2  services: write [[services]] with two brackets above the keys of each one"),
     ];
     for (table, line, expected) in cases {
@@ -283,7 +318,7 @@ fn every_key_is_refused_when_misspelled() {
         let misspelled = format!("{}{}", &key.name[..middle], &key.name[middle + 1..]);
         let line = format!("{misspelled} = {}", key.example());
         let text = match key.table {
-            "services" => format!("{GOOD}[[services]]\n{line}\n"),
+            array if keys::ARRAYS.contains(&array) => format!("{GOOD}[[{array}]]\n{line}\n"),
             table => with(table, &line),
         };
         let wrong = problems(&text);
@@ -387,7 +422,8 @@ fn the_key_of_the_store_may_still_have_to_be_made() {
 fn with_secrets_in_file() -> String {
     use base64::Engine;
     let signing = base64::engine::general_purpose::STANDARD.encode("hunter2hunter2hunter2hunter2");
-    GOOD.replace("env:TOKEN", "EAAGhunter2token")
+    GOOD.replace("[whatsapp]", "[whatsapp]\nnumber = \"+57 300 111 2233\"")
+        .replace("env:TOKEN", "EAAGhunter2token")
         .replace("env:APP_SECRET", "abhunter2cd")
         .replace("env:VERIFY", "hunter2")
         .replace(
@@ -396,7 +432,11 @@ fn with_secrets_in_file() -> String {
         )
         + &format!(
             "[[services]]\nname = \"erp\"\nfind_user = \"https://e.example/f?key=hunter2\"\n\
-             issue_token = \"https://e.example/t\"\nsecret = \"whsec_{signing}\"\nbearer = \"hunter2bearer\"\n"
+             issue_token = \"https://e.example/t\"\ncheck_password = \"https://e.example/c?key=hunter2\"\n\
+             secret = \"whsec_{signing}\"\nbearer = \"hunter2bearer\"\n\
+             [sign_in]\nbackend = \"https://b.example\"\nbackend_credential = \"bbhunter2\"\n\
+             [[pages]]\nname = \"tienda\"\ncredential = \"hunter2hunter2hunter2hunter2hunter2\"\n\
+             [directory]\nenabled = true\n"
         )
 }
 
@@ -423,16 +463,22 @@ fn secrets_written_in_the_file_are_taken_and_never_shown() {
             "whatsapp.verify_token",
             "mail.password",
             "services[1].secret",
-            "services[1].bearer"
+            "services[1].bearer",
+            "sign_in.backend_credential",
+            "pages[1].credential"
         ]
     );
     let shown = loaded.show();
     assert!(!leaks(&shown), "{shown}");
     assert!(
-        shown.contains("access_token = \"(hidden, from this file)\"  # line 7\n"),
+        shown.contains("access_token = \"(hidden, from this file)\"  # line 8\n"),
         "{shown}"
     );
-    let debug = format!("{:?}", loaded.config.whatsapp);
+    let config = &loaded.config;
+    let debug = format!(
+        "{:?} {:?} {:?}",
+        config.whatsapp, config.sign_in, config.pages
+    );
     assert!(!leaks(&debug), "{debug}");
 }
 
@@ -479,11 +525,329 @@ fn the_dump_is_toml_and_says_where_each_value_is_from() {
     ] {
         assert!(shown.contains(line), "{line}{shown}");
     }
-    for key in keys::ALL.iter().filter(|key| key.table != "services") {
+    for key in keys::ALL.iter().filter(|key| !is_in_array(key)) {
         let named = shown.contains(&format!("\n{} = ", key.name))
             || shown.contains(&format!("\n# {} is not set\n", key.name));
         assert!(named, "{}\n{shown}", key.path());
     }
+}
+
+// --- sign-in on the web ---
+
+/// What `[sign_in]` and `[[pages]]` ask of the rest.
+fn with_number() -> String {
+    with("whatsapp", "number = \"+57 300-111 2233\"")
+}
+
+const ERP: &str = "[[services]]\nname = \"erp\"\nfind_user = \"https://e.example/f\"\nissue_token = \"https://e.example/t\"\nsecret = \"env:PORTERO_ERP_SECRET\"\n";
+const TIENDA: &str = "[[pages]]\nname = \"tienda\"\ncredential = \"env:PORTERO_PAGE_KEY\"\n";
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// Keys and words of the warnings that a protection is off.
+fn weakened(loaded: &Loaded) -> Vec<(&str, &str)> {
+    let weakened = loaded.warnings.iter().filter(|w| w.weakens);
+    weakened
+        .map(|w| (w.key.as_str(), w.words.as_str()))
+        .collect()
+}
+
+#[test]
+fn sign_in_on_the_web_is_read_into_the_policy() {
+    let text = with_number()
+        + "[sign_in]\nmethods = [\"web\", \"mail\"]\nreturn_code = \"mail\"\nask_number = true\n\
+           phone_on_file = \"step_up\"\nfirst_hours = 0\n\
+           [limits]\nlink_minutes = 5\nlinks_per_hour = 4\npasswords_per_link = 3\n\
+           passwords_per_user_per_hour = 20\npasswords_per_network = 40\nreturn_code_minutes = 2\n";
+    let loaded = parse(&text).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let expected = Policy {
+        methods: Methods {
+            mail: true,
+            web: true,
+        },
+        finish: Finish::MailCode,
+        ask_number: true,
+        phone_on_file: PhoneOnFile::StepUp,
+        first_hours_ms: 0,
+        link_lifetime_ms: 5 * MINUTE_MS,
+        links_per_hour: 4,
+        passwords_per_link: 3,
+        passwords_per_user_per_hour: 20,
+        passwords_per_network: 40,
+        return_code_lifetime_ms: 2 * MINUTE_MS,
+        ..Policy::default()
+    };
+    assert_eq!(loaded.config.policy, expected);
+    let only_web = parse(&(with_number() + "[sign_in]\nmethods = \"web\"\n")).unwrap();
+    let methods = only_web.config.policy.methods;
+    assert!(methods.web && !methods.mail);
+    let plain = parse(GOOD).unwrap().config;
+    assert_eq!(plain.whatsapp.chat_url, "https://api.whatsapp.com/send/");
+    assert!(plain.whatsapp.number.is_none() && plain.pages.is_empty());
+    assert!(plain.sign_in.page.is_none() && plain.sign_in.backend.is_none());
+    assert!(plain.business.color.is_none() && plain.business.logo.is_none());
+}
+
+/// S-40: the address to which people are sent is built from it.
+#[test]
+fn of_the_businesss_number_only_digits_survive() {
+    let number = |written: &str| {
+        let line = format!("number = \"{written}\"");
+        parse(&with("whatsapp", &line)).map(|loaded| loaded.config.whatsapp.number.unwrap())
+    };
+    for written in [
+        "573001112233",
+        "+573001112233",
+        "+57 300 111 2233",
+        "57-300-111-2233",
+    ] {
+        assert_eq!(number(written).unwrap().as_str(), "573001112233");
+    }
+    for written in [
+        "",
+        "+",
+        "57300&text=x#",
+        "57300?a=1",
+        "57300%26",
+        "57+300111",
+        "++573001112233",
+        "0057 300 111 2233",
+        "300x1112233",
+        "５７３００１１１",
+        "+1234 5678 9012 3456",
+        "1234",
+    ] {
+        assert_eq!(
+            number(written).unwrap_err(),
+            "portero.toml:6:10  whatsapp.number: must be the number as dialed from abroad, country code first, such as \"+57 300 111 2233\"\n1 problem in portero.toml",
+            "{written}"
+        );
+    }
+}
+
+#[test]
+fn the_looks_of_the_page_are_read_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = with("business", "color = \"#1F7a4d\"\nlogo = \"logo\"");
+    let parse = || Config::parse(&text, folder.path(), &environment);
+    let path = folder.path().join("logo");
+    fs::write(&path, PNG).unwrap();
+    let business = parse().unwrap().config.business;
+    assert_eq!(
+        business.color.map(|color| color.0),
+        Some([0x1f, 0x7a, 0x4d])
+    );
+    let logo = business.logo.unwrap();
+    assert_eq!((logo.media_type, logo.bytes.as_slice()), ("image/png", PNG));
+    for (bytes, words) in [
+        (b"GIF89a".to_vec(), "is not a PNG, JPEG, WebP or SVG image"),
+        (vec![0; 128 * 1024 + 1], "is larger than 131072 bytes"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let wrong = parse().unwrap_err().to_string();
+        let expected = format!("3:8  business.logo: {} {words}\n", path.display());
+        assert!(wrong.contains(&expected), "{wrong}");
+    }
+}
+
+#[test]
+fn pages_are_read_each_with_its_credential() {
+    let text = with_number()
+        + TIENDA
+        + "url = \"https://shop.example.com/sign-in/\"\norigins = [\"https://shop.example.com\", \"http://localhost:3000\"]\nservice = \"erp\"\n\
+           [[pages]]\nname = \"open\"\ncredential = \"none\"\n\
+           [sign_in]\npage = \"tienda\"\nmethods = \"web\"\n\
+           [directory]\nenabled = false\n"
+        + ERP;
+    let loaded = parse(&text).unwrap();
+    let config = &loaded.config;
+    let [tienda, open] = config.pages.as_slice() else {
+        panic!("two pages are configured")
+    };
+    // Whoever checks the passwords, it is not this side.
+    assert_eq!(config.sign_in.page.as_ref(), Some(&tienda.name));
+    assert_eq!(tienda.name.as_str(), "tienda");
+    let url = tienda.url.as_deref();
+    assert_eq!(url, Some("https://shop.example.com/sign-in/"));
+    assert!(tienda.credential.as_ref().unwrap().matches(PAGE_KEY));
+    assert_eq!(
+        tienda.origins,
+        ["https://shop.example.com", "http://localhost:3000"]
+    );
+    assert_eq!(tienda.service.as_str(), "erp");
+    assert!(open.credential.is_none() && open.url.is_none() && open.origins.is_empty());
+    assert_eq!(open.service.as_str(), "open");
+    let none = "is \"none\": whoever holds a link can sign in their own chat without any password";
+    assert_eq!(weakened(&loaded), [("pages[2].credential", none)]);
+    let shown = loaded.show();
+    for line in [
+        "credential = \"(hidden, from env:PORTERO_PAGE_KEY)\"  # line 16\n",
+        "credential = \"none\"  # line 22\n",
+        "service = \"open\"  # the page's own name\n",
+    ] {
+        assert!(shown.contains(line), "{line}{shown}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_pages_is_said_of_each() {
+    let page = |lines: &str| with_number() + "[[pages]]\n" + lines;
+    let wrong_credential = "must be at least 32 ASCII letters, digits and signs, without spaces; `openssl rand -hex 32` makes one";
+    let long = format!("{} {}", &PAGE_KEY[..20], &PAGE_KEY[..20]);
+    for credential in ["env:NONE", "None", "", &PAGE_KEY[1..], &long] {
+        let wrong = problems(&page(&format!(
+            "name = \"tienda\"\ncredential = \"{credential}\"\n"
+        )));
+        let words = if credential.is_empty() {
+            "is empty"
+        } else {
+            wrong_credential
+        };
+        assert!(
+            wrong.starts_with(&format!(
+                "portero.toml:16:14  pages[1].credential: {words}\n1 problem"
+            )),
+            "{wrong}"
+        );
+    }
+    for (origin, words) in [
+        ("*", "must be an address such as"),
+        ("null", "must begin with https://"),
+        ("http://shop.example.com", "must begin with https://"),
+        ("https://shop.example.com/", "must be without a path"),
+        ("https://shop.example.com?a", "must be without a path"),
+        ("https://Shop.example.com", "must be in small letters"),
+        ("https://shop.example.com:443", "must be without :443"),
+        ("http://localhost:80", "must be without :80"),
+    ] {
+        let text = with_number() + TIENDA + &format!("origins = [\"{origin}\"]\n");
+        let wrong = problems(&text);
+        let expected = format!("portero.toml:17:12  pages[1].origins: {words}");
+        assert!(wrong.starts_with(&expected), "{origin}: {wrong}");
+    }
+    let cases = [
+        (
+            "name = \"Mi tienda\"\n",
+            "14:1  pages[1].credential: is missing; write for example credential = \"env:PORTERO_PAGE_KEY\"\nportero.toml:15:8  pages[1].name: a name is 1 to 40 of a–z, 0–9, - and _\n2 problems",
+        ),
+        (
+            "name = \"a\"\ncredential = \"none\"\nurl = \"https://a.example/?b\"\n",
+            "17:7  pages[1].url: must be without `?` and what follows\n1 problem",
+        ),
+        (
+            "name = \"a\"\ncredential = \"none\"\n[[pages]]\nname = \"b\"\ncredential = \"none\"\n",
+            "19:1  pages[2].credential: another page has \"none\" already; this one needs a credential\n1 problem",
+        ),
+        (
+            "name = \"a\"\ncredential = \"env:PORTERO_PAGE_KEY\"\n[[pages]]\nname = \"a\"\ncredential = \"env:PORTERO_PAGE_KEY\"\n",
+            "18:1  pages[2].name: another page has this name; each needs one of its own\nportero.toml:19:1  pages[2].credential: another page has this credential; each needs one of its own\n2 problems",
+        ),
+    ];
+    for (lines, expected) in cases {
+        let wrong = problems(&page(lines));
+        let expected = format!("portero.toml:{expected} in portero.toml");
+        assert_eq!(wrong, expected, "{lines}");
+    }
+    let many: String = (0..9)
+        .map(|n| format!("[[pages]]\nname = \"p{n}\"\n"))
+        .collect();
+    assert!(problems(&(with_number() + &many)).contains("there may be 8 at most, here are 9"));
+    // One that is written wrong is not also told to be missing.
+    assert!(problems(&format!("{GOOD}{TIENDA}")).contains(
+        "  pages[1]: a page needs whatsapp.number, where people return to the chat\n1 problem"
+    ));
+    let wrong = with("whatsapp", "number = \"x\"") + TIENDA;
+    assert!(problems(&wrong).ends_with("\n1 problem in portero.toml"));
+}
+
+/// One deployment is one half of the document or both; what it needs must be there.
+#[test]
+fn what_does_not_fit_together_is_told_with_what_to_write() {
+    let no_url = with_number().replace("public_url = \"https://portero.example.com/\"\n", "");
+    let no_users = with_number() + ERP;
+    let checks = ERP.replace(
+        "secret =",
+        "check_password = \"https://e.example/c\"\nsecret =",
+    );
+    let page = TIENDA.to_owned() + "url = \"https://shop.example.com/\"\n";
+    let needs_url = "needs server.public_url, the https:// address at which people open the page";
+    let needs_users = "needs users with passwords: write directory.enabled = true, or check_password in a [[services]]";
+    let cases: Vec<(String, &str, Vec<String>)> = vec![
+        (no_url.clone(), "methods = \"web\"", vec![format!("methods: \"web\" {needs_url}")]),
+        (no_users.clone(), "methods = \"web\"", vec![format!("methods: \"web\" {needs_users}, or sign_in.page with the name of a [[pages]] that has a url")]),
+        (no_users.clone() + "[directory]\nenabled = true\n", "methods = \"web\"", vec![]),
+        (with_number() + &checks, "methods = \"web\"", vec![]),
+        (no_users.clone() + &page, "methods = \"web\"\npage = \"tienda\"", vec![]),
+        (no_users.clone() + TIENDA, "methods = \"web\"\npage = \"tienda\"", vec!["page: names a page without url; write one below its [[pages]]".into()]),
+        (with_number() + &page, "page = \"tineda\"", vec!["page: no [[pages]] has this name; did you mean tienda?".into()]),
+        (with_number() + &page, "page = \"tienda\"", vec![]),
+        (with_number(), "backend = \"https://b.example/\"", vec![]),
+        (GOOD.to_owned(), "backend = \"https://b.example/\"\nbackend_credential = \"env:PORTERO_BACKEND_KEY\"", vec![]),
+        (with_number() + &checks, "backend = \"https://b.example/\"", vec![]),
+        (no_url, "backend = \"https://b.example/\"", vec![format!("backend: {needs_url}")]),
+        (no_users, "backend = \"https://b.example/\"", vec![format!("backend: {needs_users}")]),
+        (with_number(), "backend = \"https://b.example/\"\nmethods = [\"mail\", \"web\"]", vec!["backend: has the links, so that none are made here; take web out of sign_in.methods, or leave the back end out".into()]),
+        (with_number() + &page, "backend = \"https://b.example/\"\npage = \"tienda\"", vec!["backend: is for Portero's own page, and sign_in.page names another; leave one of them out".into()]),
+    ];
+    for (rest, lines, expected) in cases {
+        let found = match parse(&format!("{rest}[sign_in]\n{lines}\n")) {
+            Ok(_) => Vec::new(),
+            Err(wrong) => {
+                let words = wrong
+                    .lines()
+                    .filter_map(|line| line.split_once("  sign_in."));
+                let words: Vec<_> = words.map(|(_, words)| words.to_owned()).collect();
+                assert_eq!(words.len() + 1, wrong.lines().count(), "{wrong}");
+                words
+            }
+        };
+        assert_eq!(found, expected, "{lines}\n{rest}");
+    }
+    let backend = parse(&(GOOD.to_owned() + "[sign_in]\nbackend = \"https://b.example/api/\"\n"));
+    let backend = backend.unwrap().config.sign_in.backend.unwrap();
+    assert_eq!(backend.url, "https://b.example/api");
+    assert!(backend.credential.is_none());
+}
+
+/// Each protection that the operator may switch off, and each connection without encryption.
+#[test]
+fn what_is_switched_off_is_named() {
+    let http_opened = "is http://, so that only browsers on this machine can open it";
+    let http_called = "is called over http://, unencrypted; that is allowed to this machine only";
+    let cases = [
+        (
+            "[sign_in]\nreturn_code = \"off\"\n",
+            "sign_in.return_code",
+            "is off: whoever makes somebody open their link and sign in gets in as that person",
+        ),
+        (
+            "[sign_in]\nphone_on_file = \"off\"\n",
+            "sign_in.phone_on_file",
+            "is off: a sign-in counts even if the user's phone on file is not the number of the chat",
+        ),
+        (
+            "[sign_in]\nbackend = \"http://127.0.0.1:9\"\n",
+            "sign_in.backend",
+            http_called,
+        ),
+        (
+            "[[pages]]\nname = \"a\"\ncredential = \"env:PORTERO_PAGE_KEY\"\nurl = \"http://localhost:3000/\"\n",
+            "pages[1].url",
+            http_opened,
+        ),
+        (
+            "[[services]]\nname = \"erp\"\nfind_user = \"https://e.example/f\"\nissue_token = \"https://e.example/t\"\ncheck_password = \"http://[::1]/c\"\nsecret = \"env:PORTERO_ERP_SECRET\"\n",
+            "services[1].check_password",
+            http_called,
+        ),
+    ];
+    for (lines, key, words) in cases {
+        let loaded = parse(&(with_number() + lines)).unwrap();
+        assert_eq!(weakened(&loaded), [(key, words)], "{lines}");
+    }
+    let loaded = parse(&with("whatsapp", "chat_url = \"http://127.0.0.1:9/send/\"")).unwrap();
+    assert_eq!(weakened(&loaded), [("whatsapp.chat_url", http_opened)]);
+    assert_eq!(loaded.config.whatsapp.chat_url, "http://127.0.0.1:9/send/");
 }
 
 // --- the list of keys and the example ---
@@ -502,7 +866,7 @@ fn every_key_has_a_sentence_and_an_explanation() {
                 .contains(&explanation)
         );
     }
-    assert_eq!(explain("limits").unwrap().to_string().lines().count(), 12);
+    assert_eq!(explain("limits").unwrap().to_string().lines().count(), 18);
     assert_eq!(
         explain("mail.securty"),
         Err(Some("mail.security".to_owned()))
@@ -510,26 +874,26 @@ fn every_key_has_a_sentence_and_an_explanation() {
     assert_eq!(explain("xyzzy"), Err(None));
 }
 
+fn is_in_array(key: &Key) -> bool {
+    keys::ARRAYS.contains(&key.table)
+}
+
 /// `#key = value` becomes `key = value`; sentences stay comments.
 fn uncommented(only: impl Fn(&Key) -> bool) -> String {
-    let mut service = false;
+    let mut array = None;
     let mut text = String::new();
     for line in EXAMPLE.lines() {
         let bare = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
-        service |= line == "#[[services]]";
+        let header = bare.and_then(|bare| bare.strip_prefix("[[")?.strip_suffix("]]"));
+        array = header.or(array);
         let wanted = bare.is_some_and(|bare| {
             let name = bare.split(" =").next().unwrap();
-            let path = if service {
-                format!("services.{name}")
-            } else {
-                name.to_owned()
+            let path = match (header, array) {
+                (Some(header), _) => format!("{header}.name"),
+                (None, Some(array)) => format!("{array}.{name}"),
+                (None, None) => name.to_owned(),
             };
-            let header = if name == "[[services]]" {
-                "services.name"
-            } else {
-                &path
-            };
-            let key = keys::ALL.iter().find(|key| key.path() == header);
+            let key = keys::ALL.iter().find(|key| key.path() == path);
             key.is_some_and(|key| only(key))
         });
         text.push_str(if wanted { bare.unwrap() } else { line });
@@ -541,7 +905,13 @@ fn uncommented(only: impl Fn(&Key) -> bool) -> String {
 #[test]
 fn the_example_names_every_key_with_its_default_and_its_sentence() {
     for key in keys::ALL {
-        let path = if key.table == "services" {
+        let example = if is_in_array(key) {
+            let header = format!("\n#[[{}]]\n", key.table);
+            EXAMPLE.split(&header).nth(1).unwrap_or_default()
+        } else {
+            EXAMPLE
+        };
+        let path = if is_in_array(key) {
             key.name.to_owned()
         } else {
             key.path()
@@ -549,7 +919,7 @@ fn the_example_names_every_key_with_its_default_and_its_sentence() {
         let setting = format!("\n{path} = {}\n", key.example());
         let commented = format!("\n#{path} = {}\n", key.example());
         assert!(
-            EXAMPLE.contains(&setting) || EXAMPLE.contains(&commented),
+            example.contains(&setting) || example.contains(&commented),
             "{commented}"
         );
         let sentence = EXAMPLE.contains(key.about.trim_end_matches('.'));
@@ -566,7 +936,7 @@ fn the_example_names_every_key_with_its_default_and_its_sentence() {
     {
         let there = filled.iter().any(|line| line.starts_with(&key.path()));
         assert!(
-            there || key.table == "services",
+            there || is_in_array(key),
             "{} is not among the first 15 lines",
             key.path()
         );
@@ -581,19 +951,27 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
         "-----BEGIN CERTIFICATE-----\n",
     )
     .unwrap();
+    fs::write(folder.path().join("logo.png"), PNG).unwrap();
     let parse = |text: &str| {
         Config::parse(text, folder.path(), &environment).unwrap_or_else(|wrong| panic!("{wrong}"))
     };
     let plain = parse(EXAMPLE);
     assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
-    let defaults =
-        uncommented(|key| matches!(key.absent, Absent::Default(_)) && key.table != "services");
+    let defaults = uncommented(|key| matches!(key.absent, Absent::Default(_)) && !is_in_array(key));
     assert_ne!(defaults, EXAMPLE);
     let defaults = parse(&defaults).config;
     assert_eq!(format!("{:?}", plain.config), format!("{defaults:?}"));
-    let all = parse(&uncommented(|_| true)).config;
-    assert_eq!(all.services.len(), 1);
-    assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
+    // One deployment is one half of the document: the page, or the back end.
+    let with_page = uncommented(|key| !key.name.starts_with("backend"));
+    let with_page = parse(&with_page).config;
+    let with_backend = uncommented(|key| key.path() != "sign_in.page");
+    let with_backend = parse(&with_backend).config;
+    for all in [&with_page, &with_backend] {
+        assert_eq!((all.services.len(), all.pages.len()), (1, 1));
+        assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
+        assert!(all.business.logo.is_some() && all.whatsapp.number.is_some());
+    }
+    assert!(with_page.sign_in.page.is_some() && with_backend.sign_in.backend.is_some());
 }
 
 /// The texts in quotes of a source file, tests and comments left out.
@@ -649,7 +1027,9 @@ fn every_key_that_an_adapter_names_exists() {
         ("mail.rs", 10),
         ("services/mod.rs", 8),
         ("whatsapp/mod.rs", 8),
-        ("config/mod.rs", 5),
+        ("config/mod.rs", 3),
+        ("config/limits.rs", 2),
+        ("config/sign_in.rs", 8),
     ] {
         let literals = literals(&fs::read_to_string(source.join(file)).unwrap());
         let named: Vec<_> = literals.iter().flat_map(|text| keys_named(text)).collect();
@@ -720,7 +1100,7 @@ proptest! {
 
     #[test]
     fn any_value_in_any_key_is_taken_or_refused_by_name(
-        key in prop::sample::select(keys::ALL).prop_filter("in a plain table", |key| key.table != "services"),
+        key in prop::sample::select(keys::ALL).prop_filter("in a plain table", |key| !is_in_array(key)),
         value in "true|-?[1-9][0-9]{0,25}|0x[0-9a-f]{1,20}|1\\.5|1979-05-27|\\[\\]|\\[1, \"x\"\\]|\\{a = 1\\}|\"[a-z:/.@<> ]{0,20}\"",
     ) {
         let text = with(key.table, &format!("{} = {value}", key.name));

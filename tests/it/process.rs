@@ -547,6 +547,28 @@ fn a_token_that_became_valid_lets_go_what_waited() {
     assert_eq!(portero.get("/readyz").json()["troubles"], json!([]));
 }
 
+/// Whoever reads the log learns which protections are off, not only whoever runs `portero check`.
+#[test]
+fn what_is_switched_off_is_said_at_every_start() {
+    let world = World::without_mail();
+    world.edit(
+        "[store]",
+        "[sign_in]\nreturn_code = \"off\"\nphone_on_file = \"off\"\n\
+         [[pages]]\nname = \"tienda\"\ncredential = \"none\"\n[store]",
+    );
+    world.edit("[whatsapp]", "[whatsapp]\nnumber = \"+57 300 111 2233\"");
+    for _ in 0..2 {
+        let portero = world.start();
+        for said in [
+            "sign_in.return_code: is off: ",
+            "sign_in.phone_on_file: is off: ",
+            "pages[1].credential: is \"none\": ",
+        ] {
+            assert!(portero.log().contains(said), "{said}: {}", portero.log());
+        }
+    }
+}
+
 /// S-90, S-91: nothing that a person writes, no secret and nobody's name or number is in the log,
 /// however much is logged, and nothing that comes from outside can write a line of its own.
 fn assert_log_keeps_secrets(format: &str) {

@@ -102,18 +102,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backend", &["domain", "http"]),
     ("outbox", &["domain", "app"]),
     ("control", &["domain", "app", "store"]),
-    ("web", &["domain", "app", "text", "store", "whatsapp", "backend"]),
+    (
+        "web",
+        &["domain", "app", "text", "store", "whatsapp", "backend"],
+    ),
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "outbox",
+            "domain", "text", "store", "http", "whatsapp", "mail", "services", "outbox", "web",
         ],
     ),
     (
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control",
+            "config", "control", "backend",
         ],
     ),
     (
