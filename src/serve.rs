@@ -1,10 +1,13 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
-use crate::app::{self, App, Failed, Janitor, Report, SystemClock, SystemRandom, Work};
+use crate::app::{
+    self, App, CheckFailed, Failed, Janitor, Report, SystemClock, SystemRandom, Verdict, Work,
+};
+use crate::backend::{self, Backend};
 use crate::config::{Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
-use crate::domain::id::ServiceName;
+use crate::domain::id::{Secret, ServiceName};
 use crate::mail::Mailer;
 use crate::outbox::{Outbox, Pace, Running as Senders};
 use crate::services::Services;
@@ -14,7 +17,8 @@ use crate::store::seal::KeyError;
 use crate::store::{MasterKey, Redb, Sealed, StoreError};
 use crate::text::Voice;
 use crate::web::listener::{Limits, Listener, Trust};
-use crate::web::{Web, WebhookSettings};
+use crate::web::pages::CHAT_ORIGINS;
+use crate::web::{Look, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings};
 use crate::whatsapp::Client;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -136,7 +140,115 @@ fn settings(config: &Config) -> app::Settings {
                 .div_ceil(crate::domain::id::MINUTE_MS),
         },
         directory: config.directory.enabled.then_some(directory),
-        places: app::Places::default(),
+        places: places(config),
+    }
+}
+
+/// Where browsers are sent. All of it comes from the configuration.
+fn places(config: &Config) -> app::Places {
+    let public_url = config.server.public_url.as_ref();
+    let page = config.sign_in.page.as_ref().and_then(|name| {
+        let page = config.pages.iter().find(|page| page.name == *name)?;
+        page.url.clone()
+    });
+    let own = public_url.map(|url| format!("{url}{SIGN_IN_PATH}/"));
+    let number = config.whatsapp.number.clone();
+    app::Places {
+        sign_in: page.or(own).map(|url| format!("{url}?mappingHash=")),
+        undo: public_url.map(|url| format!("{url}{UNDO_PATH}/?token=")),
+        chat: number
+            .as_ref()
+            .map(|number| format!("{}?phone={}", config.whatsapp.chat_url, number.as_str())),
+        number,
+    }
+}
+
+/// What the pages need; `None` without a public address.
+fn site(
+    config: &Config,
+    app: &Arc<App>,
+    services: &Arc<Services>,
+) -> Result<Option<Site>, StartError> {
+    let Some(public_url) = &config.server.public_url else {
+        return Ok(None);
+    };
+    let backend = (config.sign_in.backend.as_ref())
+        .map(|backend| {
+            Backend::new(backend::Settings {
+                url: backend.url.clone(),
+                credential: backend.credential.clone(),
+                timeout: backend::TIMEOUT_MAX,
+                ca_pem: None,
+            })
+        })
+        .transpose()
+        .map_err(StartError::Settings)?;
+    let mut chat_origins: Vec<String> = CHAT_ORIGINS.map(str::to_owned).into();
+    let (origin, _) = origin_and_path(&config.whatsapp.chat_url);
+    if !chat_origins.contains(&origin) {
+        chat_origins.push(origin);
+    }
+    let (origin, base) = origin_and_path(public_url);
+    Ok(Some(Site {
+        origin,
+        base,
+        look: Look {
+            business: config.business.name.clone(),
+            color: config.business.color,
+            logo: config.business.logo.is_some(),
+        },
+        logo: config.business.logo.clone(),
+        chat_origins,
+        check: Box::new({
+            let (app, services) = (Arc::clone(app), Arc::clone(services));
+            move |user: &str, password: &Secret| whose(&app, &services, user, password)
+        }),
+        backend,
+    }))
+}
+
+/// `https://host[:port]` and the rest, without a slash at the end, of an address that was parsed
+/// before.
+fn origin_and_path(url: &str) -> (String, String) {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url[host..].find('/').map_or(url.len(), |at| host + at);
+    let (origin, path) = url.split_at(path);
+    (
+        origin.to_ascii_lowercase(),
+        path.trim_end_matches('/').to_owned(),
+    )
+}
+
+/// Whose user name and password these are: the directory and every service that can say are asked.
+/// Who answers *nobody's* does not outweigh who gives no answer.
+fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdict {
+    let mut accounts = Vec::new();
+    let mut silent = false;
+    if app.settings().directory.is_some() {
+        match app.sign_in_to_directory(user, password) {
+            Ok(found) => accounts.extend(found),
+            Err(CheckFailed::Busy) => return Verdict::Busy,
+            Err(CheckFailed::Store(error)) => {
+                tracing::error!(%error, "a password could not be compared");
+                silent = true;
+            }
+        }
+    }
+    for answer in services.check_password(user, password, app.now(), "sign-in") {
+        match answer.users {
+            Ok(users) => accounts.extend(users),
+            Err(unavailable) => {
+                let service = answer.service.as_str();
+                let reason = unavailable.reason;
+                tracing::warn!(service, reason, "a service gave no answer about a password");
+                silent = true;
+            }
+        }
+    }
+    match (accounts.is_empty(), silent) {
+        (false, _) => Verdict::These(accounts),
+        (true, true) => Verdict::NoAnswer,
+        (true, false) => Verdict::Nobody,
     }
 }
 
@@ -164,10 +276,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     ));
     let web = Arc::new(Web::new(
         Arc::clone(&app),
-        WebhookSettings {
-            app_secrets: config.whatsapp.app_secrets.clone(),
-            verify_token: config.whatsapp.verify_token.clone(),
-            phone_number_id: config.whatsapp.sender.phone_number_id.clone(),
+        WebSettings {
+            webhook: WebhookSettings {
+                app_secrets: config.whatsapp.app_secrets.clone(),
+                verify_token: config.whatsapp.verify_token.clone(),
+                phone_number_id: config.whatsapp.sender.phone_number_id.clone(),
+            },
+            site: site(config, &app, &services)?,
+            pages: config.pages.clone(),
         },
         Box::new({
             let outbox = Arc::clone(&outbox);

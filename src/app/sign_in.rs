@@ -77,6 +77,8 @@ pub enum Verdict {
     Nobody,
     /// Somebody did not answer, or nobody could be asked; it is not known to be wrong.
     NoAnswer,
+    /// Too many others are being checked; a moment later there is room.
+    Busy,
     /// These accounts'.
     These(Vec<Account>),
 }
@@ -191,7 +193,7 @@ impl App {
         let step = self.act(hash, Some(visitor), move |shared, writer, on| {
             let who = match &verdict {
                 Verdict::Nobody => Who::Nobody,
-                Verdict::NoAnswer => Who::NoAnswer,
+                Verdict::NoAnswer | Verdict::Busy => Who::NoAnswer,
                 Verdict::These(accounts) => Who::These(accounts),
             };
             shared.page_step(writer, on, PageAct::Checked { tried_at, who })

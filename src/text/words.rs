@@ -537,6 +537,12 @@ sentences! {
         en: "That user and password do not go together. You can try {left}.",
         pt: "Esse usuário e essa senha não combinam. Você pode tentar {left}.",
     }
+    /// The sign-in page: they do not belong together, and tries are not counted by the link.
+    PageWrongUserOrPassword = "page_wrong_user_or_password" [] {
+        es: "Ese usuario y esa contraseña no van juntos. Revísalos e inténtalo otra vez.",
+        en: "That user and password do not go together. Check them and try again.",
+        pt: "Esse usuário e essa senha não combinam. Confira e tente de novo.",
+    }
     /// The sign-in page: the number typed is not the chat's.
     PageWrongNumber = "page_wrong_number" ["left"] {
         es: "Este enlace es de otro número. Si no lo pediste tú, detente. Si fue un error al escribir, puedes intentarlo {left}.",
@@ -635,19 +641,19 @@ sentences! {
     }
     /// After the right password, on a computer: what to do.
     PageBackHow = "page_back_how" [] {
-        es: "En WhatsApp ya hay un mensaje escrito: solo toca Enviar.",
-        en: "A message is waiting in WhatsApp: just press Send.",
-        pt: "No WhatsApp já há uma mensagem escrita: é só tocar em Enviar.",
+        es: "Abre WhatsApp: el mensaje ya está escrito.",
+        en: "Open WhatsApp: the message is already written.",
+        pt: "Abra o WhatsApp: a mensagem já está escrita.",
     }
     /// After the right password, on a computer: about the picture.
     PageBackScan = "page_back_scan" [] {
         es: "¿WhatsApp está en tu teléfono? Escanea esto con la cámara.",
-        en: "WhatsApp is on your phone? Scan this with its camera.",
-        pt: "O WhatsApp está no celular? Escaneie isto com a câmera.",
+        en: "Is WhatsApp on your phone? Scan this with its camera.",
+        pt: "Seu WhatsApp está no celular? Aponte a câmera para isto.",
     }
     /// After the right password, on a computer: a warning.
     PageBackNever = "page_back_never" [] {
-        es: "Toca Enviar ahí. No se lo des nunca a nadie, tampoco a nosotros.",
+        es: "Toca Enviar ahí. No le des esto nunca a nadie, tampoco a nosotros.",
         en: "Press Send there. Never give this to anyone, also not to us.",
         pt: "Toque em Enviar lá. Nunca dê isto a ninguém, nem a nós.",
     }
@@ -679,7 +685,7 @@ sentences! {
     PageMailSentHow = "page_mail_sent_how" ["address"] {
         es: "Enviamos un código a {address}. Escríbelo en el chat.",
         en: "We mailed a code to {address}. Type it in the chat.",
-        pt: "Enviamos um código para {address}. Escreva-o na conversa.",
+        pt: "Enviamos um código para {address}. Digite esse código na conversa.",
     }
     /// The phone on file is another one: heading.
     PageRefused = "page_refused" [] {
@@ -719,9 +725,9 @@ sentences! {
     }
     /// A sign-in undone: what now.
     PageUndoneWhat = "page_undone_what" ["business"] {
-        es: "Ese WhatsApp ya no puede usar tu cuenta. Si alguien puede saber tu contraseña, cámbiala y avísale a {business}.",
-        en: "That WhatsApp can no longer use your account. If somebody may know your password, change it and tell {business}.",
-        pt: "Esse WhatsApp não pode mais usar sua conta. Se alguém puder saber sua senha, troque-a e avise {business}.",
+        es: "Ese WhatsApp ya no puede usar tu cuenta. Si alguien más sabe tu contraseña, cámbiala y avísale a {business}.",
+        en: "That WhatsApp can no longer use your account. If somebody else may know your password, change it and tell {business}.",
+        pt: "Esse WhatsApp não pode mais usar sua conta. Se mais alguém souber sua senha, crie outra e avise {business}.",
     }
     /// Undoing a sign-in is no longer possible.
     PageUndoGone = "page_undo_gone" ["days", "business"] {

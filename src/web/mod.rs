@@ -6,19 +6,24 @@ pub mod look;
 mod mappings;
 pub mod pages;
 mod paint;
+mod sign_in;
+mod throttle;
 mod webhook;
 
 pub use logo::Logo;
 pub use look::{Color, Look};
 pub use mappings::PageSettings;
+pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
 
-use crate::app::App;
+use crate::app::{App, Verdict};
+use crate::backend::Backend;
 use crate::domain::id::{PhoneNumberId, Secret};
 use listener::SAFE_HEADERS;
 use rouille::{Request, Response};
 use serde_json::json;
 use std::borrow::Cow;
 use std::sync::Arc;
+use throttle::Throttle;
 
 /// Where Meta sends webhooks: the callback URL is the public URL and this.
 pub const WEBHOOK_PATH: &str = "/webhook";
@@ -44,10 +49,51 @@ pub struct WebhookSettings {
 /// a part that cannot, and what to do.
 pub type Troubles = dyn Fn() -> Vec<String> + Send + Sync;
 
+/// Asks everybody who can say whose user name and password these are.
+pub type CheckPassword = dyn Fn(&str, &Secret) -> Verdict + Send + Sync;
+
+/// What the pages need, where there is a public address for them.
+pub struct Site {
+    /// `https://host[:port]` of the public address, as browsers write an origin.
+    pub origin: String,
+    /// The path of the public address without its last slash; mostly empty.
+    pub base: String,
+    /// What the pages show of the business.
+    pub look: Look,
+    /// Its logo.
+    pub logo: Option<Logo>,
+    /// Where a form may lead besides this server.
+    pub chat_origins: Vec<String>,
+    /// Who checks passwords.
+    pub check: Box<CheckPassword>,
+    /// Whose links the page serves, when not Portero's own.
+    pub backend: Option<Backend>,
+}
+
+impl Site {
+    fn is_origin(&self, origin: &str) -> bool {
+        self.origin.eq_ignore_ascii_case(origin)
+    }
+}
+
+/// What is configured for the web.
+pub struct WebSettings {
+    /// Meta's door.
+    pub webhook: WebhookSettings,
+    /// The pages, where there are any.
+    pub site: Option<Site>,
+    /// Sign-in pages that are not Portero's.
+    pub pages: Vec<PageSettings>,
+}
+
 /// Answers every request.
 pub struct Web {
     app: Arc<App>,
     webhook: WebhookSettings,
+    site: Option<Site>,
+    // Read by the two calls of the published document.
+    pages: Vec<PageSettings>,
+    guesses: Throttle,
     troubles: Box<Troubles>,
 }
 
@@ -55,29 +101,38 @@ pub struct Web {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Webhook,
+    SignIn,
+    Logo,
+    Undo,
     Alive,
     Ready,
 }
 
-const ROUTES: [(&str, Route, &[&str]); 3] = [
+const ROUTES: [(&str, Route, &[&str]); 6] = [
     (WEBHOOK_PATH, Route::Webhook, &["GET", "POST"]),
+    (SIGN_IN_PATH, Route::SignIn, &["GET", "POST"]),
+    (pages::LOGO_PATH, Route::Logo, &["GET"]),
+    (UNDO_PATH, Route::Undo, &["GET", "POST"]),
     ("/healthz", Route::Alive, &["GET"]),
     ("/readyz", Route::Ready, &["GET"]),
 ];
 
 impl Web {
     /// The web of this app.
-    pub fn new(app: Arc<App>, webhook: WebhookSettings, troubles: Box<Troubles>) -> Web {
+    pub fn new(app: Arc<App>, settings: WebSettings, troubles: Box<Troubles>) -> Web {
         Web {
             app,
-            webhook,
+            webhook: settings.webhook,
+            site: settings.site,
+            pages: settings.pages,
+            guesses: Throttle::default(),
             troubles,
         }
     }
 
     fn respond(&self, request: &Request) -> Response {
         let Some((route, methods)) = route(request.url().as_str()) else {
-            return error(404, "NOT_FOUND", "There is nothing at this address");
+            return not_found();
         };
         let method = if request.method() == "HEAD" {
             "GET"
@@ -98,6 +153,23 @@ impl Web {
             Route::Webhook => webhook::handshake(&self.webhook, request),
             Route::Alive => Response::text("alive\n"),
             Route::Ready => self.ready(),
+            Route::SignIn | Route::Logo | Route::Undo => match &self.site {
+                Some(site) => self.page(route, method, site, request),
+                None => not_found(),
+            },
+        }
+    }
+
+    fn page(&self, route: Route, method: &str, site: &Site, request: &Request) -> Response {
+        match (route, method) {
+            (Route::SignIn, "POST") => sign_in::post(self, site, request),
+            (Route::SignIn, _) => sign_in::get(self, site, request),
+            (Route::Undo, "POST") => sign_in::undo_post(self, site, request),
+            (Route::Undo, _) => sign_in::undo_get(self, site, request),
+            _ => match &site.logo {
+                Some(logo) => Response::from_data(logo.media_type, logo.bytes.clone()),
+                None => not_found(),
+            },
         }
     }
 
@@ -138,6 +210,18 @@ fn route(path: &str) -> Option<(Route, &'static [&'static str])> {
         .map(|(_, route, methods)| (*route, *methods))
 }
 
+fn not_found() -> Response {
+    error(404, "NOT_FOUND", "There is nothing at this address")
+}
+
+/// A page with the policy that it needs.
+fn page_response(site: &Site, page: &pages::Page) -> Response {
+    let leads_to: Vec<&str> = site.chat_origins.iter().map(String::as_str).collect();
+    Response::html(page.html.as_str()).with_unique_header(POLICY, page.policy(&leads_to))
+}
+
+const POLICY: &str = "Content-Security-Policy";
+
 /// The envelope of every error: `{"error":{"key","message","details"}}`.
 fn error(status: u16, key: &str, message: &str) -> Response {
     Response::json(&json!({ "error": { "key": key, "message": message, "details": {} } }))
@@ -146,7 +230,12 @@ fn error(status: u16, key: &str, message: &str) -> Response {
 
 /// What every answer carries (S-47).
 fn with_headers(mut response: Response) -> Response {
-    let headers = SAFE_HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
-    response.headers.extend(headers);
+    for (name, value) in SAFE_HEADERS {
+        // A page has a policy of its own.
+        if !response.headers.iter().any(|(known, _)| known == name) {
+            let header = (Cow::Borrowed(name), Cow::Borrowed(value));
+            response.headers.push(header);
+        }
+    }
     response
 }

@@ -8,7 +8,7 @@
 //! around it (S-43). Style and script are written without the four characters it would escape.
 
 use super::look::{Color, Look};
-use super::paint::{self, BLACK, EDGE_CONTRAST_MIN, TEXT_CONTRAST_MIN, WHITE};
+use super::paint::{self, EDGE_CONTRAST_MIN, TEXT_CONTRAST_MIN, WHITE};
 use crate::domain::id::{Language, MINUTE_MS, Timestamp};
 use crate::text::{self, Key, Texts};
 use base64::Engine as _;
@@ -54,6 +54,11 @@ const USUAL_COLOR: Color = Color([0x23, 0x5f, 0x4c]);
 const SHEET_LIGHT: Color = Color([0xff, 0xff, 0xff]);
 const SHEET_DARK: Color = Color([0x19, 0x1f, 0x1d]);
 
+/// By day a button may be as pale as a pastel: it has an edge. At night that would look switched off.
+const FILL_CONTRAST_MIN: f64 = 1.25;
+/// Of a button whose colour had to be moved.
+const STRONG_CONTRAST_MIN: f64 = 7.0;
+
 /// Modules of white around a QR code, so that it is found (ISO 18004).
 const QUIET_MODULES: usize = 4;
 
@@ -72,8 +77,9 @@ pub struct Setting<'a> {
     pub chat_url: Option<&'a str>,
 }
 
-/// A page, and what its `Content-Security-Policy` has to allow.
-#[derive(Clone, Debug)]
+/// A page, and what its `Content-Security-Policy` has to allow. It may hold a hash or a return
+/// code, so that it does not print itself.
+#[derive(Clone)]
 pub struct Page {
     /// The whole document.
     pub html: String,
@@ -115,8 +121,9 @@ pub struct SignIn<'a> {
     pub hash: &'a str,
     /// Proof that the form is one of ours.
     pub form_token: &'a str,
-    /// How long ago the link was asked for.
-    pub asked_minutes: u64,
+    /// How long ago the link was asked for; `None` where only somebody else's back end knows, who
+    /// then cannot be told *it was not me* either.
+    pub asked_minutes: Option<u64>,
     /// The end of the number that asked, if it shows itself.
     pub number_ending: Option<&'a str>,
     /// Whether the number has to be typed.
@@ -148,6 +155,8 @@ pub enum Problem {
         /// Tries left; at least 1.
         left: u32,
     },
+    /// The same, where only somebody else's back end could close the link.
+    WrongUserOrPassword,
     /// The company's system does not answer.
     Unavailable,
     /// Too many people at once.
@@ -173,7 +182,9 @@ impl Problem {
         match self {
             Problem::MissingNumber | Problem::WrongNumber { .. } => Some(Field::Number),
             Problem::MissingUser => Some(Field::User),
-            Problem::MissingPassword | Problem::WrongPassword { .. } => Some(Field::Password),
+            Problem::MissingPassword
+            | Problem::WrongPassword { .. }
+            | Problem::WrongUserOrPassword => Some(Field::Password),
             Problem::Unavailable | Problem::Busy | Problem::TooManyTries { .. } => None,
         }
     }
@@ -199,12 +210,12 @@ pub struct Undo<'a> {
 /// The sign-in page, at first and after each problem.
 pub fn sign_in(setting: &Setting<'_>, model: &SignIn<'_>) -> Page {
     let say = |key| setting.say(key, &[]);
-    let when = setting.texts.ago(
-        setting.language,
-        model.asked_minutes.saturating_mul(MINUTE_MS),
-    );
-    let chat = setting.chat(model.number_ending);
-    let asked_by = setting.say(Key::PageAskedBy, &[("when", &when), ("chat", &chat)]);
+    let asked_by = model.asked_minutes.map(|minutes| {
+        let ago_ms = minutes.saturating_mul(MINUTE_MS);
+        let when = setting.texts.ago(setting.language, ago_ms);
+        let chat = setting.chat(model.number_ending);
+        setting.say(Key::PageAskedBy, &[("when", &when), ("chat", &chat)])
+    });
     let title = setting.say_business(Key::PageSignIn);
     let wrong = model.problem.and_then(Problem::field);
     // The cursor waits where something has to be typed; at first nowhere, so that the warning is
@@ -226,7 +237,9 @@ pub fn sign_in(setting: &Setting<'_>, model: &SignIn<'_>) -> Page {
     };
     let body = html! {
         h1 { (title) }
-        p.note.soft { (icon(Icon::Clock)) span { (asked_by) } }
+        @if let Some(asked_by) = &asked_by {
+            p.note.soft { (icon(Icon::Clock)) span { (asked_by) } }
+        }
         p.note.stop { (icon(Icon::Hand)) span { (setting.say_business(Key::PageOnlyFrom)) } }
         div.forms {
             form method="post" action="?" {
@@ -265,9 +278,11 @@ pub fn sign_in(setting: &Setting<'_>, model: &SignIn<'_>) -> Page {
                 button.button.first name=(field::ACTION) value=(field::SIGN_IN) { (say(Key::PageButtonSignIn)) }
             }
             // A form of its own: Enter in a field never declines.
-            form method="post" action="?" {
-                (hidden)
-                button.button name=(field::ACTION) value=(field::NOT_ME) { (say(Key::PageButtonNotMe)) }
+            @if model.asked_minutes.is_some() {
+                form method="post" action="?" {
+                    (hidden)
+                    button.button name=(field::ACTION) value=(field::NOT_ME) { (say(Key::PageButtonNotMe)) }
+                }
             }
         }
         p.soft.small { (say(Key::PageAfterwards)) }
@@ -449,6 +464,7 @@ impl Setting<'_> {
             Problem::MissingPassword => self.say(Key::PageMissingPassword, &[]),
             Problem::WrongNumber { left } => with_left(Key::PageWrongNumber, left),
             Problem::WrongPassword { left } => with_left(Key::PageWrongPassword, left),
+            Problem::WrongUserOrPassword => self.say(Key::PageWrongUserOrPassword, &[]),
             Problem::Unavailable => self.say_business(Key::PageUnavailable),
             Problem::Busy => self.say(Key::PageBusy, &[]),
             Problem::TooManyTries { minutes } => {
@@ -557,24 +573,40 @@ impl Paint {
             brand,
             band_light: brand,
             // A large bright field would blind at night.
-            band_dark: paint::moved(brand, BLACK, WHITE, 2.0 * TEXT_CONTRAST_MIN),
+            band_dark: paint::darkened(brand, WHITE, 2.0 * TEXT_CONTRAST_MIN),
         }
     }
 
     /// The custom properties that `page.css` is written with.
     fn variables(&self) -> String {
-        let half = |band: Color, sheet: Color, towards: Color| {
-            let edge = paint::moved(self.brand, towards, sheet, EDGE_CONTRAST_MIN);
-            let accent = paint::moved(self.brand, towards, sheet, TEXT_CONTRAST_MIN);
-            let (brand, on_brand) = (self.brand, paint::ink_on(self.brand));
-            let on_band = paint::ink_on(band);
+        type Way = fn(Color, Color, f64) -> Color;
+        let half = |band: Color, sheet: Color, moved: Way, fill_contrast_min: f64| {
+            let edge = moved(self.brand, sheet, EDGE_CONTRAST_MIN);
+            let accent = moved(self.brand, sheet, TEXT_CONTRAST_MIN);
+            // The button to press has the business's colour, unless it would not be seen as one.
+            let act = if paint::contrast(self.brand, sheet) >= fill_contrast_min {
+                self.brand
+            } else {
+                moved(self.brand, sheet, STRONG_CONTRAST_MIN)
+            };
+            let (on_act, on_band) = (paint::ink_on(act), paint::ink_on(band));
             format!(
-                ":root{{--brand:{brand};--on-brand:{on_brand};--band:{band};--on-band:{on_band};\
+                ":root{{--act:{act};--on-act:{on_act};--band:{band};--on-band:{on_band};\
                  --edge:{edge};--accent:{accent}}}"
             )
         };
-        let light = half(self.band_light, SHEET_LIGHT, BLACK);
-        let dark = half(self.band_dark, SHEET_DARK, WHITE);
+        let light = half(
+            self.band_light,
+            SHEET_LIGHT,
+            paint::darkened,
+            FILL_CONTRAST_MIN,
+        );
+        let dark = half(
+            self.band_dark,
+            SHEET_DARK,
+            paint::lightened,
+            EDGE_CONTRAST_MIN,
+        );
         format!("{light}\n@media (prefers-color-scheme:dark){{{dark}}}\n")
     }
 }

@@ -12,7 +12,7 @@ pub const BLACK: Color = Color([0, 0, 0]);
 pub const WHITE: Color = Color([255, 255, 255]);
 
 /// Steps in which a colour is moved until it can be read.
-const STEPS: u16 = 32;
+const STEPS: u16 = 64;
 
 impl fmt::Display for Color {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,20 +48,54 @@ pub fn ink_on(ground: Color) -> Color {
     }
 }
 
-/// This colour, moved towards `end` only as far as it takes to stand out from `ground`.
-pub fn moved(color: Color, end: Color, ground: Color, contrast_min: f64) -> Color {
-    let mixed = |step: u16| {
-        let mut channels = [0; 3];
-        for (index, channel) in channels.iter_mut().enumerate() {
-            let (from, to) = (u16::from(color.0[index]), u16::from(end.0[index]));
-            *channel = ((from * (STEPS - step) + to * step) / STEPS) as u8;
-        }
-        Color(channels)
+/// This colour, darkened only as far as it takes to stand out from a bright ground.
+pub fn darkened(color: Color, ground: Color, contrast_min: f64) -> Color {
+    first_that_stands_out(ground, contrast_min, BLACK, |step| {
+        mixed(color, BLACK, step)
+    })
+}
+
+/// This colour, lightened only as far as it takes to stand out from a dark ground: first it shines
+/// as brightly as its hue allows, and only then it pales.
+pub fn lightened(color: Color, ground: Color, contrast_min: f64) -> Color {
+    let strongest = u16::from(color.0.into_iter().max().unwrap_or_default());
+    let brightest = match strongest {
+        0 => BLACK,
+        strongest => Color(
+            color
+                .0
+                .map(|channel| (u16::from(channel) * 255 / strongest) as u8),
+        ),
     };
+    first_that_stands_out(ground, contrast_min, WHITE, |step| {
+        // Two ways of half the steps each.
+        match step.checked_sub(STEPS / 2) {
+            None => mixed(color, brightest, 2 * step),
+            Some(beyond) => mixed(brightest, WHITE, 2 * beyond),
+        }
+    })
+}
+
+fn first_that_stands_out(
+    ground: Color,
+    contrast_min: f64,
+    last: Color,
+    at: impl Fn(u16) -> Color,
+) -> Color {
     (0..=STEPS)
-        .map(mixed)
-        .find(|mixed| contrast(*mixed, ground) >= contrast_min)
-        .unwrap_or(end)
+        .map(at)
+        .find(|color| contrast(*color, ground) >= contrast_min)
+        .unwrap_or(last)
+}
+
+/// `step` of [`STEPS`] on the way from one colour to another.
+fn mixed(from: Color, to: Color, step: u16) -> Color {
+    let mut channels = [0; 3];
+    for (index, channel) in channels.iter_mut().enumerate() {
+        let (from, to) = (u16::from(from.0[index]), u16::from(to.0[index]));
+        *channel = ((from * (STEPS - step) + to * step) / STEPS) as u8;
+    }
+    Color(channels)
 }
 
 #[cfg(test)]
@@ -94,15 +128,28 @@ mod tests {
 
     #[test]
     fn a_colour_is_moved_until_it_stands_out_and_no_further() {
+        let night = Color([0x19, 0x1f, 0x1d]);
+        let ways = [
+            (WHITE, darkened as fn(Color, Color, f64) -> Color),
+            (night, lightened),
+        ];
         for color in many() {
-            let moved_on_white = moved(color, BLACK, WHITE, TEXT_CONTRAST_MIN);
-            assert!(
-                contrast(moved_on_white, WHITE) >= TEXT_CONTRAST_MIN,
-                "{color}"
-            );
-            if contrast(color, WHITE) >= TEXT_CONTRAST_MIN {
-                assert_eq!(moved_on_white, color);
+            for (ground, way) in ways {
+                let readable = way(color, ground, TEXT_CONTRAST_MIN);
+                let reached = contrast(readable, ground);
+                assert!(reached >= TEXT_CONTRAST_MIN, "{color}: {readable}");
+                if contrast(color, ground) >= TEXT_CONTRAST_MIN {
+                    assert_eq!(readable, color);
+                }
             }
         }
+    }
+
+    #[test]
+    fn what_is_lightened_keeps_its_hue_as_long_as_it_can() {
+        // A dark green becomes a bright green, not a grey one.
+        let Color([red, green, _]) = lightened(Color([0x23, 0x5f, 0x4c]), BLACK, 7.0);
+        assert!(u16::from(green) > 2 * u16::from(red), "{red} {green}");
+        assert_eq!(lightened(BLACK, BLACK, 21.0), WHITE);
     }
 }

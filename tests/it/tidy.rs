@@ -102,7 +102,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backend", &["domain", "http"]),
     ("outbox", &["domain", "app"]),
     ("control", &["domain", "app", "store"]),
-    ("web", &["domain", "app", "text", "store", "whatsapp"]),
+    (
+        "web",
+        &["domain", "app", "text", "store", "whatsapp", "backend"],
+    ),
     (
         "config",
         &[
@@ -114,7 +117,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control",
+            "config", "control", "backend",
         ],
     ),
     (

@@ -18,7 +18,7 @@ fn model() -> SignIn<'static> {
     SignIn {
         hash: "0123456789abcdef0123456789abcdef01234567",
         form_token: "form-token",
-        asked_minutes: 2,
+        asked_minutes: Some(2),
         number_ending: Some("34"),
         ..SignIn::default()
     }
@@ -150,7 +150,7 @@ fn read(html: &str) -> Document {
     let (mut tags, mut text) = (Vec::new(), String::new());
     while let Some((before, after)) = rest.split_once('<') {
         text.push_str(&unescape(before));
-        let end = after.find(|c: char| c == '>' || c == ' ').unwrap();
+        let end = after.find(['>', ' ']).unwrap();
         let name = after[..end].to_owned();
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '/';
         assert!(!name.is_empty() && name.chars().all(of_a_name), "<{name}");
@@ -159,6 +159,7 @@ fn read(html: &str) -> Document {
         while !rest.starts_with('>') {
             let end = rest.find(['=', '>', ' ']).unwrap();
             let attribute = rest[..end].to_owned();
+            assert!(!attribute.is_empty(), "<{name} … {rest}");
             rest = &rest[end..];
             let mut value = "";
             if let Some(quoted) = rest.strip_prefix("=\"") {
@@ -536,7 +537,7 @@ fn the_page_says_who_asked_and_when() {
     );
     let hidden = SignIn {
         number_ending: None,
-        asked_minutes: 0,
+        asked_minutes: Some(0),
         ..model()
     };
     assert!(said(&hidden).contains(
@@ -708,7 +709,7 @@ fn words_can_be_read_in_both_themes_whatever_the_colour() {
                         let reached = paint::contrast(of(one), other);
                         assert!(reached >= least, "{brand}: --{one} {reached} in {theme}");
                     };
-                    reaches("on-brand", of("brand"), TEXT_CONTRAST_MIN);
+                    reaches("on-act", of("act"), TEXT_CONTRAST_MIN);
                     reaches("on-band", of("band"), TEXT_CONTRAST_MIN);
                     reaches("accent", sheet, TEXT_CONTRAST_MIN);
                     reaches("edge", sheet, EDGE_CONTRAST_MIN);
@@ -764,7 +765,7 @@ fn a_business_has_its_colour_and_its_logo() {
             &model(),
         )
         .html;
-        assert!(html.contains("--brand:#ffd400;--on-brand:#000000;"));
+        assert!(html.contains("--act:#ffd400;--on-act:#000000;"));
         let document = read(&html);
         let image = document.all("img")[0].clone();
         assert_eq!(
