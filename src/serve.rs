@@ -3,7 +3,7 @@
 use crate::app::{
     self, App, CheckFailed, Failed, Janitor, Report, SystemClock, SystemRandom, Verdict, Work,
 };
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::config::{Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
@@ -172,15 +172,8 @@ fn site(
     let Some(public_url) = &config.server.public_url else {
         return Ok(None);
     };
-    let backend = (config.sign_in.backend.as_ref())
-        .map(|backend| {
-            Backend::new(backend::Settings {
-                url: backend.url.clone(),
-                credential: backend.credential.clone(),
-                timeout: backend::TIMEOUT_MAX,
-                ca_pem: None,
-            })
-        })
+    let backend = (config.sign_in.backend.clone())
+        .map(Backend::new)
         .transpose()
         .map_err(StartError::Settings)?;
     let mut chat_origins: Vec<String> = CHAT_ORIGINS.map(str::to_owned).into();
