@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::config::{Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
+use crate::domain::binding::Scope;
 use crate::domain::id::{Secret, ServiceName};
 use crate::mail::Mailer;
 use crate::outbox::{Outbox, Pace, Running as Senders};
@@ -459,13 +460,18 @@ impl Carrier {
                 }
                 Report::Answers(answers)
             }
-            Work::HandOn { contact, message } => {
+            Work::HandOn {
+                contact,
+                message,
+                scope,
+            } => {
                 let kind = if message.text.is_some() {
                     "text"
                 } else {
                     "other"
                 };
-                tracing::info!(%contact, kind, "a message of a known contact is for the bot");
+                let scope = scope.map_or("none", Scope::name);
+                tracing::info!(%contact, kind, scope, "a message of a known contact is for the bot");
                 Report::Sent(None)
             }
             Work::Nothing(report) => report.clone(),
