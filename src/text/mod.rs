@@ -369,6 +369,7 @@ impl Texts {
                 ),
                 code_buttons(tag),
             ),
+            Sentence::StepUpFailed { tag } => (say(Key::StepUpFailed, &[]), link_buttons(tag)),
             Sentence::Undone => (say(Key::Undone, &[]), Vec::new()),
         };
         let chars_max = if buttons.is_empty() && link.is_none() {
