@@ -411,9 +411,9 @@ sentences! {
     }
     /// Who signed in, as whom and when.
     BoundWhat = "bound_what" ["chat", "accounts", "time"] {
-        es: "Entró {chat}, como {accounts}, el {time} (UTC).",
-        en: "It was {chat}, signed in as {accounts}, on {time} (UTC).",
-        pt: "Quem entrou foi {chat}, como {accounts}, em {time} (UTC).",
+        es: "Entró {chat}, como {accounts}, el {time}.",
+        en: "It was {chat}, signed in as {accounts}, on {time}.",
+        pt: "Quem entrou foi {chat}, como {accounts}, em {time}.",
     }
     /// What to do when it was the owner.
     BoundFine = "bound_fine" [] {

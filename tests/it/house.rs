@@ -252,6 +252,7 @@ impl World {
             Work::HandOn {
                 contact: _,
                 message,
+                scope: _,
             } => {
                 outside.left.push(Left::HandedOn(message.clone()));
                 Report::Sent(None)
