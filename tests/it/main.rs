@@ -8,6 +8,7 @@ mod crash;
 mod door;
 mod mail;
 mod outside;
+mod page;
 mod process;
 mod python;
 mod services;
