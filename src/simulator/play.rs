@@ -388,7 +388,7 @@ fn forwarded_link(story: &mut Story<'_>) -> io::Result<()> {
     let look = story.inside;
     let alarm = story.world.watch().wait_for(PATIENCE, || {
         let mut lines = look().log.into_iter().rev();
-        lines.find(|line| line.contains("WARN") && line.contains("another chat"))
+        lines.find(|line| line.contains("WARN") && line.contains("passing links on"))
     });
     if let Some(line) = &alarm {
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
