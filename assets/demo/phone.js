@@ -180,8 +180,9 @@ class Phone {
     this.line.textContent = news.typing ? "typing…" : this.line.dataset.usual;
     this.line.classList.toggle("is-typing", news.typing);
     this.drawPassedOn(news.passed_on);
-    if (atEnd) this.toEnd();
     this.suggest(news.messages, news.passed_on);
+    // Last: hint and suggestions take their room from the chat.
+    if (atEnd) this.toEnd();
   }
 
   bubble(message, before) {
@@ -432,7 +433,7 @@ function steps() {
   const step = stepOf(phones[chosen()], state.phones[chosen()].messages);
   const onTheWeb = step === "link" || step === "back";
   const now = onTheWeb ? order.indexOf("code") : order.indexOf(step);
-  $('[data-step="code"] .words').textContent = onTheWeb ? "Sign in, then Send" : "Type the code";
+  $('[data-step="code"] .words').textContent = onTheWeb ? "Sign in, Send" : "Type the code";
   $$(".steps li").forEach((step, index) => {
     step.classList.toggle("is-done", index < now);
     if (index === now) step.setAttribute("aria-current", "step"); else step.removeAttribute("aria-current");
