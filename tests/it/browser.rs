@@ -388,7 +388,7 @@ fn a_forwarded_link_signs_nobody_in() {
     browser.find(".audit li", "link.mismatch");
     assert!(browser.seen(".pill", "signed in").is_none());
     browser.press(".log summary", "");
-    browser.find("#inside-log", "from another chat");
+    browser.find("#inside-log", "passing links on");
     // It can be put away.
     visitor.turn_to("chat");
     browser.press(".person", "Bruno");
