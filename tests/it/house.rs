@@ -3,10 +3,14 @@
 //! the house is written down, and a table of people answers for the services.
 
 use portero::app::admin::Overview;
-use portero::app::{App, Clock, Failed, NoRandomness, Random, Received, Report, Settings, Work};
+use portero::app::{
+    App, Clock, Failed, NoRandomness, Places, Random, Received, Report, Settings, Work,
+};
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::{Contact, Kept};
-use portero::domain::delivery::{ChatMessage, Failure, FailureKind, Lane, Mail, Recipient};
+use portero::domain::delivery::{
+    ChatMessage, Failure, FailureKind, Lane, LinkTarget, Mail, Recipient,
+};
 use portero::domain::id::{
     Bsuid, EmailAddress, IdentityKey, Language, MINUTE_MS, MessageId, PhoneNumberId, SECOND_MS,
     ServiceName, Timestamp, WaId,
@@ -18,7 +22,7 @@ use portero::domain::policy::Policy;
 use portero::outbox::{Outbox, Pace};
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Memory, Redb, Sealed};
+use portero::store::{Engine, KeyRange, MasterKey, Memory, Order, Redb, Sealed, Table};
 use portero::text::{Texts, Voice};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -317,7 +321,22 @@ impl House {
         House::on(Ground::File(TempDir::new().unwrap()), Policy::default())
     }
 
+    /// In memory, with everything that people need who sign in on the web.
+    pub fn on_the_web(policy: Policy) -> House {
+        let places = Places {
+            sign_in: Some("https://portero.example.com/sign-in/?mappingHash=".into()),
+            undo: Some("https://portero.example.com/undo/?token=".into()),
+            chat: Some("https://api.whatsapp.com/send/?phone=573001112233".into()),
+            number: Some(WaId::parse("573001112233").unwrap()),
+        };
+        House::at(Ground::Memory(Arc::new(Memory::new())), policy, places)
+    }
+
     fn on(ground: Ground, policy: Policy) -> House {
+        House::at(ground, policy, Places::default())
+    }
+
+    fn at(ground: Ground, policy: Policy, places: Places) -> House {
         let services: Vec<(ServiceName, String)> = ["Kutamma", "woku"]
             .map(|title| {
                 let name = ServiceName::parse(&title.to_lowercase()).unwrap();
@@ -330,7 +349,7 @@ impl House {
                 services: services.clone(),
                 code_digits: policy.code_digits,
                 code_minutes: policy.code_lifetime_ms / MINUTE_MS,
-                methods: Policy::default().methods,
+                methods: policy.methods,
                 link_minutes: 10,
             },
             policy,
@@ -338,7 +357,7 @@ impl House {
             language: Language::English,
             texts: Texts::default(),
             directory: None,
-            places: portero::app::Places::default(),
+            places,
         };
         let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
         let outside = Outside {
@@ -648,6 +667,37 @@ impl House {
         let key = MasterKey::from_hex(MASTER_KEY).unwrap();
         let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
         store.view(record::latest_moment).unwrap()
+    }
+
+    /// Every record, as it is stored: what is written anew is sealed anew, and looks different.
+    pub fn records(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        let all = self.engine.view(|reader| {
+            let mut all = Vec::new();
+            for table in Table::ALL {
+                reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
+                    all.push((table, key.to_vec(), value.to_vec()));
+                    std::ops::ControlFlow::Continue(())
+                })?;
+            }
+            Ok(all)
+        });
+        all.unwrap()
+    }
+
+    /// The person is sent a link to the sign-in page; its hash.
+    pub fn hash_for(&self, person: &Person) -> String {
+        let outcome = self.app.send_link(self.contact(person).id).unwrap();
+        assert_eq!(outcome.name(), "link_sent");
+        self.settle();
+        let links = self.said().into_iter().rev().filter_map(|said| {
+            let link = said.message.link.filter(|_| person.is(&said.to))?;
+            match link.to {
+                LinkTarget::Url(url) => Some(url),
+                LinkTarget::SignIn(_) => None,
+            }
+        });
+        let url = links.into_iter().next().expect("a link was sent");
+        url.split_once("mappingHash=").unwrap().1.to_owned()
     }
 
     /// How often something was written into the audit.

@@ -19,6 +19,7 @@ mod webdriver;
 mod faults;
 mod house;
 mod limits;
+mod mappings;
 mod transcripts;
 mod troubles;
 mod user;
