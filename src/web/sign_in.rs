@@ -28,6 +28,9 @@ const USER_BYTES_MAX: usize = 320;
 /// Longest password, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1_024;
 
+/// Most fields of a form; ours have six. Each is compared with those before it.
+const FIELDS_MAX: usize = 16;
+
 /// Whose links the page serves.
 enum Link<'w> {
     /// Portero's own.
@@ -51,8 +54,8 @@ struct Form {
 }
 
 impl Form {
-    /// The fields of an `application/x-www-form-urlencoded` body; `None` for anything else, and for
-    /// one that says anything twice (F-4).
+    /// The fields of an `application/x-www-form-urlencoded` body; `None` for anything else, for one
+    /// that says anything twice (F-4), and for one with more than [`FIELDS_MAX`].
     fn read(request: &Request) -> Option<Form> {
         let media_type = request.header("Content-Type")?;
         let media_type = media_type.split(';').next()?.trim();
@@ -63,7 +66,8 @@ impl Form {
         request.data()?.read_to_end(&mut body).ok()?;
         let mut form = Form { fields: Vec::new() };
         for (name, value) in form_urlencoded::parse(&body) {
-            if form.fields.iter().any(|(known, _)| *known == name) {
+            let is_known = form.fields.iter().any(|(known, _)| *known == name);
+            if is_known || form.fields.len() == FIELDS_MAX {
                 return None;
             }
             form.fields.push((name.into_owned(), value.into_owned()));

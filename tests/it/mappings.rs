@@ -21,7 +21,7 @@ const CREDENTIAL: &str = "page-key-0123456789abcdef0123456789abcdef";
 const OTHER_CREDENTIAL: &str = "page-key-fedcba9876543210fedcba9876543210";
 const SHOP: &str = "https://shop.example.com";
 const OTHER_SHOP: &str = "https://other.example.com:8443";
-const RETURN_TO: &str = "https://api.whatsapp.com/send/?phone=573001112233";
+const RETURN_TO: &str = "https://api.whatsapp.com/send/?phone=15550783881";
 
 fn page(name: &str, credential: Option<&str>, origins: &[&str]) -> PageSettings {
     PageSettings {
@@ -100,12 +100,15 @@ impl Front {
         }
     }
 
-    /// Somebody who has written, and the hash of the link that they got.
+    /// Somebody who asks for a link, and the hash of the link that they got.
     fn somebody(&self, number: &str) -> (Person, String) {
         let person = Person::with_number(number);
-        self.house.ask(&person, "hola");
-        let hash = self.house.hash_for(&person);
+        let hash = self.link(&person);
         (person, hash)
+    }
+
+    fn link(&self, person: &Person) -> String {
+        self.house.new_link(person).reveal().to_owned()
     }
 
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -242,7 +245,7 @@ fn whoever_holds_a_link_cannot_sign_in_their_own_chat() {
     front.house.clock.forward(10 * MINUTE_MS);
     let answer = front.sign_in(&session);
     assert_eq!((answer.status, answer.body), (404, not_found(&hash)));
-    let newer = front.session(&front.house.hash_for(&eve), Some(CREDENTIAL));
+    let newer = front.session(&front.link(&eve), Some(CREDENTIAL));
     let answer = front.sign_in(&session);
     assert_eq!(
         (answer.status, key(&answer)),
@@ -977,10 +980,7 @@ const PAGE: &str = "[[pages]]\nname = \"tienda\"\nurl = \"https://shop.example.c
 fn world(sign_in: &str, credential: &str) -> World {
     let world = World::without_mail();
     world.secret_file("page_key", CREDENTIAL);
-    world.edit(
-        "[whatsapp]\n",
-        "[whatsapp]\nnumber = \"+57 300 111 2233\"\n",
-    );
+    world.edit("[whatsapp]\n", "[whatsapp]\nnumber = \"+1 555 078 3881\"\n");
     world.edit(
         "[log]\nlevel = \"debug\"\n",
         &format!(
