@@ -374,6 +374,21 @@ fn s_31_asking_for_a_new_link_in_time_hides_nothing() {
 }
 
 #[test]
+fn s_31_only_the_code_of_the_last_sign_in_counts() {
+    let house = house();
+    let own = house.sign_in_on_page(&house.new_link(&malo()), MALO);
+    let of_another = house.sign_in_on_page(&house.new_link(&other()), MALO);
+    let text = house.sign_in_on_page(&house.new_link(&malo()), VERA);
+    let made_up = format!("Quiero entrar: Q7{}", "A".repeat(26));
+    let shorter = &text[..text.len() - 1];
+    for wrong in [own.as_str(), &of_another, &made_up, shorter] {
+        house.ask(&malo(), wrong);
+        assert!(!house.is_bound(&malo()), "{wrong}");
+    }
+    assert_eq!(house.audited("contact.bound"), 0);
+}
+
+#[test]
 fn s_33_a_return_code_that_was_forwarded_is_burned() {
     let house = house();
     let hash = house.new_link(&malo());
