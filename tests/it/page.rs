@@ -25,7 +25,9 @@ use portero::simulator::inbox::Mail;
 use portero::simulator::services::Trouble;
 use portero::store::engine::UpdateBody;
 use portero::store::record::Keys;
-use portero::store::{Engine, KeyRange, MasterKey, Memory, Order, Reader, Sealed, StoreError, Table};
+use portero::store::{
+    Engine, KeyRange, MasterKey, Memory, Order, Reader, Sealed, StoreError, Table,
+};
 use portero::text::{Texts, Voice};
 use portero::web::listener::{Handler, Limits, Listener, Trust};
 use portero::web::{Look, Site, Web, WebSettings, WebhookSettings};
@@ -48,7 +50,7 @@ pub const ANDROID: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36
 /// What Ana signs in with, at Kutamma only.
 pub const ANA_USER: &str = "ana@example.com";
 pub const ANA_PASSWORD: &str = "pan de masa madre";
-const WRONG_PASSWORD: &str = "canary-wrong-password";
+pub const WRONG_PASSWORD: &str = "canary-wrong-password";
 
 /// Somebody of the directory, which is switched on beside the two services.
 const DORA_USER: &str = "dora@example.com";
@@ -161,15 +163,15 @@ impl Town {
     }
 
     /// The person sends the text of a redirect, and is answered with these words.
-    fn returns(&self, phone: usize, text: &str, words: &str) {
+    pub fn returns(&self, phone: usize, text: &str, words: &str) {
         returns(&self.world, phone, text, words);
     }
 
-    fn checks(&self, service: &str) -> usize {
+    pub fn checks(&self, service: &str) -> usize {
         self.world.services.password_checks(service)
     }
 
-    fn is_bound(&self) -> bool {
+    pub fn is_bound(&self) -> bool {
         let contacts = self.app().overview(100).unwrap().contacts;
         contacts.iter().any(|contact| contact.is_bound())
     }
@@ -191,25 +193,20 @@ impl Drop for Town {
     }
 }
 
-fn link_of(world: &World, phone: usize) -> String {
+pub fn link_of(world: &World, phone: usize) -> String {
     let said = world.phone(phone).say("enlace");
     let link = world.phone(phone).wait_for_link(&said, PATIENCE);
     let link = link.unwrap_or_else(|| panic!("{:?}", world.phone(phone).messages()));
     link.url
 }
 
-fn returns(world: &World, phone: usize, text: &str, words: &str) {
+pub fn returns(world: &World, phone: usize, text: &str, words: &str) {
     let said = world.phone(phone).say(text);
     let reply = world.phone(phone).wait_for_reply(&said, PATIENCE).unwrap();
     assert!(reply.body.contains(words), "{}", reply.body);
 }
 
-fn post(
-    address: SocketAddr,
-    path: &str,
-    fields: &[(&str, &str)],
-    headers: Headers<'_>,
-) -> Answer {
+fn post(address: SocketAddr, path: &str, fields: &[(&str, &str)], headers: Headers<'_>) -> Answer {
     let mut all = vec![("Content-Type", FORM), ("Sec-Fetch-Site", "same-origin")];
     for header in headers {
         all.retain(|(name, _)| name != &header.0);
@@ -248,13 +245,18 @@ fn hidden(page: &Answer, name: &str) -> String {
     between(&page.body, &start, "\"").unwrap_or_else(|| panic!("no {name} in {}", page.body))
 }
 
-fn between(text: &str, start: &str, end: &str) -> Option<String> {
+pub fn between(text: &str, start: &str, end: &str) -> Option<String> {
     let (_, rest) = text.split_once(start)?;
     Some(rest.split_once(end)?.0.to_owned())
 }
 
-fn unescaped(text: &str) -> String {
-    let marks = [("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+pub fn unescaped(text: &str) -> String {
+    let marks = [
+        ("&quot;", "\""),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+    ];
     marks
         .iter()
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
@@ -280,15 +282,21 @@ pub fn code_of(text: &str) -> String {
     let is_code = |word: &&str| {
         word.len() == 28
             && word.starts_with("Q7")
-            && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
     };
     let code = text.split_whitespace().find(is_code);
-    code.unwrap_or_else(|| panic!("no code in {text}")).to_owned()
+    code.unwrap_or_else(|| panic!("no code in {text}"))
+        .to_owned()
 }
 
-fn undo_link(mail: &Mail) -> String {
+pub fn undo_link(mail: &Mail) -> String {
     let start = format!("https://{PUBLIC_HOST}");
-    let link = mail.text.split_whitespace().find(|word| word.starts_with(&start));
+    let link = mail
+        .text
+        .split_whitespace()
+        .find(|word| word.starts_with(&start));
     let link = link.unwrap_or_else(|| panic!("{}", mail.text));
     link[start.len()..].to_owned()
 }
@@ -298,7 +306,11 @@ fn elements(html: &str) -> Vec<String> {
     let starts = html.split('<').skip(1);
     starts
         .filter(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()))
-        .map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect())
+        .map(|rest| {
+            rest.chars()
+                .take_while(char::is_ascii_alphanumeric)
+                .collect()
+        })
         .collect()
 }
 
@@ -324,21 +336,36 @@ fn somebody_signs_in_on_a_phone_with_a_service_and_undoes_it_by_mail() {
     assert_eq!(answer.status, 303, "{}", answer.body);
     let text = text_of(answer.header("Location").unwrap());
     let code = code_of(&text);
-    assert_eq!(text, format!("Quiero entrar en Inpla: {code}"), "one sentence");
+    assert_eq!(
+        text,
+        format!("Quiero entrar en Inpla: {code}"),
+        "one sentence"
+    );
     assert!(!town.is_bound(), "before the code came back");
     town.returns(ANA, &text, "Ana Pérez");
     assert!(town.is_bound());
 
-    let mail = town.world.inbox.wait_for_mail(ANA_USER, 1, PATIENCE).unwrap();
+    let mail = town
+        .world
+        .inbox
+        .wait_for_mail(ANA_USER, 1, PATIENCE)
+        .unwrap();
     let undo = undo_link(&mail);
     town.quiet();
     let before = town.app().overview(1_000).unwrap();
     for agent in [LAPTOP, IPHONE, "Microsoft Office/16.0 (SafeLinks)"] {
         let page = town.get(&undo, &[("User-Agent", agent)]);
         assert_eq!(page.status, 200);
-        assert!(words(&page.body).contains("Ana Pérez"), "{}", words(&page.body));
+        assert!(
+            words(&page.body).contains("Ana Pérez"),
+            "{}",
+            words(&page.body)
+        );
     }
-    assert_eq!(format!("{:?}", town.app().overview(1_000).unwrap()), format!("{before:?}"));
+    assert_eq!(
+        format!("{:?}", town.app().overview(1_000).unwrap()),
+        format!("{before:?}")
+    );
 
     let page = town.get(&undo, &[]);
     let (token, form_token) = (hidden(&page, "token"), hidden(&page, "formToken"));
@@ -384,10 +411,26 @@ fn whatsapp_is_opened_at_once_on_a_phone_and_with_a_tap_elsewhere() {
         ("Android", &[("User-Agent", ANDROID)], 303),
         ("laptop", &[("User-Agent", LAPTOP)], 200),
         ("nobody", &[], 200),
-        ("a hint", &[("User-Agent", LAPTOP), ("Sec-CH-UA-Mobile", "?1")], 303),
-        ("a hint that it is none", &[("User-Agent", ANDROID), ("Sec-CH-UA-Mobile", "?0")], 200),
-        ("a broken hint", &[("User-Agent", LAPTOP), ("Sec-CH-UA-Mobile", "yes")], 200),
-        ("the app itself", &[("User-Agent", "WhatsApp/2.23.20.0 iPhone")], 303),
+        (
+            "a hint",
+            &[("User-Agent", LAPTOP), ("Sec-CH-UA-Mobile", "?1")],
+            303,
+        ),
+        (
+            "a hint that it is none",
+            &[("User-Agent", ANDROID), ("Sec-CH-UA-Mobile", "?0")],
+            200,
+        ),
+        (
+            "a broken hint",
+            &[("User-Agent", LAPTOP), ("Sec-CH-UA-Mobile", "yes")],
+            200,
+        ),
+        (
+            "the app itself",
+            &[("User-Agent", "WhatsApp/2.23.20.0 iPhone")],
+            303,
+        ),
     ];
     for (name, headers, status) in agents {
         let link = town.link(ANA);
@@ -412,7 +455,11 @@ fn a_code_from_another_chat_lets_nobody_in_and_both_are_told() {
         PATIENCE,
     );
     assert!(told.is_some());
-    let mail = town.world.inbox.wait_for_mail(ANA_USER, 1, PATIENCE).unwrap();
+    let mail = town
+        .world
+        .inbox
+        .wait_for_mail(ANA_USER, 1, PATIENCE)
+        .unwrap();
     assert!(!mail.text.contains("/undo/"), "nothing to undo");
     // It is dead, in both chats.
     town.returns(BRUNO, &text, "");
@@ -426,7 +473,10 @@ fn a_forwarded_code_counts_for_nothing() {
     let answer = town.sign_in(&link, ANA_USER, ANA_PASSWORD, &[("User-Agent", IPHONE)]);
     let text = text_of(answer.header("Location").unwrap());
     let said = town.world.graph.deliver(ANA, Said::Forwarded(text.clone()));
-    town.world.phone(ANA).wait_for_reply(&said, PATIENCE).unwrap();
+    town.world
+        .phone(ANA)
+        .wait_for_reply(&said, PATIENCE)
+        .unwrap();
     town.returns(ANA, &text, "");
     assert!(!town.is_bound());
 }
@@ -436,12 +486,18 @@ fn a_forwarded_code_counts_for_nothing() {
 fn while_a_service_is_down_no_try_counts() {
     let town = Town::start();
     let link = town.link(ANA);
-    town.world.services.misbehave("kutamma", Some(Trouble::Down));
+    town.world
+        .services
+        .misbehave("kutamma", Some(Trouble::Down));
     town.world.services.misbehave("woku", Some(Trouble::Down));
     for _ in 0..8 {
         let answer = town.sign_in(&link, ANA_USER, ANA_PASSWORD, &[]);
         assert_eq!(answer.status, 503, "{}", answer.body);
-        assert!(words(&answer.body).contains("no responde"), "{}", words(&answer.body));
+        assert!(
+            words(&answer.body).contains("no responde"),
+            "{}",
+            words(&answer.body)
+        );
         assert_eq!(field(&answer, "user"), ANA_USER);
         assert_eq!(field(&answer, "password"), "");
     }
@@ -490,9 +546,17 @@ fn the_chats_own_phone_on_file_needs_no_code_and_another_one_lets_nobody_in() {
     let link = town.link(ANA);
     let answer = town.sign_in(&link, DORA_USER, DORA_PASSWORD, &[("User-Agent", IPHONE)]);
     assert_eq!((answer.status, answer.header("Location")), (403, None));
-    assert!(!answer.body.contains(PEOPLE[BRUNO].wa_id), "which one is not told");
+    assert!(
+        !answer.body.contains(PEOPLE[BRUNO].wa_id),
+        "which one is not told"
+    );
     assert!(!town.is_bound());
-    assert!(town.world.inbox.wait_for_mail(DORA_USER, 1, PATIENCE).is_some());
+    assert!(
+        town.world
+            .inbox
+            .wait_for_mail(DORA_USER, 1, PATIENCE)
+            .is_some()
+    );
     assert_eq!(town.get(&link, &[]).status, 404);
 }
 
@@ -502,7 +566,10 @@ fn when_the_number_is_asked_for_no_password_is_looked_at_before_it_is_right() {
     let link = town.link(ANA);
     let page = town.get(&link, &[]);
     assert!(page.body.contains("autocomplete=\"tel\""));
-    assert!(!page.body.contains(PEOPLE[ANA].wa_id), "a shown number teaches what to type");
+    assert!(
+        !page.body.contains(PEOPLE[ANA].wa_id),
+        "a shown number teaches what to type"
+    );
     let send = |number: &str| {
         let (hash, token) = (hidden(&page, "mappingHash"), hidden(&page, "formToken"));
         let mut fields = vec![
@@ -551,8 +618,15 @@ fn a_code_by_mail_takes_the_place_of_the_way_back() {
     let answer = town.sign_in(&link, ANA_USER, ANA_PASSWORD, &[("User-Agent", IPHONE)]);
     assert_eq!(answer.status, 200);
     let told = words(&answer.body);
-    assert!(told.contains("a•••@e•••") && !answer.body.contains(ANA_USER), "{told}");
-    let mail = town.world.inbox.wait_for_mail(ANA_USER, 1, PATIENCE).unwrap();
+    assert!(
+        told.contains("a•••@e•••") && !answer.body.contains(ANA_USER),
+        "{told}"
+    );
+    let mail = town
+        .world
+        .inbox
+        .wait_for_mail(ANA_USER, 1, PATIENCE)
+        .unwrap();
     town.returns(ANA, &mail.code().unwrap(), "Ana Pérez");
 }
 
@@ -581,7 +655,10 @@ fn it_was_not_me_ends_the_link_and_tells_the_chat() {
     let answer = town.post("/sign-in/", &fields, &[]);
     assert_eq!(answer.status, 200);
     assert!(words(&answer.body).contains("Gracias por avisar"));
-    assert!(!answer.body.contains("api.whatsapp.com"), "it is not their chat");
+    assert!(
+        !answer.body.contains("api.whatsapp.com"),
+        "it is not their chat"
+    );
     assert_eq!(town.get(&link, &[]).status, 404);
     assert_eq!(town.post("/sign-in/", &fields, &[]).status, 404);
     let told = town.world.phone(ANA).wait_for(
@@ -603,7 +680,10 @@ fn the_page_speaks_the_language_of_the_browser_else_that_of_the_chat() {
     ] {
         let header = wished.map(|wished| ("Accept-Language", wished));
         let page = town.get(&link, header.as_slice());
-        assert!(page.body.contains(&format!("<html lang=\"{language}\">")), "{wished:?}");
+        assert!(
+            page.body.contains(&format!("<html lang=\"{language}\">")),
+            "{wished:?}"
+        );
         assert!(words(&page.body).contains(heading), "{wished:?}");
     }
 }
@@ -618,19 +698,43 @@ fn no_host_that_a_request_names_gets_into_a_link() {
     let raw = |head: String| {
         let stream = TcpStream::connect(town.address).unwrap();
         (&stream).write_all(head.as_bytes()).unwrap();
-        crate::outside::read_answer(&stream, "GET").unwrap().unwrap()
+        crate::outside::read_answer(&stream, "GET")
+            .unwrap()
+            .unwrap()
     };
     for (name, head) in [
-        ("another host", format!("GET {link} HTTP/1.1\r\nHost: evil.example\r\n\r\n")),
-        ("two hosts", format!("GET {link} HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nHost: evil.example\r\n\r\n")),
-        ("two hosts, turned round", format!("GET {link} HTTP/1.1\r\nHost: evil.example\r\nHost: {PUBLIC_HOST}\r\n\r\n")),
+        (
+            "another host",
+            format!("GET {link} HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
+        ),
+        (
+            "two hosts",
+            format!("GET {link} HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nHost: evil.example\r\n\r\n"),
+        ),
+        (
+            "two hosts, turned round",
+            format!("GET {link} HTTP/1.1\r\nHost: evil.example\r\nHost: {PUBLIC_HOST}\r\n\r\n"),
+        ),
         ("no host", format!("GET {link} HTTP/1.1\r\n\r\n")),
-        ("another host in the line", format!("GET https://evil.example{link} HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\n\r\n")),
-        ("ours as a beginning", format!("GET {link} HTTP/1.1\r\nHost: {PUBLIC_HOST}.evil.example\r\n\r\n")),
-        ("ours behind an @", format!("GET {link} HTTP/1.1\r\nHost: {PUBLIC_HOST}@evil.example\r\n\r\n")),
+        (
+            "another host in the line",
+            format!("GET https://evil.example{link} HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\n\r\n"),
+        ),
+        (
+            "ours as a beginning",
+            format!("GET {link} HTTP/1.1\r\nHost: {PUBLIC_HOST}.evil.example\r\n\r\n"),
+        ),
+        (
+            "ours behind an @",
+            format!("GET {link} HTTP/1.1\r\nHost: {PUBLIC_HOST}@evil.example\r\n\r\n"),
+        ),
     ] {
         let answer = raw(head);
-        assert!((400..500).contains(&answer.status), "{name}: {}", answer.status);
+        assert!(
+            (400..500).contains(&answer.status),
+            "{name}: {}",
+            answer.status
+        );
         assert!(!answer.body.contains("evil"), "{name}");
     }
     let forwarded = [
@@ -647,7 +751,11 @@ fn no_host_that_a_request_names_gets_into_a_link() {
     let answer = town.fill_in(&page, ANA_USER, ANA_PASSWORD, &forwarded);
     let text = text_of(answer.header("Location").unwrap());
     town.returns(ANA, &text, "Ana Pérez");
-    let mail = town.world.inbox.wait_for_mail(ANA_USER, 1, PATIENCE).unwrap();
+    let mail = town
+        .world
+        .inbox
+        .wait_for_mail(ANA_USER, 1, PATIENCE)
+        .unwrap();
     undo_link(&mail);
     let raw = String::from_utf8_lossy(&mail.raw).into_owned();
     assert!(!raw.contains("evil") && !raw.contains("gopher"));
@@ -674,13 +782,20 @@ fn nothing_that_is_sent_decides_where_people_are_sent() {
         ("wanumber", "573009999999&text=x#"),
         ("text", "evil"),
     ];
-    let answer = town.post(&format!("/sign-in/?{}", &more[1..]), &fields, &[("User-Agent", IPHONE)]);
+    let answer = town.post(
+        &format!("/sign-in/?{}", &more[1..]),
+        &fields,
+        &[("User-Agent", IPHONE)],
+    );
     assert_eq!(answer.status, 303);
     let to = answer.header("Location").unwrap();
     let parameters = parameters(to, "https://api.whatsapp.com/send/?");
     assert_eq!(parameters.keys().collect::<Vec<_>>(), ["phone", "text"]);
     assert_eq!(parameters["phone"], BUSINESS.number);
-    assert!(!to.contains("evil") && !to.contains('#') && !to.contains(' '), "{to}");
+    assert!(
+        !to.contains("evil") && !to.contains('#') && !to.contains(' '),
+        "{to}"
+    );
 }
 
 /// S-41: many names, each a few times, from one network.
@@ -715,11 +830,24 @@ fn a_network_that_sprays_is_stopped_and_its_ipv6_neighbours_with_it() {
     assert_eq!(town.checks("woku"), 30);
     // Their neighbours have done nothing.
     let link = town.link(BRUNO);
-    let next_door = [("X-Forwarded-For", "2001:db8:1:3::1"), ("User-Agent", IPHONE)];
-    assert_eq!(town.sign_in(&link, ANA_USER, ANA_PASSWORD, &next_door).status, 303);
-    let own = [("X-Forwarded-For", "2001:db8:1:2:ffff::1"), ("User-Agent", IPHONE)];
+    let next_door = [
+        ("X-Forwarded-For", "2001:db8:1:3::1"),
+        ("User-Agent", IPHONE),
+    ];
+    assert_eq!(
+        town.sign_in(&link, ANA_USER, ANA_PASSWORD, &next_door)
+            .status,
+        303
+    );
+    let own = [
+        ("X-Forwarded-For", "2001:db8:1:2:ffff::1"),
+        ("User-Agent", IPHONE),
+    ];
     let link = town.link(BRUNO);
-    assert_eq!(town.sign_in(&link, ANA_USER, ANA_PASSWORD, &own).status, 429);
+    assert_eq!(
+        town.sign_in(&link, ANA_USER, ANA_PASSWORD, &own).status,
+        429
+    );
 }
 
 /// S-41: one name, a hundred times, from everywhere, over several links and two chats.
@@ -748,7 +876,10 @@ fn one_user_name_is_guessed_at_ten_times_an_hour_however_it_is_written() {
     assert_eq!(statuses, BTreeMap::from([(404, 2), (422, 8), (429, 90)]));
     // The link is not what was stopped.
     let headers = [("X-Forwarded-For", "203.0.113.9"), ("User-Agent", IPHONE)];
-    assert_eq!(town.fill_in(&page, ANA_USER, ANA_PASSWORD, &headers).status, 303);
+    assert_eq!(
+        town.fill_in(&page, ANA_USER, ANA_PASSWORD, &headers).status,
+        303
+    );
 }
 
 #[test]
@@ -818,7 +949,10 @@ fn a_form_counts_only_as_our_own_page_sends_it() {
         let answer = ask(town.address, "POST", "/sign-in/", headers, body.as_bytes()).unwrap();
         assert_eq!(answer.status, *status, "{name}");
         assert!(!answer.body.contains(ANA_PASSWORD), "{name}");
-        assert!(!answer.body.contains("mappingHash"), "{name}: no form to go on with");
+        assert!(
+            !answer.body.contains("mappingHash"),
+            "{name}: no form to go on with"
+        );
     }
     let got = town.get(&format!("/sign-in/?{good}"), &[]);
     assert_eq!(got.body, page.body, "the fields of a GET are its link");
@@ -828,14 +962,31 @@ fn a_form_counts_only_as_our_own_page_sends_it() {
 
     // What browsers send that have an opinion, and what those send that have none.
     let ways: [Headers<'_>; 4] = [
-        &[("Origin", "null"), ("Sec-Fetch-Site", "same-origin"), ("User-Agent", IPHONE)],
-        &[("Origin", "https://portero.example.com"), ("User-Agent", IPHONE)],
+        &[
+            ("Origin", "null"),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("User-Agent", IPHONE),
+        ],
+        &[
+            ("Origin", "https://portero.example.com"),
+            ("User-Agent", IPHONE),
+        ],
         &[("Sec-Fetch-Site", "none"), ("User-Agent", IPHONE)],
-        &[("Content-Type", "Application/X-WWW-Form-URLencoded; charset=UTF-8"), ("User-Agent", IPHONE)],
+        &[
+            (
+                "Content-Type",
+                "Application/X-WWW-Form-URLencoded; charset=UTF-8",
+            ),
+            ("User-Agent", IPHONE),
+        ],
     ];
     for headers in ways {
         let link = town.link(ANA);
-        assert_eq!(town.sign_in(&link, ANA_USER, ANA_PASSWORD, headers).status, 303, "{headers:?}");
+        assert_eq!(
+            town.sign_in(&link, ANA_USER, ANA_PASSWORD, headers).status,
+            303,
+            "{headers:?}"
+        );
     }
 }
 
@@ -845,8 +996,16 @@ fn nobody_elses_page_undoes_a_sign_in() {
     let town = Town::start();
     let link = town.link(ANA);
     let answer = town.sign_in(&link, ANA_USER, ANA_PASSWORD, &[("User-Agent", IPHONE)]);
-    town.returns(ANA, &text_of(answer.header("Location").unwrap()), "Ana Pérez");
-    let mail = town.world.inbox.wait_for_mail(ANA_USER, 1, PATIENCE).unwrap();
+    town.returns(
+        ANA,
+        &text_of(answer.header("Location").unwrap()),
+        "Ana Pérez",
+    );
+    let mail = town
+        .world
+        .inbox
+        .wait_for_mail(ANA_USER, 1, PATIENCE)
+        .unwrap();
     let page = town.get(&undo_link(&mail), &[]);
     let (token, form_token) = (hidden(&page, "token"), hidden(&page, "formToken"));
     let good = [("token", token.as_str()), ("formToken", &form_token)];
@@ -859,7 +1018,11 @@ fn nobody_elses_page_undoes_a_sign_in() {
         (&[good[0], good[0], good[1]], &[], 400),
     ];
     for (fields, headers, status) in cases {
-        assert_eq!(town.post("/undo/", fields, headers).status, status, "{headers:?}");
+        assert_eq!(
+            town.post("/undo/", fields, headers).status,
+            status,
+            "{headers:?}"
+        );
     }
     assert!(town.is_bound());
     assert_eq!(town.post("/undo", &good, &[]).status, 200);
@@ -881,7 +1044,12 @@ fn no_name_becomes_an_element() {
     let mut seen: Vec<Vec<(String, Vec<String>)>> = Vec::new();
     for (town, name, company, typed) in [
         (&plain, "Dora", "Panadería", "somebody"),
-        (&hostile, "<img src=x onerror=alert(1)>", "\"><script>x</script>", HOSTILE),
+        (
+            &hostile,
+            "<img src=x onerror=alert(1)>",
+            "\"><script>x</script>",
+            HOSTILE,
+        ),
     ] {
         town.add_user(DORA_USER, name, company, DORA_PASSWORD);
         let mut pages = Vec::new();
@@ -898,7 +1066,10 @@ fn no_name_becomes_an_element() {
         look("error", &again);
         look("no link", &town.get("/sign-in/", &[]));
         look("gone", &town.get("/sign-in/?mappingHash=%3Cscript%3E", &[]));
-        look("not undone", &town.get("/undo/?token=%22%3E%3Cscript%3E", &[]));
+        look(
+            "not undone",
+            &town.get("/undo/?token=%22%3E%3Cscript%3E", &[]),
+        );
         let done = town.fill_in(&page, DORA_USER, DORA_PASSWORD, &[]);
         assert_eq!(done.status, 200, "{}", words(&done.body));
         look("back", &done);
@@ -906,7 +1077,11 @@ fn no_name_becomes_an_element() {
         let url = unescaped(&url);
         assert!(!url.contains(['<', '>', '"', '\'']), "{url}");
         town.returns(ANA, &text_of(&url), "");
-        let mail = town.world.inbox.wait_for_mail(DORA_USER, 1, PATIENCE).unwrap();
+        let mail = town
+            .world
+            .inbox
+            .wait_for_mail(DORA_USER, 1, PATIENCE)
+            .unwrap();
         let undo = town.get(&undo_link(&mail), &[]);
         assert!(words(&undo.body).contains(name), "{}", words(&undo.body));
         look("undo", &undo);
@@ -924,7 +1099,12 @@ fn a_page_asks_for_nothing_but_the_logo_and_leads_nowhere_but_to_the_chat() {
     let path = folder.path().join("logo.png");
     fs::write(&path, STANDARD.decode(PNG).unwrap()).unwrap();
     let town = Town::with(|file| {
-        set(file, "business", "logo", path.to_string_lossy().into_owned());
+        set(
+            file,
+            "business",
+            "logo",
+            path.to_string_lossy().into_owned(),
+        );
     });
     let link = town.link(ANA);
     let page = town.get(&link, &[]);
@@ -932,7 +1112,9 @@ fn a_page_asks_for_nothing_but_the_logo_and_leads_nowhere_but_to_the_chat() {
     let back = town.fill_in(&page, ANA_USER, ANA_PASSWORD, &[]);
     let gone = town.get(&link, &[]);
     for page in [&page, &wrong, &back, &gone, &town.get("/sign-in/", &[])] {
-        for attribute in ["src=", "href=", "action=", "srcset=", "data=", "poster=", "url("] {
+        for attribute in [
+            "src=", "href=", "action=", "srcset=", "data=", "poster=", "url(",
+        ] {
             for (at, _) in page.body.match_indices(attribute) {
                 let rest = &page.body[at + attribute.len()..];
                 let value = rest.trim_start_matches('"').split('"').next().unwrap();
@@ -942,13 +1124,22 @@ fn a_page_asks_for_nothing_but_the_logo_and_leads_nowhere_but_to_the_chat() {
             }
         }
         assert_eq!(page.header("Referrer-Policy"), Some("no-referrer"));
-        assert!(page.body.contains("<meta name=\"referrer\" content=\"no-referrer\">"));
-        assert!(page.body.contains("<meta name=\"robots\" content=\"noindex, nofollow\">"));
+        assert!(
+            page.body
+                .contains("<meta name=\"referrer\" content=\"no-referrer\">")
+        );
+        assert!(
+            page.body
+                .contains("<meta name=\"robots\" content=\"noindex, nofollow\">")
+        );
         // Nothing that a preview would show.
         assert!(!page.body.contains("og:") && !page.body.contains("twitter:"));
     }
     let logo = ask(town.address, "HEAD", "/sign-in/logo", &[], b"").unwrap();
-    assert_eq!((logo.status, logo.header("Content-Type")), (200, Some("image/png")));
+    assert_eq!(
+        (logo.status, logo.header("Content-Type")),
+        (200, Some("image/png"))
+    );
 }
 
 /// S-47: every route and status with what it tells the browser.
@@ -976,7 +1167,12 @@ fn every_answer_of_the_pages_carries_its_headers() {
     let mut answers = vec![
         ("GET the form", page.clone(), 200, "form"),
         ("HEAD the form", raw("HEAD", &link), 200, "form"),
-        ("GET without the slash", raw("GET", &link.replacen("/?", "?", 1)), 200, "form"),
+        (
+            "GET without the slash",
+            raw("GET", &link.replacen("/?", "?", 1)),
+            200,
+            "form",
+        ),
         ("GET no link", raw("GET", "/sign-in/"), 200, "words"),
         ("GET a dead link", raw("GET", &unknown), 404, "words"),
         ("GET too many", town.get(&unknown, &elsewhere), 429, "words"),
@@ -984,16 +1180,38 @@ fn every_answer_of_the_pages_carries_its_headers() {
         ("PUT", raw("PUT", "/sign-in/"), 405, "none"),
         ("DELETE the undoing", raw("DELETE", "/undo/"), 405, "none"),
         ("POST nothing", raw("POST", "/sign-in/"), 400, "words"),
-        ("POST from elsewhere", town.post("/sign-in/", &[("mappingHash", &hash)], &[]), 403, "words"),
+        (
+            "POST from elsewhere",
+            town.post("/sign-in/", &[("mappingHash", &hash)], &[]),
+            403,
+            "words",
+        ),
         ("POST no user", sent("", "x", IPHONE), 422, "form"),
-        ("POST wrong", sent(ANA_USER, WRONG_PASSWORD, IPHONE), 422, "form"),
+        (
+            "POST wrong",
+            sent(ANA_USER, WRONG_PASSWORD, IPHONE),
+            422,
+            "form",
+        ),
         ("GET no logo", raw("GET", "/sign-in/logo"), 404, "none"),
-        ("GET nothing to undo", raw("GET", "/undo/?token=x"), 404, "words"),
+        (
+            "GET nothing to undo",
+            raw("GET", "/undo/?token=x"),
+            404,
+            "words",
+        ),
         ("POST nothing to undo", raw("POST", "/undo/"), 400, "words"),
         ("nothing there", raw("GET", "/sign-in/x"), 404, "none"),
     ];
-    town.world.services.misbehave("kutamma", Some(Trouble::Garbage));
-    answers.push(("POST unavailable", sent(ANA_USER, ANA_PASSWORD, IPHONE), 503, "form"));
+    town.world
+        .services
+        .misbehave("kutamma", Some(Trouble::Garbage));
+    answers.push((
+        "POST unavailable",
+        sent(ANA_USER, ANA_PASSWORD, IPHONE),
+        503,
+        "form",
+    ));
     town.world.behave();
     let done = eventually("the service is asked again", || {
         let answer = sent(ANA_USER, ANA_PASSWORD, IPHONE);
@@ -1001,12 +1219,26 @@ fn every_answer_of_the_pages_carries_its_headers() {
     });
     answers.push(("POST right", done.clone(), 303, "none"));
     town.returns(ANA, &text_of(done.header("Location").unwrap()), "Ana Pérez");
-    let mail = town.world.inbox.wait_for_mail(ANA_USER, 1, PATIENCE).unwrap();
+    let mail = town
+        .world
+        .inbox
+        .wait_for_mail(ANA_USER, 1, PATIENCE)
+        .unwrap();
     let undo = town.get(&undo_link(&mail), &[]);
-    let fields = [("token", hidden(&undo, "token")), ("formToken", hidden(&undo, "formToken"))];
-    let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let fields = [
+        ("token", hidden(&undo, "token")),
+        ("formToken", hidden(&undo, "formToken")),
+    ];
+    let fields = fields
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
     answers.push(("GET the undoing", undo.clone(), 200, "form"));
-    answers.push(("POST the undoing", town.post("/undo/", &fields, &[]), 200, "words"));
+    answers.push((
+        "POST the undoing",
+        town.post("/undo/", &fields, &[]),
+        200,
+        "words",
+    ));
     let link = town.link(ANA);
     let back = town.sign_in(&link, ANA_USER, ANA_PASSWORD, &[("User-Agent", LAPTOP)]);
     // Ana's phone was just taken from the account, so that nobody gets in for a day.
@@ -1018,13 +1250,20 @@ fn every_answer_of_the_pages_carries_its_headers() {
     for (name, answer, status, kind) in &answers {
         assert_eq!(answer.status, *status, "{name}");
         let once = |header: &str| {
-            let found = answer.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(header));
+            let found = answer
+                .headers
+                .iter()
+                .filter(|(key, _)| key.eq_ignore_ascii_case(header));
             let found: Vec<&str> = found.map(|(_, value)| value.as_str()).collect();
             assert_eq!(found.len(), 1, "{name}: {header} {found:?}");
             found[0].to_owned()
         };
         let hash = |element: &str| {
-            let body = if answer.body.is_empty() { &page.body } else { &answer.body };
+            let body = if answer.body.is_empty() {
+                &page.body
+            } else {
+                &answer.body
+            };
             let source = between(body, &format!("<{element}>"), &format!("</{element}>")).unwrap();
             format!("'sha256-{}'", STANDARD.encode(Sha256::digest(source)))
         };
@@ -1046,7 +1285,10 @@ fn every_answer_of_the_pages_carries_its_headers() {
             ("Cache-Control", "no-store"),
             ("Referrer-Policy", "no-referrer"),
             ("Cross-Origin-Opener-Policy", "same-origin"),
-            ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
+            (
+                "Permissions-Policy",
+                "camera=(), geolocation=(), microphone=()",
+            ),
         ] {
             assert_eq!(once(header), value, "{name}");
         }
@@ -1055,9 +1297,15 @@ fn every_answer_of_the_pages_carries_its_headers() {
         assert!(age >= 365 * 24 * 3_600, "{name}");
         if *kind != "none" {
             let media_type = once("Content-Type").to_ascii_lowercase().replace(' ', "");
-            assert!(media_type.starts_with("text/html;charset=utf-8"), "{name}: {media_type}");
+            assert!(
+                media_type.starts_with("text/html;charset=utf-8"),
+                "{name}: {media_type}"
+            );
         }
-        let cookies = answer.headers.iter().any(|(key, _)| key.eq_ignore_ascii_case("set-cookie"));
+        let cookies = answer
+            .headers
+            .iter()
+            .any(|(key, _)| key.eq_ignore_ascii_case("set-cookie"));
         assert!(!cookies, "{name}");
     }
 }
@@ -1074,18 +1322,42 @@ fn odd_requests_are_answered_and_change_nothing() {
     let length = page.body.len().to_string();
     assert_eq!(head.header("Content-Length"), Some(length.as_str()));
     for query in [
-        "mappingHash=%", "mappingHash=%4", "mappingHash=%zz", "mappingHash=%FF%FE", "mappingHash=%00",
-        "mappingHash=", "mappingHash", "%6DappingHash=%F0%28%8C%28", "mappingHash=..%2f..%2fetc",
-        "mappingHash=%E2%80%AE", "&&&=&=", "mappingHash=a&mappingHash=b",
+        "mappingHash=%",
+        "mappingHash=%4",
+        "mappingHash=%zz",
+        "mappingHash=%FF%FE",
+        "mappingHash=%00",
+        "mappingHash=",
+        "mappingHash",
+        "%6DappingHash=%F0%28%8C%28",
+        "mappingHash=..%2f..%2fetc",
+        "mappingHash=%E2%80%AE",
+        "&&&=&=",
+        "mappingHash=a&mappingHash=b",
     ] {
         let answer = town.get(&format!("/sign-in/?{query}"), &[]);
-        assert!([200, 404, 400].contains(&answer.status), "{query}: {}", answer.status);
+        assert!(
+            [200, 404, 400].contains(&answer.status),
+            "{query}: {}",
+            answer.status
+        );
         assert!(!answer.body.contains("<form"), "{query}");
     }
-    for body in ["mappingHash=%", "user=%FF&password=%FF", "=", "&", "%", "mappingHash=%00&formToken=%00"] {
+    for body in [
+        "mappingHash=%",
+        "user=%FF&password=%FF",
+        "=",
+        "&",
+        "%",
+        "mappingHash=%00&formToken=%00",
+    ] {
         let form = [("Content-Type", FORM)];
         let answer = ask(town.address, "POST", "/sign-in/", &form, body.as_bytes()).unwrap();
-        assert!([400, 403, 404].contains(&answer.status), "{body}: {}", answer.status);
+        assert!(
+            [400, 403, 404].contains(&answer.status),
+            "{body}: {}",
+            answer.status
+        );
     }
     // As large as a body may be, and one byte more.
     let (hash, token) = (hidden(&page, "mappingHash"), hidden(&page, "formToken"));
@@ -1100,7 +1372,11 @@ fn odd_requests_are_answered_and_change_nothing() {
     assert_eq!(town.checks("kutamma"), 0);
     town.quiet();
     let overview = town.app().overview(1_000).unwrap();
-    let tried: Vec<&str> = overview.audit.iter().map(|line| line.event.as_str()).collect();
+    let tried: Vec<&str> = overview
+        .audit
+        .iter()
+        .map(|line| line.event.as_str())
+        .collect();
     assert_eq!(tried, ["password.wrong", "link.sent"]);
 }
 
@@ -1124,7 +1400,9 @@ fn a_form_that_arrives_byte_by_byte_is_a_form() {
     for byte in head.bytes().chain(body.bytes()) {
         (&stream).write_all(&[byte]).unwrap();
     }
-    let answer = crate::outside::read_answer(&stream, "POST").unwrap().unwrap();
+    let answer = crate::outside::read_answer(&stream, "POST")
+        .unwrap()
+        .unwrap();
     assert_eq!(answer.status, 303);
 }
 
@@ -1166,7 +1444,12 @@ impl Foreign {
         let town = Town::with(|file| {
             set(file, "sign_in", "methods", vec!["mail"]);
             set(file, "sign_in", "backend", self.server.url());
-            set(file, "sign_in", "backend_credential", "canary-backend-credential");
+            set(
+                file,
+                "sign_in",
+                "backend_credential",
+                "canary-backend-credential",
+            );
         });
         town.add_user(DORA_USER, "Dora Núñez", "Panadería", DORA_PASSWORD);
         town
@@ -1193,29 +1476,48 @@ fn the_page_serves_somebody_elses_back_end_as_the_document_says() {
     }
     let wrong = town.sign_in(&link, DORA_USER, WRONG_PASSWORD, &[("User-Agent", IPHONE)]);
     assert_eq!(wrong.status, 422);
-    assert_eq!(foreign.asked(), [], "before the right password nobody is asked");
+    assert_eq!(
+        foreign.asked(),
+        [],
+        "before the right password nobody is asked"
+    );
 
     let right = town.sign_in(&link, DORA_USER, DORA_PASSWORD, &[("User-Agent", IPHONE)]);
     assert_eq!(right.status, 303, "{}", words(&right.body));
     let to = "https://api.whatsapp.com/send/?phone=573007654321";
     assert_eq!(right.header("Location"), Some(to));
     let path = format!("/hash-mappings/{FOREIGN_HASH}/");
-    let calls = [("GET".to_owned(), path), ("POST".into(), "/chat/history/".into())];
+    let calls = [
+        ("GET".to_owned(), path),
+        ("POST".into(), "/chat/history/".into()),
+    ];
     assert_eq!(foreign.asked(), calls);
     let asked = foreign.asked.lock().unwrap().clone();
-    assert_eq!(asked[0].header("authorization"), Some("Bearer canary-backend-credential"));
-    assert_eq!(asked[1].header("authorization"), Some("Bearer canary-access-token"));
+    assert_eq!(
+        asked[0].header("authorization"),
+        Some("Bearer canary-backend-credential")
+    );
+    assert_eq!(
+        asked[1].header("authorization"),
+        Some("Bearer canary-access-token")
+    );
     let body: serde_json::Value = serde_json::from_slice(&asked[1].body).unwrap();
     let document = json!({"userUuid": "u-1", "messageFrom": "WHATSAPP_END_USER", "messagePayload":
         {"type": "SIGN_IN", "signInPayload": {"auth": true}}});
     assert_eq!(body, document);
     for request in &asked {
         let sent = format!("{request:?}{}", String::from_utf8_lossy(&request.body));
-        assert!(!sent.contains(DORA_PASSWORD) && !sent.contains("dora"), "{sent}");
+        assert!(
+            !sent.contains(DORA_PASSWORD) && !sent.contains("dora"),
+            "{sent}"
+        );
     }
     for answer in [&wrong, &right] {
         let sent = format!("{answer:?}");
-        assert!(!sent.contains("canary-access") && !sent.contains("canary-backend"), "{sent}");
+        assert!(
+            !sent.contains("canary-access") && !sent.contains("canary-backend"),
+            "{sent}"
+        );
     }
 }
 
@@ -1225,26 +1527,54 @@ fn what_a_foreign_back_end_answers_is_checked_before_anybody_follows_it() {
     let town = foreign.town();
     let link = format!("/sign-in/?mappingHash={FOREIGN_HASH}");
     let good = foreign.answers.lock().unwrap().0.clone();
-    let unknown = json!({"error": {"key": "HASH_MAPPING_NOT_FOUND", "message": "x", "details": {}}});
-    let mut cases = vec![(unknown, 404, 404), (json!({}), 200, 503), (json!([good]), 200, 503)];
-    for number in ["573007654321&text=x", "57300#", "//evil.example", "", "+573007654321", "573 007"] {
+    let unknown =
+        json!({"error": {"key": "HASH_MAPPING_NOT_FOUND", "message": "x", "details": {}}});
+    let mut cases = vec![
+        (unknown, 404, 404),
+        (json!({}), 200, 503),
+        (json!([good]), 200, 503),
+    ];
+    for number in [
+        "573007654321&text=x",
+        "57300#",
+        "//evil.example",
+        "",
+        "+573007654321",
+        "573 007",
+    ] {
         let mut hostile = good.clone();
         hostile["wanumber"] = json!(number);
         cases.push((hostile, 200, 503));
     }
-    for (field, value) in [("accessToken", "a\r\nb"), ("userType", "ADMIN"), ("userUuid", "")] {
+    for (field, value) in [
+        ("accessToken", "a\r\nb"),
+        ("userType", "ADMIN"),
+        ("userUuid", ""),
+    ] {
         let mut hostile = good.clone();
         hostile[field] = json!(value);
         cases.push((hostile, 200, 503));
     }
-    cases.extend([(good.clone(), 500, 503), (good.clone(), 302, 503), (good, 401, 503)]);
+    cases.extend([
+        (good.clone(), 500, 503),
+        (good.clone(), 302, 503),
+        (good, 401, 503),
+    ]);
     for (answer, status, shown) in cases {
         *foreign.answers.lock().unwrap() = (answer.clone(), status);
         let page = town.sign_in(&link, DORA_USER, DORA_PASSWORD, &[("User-Agent", IPHONE)]);
-        assert_eq!((page.status, page.header("Location")), (shown, None), "{status} {answer}");
+        assert_eq!(
+            (page.status, page.header("Location")),
+            (shown, None),
+            "{status} {answer}"
+        );
         assert!(!page.body.contains("evil"), "{answer}");
     }
-    let posts = foreign.asked().iter().filter(|(method, _)| method == "POST").count();
+    let posts = foreign
+        .asked()
+        .iter()
+        .filter(|(method, _)| method == "POST")
+        .count();
     assert_eq!(posts, 0, "nobody was signed in");
 }
 
@@ -1253,7 +1583,12 @@ fn what_a_foreign_back_end_answers_is_checked_before_anybody_follows_it() {
 fn in_front_of_a_foreign_back_end_passwords_and_hashes_are_counted_as_well() {
     let foreign = Foreign::start();
     let town = foreign.town();
-    for odd in ["short", "a%2fb%2fc%2fd%2fe", "../../etc/passwd", "aaaaaaa%0d%0aHost:x"] {
+    for odd in [
+        "short",
+        "a%2fb%2fc%2fd%2fe",
+        "../../etc/passwd",
+        "aaaaaaa%0d%0aHost:x",
+    ] {
         let answer = town.get(&format!("/sign-in/?mappingHash={odd}"), &[]);
         assert_eq!(answer.status, 404, "{odd}");
     }
@@ -1263,7 +1598,8 @@ fn in_front_of_a_foreign_back_end_passwords_and_hashes_are_counted_as_well() {
         .map(|number| {
             let from = format!("198.51.100.{number}");
             let headers = [("X-Forwarded-For", from.as_str())];
-            town.fill_in(&page, "camila@example.org", WRONG_PASSWORD, &headers).status
+            town.fill_in(&page, "camila@example.org", WRONG_PASSWORD, &headers)
+                .status
         })
         .collect();
     assert_eq!(statuses, [[422; 10].as_slice(), &[429; 5]].concat());
@@ -1299,12 +1635,20 @@ fn no_password_hash_code_or_token_is_in_the_log_the_store_or_a_wrong_answer() {
     world.connect(&format!("http://{}/webhook", portero.address));
     let get = |path: &str| ask(portero.address, "GET", path, &[], b"").unwrap();
     let link = link_of(&world, ANA);
-    let link = link.strip_prefix(&format!("https://{PUBLIC_HOST}")).unwrap();
+    let link = link
+        .strip_prefix(&format!("https://{PUBLIC_HOST}"))
+        .unwrap();
     let page = get(link);
     let (hash, token) = (hidden(&page, "mappingHash"), hidden(&page, "formToken"));
     assert!(link.ends_with(&hash));
     let send = |user: &str, password: &str, agent: &str| {
-        fill_in(portero.address, &page, user, password, &[("User-Agent", agent)])
+        fill_in(
+            portero.address,
+            &page,
+            user,
+            password,
+            &[("User-Agent", agent)],
+        )
     };
     let mut answers = vec![send(ANA_USER, WRONG_PASSWORD, IPHONE)];
     assert_eq!(answers[0].status, 422);
@@ -1323,9 +1667,16 @@ fn no_password_hash_code_or_token_is_in_the_log_the_store_or_a_wrong_answer() {
     }
     world.behave();
     // In the address, where a mistake would put it, and in a form that is none.
-    answers.push(get(&format!("/sign-in/?mappingHash=canary-hash&password={WRONG_PASSWORD}")));
+    answers.push(get(&format!(
+        "/sign-in/?mappingHash=canary-hash&password={WRONG_PASSWORD}"
+    )));
     answers.push(get("/undo/?token=canary-undo"));
-    answers.push(post(portero.address, "/sign-in/", &[("password", WRONG_PASSWORD)], &[]));
+    answers.push(post(
+        portero.address,
+        "/sign-in/",
+        &[("password", WRONG_PASSWORD)],
+        &[],
+    ));
     let done = eventually("the service is asked again", || {
         let answer = send(ANA_USER, ANA_PASSWORD, IPHONE);
         (answer.status != 503).then_some(answer)
@@ -1347,11 +1698,23 @@ fn no_password_hash_code_or_token_is_in_the_log_the_store_or_a_wrong_answer() {
     assert_eq!(exit, Some(0), "{log}");
 
     let passwords = [
-        WRONG_PASSWORD, "canary-down-password", "canary-slow-password", "canary-garbage-password",
-        ANA_PASSWORD, "pan+de+masa+madre", "pan%20de%20masa%20madre",
+        WRONG_PASSWORD,
+        "canary-down-password",
+        "canary-slow-password",
+        "canary-garbage-password",
+        ANA_PASSWORD,
+        "pan+de+masa+madre",
+        "pan%20de%20masa%20madre",
     ];
     let tokens = [token.as_str(), &code, &undo_token, &form_token];
-    let more = [hash.as_str(), "canary", ANA_USER, PEOPLE[ANA].wa_id, &undo_token[32..], &code[2..]];
+    let more = [
+        hash.as_str(),
+        "canary",
+        ANA_USER,
+        PEOPLE[ANA].wa_id,
+        &undo_token[32..],
+        &code[2..],
+    ];
     let secrets = passwords.iter().chain(&tokens).chain(&more);
     for secret in secrets.clone() {
         let line = log.lines().find(|line| line.contains(secret));
@@ -1363,7 +1726,9 @@ fn no_password_hash_code_or_token_is_in_the_log_the_store_or_a_wrong_answer() {
         if path.is_file() && path.extension().is_none_or(|kind| kind != "toml") {
             let bytes = fs::read(&path).unwrap();
             for secret in secrets.clone() {
-                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                let found = bytes
+                    .windows(secret.len())
+                    .any(|window| window == secret.as_bytes());
                 assert!(!found, "{secret} is in {}", path.display());
             }
         }
@@ -1382,7 +1747,10 @@ fn no_password_hash_code_or_token_is_in_the_log_the_store_or_a_wrong_answer() {
     }
     assert!(!done.body.contains(&code) && !done.body.contains(&hash));
     let calls = format!("{:?}", world.graph.calls());
-    for secret in passwords.iter().chain(&[token.as_str(), &code, &undo_token]) {
+    for secret in passwords
+        .iter()
+        .chain(&[token.as_str(), &code, &undo_token])
+    {
         assert!(!calls.contains(secret), "{secret} was sent to Meta");
     }
     assert!(!mail.text.contains(&code) && !mail.text.contains(&hash));
@@ -1490,13 +1858,22 @@ impl Hall {
             places: portero::app::Places {
                 sign_in: Some(format!("https://{PUBLIC_HOST}/sign-in/?mappingHash=")),
                 undo: Some(format!("https://{PUBLIC_HOST}/undo/?token=")),
-                chat: Some(format!("https://api.whatsapp.com/send/?phone={}", number.as_str())),
+                chat: Some(format!(
+                    "https://api.whatsapp.com/send/?phone={}",
+                    number.as_str()
+                )),
                 number: Some(number),
             },
         };
         let store = Sealed::open(Arc::clone(&engine) as Arc<dyn Engine>, &key()).unwrap();
         let for_app = Arc::clone(&clock) as Arc<dyn Clock>;
-        let app = App::new(store, Keys::new(key()), settings, for_app, Arc::new(SystemRandom));
+        let app = App::new(
+            store,
+            Keys::new(key()),
+            settings,
+            for_app,
+            Arc::new(SystemRandom),
+        );
         let app = Arc::new(app.unwrap());
         let said: Arc<Mutex<Vec<ChatMessage>>> = Arc::default();
         let hearing = Arc::clone(&said);
@@ -1571,8 +1948,15 @@ impl Hall {
             content: Content::Text(text.into()),
             provenance: Provenance::Direct,
         };
-        self.app.receive(vec![WebhookItem::Message(message)]).unwrap();
-        while Lane::ALL.iter().map(|lane| self.outbox.drain(*lane)).sum::<usize>() > 0 {}
+        self.app
+            .receive(vec![WebhookItem::Message(message)])
+            .unwrap();
+        while Lane::ALL
+            .iter()
+            .map(|lane| self.outbox.drain(*lane))
+            .sum::<usize>()
+            > 0
+        {}
     }
 
     /// Asks for a link; its path and query.
@@ -1635,7 +2019,11 @@ fn whoever_only_looks_at_a_link_changes_nothing_and_a_person_completes() {
     let page = hall.get(&link, &[]);
     let answer = fill_in(hall.address, &page, ANA_USER, WRONG_PASSWORD, &[]);
     assert_eq!(answer.status, 422, "the link lives");
-    assert_ne!(hall.engine.dump(), dump, "the dump sees what a form changes");
+    assert_ne!(
+        hall.engine.dump(),
+        dump,
+        "the dump sees what a form changes"
+    );
 }
 
 /// S-35 with the whole program: nobody needs a link that nobody has looked at.
@@ -1645,23 +2033,37 @@ fn a_link_that_was_crawled_signs_its_person_in() {
     let link = town.link(ANA);
     for number in 0..20 {
         let from = format!("203.0.113.{number}");
-        let headers = [("User-Agent", "WhatsApp/2.23.20.0"), ("X-Forwarded-For", from.as_str())];
+        let headers = [
+            ("User-Agent", "WhatsApp/2.23.20.0"),
+            ("X-Forwarded-For", from.as_str()),
+        ];
         assert_eq!(town.get(&link, &headers).status, 200);
     }
     let answer = town.sign_in(&link, ANA_USER, ANA_PASSWORD, &[("User-Agent", IPHONE)]);
-    town.returns(ANA, &text_of(answer.header("Location").unwrap()), "Ana Pérez");
+    town.returns(
+        ANA,
+        &text_of(answer.header("Location").unwrap()),
+        "Ana Pérez",
+    );
 }
 
 /// S-36: from outside there is one kind of dead link.
 #[test]
 fn links_that_lead_nowhere_are_alike_to_the_byte() {
     let hall = Hall::open();
-    let mut dead = vec![("unknown", format!("/sign-in/?mappingHash={}", "a".repeat(40)))];
+    let mut dead = vec![(
+        "unknown",
+        format!("/sign-in/?mappingHash={}", "a".repeat(40)),
+    )];
     dead.push(("no hash", "/sign-in/?mappingHash=hello".into()));
     let declined = hall.link();
     let page = hall.get(&declined, &[]);
     let (hash, token) = (hidden(&page, "mappingHash"), hidden(&page, "formToken"));
-    let fields = [("mappingHash", hash.as_str()), ("formToken", &token), ("action", "not_me")];
+    let fields = [
+        ("mappingHash", hash.as_str()),
+        ("formToken", &token),
+        ("action", "not_me"),
+    ];
     assert_eq!(post(hall.address, "/sign-in/", &fields, &[]).status, 200);
     dead.push(("declined", declined));
     let guessed = hall.link();
@@ -1683,7 +2085,10 @@ fn links_that_lead_nowhere_are_alike_to_the_byte() {
         let answer = hall.get(link, &[]);
         assert_eq!((answer.status, &answer.body), (404, &first.body), "{name}");
         let plain = |answer: &Answer| {
-            let headers = answer.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("date"));
+            let headers = answer
+                .headers
+                .iter()
+                .filter(|(name, _)| !name.eq_ignore_ascii_case("date"));
             headers.cloned().collect::<Vec<_>>()
         };
         assert_eq!(plain(&answer), plain(&first), "{name}");
@@ -1708,14 +2113,24 @@ fn a_network_with_thirty_misses_waits_ten_minutes_and_no_other() {
         hall.get(&path, &from(address))
     };
     for number in 0..30 {
-        let address = if number % 2 == 0 { "2001:db8::1" } else { "2001:db8:0:0:ffff::2" };
+        let address = if number % 2 == 0 {
+            "2001:db8::1"
+        } else {
+            "2001:db8:0:0:ffff::2"
+        };
         assert_eq!(miss(number, address).status, 404, "{number}");
     }
     let stopped = miss(30, "2001:db8::3");
-    assert_eq!((stopped.status, stopped.header("Retry-After")), (429, Some("600")));
+    assert_eq!(
+        (stopped.status, stopped.header("Retry-After")),
+        (429, Some("600"))
+    );
     let form = [("mappingHash", "0".repeat(40))];
     let form = form.each_ref().map(|(name, value)| (*name, value.as_str()));
-    assert_eq!(post(hall.address, "/sign-in/", &form, &from("2001:db8::4")).status, 403);
+    assert_eq!(
+        post(hall.address, "/sign-in/", &form, &from("2001:db8::4")).status,
+        403
+    );
     assert_eq!(miss(31, "2001:db8:0:1::1").status, 404, "next door");
     assert_eq!(miss(32, "198.51.100.1").status, 404);
     // Whoever has a link has guessed nothing.
@@ -1756,7 +2171,10 @@ fn a_store_that_fails_is_no_dead_link() {
     assert_eq!(answer.status, 503);
     assert!(words(&answer.body).contains("Algo falló de nuestro lado"));
     hall.engine.engine.refuse_commits(None);
-    assert_eq!(fill_in(hall.address, &page, ANA_USER, WRONG_PASSWORD, &[]).status, 422);
+    assert_eq!(
+        fill_in(hall.address, &page, ANA_USER, WRONG_PASSWORD, &[]).status,
+        422
+    );
 }
 
 /// The ids of contacts are not what a page is asked with.
