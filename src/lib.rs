@@ -43,6 +43,20 @@
 //!    [`mail`] or [`services`], and settles them in a second transaction: done, next try, or dead
 //!    letter with its reason.
 //! 7. Statuses come back through the same door and find the message by Meta's id or our tag.
+//!
+//! # The walk of a sign-in on the web
+//!
+//! 1. A tap in the chat, or the bot: [`domain::conversation::step`] makes a
+//!    [`domain::sign_in::Mapping`]; its link leaves through the outbox, where the hash is derived.
+//! 2. The browser asks [`web`] for the page: [`app::App::page`] looks and changes nothing.
+//! 3. The form comes back: [`app::App::begin_try`] counts the try in one transaction, whoever knows
+//!    is asked about the password outside of any, [`app::App::finish_try`] decides in another.
+//! 4. The browser is sent to the chat with the return code. Nobody is bound yet.
+//! 5. The person presses *Send*: the code arrives like any message. From the contact that asked for
+//!    the link it binds; from anywhere else it burns the sign-in, and both chats are told.
+//!
+//! A page that is not Portero's takes steps 2 to 4 upon itself, by two calls that [`web`] answers;
+//! and Portero's page can serve a [`backend`] that is not Portero's.
 
 pub mod domain;
 

@@ -3,10 +3,11 @@
 use crate::app::{
     self, App, CheckFailed, Failed, Janitor, Report, SystemClock, SystemRandom, Verdict, Work,
 };
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::config::{Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
+use crate::domain::binding::Scope;
 use crate::domain::id::{Secret, ServiceName};
 use crate::mail::Mailer;
 use crate::outbox::{Outbox, Pace, Running as Senders};
@@ -172,15 +173,8 @@ fn site(
     let Some(public_url) = &config.server.public_url else {
         return Ok(None);
     };
-    let backend = (config.sign_in.backend.as_ref())
-        .map(|backend| {
-            Backend::new(backend::Settings {
-                url: backend.url.clone(),
-                credential: backend.credential.clone(),
-                timeout: backend::TIMEOUT_MAX,
-                ca_pem: None,
-            })
-        })
+    let backend = (config.sign_in.backend.clone())
+        .map(Backend::new)
         .transpose()
         .map_err(StartError::Settings)?;
     let mut chat_origins: Vec<String> = CHAT_ORIGINS.map(str::to_owned).into();
@@ -466,13 +460,18 @@ impl Carrier {
                 }
                 Report::Answers(answers)
             }
-            Work::HandOn { contact, message } => {
+            Work::HandOn {
+                contact,
+                message,
+                scope,
+            } => {
                 let kind = if message.text.is_some() {
                     "text"
                 } else {
                     "other"
                 };
-                tracing::info!(%contact, kind, "a message of a known contact is for the bot");
+                let scope = scope.map_or("none", Scope::name);
+                tracing::info!(%contact, kind, scope, "a message of a known contact is for the bot");
                 Report::Sent(None)
             }
             Work::Nothing(report) => report.clone(),

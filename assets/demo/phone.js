@@ -65,6 +65,7 @@ function pick(index) {
   seen();
   badges();
   steps();
+  if (state) drawMischief(state.mischief);
 }
 
 const chosen = () => Number(page.dataset.phone);
@@ -102,6 +103,7 @@ class Phone {
     this.index = Number(element.dataset.phone);
     this.email = element.dataset.email;
     this.ending = element.dataset.ending;
+    this.passedOn = $(".passed-on", element);
     this.chat = $(".chat", element);
     this.line = $(".chat-line", element);
     this.field = $("textarea", element);
@@ -110,6 +112,8 @@ class Phone {
     this.bubbles = new Map();
     this.typing = null;
     this.chipKey = "";
+    this.hintKey = "";
+    this.cardKey = "";
     $("form", element).addEventListener("submit", (event) => { event.preventDefault(); this.send(); });
     this.field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); this.send(); }
@@ -175,8 +179,9 @@ class Phone {
     }
     this.line.textContent = news.typing ? "typing…" : this.line.dataset.usual;
     this.line.classList.toggle("is-typing", news.typing);
+    this.drawPassedOn(news.passed_on);
     if (atEnd) this.toEnd();
-    this.suggest(news.messages);
+    this.suggest(news.messages, news.passed_on);
   }
 
   bubble(message, before) {
@@ -190,7 +195,8 @@ class Phone {
       make("span.meta", {}, make("time", {}, clock(message.at_ms)), message.mine ? ticks(message.ticks) : null));
     row.append(bubble);
     if (message.link) {
-      row.append(make("a.option.open", { href: message.link.url }, icon("i-open"), message.link.title));
+      row.append(this.link(message.id, message.link.title));
+      row.append(make("button.pass-on", { type: "button", onclick: () => passOn(this, message.id) }, icon("i-reply"), `Forward to ${this.element.dataset.other}`));
     }
     for (const button of message.buttons) {
       row.append(make("button.option", { type: "button", onclick: () => { this.stick = true; post("/demo/tap", { phone: this.index, message: message.id, button: button.id }); } }, icon("i-reply"), button.title));
@@ -198,8 +204,46 @@ class Phone {
     return row;
   }
 
+  /** Opens in this phone's browser. */
+  link(id, title) {
+    return make("a.option.open", { href: `/demo/open?phone=${this.index}&message=${encodeURIComponent(id)}` }, icon("i-open"), title);
+  }
+
+  /** What somebody else has passed on, from a chat that is not this one. */
+  drawPassedOn(card) {
+    const key = card ? card.message : "";
+    if (key === this.cardKey) return;
+    this.cardKey = key;
+    this.passedOn.hidden = !card;
+    if (!card) { this.passedOn.replaceChildren(); return; }
+    this.passedOn.replaceChildren(
+      make("div.passed-on-head", {},
+        make("span.avatar", { "aria-hidden": "true" }, card.from.slice(0, 1)),
+        make("div", {}, make("p.chat-name", {}, card.from), make("p.chat-line", {}, "In another chat")),
+        make("button.close", { type: "button", "aria-label": "Close this message", onclick: () => post("/demo/throw-away", { phone: this.index }) }, icon("i-close"))),
+      make("div.row.theirs", {},
+        make("div.bubble", {}, make("p.forwarded", {}, icon("i-reply"), "Forwarded"), make("p.said", {}, ...formatted(card.body))),
+        this.link(card.message, card.link.title)));
+  }
+
+  /** What a person on this phone has to know now and nobody in the chat would tell. */
+  advise(step, card) {
+    const name = this.element.dataset.name;
+    const bold = (text) => make("b", {}, text);
+    const login = [`${name} signs in as `, bold(this.email), " with the password ", bold(this.element.dataset.password)];
+    let words = null;
+    if (step === "back") words = ["Signed in on the page. ", bold("Send"), " the words that are ready below: they show that page and chat are the same person."];
+    else if (step === "link" || (card && !isIn(step))) words = login;
+    else if (isIn(step)) words = ["Signed in: from here the bot behind Portero would answer. This demo has none."];
+    const key = words ? step + Boolean(card) : "";
+    if (key === this.hintKey) return;
+    this.hintKey = key;
+    this.hint.hidden = !words;
+    this.hint.replaceChildren(...(words || []));
+  }
+
   /** Chips that fit what happened so far; each fills the field, the person sends. */
-  suggest(messages) {
+  suggest(messages, card) {
     const step = stepOf(this, messages);
     const code = openedCode[this.email];
     const mail = newestMail(this.email);
@@ -216,7 +260,8 @@ class Phone {
       }
       if (!mail) fill(this.email, `Try ${this.email}`);
     }
-    this.hint.hidden = !isIn(step);
+    if (step === "link" || (card && !isIn(step))) chips.unshift(["Copy the password", () => copy(this.element.dataset.password)]);
+    this.advise(step, card);
     if (isIn(step)) {
       const words = this.index === 0 ? ["¿Quién soy?", "Cerrar sesión"] : ["Quem sou eu?", "Sair"];
       for (const text of words) fill(text);
@@ -226,6 +271,15 @@ class Phone {
     this.chipKey = key;
     this.chips.replaceChildren(...chips.map(([label, act]) => make("button.chip", { type: "button", onclick: act }, label)));
   }
+}
+
+const copy = (text) => navigator.clipboard.writeText(text).catch(() => {});
+
+/** Passes a link on to the other phone, as somebody does who wants in as somebody else. */
+function passOn(phone, message) {
+  post("/demo/pass-on", { phone: phone.index, message });
+  pick(1 - phone.index);
+  view("chat");
 }
 
 const isIn = (step) => step === "done" || step === "mischief";
@@ -238,9 +292,12 @@ function stepOf(phone, messages) {
     case "asked about the spelling": return "address";
     case "waiting for the code":
     case "the code is dead": return "code";
+    case "waiting for the page":
+    case "the link is dead": return "link";
+    case "waiting for the way back": return "back";
     case "signed in": {
       // Asked since the last code, and answered.
-      const since = messages.slice(messages.findLastIndex((m) => m.mine && m.body.replace(/[^0-9]/g, "").length >= 6) + 1);
+      const since = messages.slice(messages.findLastIndex((m) => m.mine && (m.body.replace(/[^0-9]/g, "").length >= 6 || /\bQ7[A-Z2-7]{26}\b/i.test(m.body))) + 1);
       const asked = since.findIndex((m) => m.mine && /^\W*(qui[eé]n soy|who am i|quem sou)/i.test(m.body));
       return asked >= 0 && since.slice(asked).some((m) => !m.mine) ? "mischief" : "done";
     }
@@ -248,7 +305,8 @@ function stepOf(phone, messages) {
   }
 }
 
-const newestMail = (email) => state && state.mails.find((mail) => mail.to.includes(email));
+/** The newest with a code: notices come to the same mailbox. */
+const newestMail = (email) => state && state.mails.find((mail) => mail.to.includes(email) && mail.code);
 const shorten = (text) => (text.length > 90 ? text.slice(0, 88) + "…" : text);
 
 function ticks(name) {
@@ -371,7 +429,10 @@ function drawInside(inside) {
 function steps() {
   if (!state) return;
   const order = ["hello", "address", "code", "done", "mischief"];
-  const now = order.indexOf(stepOf(phones[chosen()], state.phones[chosen()].messages));
+  const step = stepOf(phones[chosen()], state.phones[chosen()].messages);
+  const onTheWeb = step === "link" || step === "back";
+  const now = onTheWeb ? order.indexOf("code") : order.indexOf(step);
+  $('[data-step="code"] .words').textContent = onTheWeb ? "Sign in, then Send" : "Type the code";
   $$(".steps li").forEach((step, index) => {
     step.classList.toggle("is-done", index < now);
     if (index === now) step.setAttribute("aria-current", "step"); else step.removeAttribute("aria-current");
@@ -379,7 +440,10 @@ function steps() {
   $("#mischief").classList.toggle("is-next", order[now] === "mischief");
 }
 
+const newestLink = (phone) => state && state.phones[phone.index].messages.findLast((message) => message.link);
+
 function drawMischief(mischief) {
+  $('[data-act="lure"]').disabled = !newestLink(phones[chosen()]);
   let any = false;
   for (const button of $$("[data-switch]")) {
     const on = mischief[button.dataset.switch];
@@ -408,6 +472,7 @@ for (const button of $$("[data-act]")) {
       post("/demo/say", { phone: other.index, text: (mail && mail.code) || "12345678", forwarded: true });
       pick(other.index);
     }
+    if (button.dataset.act === "lure") passOn(phone, newestLink(phone).id);
     view("chat");
   });
 }
@@ -456,5 +521,11 @@ for (const tab of $$(".tabs button")) tab.addEventListener("click", () => view(t
 for (const button of $$(".person")) button.addEventListener("click", () => pick(Number(button.dataset.pick)));
 document.addEventListener("visibilitychange", () => { seen(); badges(); });
 for (const query of [narrow, wide]) query.addEventListener("change", () => { seen(); badges(); });
-if (!narrow.matches) phones[0].field.focus();
+// Back from a page, the words to send are there already, and the address holds them too.
+const ready = phones.find((phone) => phone.field.value.trim() !== "");
+if (ready) {
+  ready.grow();
+  $(".send", ready.element).focus();
+} else if (!narrow.matches) phones[chosen()].field.focus();
+if (location.pathname !== "/") history.replaceState(null, "", "/");
 listen();

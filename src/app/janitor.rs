@@ -6,6 +6,7 @@ use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::AuditEvent;
 use crate::domain::id::{ContactId, DAY_MS, Timestamp};
+use crate::domain::sign_in::{Mapping, MappingState};
 use crate::store::record::{self, Sweep};
 use crate::store::{StoreError, Writer};
 use std::sync::Arc;
@@ -67,6 +68,14 @@ impl Janitor {
                 forget(writer, &shared.keys, contact)?;
                 removed += 1;
             }
+            for contact in batch
+                .iter()
+                .filter(|contact| !is_forgotten(contact, now, idle_ms))
+            {
+                if let Some(contact) = without_stale_sign_in(contact, now) {
+                    record::put_contact(writer, &contact)?;
+                }
+            }
             let next = if batch.len() < looks {
                 None
             } else {
@@ -95,6 +104,22 @@ fn is_forgotten(contact: &Contact, now: Timestamp, binding_idle_ms: u64) -> bool
         silent_ms > binding_idle_ms.saturating_add(BOUND_CONTACT_MS)
     } else {
         silent_ms > UNBOUND_CONTACT_MS
+    }
+}
+
+/// The contact without what a sign-in on the web left behind that can no longer be finished: it
+/// names somebody who may not be this person.
+fn without_stale_sign_in(contact: &Contact, now: Timestamp) -> Option<Contact> {
+    let mapping = contact.mapping.as_ref()?;
+    match mapping.state {
+        MappingState::SignedIn { until, .. } if now >= until => Some(Contact {
+            mapping: Some(Mapping {
+                state: MappingState::Burned,
+                ..mapping.clone()
+            }),
+            ..contact.clone()
+        }),
+        _ => None,
     }
 }
 

@@ -131,6 +131,9 @@ impl Shared {
                 };
                 let event = Event::Message(message);
                 let outcome = self.decide_about(writer, &contact, &event, &about)?.outcome;
+                if outcome == Outcome::Mismatch && foreign.is_none() {
+                    warn_of_links_passed_on(&contact);
+                }
                 log(message, &contact, outcome);
                 Ok(Some(outcome.name()))
             }
@@ -152,14 +155,11 @@ impl Shared {
         };
         let event = Event::ReturnedElsewhere {
             mapping: handle.mapping,
+            code_made_at: handle.at,
         };
         let outcome = self.decide(writer, &contact, &event, now, [0; 16])?;
         if outcome == Outcome::Mismatch {
-            tracing::warn!(
-                contact = %contact.id,
-                "a sign-in on the web was confirmed from another chat than the one that asked for \
-                 its link, and was refused; somebody may be passing links on"
-            );
+            warn_of_links_passed_on(&contact);
         }
         Ok(outcome)
     }
@@ -429,6 +429,14 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::E
         hushed: false,
         in_flight_since: None,
     })
+}
+
+fn warn_of_links_passed_on(contact: &Contact) {
+    tracing::warn!(
+        contact = %contact.id,
+        "a sign-in on the web was not confirmed by the chat that asked for its link itself, and was \
+         refused; somebody may be passing links on"
+    );
 }
 
 fn log(message: &Inbound, contact: &Contact, outcome: Outcome) {

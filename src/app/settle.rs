@@ -2,7 +2,7 @@
 
 use super::{App, Failed, Settings, Shared, Transaction};
 use crate::domain::account::Answer;
-use crate::domain::binding::Binding;
+use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::{Contact, Kept, Stage};
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{
@@ -51,6 +51,8 @@ pub enum Work {
         contact: ContactId,
         /// The message.
         message: Kept,
+        /// What may be done for whoever wrote it; `None` when they have left since.
+        scope: Option<Scope>,
     },
     /// Nothing to do but to settle it: its time is over, or it was replaced.
     Nothing(Report),
@@ -259,6 +261,7 @@ impl Shared {
             Errand::HandOn(message) => Work::HandOn {
                 contact: entry.contact,
                 message,
+                scope: contact.and_then(|contact| contact.scope(now, &self.settings.policy)),
             },
             Errand::MailCode { challenge, to } => {
                 let Some((contact, code)) = contact.zip(self.code(entry.contact, challenge)) else {

@@ -34,16 +34,16 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
         .log_internal_errors(false)
         .try_init();
     if arguments.play {
-        play_story(shell)
+        play_story(shell, log)
     } else {
         open_page(shell, arguments.port, log)
     }
 }
 
-fn play_story(shell: &mut Shell<'_>) -> Result<(), Stop> {
-    let demo = Demo::start().map_err(failure_of)?;
+fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
+    let demo = Demo::start(log.clone()).map_err(failure_of)?;
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let failed = play::act(demo.world(), &mut *shell.output, colours)?;
+    let failed = play::act(&demo, &mut *shell.output, colours)?;
     let stopped = demo.stop();
     if failed.is_empty() && stopped {
         writeln!(
@@ -69,24 +69,19 @@ fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<
     let io =
         |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(io)?;
-    let demo = Demo::start().map_err(failure_of)?;
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let door = match port {
-        Some(port) => demo.open_page(address(port), log),
-        None => demo
-            .open_page(address(USUAL_PORT), log.clone())
-            .or_else(|_| demo.open_page(address(0), log)),
+    let addresses = match port {
+        Some(port) => vec![address(port)],
+        None => vec![address(USUAL_PORT), address(0)],
     };
-    let door = door.map_err(|error| {
-        Failure::new(Exit::Unavailable, format!("cannot open the page: {error}"))
-            .hint("--port takes another port")
-    })?;
+    let demo = Demo::start_with_page(&addresses, log).map_err(failure_of)?;
+    let page = demo.page_address().unwrap_or(address(0));
     let output = &mut *shell.output;
     writeln!(
         output,
         "Portero's demo is open. Everything runs on this machine; nothing leaves it."
     )?;
-    writeln!(output, "\n    http://{}/\n", door.address())?;
+    writeln!(output, "\n    http://{page}/\n")?;
     writeln!(output, "What to try:")?;
     writeln!(
         output,
@@ -98,7 +93,11 @@ fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<
     )?;
     writeln!(
         output,
-        "  3. Then: a wrong code, an address nobody has, Ana's code from the second phone,"
+        "  3. Or tap “Entrar en la web”, and the link: sign in on the page, then press Send."
+    )?;
+    writeln!(
+        output,
+        "  4. Then cheat: a wrong code, an address nobody has, Ana's link on the second phone,"
     )?;
     writeln!(
         output,
@@ -110,7 +109,6 @@ fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<
     )?;
     output.flush()?;
     signals.forever().next();
-    drop(door);
     demo.stop();
     Ok(())
 }
@@ -119,6 +117,9 @@ fn failure_of(error: DemoError) -> Failure {
     match error {
         DemoError::Io(error) => {
             Failure::new(Exit::Unavailable, format!("the demo cannot start: {error}"))
+        }
+        DemoError::Page(_) => {
+            Failure::new(Exit::Unavailable, error.to_string()).hint("--port takes another port")
         }
         DemoError::Configuration(problems) => Failure::new(Exit::Failed, problems.to_string()),
         DemoError::Start(error) => super::serve::failure_of(error),

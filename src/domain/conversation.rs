@@ -98,6 +98,8 @@ pub enum Event<'a> {
     ReturnedElsewhere {
         /// Which link.
         mapping: MappingId,
+        /// When the code was made.
+        code_made_at: Timestamp,
     },
     /// The owner of an account says that a proof was not theirs.
     Undone {
@@ -293,7 +295,10 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         }
         Event::LinkAsked => turn.send_link(Opening::Asked),
         Event::Page { mapping, act } => turn.on_page(*mapping, act),
-        Event::ReturnedElsewhere { mapping } => turn.returned_elsewhere(*mapping),
+        Event::ReturnedElsewhere {
+            mapping,
+            code_made_at,
+        } => turn.returned_elsewhere(*mapping, *code_made_at),
         Event::Undone { proof } => turn.undone(*proof),
     };
     let Turn {
@@ -467,3 +472,6 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod web_tests;

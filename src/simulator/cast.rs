@@ -40,6 +40,14 @@ pub struct Person {
 }
 
 impl Person {
+    /// What this person types on a sign-in page besides the address: the password of the first
+    /// service that knows them.
+    pub fn password(&self) -> Option<&'static str> {
+        let users = SERVICES.iter().flat_map(|service| service.users);
+        let mut own = users.filter(|user| user.email == self.email);
+        own.next().map(|user| user.password)
+    }
+
     /// The number as people read it.
     pub fn number_for_people(&self) -> String {
         let digits = self.wa_id;
@@ -51,7 +59,7 @@ impl Person {
 }
 
 /// Everybody with a phone. The page shows the first two; the third hides the number.
-pub const PEOPLE: [Person; 3] = [
+pub const PEOPLE: [Person; 4] = [
     Person {
         name: "Ana Pérez",
         wa_id: "573001234567",
@@ -76,6 +84,14 @@ pub const PEOPLE: [Person; 3] = [
         username: Some("lucia.fdz"),
         email: "lucia@example.com",
     },
+    Person {
+        name: "Camila Torres",
+        wa_id: "573157654389",
+        bsuid: "CO.64402917358810027745",
+        shows_number: true,
+        username: None,
+        email: "camila@example.org",
+    },
 ];
 
 /// Ana's phone, a Colombian number; Ana is known to both services.
@@ -84,6 +100,8 @@ pub const ANA: usize = 0;
 pub const BRUNO: usize = 1;
 /// The phone of Lucía, who shows businesses her user name only.
 pub const LUCIA: usize = 2;
+/// Camila's phone, a Colombian number.
+pub const CAMILA: usize = 3;
 
 /// An address that no service knows.
 pub const STRANGER_EMAIL: &str = "visitante@example.net";
@@ -218,6 +236,7 @@ mod tests {
             WaId::parse(person.wa_id).unwrap();
             Bsuid::parse(person.bsuid).unwrap();
             EmailAddress::parse(person.email).unwrap();
+            assert!(person.password().is_some());
         }
         for user in SERVICES.iter().flat_map(|service| service.users) {
             EmailAddress::parse(user.email).unwrap();

@@ -1,10 +1,10 @@
 //! A world and a production server, joined: the server is started from a configuration file like
 //! any other, in a folder of its own that goes with it.
 
-use super::World;
 use super::door::Door;
 use super::page::{self, Inside, InsideContact, InsideEntry, InsideLine, Tone};
 use super::watch::random_hex;
+use super::{Place, World};
 use crate::app::App;
 use crate::config::{Config, Problems};
 use crate::domain::contact::{Contact, Stage};
@@ -17,10 +17,13 @@ use crate::store::record::{DeadLetter, Sent};
 use crate::web::WEBHOOK_PATH;
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Times that another port is looked for when somebody else was faster.
+const PORTS_TRIED_MAX: usize = 5;
 
 /// Rows of each kind that the panel shows.
 const ROWS_MAX: usize = 40;
@@ -34,6 +37,9 @@ pub enum DemoError {
     /// A port, a thread or a folder cannot be had.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The page has no address.
+    #[error("cannot open the page: {0}")]
+    Page(io::Error),
     /// The configuration that the world wrote is not accepted.
     #[error("{0}")]
     Configuration(#[from] Problems),
@@ -46,23 +52,98 @@ pub enum DemoError {
 pub struct Demo {
     world: Arc<World>,
     running: Option<Running>,
+    server: String,
+    door: Option<Door>,
+    panel: Panel,
     folder: PathBuf,
 }
 
+/// What can be seen of the server from the page, which is there before the server is.
+#[derive(Clone, Default)]
+struct Panel {
+    server: Arc<OnceLock<(Arc<App>, Arc<Outbox>)>>,
+    log: LogLines,
+}
+
+impl Panel {
+    fn look(&self) -> Inside {
+        match self.server.get() {
+            Some((app, outbox)) => inside(app, outbox, &self.log),
+            None => Inside::default(),
+        }
+    }
+}
+
 impl Demo {
-    /// Starts everything on free ports of 127.0.0.1.
-    pub fn start() -> Result<Demo, DemoError> {
+    /// Starts a world and a server on free ports of 127.0.0.1; browsers open the chat at WhatsApp's
+    /// own address.
+    pub fn start(log: LogLines) -> Result<Demo, DemoError> {
+        Demo::begin(&[], false, log)
+    }
+
+    /// The same with a server that lets in a page which knows the published document and nothing
+    /// else; see [`Place::takes_any_page`].
+    pub fn start_for_any_page(log: LogLines) -> Result<Demo, DemoError> {
+        Demo::begin(&[], true, log)
+    }
+
+    /// The same with the demo's page on the first of the addresses that is free; there browsers
+    /// open the chat.
+    pub fn start_with_page(addresses: &[SocketAddr], log: LogLines) -> Result<Demo, DemoError> {
+        Demo::begin(addresses, false, log)
+    }
+
+    fn begin(
+        addresses: &[SocketAddr],
+        takes_any_page: bool,
+        log: LogLines,
+    ) -> Result<Demo, DemoError> {
         let world = Arc::new(World::start()?);
         let folder = std::env::temp_dir().join(format!("portero-demo-{}", random_hex(8)));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let running = start_server(&world, &folder).inspect_err(|_| {
-            let _ = std::fs::remove_dir_all(&folder);
-        })?;
-        Ok(Demo {
+        let panel = Panel {
+            log,
+            ..Panel::default()
+        };
+        // From here on the folder goes when something fails.
+        let mut demo = Demo {
             world,
-            running: Some(running),
+            running: None,
+            server: String::new(),
+            door: None,
+            panel,
             folder,
-        })
+        };
+        demo.door = demo.open_page(addresses)?;
+        let chat_url = demo.door.as_ref();
+        let chat_url = chat_url.map(|door| format!("http://{}{}", door.address(), page::SEND_PATH));
+        let store = demo.folder.join("portero.redb");
+        let running = start_server(&demo.world, |listen| Place {
+            listen,
+            store: &store,
+            chat_url: chat_url.as_deref(),
+            takes_any_page,
+        })?;
+        let seen = (Arc::clone(running.app()), Arc::clone(running.outbox()));
+        // Nobody else has this panel yet.
+        let _ = demo.panel.server.set(seen);
+        let address = running.addresses().into_iter().next();
+        demo.server = address.map_or_else(String::new, |address| format!("http://{address}"));
+        demo.running = Some(running);
+        Ok(demo)
+    }
+
+    fn open_page(&self, addresses: &[SocketAddr]) -> Result<Option<Door>, DemoError> {
+        let mut last = None;
+        for address in addresses {
+            let panel = self.panel.clone();
+            let look = Box::new(move || panel.look());
+            match page::open(*address, Arc::clone(&self.world), look) {
+                Ok(door) => return Ok(Some(door)),
+                Err(error) => last = Some(error),
+            }
+        }
+        last.map_or(Ok(None), |error| Err(DemoError::Page(error)))
     }
 
     /// The outside world.
@@ -70,27 +151,31 @@ impl Demo {
         &self.world
     }
 
-    /// Serves the page until the door is dropped.
-    pub fn open_page(&self, address: SocketAddr, log: LogLines) -> io::Result<Door> {
-        let running = self
-            .running
-            .as_ref()
-            .map(|running| (Arc::clone(running.app()), Arc::clone(running.outbox())));
-        let look = move || match &running {
-            Some((app, outbox)) => inside(app, outbox, &log),
-            None => Inside::default(),
-        };
-        page::open(address, Arc::clone(&self.world), Box::new(look))
+    /// Where the page is, when there is one.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        self.door.as_ref().map(Door::address)
+    }
+
+    /// The public address of the server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// What happens inside of the server.
+    pub fn inside(&self) -> Inside {
+        self.panel.look()
     }
 
     /// Stops the server as a signal would; says whether everything was finished.
     pub fn stop(mut self) -> bool {
+        self.door = None;
         self.running.take().is_none_or(Running::stop)
     }
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
+        self.door = None;
         if let Some(running) = self.running.take() {
             running.stop();
         }
@@ -98,14 +183,30 @@ impl Drop for Demo {
     }
 }
 
-fn start_server(world: &World, folder: &Path) -> Result<Running, DemoError> {
-    let text = world.configuration(([127, 0, 0, 1], 0).into(), &folder.join("portero.redb"));
-    let loaded = Config::parse(&text, folder, &|_| None)?;
-    let running = serve::start(&loaded.config)?;
-    for address in running.addresses() {
-        world.connect(&format!("http://{address}{WEBHOOK_PATH}"));
+/// The server's address is part of what it is configured with, so that the port is chosen before
+/// the server listens there. Whoever takes it in between gets it, and another one is chosen.
+fn start_server<'p>(
+    world: &World,
+    place: impl Fn(SocketAddr) -> Place<'p>,
+) -> Result<Running, DemoError> {
+    let mut tried = 0;
+    loop {
+        let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let place = place(listen);
+        let text = world.configuration(&place);
+        let folder = place.store.parent().unwrap_or(Path::new("."));
+        let loaded = Config::parse(&text, folder, &|_| None)?;
+        tried += 1;
+        match serve::start(&loaded.config) {
+            Ok(running) => {
+                world.connect(&format!("http://{listen}{WEBHOOK_PATH}"));
+                return Ok(running);
+            }
+            Err(StartError::Listen(_, error))
+                if error.kind() == io::ErrorKind::AddrInUse && tried < PORTS_TRIED_MAX => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(running)
 }
 
 /// The last log lines, for the panel. Cheap to clone; a writer for the log.

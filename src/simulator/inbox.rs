@@ -51,9 +51,10 @@ pub struct Mail {
 
 impl Mail {
     /// The first run of 6 to 10 digits in the text part, single spaces and hyphens between them
-    /// ignored: what a person would copy.
+    /// ignored: what a person would copy. Only of a mail that has it in its subject too: in a
+    /// notice such a run is a date or part of a link.
     pub fn code(&self) -> Option<String> {
-        code_in(&self.text)
+        code_in(&self.text).filter(|code| self.subject.contains(code.as_str()))
     }
 }
 
@@ -156,8 +157,20 @@ impl Inbox {
 
     /// Waits until the mailbox has its `nth` mail, counted from 1.
     pub fn wait_for_mail(&self, address: &str, nth: usize, within: Duration) -> Option<Mail> {
+        self.wait_for_mail_that(address, |_| true, nth, within)
+    }
+
+    /// The same, among the mails that `fits` wants.
+    pub fn wait_for_mail_that(
+        &self,
+        address: &str,
+        fits: impl Fn(&Mail) -> bool,
+        nth: usize,
+        within: Duration,
+    ) -> Option<Mail> {
         self.shared.watch.wait_for(within, || {
-            self.mails_to(address).into_iter().nth(nth.checked_sub(1)?)
+            let mails = self.mails_to(address).into_iter();
+            mails.filter(&fits).nth(nth.checked_sub(1)?)
         })
     }
 
@@ -467,7 +480,7 @@ mod tests {
         assert!(client.answer().starts_with("220"));
         assert!(client.ask("EHLO x").starts_with("250-"));
         let data = "From: Portero <portero@example.com>\r\nTo: Ana@example.com\r\n\
-            Subject: =?utf-8?q?Tu_c=C3=B3digo?=\r\nMessage-ID: <abc@portero>\r\nMIME-Version: 1.0\r\n\
+            Subject: =?utf-8?q?12345678_es_tu_c=C3=B3digo?=\r\nMessage-ID: <abc@portero>\r\nMIME-Version: 1.0\r\n\
             Content-Type: multipart/alternative; boundary=b\r\n\r\n\
             --b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
             ..uno\r\nC=C3=B3digo: 1234 5678\r\n\
@@ -475,7 +488,7 @@ mod tests {
         assert!(client.send(data).starts_with("250"));
         assert!(client.ask("QUIT").starts_with("221"));
         let mail = inbox.wait_for_mail("ana@EXAMPLE.com", 1, WITHIN).unwrap();
-        assert_eq!(mail.subject, "Tu código");
+        assert_eq!(mail.subject, "12345678 es tu código");
         assert!(mail.text.starts_with(".uno\r\nCódigo"), "{:?}", mail.text);
         assert_eq!(
             mail.html.as_deref().map(str::trim),
@@ -540,6 +553,17 @@ mod tests {
             assert!(client.ask(command).starts_with("503"), "{command}");
         }
         assert!(client.ask("STARTTLS").starts_with("502"));
+    }
+
+    #[test]
+    fn what_looks_like_a_code_in_a_notice_is_none() {
+        let inbox = inbox();
+        let mut client = Client::connect(&inbox);
+        client.answer();
+        client.ask("EHLO x");
+        client.send("Subject: Tu cuenta\r\n\r\n2026-11-22 http://x.example/?token=12345678");
+        let mail = inbox.wait_for_mail("ana@example.com", 1, WITHIN).unwrap();
+        assert_eq!(mail.code(), None);
     }
 
     #[test]

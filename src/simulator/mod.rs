@@ -4,9 +4,11 @@
 //!
 //! - [`cast`]: who appears.
 //! - [`graph`], [`inbox`], [`services`]: the stand-ins, each with switches for what can go wrong.
+//! - [`browser`]: what people in the story open links with.
 //! - [`World`]: all of them together, with the configuration that points a server at them.
 //! - [`demo`]: a world and a production server, joined. [`page`]: the demo's page. [`play`]: the same story told in the terminal.
 
+pub mod browser;
 pub mod cast;
 pub mod demo;
 pub mod door;
@@ -28,6 +30,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use watch::{Watch, random_hex};
+
+/// A sign-in page that was written from the published document alone. Nobody is there: whoever
+/// plays the page takes the link from the chat.
+pub const BARE_PAGE: &str = "https://sign-in.example.com/";
+
+/// Where a server in a world is, and what it keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Where it listens, which is its public address too: the port has to be known.
+    pub listen: SocketAddr,
+    /// The file of its store.
+    pub store: &'a Path,
+    /// Where a browser opens the chat; WhatsApp's own address if not set.
+    pub chat_url: Option<&'a str>,
+    /// Whether links lead to [`BARE_PAGE`], which knows the published document and nothing else:
+    /// both of the switches are off that keep a forwarded or stolen link harmless.
+    pub takes_any_page: bool,
+}
 
 /// Everything that Portero talks to. Stops when dropped.
 pub struct World {
@@ -60,11 +80,13 @@ impl World {
 
     /// The configuration with which a production server talks to this world and to nothing else.
     /// The pauses between codes are shorter than the defaults: nobody waits a minute in a demo.
-    pub fn configuration(&self, listen: SocketAddr, store: &Path) -> String {
+    pub fn configuration(&self, place: &Place<'_>) -> String {
         let mut toml = format!(
             "[business]\nname = {name}\nlanguage = \"es\"\n\n\
-             [server]\nlisten = \"{listen}\"\n\n\
-             [whatsapp]\nphone_number_id = \"{number}\"\naccess_token = \"{token}\"\n\
+             [server]\nlisten = \"{listen}\"\npublic_url = \"http://{listen}\"\n\n\
+             [sign_in]\nmethods = [\"mail\", \"web\"]\n{sign_in}\n\
+             [whatsapp]\nnumber = \"{dialed}\"\n{chat_url}\
+             phone_number_id = \"{number}\"\naccess_token = \"{token}\"\n\
              app_secrets = [\"{secret}\"]\nverify_token = \"{verify}\"\napi_url = \"http://{graph}\"\n\n\
              [mail]\nserver = \"{host}\"\nport = {port}\nsecurity = \"plain\"\n\
              from = \"{business} <portero@example.com>\"\n\n\
@@ -72,6 +94,16 @@ impl World {
              [limits]\nresend_after_seconds = 1\nmails_per_hour = 60\nmails_per_day = 100\n\
              replies_per_hour = 600\n",
             name = quoted(BUSINESS.name),
+            listen = place.listen,
+            sign_in = if place.takes_any_page {
+                "page = \"bare\"\nreturn_code = \"off\"\n"
+            } else {
+                ""
+            },
+            dialed = BUSINESS.number,
+            chat_url = place.chat_url.map_or_else(String::new, |url| {
+                format!("chat_url = {}\n", quoted(url))
+            }),
             number = BUSINESS.phone_number_id,
             token = self.graph.access_token(),
             secret = self.graph.app_secret(),
@@ -80,10 +112,17 @@ impl World {
             host = self.inbox.address().ip(),
             port = self.inbox.address().port(),
             business = BUSINESS.name,
-            store = quoted(&store.to_string_lossy()),
+            store = quoted(&place.store.to_string_lossy()),
         );
-        for service in SERVICES {
+        if place.takes_any_page {
             // Writing to a String does not fail.
+            let _ = write!(
+                toml,
+                "\n[[pages]]\nname = \"bare\"\nurl = \"{BARE_PAGE}\"\ncredential = \"none\"\nservice = \"{}\"\n",
+                SERVICES[0].name,
+            );
+        }
+        for service in SERVICES {
             let _ = write!(
                 toml,
                 "\n[[services]]\nname = \"{}\"\ntitle = {}\nfind_user = \"{}\"\nissue_token = \"{}\"\ncheck_password = \"{}\"\nsecret = \"{}\"\n",
@@ -269,13 +308,28 @@ mod tests {
     #[test]
     fn the_configuration_is_toml_and_names_every_stand_in() {
         let world = World::start().unwrap();
-        let listen = ([127, 0, 0, 1], 1).into();
-        let text = world.configuration(listen, Path::new("/tmp/a \"b\".redb"));
-        let read: toml::Table = text.parse().unwrap();
+        let place = Place {
+            listen: ([127, 0, 0, 1], 1).into(),
+            store: Path::new("/tmp/a \"b\".redb"),
+            chat_url: Some("http://127.0.0.1:2/send/"),
+            takes_any_page: true,
+        };
+        let read: toml::Table = world.configuration(&place).parse().unwrap();
         assert_eq!(read["store"]["path"].as_str(), Some("/tmp/a \"b\".redb"));
         assert_eq!(read["services"].as_array().unwrap().len(), 2);
         let port = i64::from(world.inbox.address().port());
         assert_eq!(read["mail"]["port"].as_integer(), Some(port));
+        assert_eq!(read["whatsapp"]["chat_url"].as_str(), place.chat_url);
+        assert_eq!(read["pages"][0]["url"].as_str(), Some(BARE_PAGE));
+        let usual = Place {
+            chat_url: None,
+            takes_any_page: false,
+            ..place
+        };
+        let usual = world.configuration(&usual);
+        for weak in ["none", "off", "chat_url"] {
+            assert!(!usual.contains(weak), "{weak}");
+        }
         LIVE_CONFIGURATION.parse::<toml::Table>().unwrap();
     }
 }

@@ -5,18 +5,24 @@
 //! person does. The page is served on loopback to whoever sits at this machine: requests for other
 //! host names are refused (a foreign name that resolves to 127.0.0.1), and so are posts without
 //! the page's own header (a foreign page in the same browser).
+//!
+//! A link in a chat opens in the browser of that phone. There is one browser for all phones here, so
+//! that `GET /demo/open` notes in a cookie whose it is from now on, and leads on to where the link
+//! leads. Whoever opens the chat from there comes to `GET /send/`, which stands for
+//! `api.whatsapp.com`, and finds the words ready on that phone.
 
 use super::World;
-use super::cast::{BUSINESS, PEOPLE, SERVICES, STRANGER_EMAIL};
+use super::cast::{ANA, BUSINESS, PEOPLE, SERVICES, STRANGER_EMAIL};
 use super::door::{self, Door};
-use super::graph::{Fault, Message, Said, Ticks};
+use super::graph::{Fault, Link, Message, Said, Ticks};
 use super::inbox::{self, Mail};
 use super::services;
 use super::watch::lock;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use rouille::{Request, Response};
+use rouille::{Request, Response, input};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +41,14 @@ const MAILS_SHOWN_MAX: usize = 50;
 const TEXT_CHARS_MAX: usize = 4_096;
 /// Phones on the page: two people can be played.
 const PHONES_SHOWN: usize = 2;
+
+/// Where browsers open the chat: `?phone=` is the business's number, `&text=` what is ready to be
+/// sent.
+pub const SEND_PATH: &str = "/send/";
+
+/// The cookie that says whose browser this is. Cookies know no ports: the server sees it as well
+/// and has no use for it.
+const WHOSE_COOKIE: &str = "portero-demo-phone";
 
 const STYLE: &str = include_str!("../../assets/demo/phone.css");
 const SCRIPT: &str = include_str!("../../assets/demo/phone.js");
@@ -122,6 +136,19 @@ pub struct Page {
     world: Arc<World>,
     inside: Box<dyn Fn() -> Inside + Send + Sync>,
     shown: Mutex<Shown>,
+    /// For each phone, what somebody has passed on to it last.
+    passed_on: Mutex<[Option<PassedOn>; PHONES_SHOWN]>,
+}
+
+/// A message with a link that came from another person's phone, in another chat.
+#[derive(Clone)]
+struct PassedOn {
+    /// Of the message that was passed on.
+    message_id: String,
+    /// Whose phone it came from.
+    from: usize,
+    body: String,
+    link: Link,
 }
 
 /// Serves the page on `address` until the door is dropped; port 0 takes a free one.
@@ -152,6 +179,7 @@ impl Page {
             world,
             inside,
             shown: Mutex::default(),
+            passed_on: Mutex::default(),
         }
     }
 
@@ -162,7 +190,12 @@ impl Page {
         }
         let path = request.url();
         let response = match (request.method(), path.as_str()) {
-            ("GET" | "HEAD", "/") => Response::html(document().into_string()),
+            ("GET" | "HEAD", "/") => match address_in_digits(request) {
+                Some(address) => Response::redirect_302(Cow::Owned(address)),
+                None => Response::html(document(ANA, "").into_string()),
+            },
+            ("GET" | "HEAD", SEND_PATH) => chat_with_words(request),
+            ("GET", "/demo/open") => self.open_link(request),
             ("GET" | "HEAD", "/demo/phone.css") => {
                 Response::from_data("text/css; charset=utf-8", STYLE)
             }
@@ -227,7 +260,17 @@ impl Page {
                     .iter()
                     .map(|message| bubble(message, &messages))
                     .collect();
-                json!({"typing": self.world.graph.is_typing(phone), "messages": bubbles})
+                let passed_on = lock(&self.passed_on)[phone].clone();
+                json!({
+                    "typing": self.world.graph.is_typing(phone),
+                    "messages": bubbles,
+                    "passed_on": passed_on.map(|card| json!({
+                        "message": card.message_id,
+                        "from": PEOPLE[card.from].name,
+                        "body": card.body,
+                        "link": {"title": card.link.title},
+                    })),
+                })
             })
             .collect();
         let mails = self.world.inbox.mails();
@@ -249,8 +292,9 @@ impl Page {
         })
     }
 
-    /// One mail as its HTML part or its text part. Styles of the mail's own are its only freedom:
-    /// no scripts, no loads, no forms, an origin that may be measured but runs nothing.
+    /// One mail as its HTML part or its text part. Styles of the mail's own are its only freedom, and
+    /// links that are opened beside it: no scripts, no loads, no forms, an origin that may be
+    /// measured but runs nothing.
     fn mail(&self, number: &str) -> Response {
         let mails = self.world.inbox.mails();
         let mail = mails.iter().find(|mail| mail.number.to_string() == number);
@@ -258,14 +302,42 @@ impl Page {
             None => refused(404, "no such mail"),
             Some(Mail {
                 html: Some(html), ..
-            }) => Response::html(html.clone()),
+            }) => Response::html(with_links_in_new_tabs(html)),
             Some(mail) => Response::html(html! { pre { (mail.text) } }.into_string()),
         };
         protected(
             response,
             "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-             sandbox allow-same-origin; frame-ancestors 'self'",
+             sandbox allow-same-origin allow-popups allow-popups-to-escape-sandbox; frame-ancestors 'self'",
         )
+    }
+
+    /// Opens a link in the browser of the phone on which it was tapped.
+    fn open_link(&self, request: &Request) -> Response {
+        let phone = request.get_param("phone");
+        let phone = phone.and_then(|phone| phone.parse().ok());
+        let phone = phone.filter(|phone| *phone < PHONES_SHOWN);
+        let id = request.get_param("message").unwrap_or_default();
+        let link = phone.and_then(|phone| Some((phone, self.link_on(phone, &id)?)));
+        let Some((phone, link)) = link else {
+            return refused(404, "no such link");
+        };
+        Response::redirect_302(Cow::Owned(link.url)).with_additional_header(
+            "Set-Cookie",
+            format!("{WHOSE_COOKIE}={phone}; Path=/; HttpOnly; SameSite=Lax"),
+        )
+    }
+
+    /// The link of a message of the chat, or of the one that was passed on to this phone.
+    fn link_on(&self, phone: usize, message_id: &str) -> Option<Link> {
+        let messages = self.world.graph.messages(phone).into_iter();
+        let in_chat = messages.filter(|message| message.id == message_id);
+        let in_chat = in_chat.filter_map(|message| message.link).next();
+        in_chat.or_else(|| {
+            let passed_on = lock(&self.passed_on)[phone].clone();
+            let card = passed_on.filter(|card| card.message_id == message_id)?;
+            Some(card.link)
+        })
     }
 
     fn act(&self, request: &Request, path: &str) -> Result<(), Response> {
@@ -309,6 +381,26 @@ impl Page {
                     },
                 );
             }
+            "/demo/pass-on" => {
+                let message_id = text("message");
+                let messages = graph.messages(phone);
+                let message = messages.into_iter().find(|one| one.id == message_id);
+                let card = message.and_then(|message| {
+                    Some(PassedOn {
+                        message_id: message.id,
+                        from: phone,
+                        body: message.body,
+                        link: message.link?,
+                    })
+                });
+                let card = card.ok_or_else(|| refused(404, "no such link"))?;
+                lock(&self.passed_on)[other_than(phone)] = Some(card);
+                self.world.watch().touch();
+            }
+            "/demo/throw-away" => {
+                lock(&self.passed_on)[phone] = None;
+                self.world.watch().touch();
+            }
             "/demo/seen" => graph.look(phone),
             "/demo/mischief" => {
                 let on = body["on"] == true;
@@ -342,6 +434,39 @@ impl Page {
         }
         Some(())
     }
+}
+
+fn other_than(phone: usize) -> usize {
+    (phone + 1) % PHONES_SHOWN
+}
+
+/// What stands for `api.whatsapp.com`: the chat with the business on the phone whose browser this
+/// is, with the words ready and nothing sent.
+fn chat_with_words(request: &Request) -> Response {
+    if request.get_param("phone").as_deref() != Some(BUSINESS.number) {
+        return refused(404, "WhatsApp would open the chat with another number");
+    }
+    let words = request.get_param("text").unwrap_or_default();
+    if words.chars().count() > TEXT_CHARS_MAX {
+        return refused(400, "a message has at most 4,096 characters");
+    }
+    let whose = input::cookies(request).find(|(name, _)| *name == WHOSE_COOKIE);
+    let phone = whose.and_then(|(_, phone)| phone.parse().ok());
+    let phone = phone.filter(|phone| *phone < PHONES_SHOWN);
+    Response::html(document(phone.unwrap_or(ANA), &words).into_string())
+}
+
+/// A mail has no say in where it is shown: a page that refuses to be framed opens beside it.
+fn with_links_in_new_tabs(html: &str) -> String {
+    html.replacen("<head>", r#"<head><base target="_blank">"#, 1)
+}
+
+/// The same address with the name that the way back from a link has, if it has another: a cookie is
+/// for one name.
+fn address_in_digits(request: &Request) -> Option<String> {
+    let host = request.header("Host")?;
+    let port = host.strip_prefix("localhost")?;
+    Some(format!("http://127.0.0.1{port}/"))
 }
 
 fn refused(status: u16, words: &str) -> Response {
@@ -381,7 +506,7 @@ fn bubble(message: &Message, chat: &[Message]) -> Value {
         "body": message.body,
         "footer": message.footer,
         "buttons": buttons,
-        "link": link.map(|link| json!({"title": link.title, "url": link.url})),
+        "link": link.map(|link| json!({"title": link.title})),
         "quoted": quoted.map(|other| json!({"mine": other.from_person, "body": other.body})),
         "forwarded": message.forwarded,
         "ticks": match message.ticks {
@@ -406,7 +531,9 @@ fn envelope(mail: &Mail) -> Value {
 
 // ---- the document ----
 
-fn document() -> Markup {
+/// The page as it is first seen: whose phone, and which words are ready there to be sent.
+fn document(phone: usize, words: &str) -> Markup {
+    let words_on = |index| if index == phone { words } else { "" };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -419,7 +546,7 @@ fn document() -> Markup {
                 link rel="stylesheet" href="/demo/phone.css";
                 script src="/demo/phone.js" defer {}
             }
-            body data-view="chat" data-phone="0" data-stranger=(STRANGER_EMAIL) {
+            body data-view="chat" data-phone=(phone) data-stranger=(STRANGER_EMAIL) {
                 (icons())
                 header.top {
                     div.brand {
@@ -436,13 +563,13 @@ fn document() -> Markup {
                     section.phones id="view-chat" aria-label="Phones" {
                         div.people role="group" aria-label="Whose phone" {
                             @for (index, person) in PEOPLE.iter().enumerate().take(PHONES_SHOWN) {
-                                button.person type="button" data-pick=(index) aria-pressed=(if index == 0 { "true" } else { "false" }) {
+                                button.person type="button" data-pick=(index) aria-pressed=(if index == phone { "true" } else { "false" }) {
                                     (first_name(person.name)) "’s phone"
                                     span.dot hidden title="New message" {}
                                 }
                             }
                         }
-                        @for index in 0..PHONES_SHOWN { (phone(index)) }
+                        @for index in 0..PHONES_SHOWN { (handset(index, words_on(index))) }
                     }
                     section.mail id="view-mail" aria-label="Mailboxes" {
                         div.panel-head {
@@ -460,7 +587,7 @@ fn document() -> Markup {
                                 h3 id="reader-subject" {}
                                 p id="reader-route" {}
                             }
-                            iframe id="reader-body" title="The mail" sandbox="allow-same-origin" {}
+                            iframe id="reader-body" title="The mail" sandbox="allow-same-origin allow-popups allow-popups-to-escape-sandbox" {}
                             button.to-chat type="button" id="reader-chat" { "Back to the chat" }
                         }
                     }
@@ -502,7 +629,7 @@ fn document() -> Markup {
 fn steps() -> Markup {
     html! {
         ol.steps aria-label="What to try" {
-            @for (step, words) in [("hello", "Write anything"), ("address", "Give an address"), ("code", "Type the code"), ("done", "Ask “who am I?”"), ("mischief", "Make mischief")] {
+            @for (step, words) in [("hello", "Write anything"), ("address", "Choose mail or web"), ("code", "Type the code"), ("done", "Ask “who am I?”"), ("mischief", "Make mischief")] {
                 li data-step=(step) { span.number {} span.words { (words) } }
             }
         }
@@ -519,6 +646,7 @@ fn mischief() -> Markup {
                     ("wrong", "Type a wrong code", "one digit off, from this phone"),
                     ("forward", "Forward the code", "from the other phone, as a stranger would"),
                     ("unknown", "Give an unknown address", "the answer must look the same"),
+                    ("lure", "Forward the link", "to the other phone: whoever signs in there lets nobody in"),
                 ] {
                     button type="button" data-act=(act) { strong { (title) } small { (words) } }
                 }
@@ -538,11 +666,12 @@ fn mischief() -> Markup {
     }
 }
 
-fn phone(index: usize) -> Markup {
+fn handset(index: usize, words: &str) -> Markup {
     let person = &PEOPLE[index];
+    let other = first_name(PEOPLE[other_than(index)].name);
     let field = format!("text-{index}");
     html! {
-        article.phone data-phone=(index) data-email=(person.email) data-ending=(ending(person.wa_id)) data-name=(first_name(person.name)) aria-label={ (first_name(person.name)) "’s phone" } {
+        article.phone data-phone=(index) data-email=(person.email) data-password=[person.password()] data-other=(other) data-ending=(ending(person.wa_id)) data-name=(first_name(person.name)) aria-label={ (first_name(person.name)) "’s phone" } {
             p.owner { strong { (first_name(person.name)) "’s phone" } span { (person.number_for_people()) } }
             div.device {
                 div.chat-head {
@@ -552,14 +681,15 @@ fn phone(index: usize) -> Markup {
                         p.chat-line data-usual="Business account" { "Business account" }
                     }
                 }
+                div.passed-on hidden role="region" aria-label="From another chat" {}
                 div.chat role="log" aria-live="polite" aria-label={ "Chat with " (BUSINESS.name) } tabindex="0" {
                     p.notice { "You are " strong { (first_name(person.name)) } ", writing to " (BUSINESS.name) " on WhatsApp. Portero stands at the door: it finds out who you are before the bot answers. Tap a suggestion below, or write." }
                 }
-                p.hint hidden { "Signed in: from here the bot behind Portero would answer. This demo has none." }
+                p.hint hidden aria-live="polite" {}
                 div.chips role="group" aria-label="Suggestions" {}
                 form.composer {
                     label.unseen for=(field) { "Message" }
-                    textarea id=(field) rows="1" maxlength="4096" placeholder="Message" autocomplete="off" enterkeyhint="send" {}
+                    textarea id=(field) rows="1" maxlength="4096" placeholder="Message" autocomplete="off" enterkeyhint="send" { (words) }
                     button.send type="submit" aria-label="Send" { svg aria-hidden="true" { use href="#i-send" {} } }
                 }
             }
@@ -591,6 +721,7 @@ fn icons() -> PreEscaped<&'static str> {
 <symbol id="i-eye" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" d="M2.5 12S6 5.8 12 5.8 21.5 12 21.5 12 18 18.2 12 18.2 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8" fill="none" stroke="currentColor" stroke-width="1.8"/></symbol>
 <symbol id="i-back" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M14.5 5.5 8 12l6.5 6.5"/></symbol>
 <symbol id="i-reply" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M9.5 6 4 11.5 9.5 17M4.5 11.5H14a6 6 0 0 1 6 6v1"/></symbol>
+<symbol id="i-close" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" d="m6.5 6.5 11 11m0-11-11 11"/></symbol>
 <symbol id="i-open" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M13 4.5h6.5V11M19 5l-9 9M10 5.5H5v13.5h13.5V14"/></symbol>
 <symbol id="i-spark" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.9" stroke-linejoin="round" d="M13 3 5.5 13.5H12L11 21l7.5-10.5H12z"/></symbol>
 <symbol id="i-tick" viewBox="0 0 18 12"><path fill="none" stroke="currentColor" stroke-width="1.7" stroke-linecap="round" stroke-linejoin="round" d="m4.5 6.5 3 3.3 6.5-7.6"/></symbol>
@@ -602,7 +733,7 @@ fn icons() -> PreEscaped<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::cast::ANA;
+    use super::super::cast::BRUNO;
     use super::*;
 
     fn page() -> Page {
@@ -705,6 +836,7 @@ mod tests {
             ("/demo/say", "nonsense"),
             ("/demo/tap", r#"{"phone":0,"message":"m","button":"b"}"#),
             ("/demo/mischief", r#"{"what":"x","on":true}"#),
+            ("/demo/pass-on", r#"{"phone":0,"message":"m"}"#),
             ("/demo/other", "{}"),
         ] {
             let (status, _) = ask(&page, "POST", path, &[HERE, OURS], body);

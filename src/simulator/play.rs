@@ -3,10 +3,14 @@
 //! named, codes accepted, buttons offered and answers counted, so that other words or another
 //! language do not spoil the story.
 
-use super::cast::{ANA, BRUNO, BUSINESS, LUCIA, PEOPLE, STRANGER_EMAIL};
-use super::graph::{Fault, Message};
+use super::Handset;
+use super::World;
+use super::browser::{Browser, parameter};
+use super::cast::{ANA, BRUNO, BUSINESS, CAMILA, LUCIA, PEOPLE, STRANGER_EMAIL};
+use super::demo::Demo;
+use super::graph::{Fault, Link, Message};
 use super::inbox::{Mail, Trouble};
-use super::{Handset, World};
+use super::page::{Inside, Tone};
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -31,15 +35,19 @@ const INDENT: usize = 12;
 /// # Errors
 ///
 /// Only when the story cannot be written.
-pub fn act(world: &World, out: &mut dyn Write, colours: bool) -> io::Result<Vec<String>> {
+pub fn act(demo: &Demo, out: &mut dyn Write, colours: bool) -> io::Result<Vec<String>> {
     let started = Instant::now();
+    let world: &World = demo.world();
+    let look = || demo.inside();
     let mut story = Story {
         world,
+        server: demo.server(),
+        inside: &look,
         out,
         colours,
         failed: Vec::new(),
     };
-    let chapters: [(&str, Chapter); 8] = [
+    let chapters: [(&str, Chapter); 10] = [
         ("Ana signs in with a code from her mailbox", signs_in),
         (
             "An address that nobody knows looks the same",
@@ -59,6 +67,14 @@ pub fn act(world: &World, out: &mut dyn Write, colours: bool) -> io::Result<Vec<
         ),
         ("Ana asks who she is, and leaves", who_am_i),
         ("The mail server is down, and nothing is lost", mail_down),
+        (
+            "Camila signs in on the web: tap the link, sign in, press Send",
+            signs_in_on_the_web,
+        ),
+        (
+            "Bruno forwards his link to Camila, and gains nothing by it",
+            forwarded_link,
+        ),
         ("Meta stumbles, and nothing is said twice", meta_stumbles),
     ];
     for (index, (title, chapter)) in chapters.into_iter().enumerate() {
@@ -76,6 +92,10 @@ type Chapter = fn(&mut Story<'_>) -> io::Result<()>;
 
 struct Story<'a> {
     world: &'a World,
+    /// The public address of the server.
+    server: &'a str,
+    /// What the operator sees.
+    inside: &'a dyn Fn() -> Inside,
     out: &'a mut dyn Write,
     colours: bool,
     failed: Vec<String>,
@@ -171,7 +191,7 @@ fn resend(story: &mut Story<'_>) -> io::Result<()> {
     let Some(button) = asked.buttons.first().map(|button| button.title.clone()) else {
         return story.claim(false, "there is a button for another code");
     };
-    let so_far = story.world.inbox.mails_to(email).len();
+    let so_far = story.codes_so_far(email);
     let mut second = None;
     for _ in 0..ASKS_MAX {
         std::thread::sleep(RESEND_PAUSE);
@@ -271,9 +291,9 @@ fn meta_stumbles(story: &mut Story<'_>) -> io::Result<()> {
     };
     story.world.graph.misbehave(fault, 2);
     story.world.graph.deliver_twice(true);
-    let first = story.says(ANA, "¿Quién soy?")?;
+    let first = story.says(CAMILA, "¿Quién soy?")?;
     if story
-        .hears_within(ANA, &first, PATIENCE_WITH_RETRIES)?
+        .hears_within(CAMILA, &first, PATIENCE_WITH_RETRIES)?
         .is_none()
     {
         return Ok(());
@@ -282,8 +302,8 @@ fn meta_stumbles(story: &mut Story<'_>) -> io::Result<()> {
         story.world.graph.fault().is_none(),
         "the answer came after Meta had recovered",
     )?;
-    let second = story.says(ANA, "Cerrar sesión")?;
-    if story.hears(ANA, &second)?.is_none() {
+    let second = story.says(CAMILA, "Cerrar sesión")?;
+    if story.hears(CAMILA, &second)?.is_none() {
         return Ok(());
     }
     // Whatever would be said twice has had its reason by the time the last copy has arrived.
@@ -292,11 +312,11 @@ fn meta_stumbles(story: &mut Story<'_>) -> io::Result<()> {
         (world.graph.webhooks_waiting() == 0).then_some(())
     });
     story.claim(arrived.is_some(), "every webhook was taken")?;
-    let third = story.says(ANA, "¿Quién soy?")?;
-    if story.hears(ANA, &third)?.is_none() {
+    let third = story.says(CAMILA, "¿Quién soy?")?;
+    if story.hears(CAMILA, &third)?.is_none() {
         return Ok(());
     }
-    let replies = story.phone(ANA).replies_to(&first).len();
+    let replies = story.phone(CAMILA).replies_to(&first).len();
     story.claim(replies == 3, "three messages, three answers")?;
     let calls = story.world.graph.calls();
     let tags = calls.iter().filter(|call| call.taken);
@@ -306,7 +326,140 @@ fn meta_stumbles(story: &mut Story<'_>) -> io::Result<()> {
     story.claim(doubled == 0, "in the whole story no message was sent twice")
 }
 
+fn signs_in_on_the_web(story: &mut Story<'_>) -> io::Result<()> {
+    let Some(link) = story.asks_for_link(CAMILA, "Hola, ¿me ayudas con un pedido?")? else {
+        return Ok(());
+    };
+    let browser = Browser::default();
+    for _ in 0..3 {
+        browser.open(&link.url);
+    }
+    story.tells("Three previews open the link before she does. Then Camila taps it.")?;
+    let Some(words) = story.signs_in_with(CAMILA, &link)? else {
+        return Ok(());
+    };
+    let notices = story.notices_so_far(PEOPLE[CAMILA].email);
+    let said = story.sends_back(CAMILA, &words)?;
+    if let Some(answer) = story.hears(CAMILA, &said)? {
+        let named = answer.body.contains("Camila Torres");
+        story.claim(named, "Camila is signed in as Camila Torres")?;
+    }
+    story.reads_notice(
+        CAMILA,
+        notices,
+        "a mail tells the account's owner, who can undo it",
+    )?;
+    let again = browser.open(&link.url);
+    story.claim(again.status == 404, "the link is used up")
+}
+
+fn forwarded_link(story: &mut Story<'_>) -> io::Result<()> {
+    let said = story.says(BRUNO, "Sair")?;
+    if story.hears(BRUNO, &said)?.is_none() {
+        return Ok(());
+    }
+    let Some(link) = story.asks_for_link(BRUNO, "Oi, tudo bem?")? else {
+        return Ok(());
+    };
+    story.tells(
+        "Bruno forwards the link to Camila, with a story about a parcel. Camila believes him.",
+    )?;
+    let Some(words) = story.signs_in_with(CAMILA, &link)? else {
+        return Ok(());
+    };
+    let so_far = story.phone(BRUNO).messages().len();
+    let notices = story.notices_so_far(PEOPLE[CAMILA].email);
+    let said = story.sends_back(CAMILA, &words)?;
+    if let Some(answer) = story.hears(CAMILA, &said)? {
+        let named = answer.body.contains("Camila Torres");
+        story.claim(!named, "Camila is told, and not signed in as anybody by it")?;
+    }
+    let told = story
+        .phone(BRUNO)
+        .wait_for(|messages| messages.get(so_far).cloned(), PATIENCE);
+    if let Some(message) = &told {
+        story.line(BUSINESS.name, &quoted(message), Style::Business)?;
+    }
+    story.claim(
+        told.is_some_and(|message| !message.from_person && !message.body.contains("Camila")),
+        "Bruno is told, and not signed in either",
+    )?;
+    story.reads_notice(CAMILA, notices, "a mail warns the account's owner")?;
+    let look = story.inside;
+    let alarm = story.world.watch().wait_for(PATIENCE, || {
+        let mut lines = look().log.into_iter().rev();
+        lines.find(|line| line.contains("WARN") && line.contains("passing links on"))
+    });
+    if let Some(line) = &alarm {
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        story.line("log", &line, Style::Told)?;
+    }
+    story.claim(alarm.is_some(), "the log has a line for whoever is on duty")?;
+    story.claim(
+        !story.is_signed_in(BRUNO),
+        "as far as the server knows, nobody has come in",
+    )
+}
+
 // ---- what people do ----
+
+impl Story<'_> {
+    /// Somebody unknown writes, and takes the way over the web.
+    fn asks_for_link(&mut self, who: usize, words: &str) -> io::Result<Option<Link>> {
+        let said = self.says(who, words)?;
+        let Some(welcome) = self.hears(who, &said)? else {
+            return Ok(None);
+        };
+        let Some(button) = welcome.buttons.first().map(|button| button.title.clone()) else {
+            self.claim(false, "there is a button for the web")?;
+            return Ok(None);
+        };
+        let Some(tapped) = self.taps(who, &button)? else {
+            return Ok(None);
+        };
+        let link = self.hears(who, &tapped)?.and_then(|answer| answer.link);
+        self.claim(link.is_some(), "a link comes, in a message of its own")?;
+        Ok(link)
+    }
+
+    /// Opens the page and signs in there; the words with which the browser comes back to the chat.
+    fn signs_in_with(&mut self, who: usize, link: &Link) -> io::Result<Option<String>> {
+        let person = &PEOPLE[who];
+        let browser = Browser::default();
+        let page = browser.open(&link.url);
+        self.claim(page.status == 200, "the sign-in page opens")?;
+        let password = person.password().unwrap_or_default();
+        let text = format!("(on the page) {}, {password}", person.email);
+        self.line(first_name(who), &text, Style::Person)?;
+        let answer = browser.sign_in(&link.url, &page, person.email, password);
+        let chat = answer.location.filter(|_| answer.status == 303);
+        let is_business =
+            |url: &String| parameter(url, "phone").as_deref() == Some(BUSINESS.number);
+        let words = chat.filter(is_business);
+        let words = words.and_then(|url| parameter(&url, "text"));
+        self.claim(
+            words.is_some(),
+            "the browser leads back to WhatsApp, with the words ready",
+        )?;
+        Ok(words)
+    }
+
+    /// As the operator sees it.
+    fn is_signed_in(&self, who: usize) -> bool {
+        let number = PEOPLE[who].wa_id;
+        let ending = &number[number.len() - 2..];
+        let mut contacts = (self.inside)().contacts.into_iter();
+        contacts.any(|contact| contact.title.ends_with(ending) && contact.tone == Tone::Good)
+    }
+
+    /// Presses *Send* where a browser has left words. Their code is good for one time and still not
+    /// told.
+    fn sends_back(&mut self, who: usize, words: &str) -> io::Result<String> {
+        let (start, _) = words.rsplit_once(' ').unwrap_or((words, ""));
+        self.line(first_name(who), &format!("{start} Q7…"), Style::Person)?;
+        Ok(self.phone(who).say(words))
+    }
+}
 
 impl<'a> Story<'a> {
     fn phone(&self, who: usize) -> Handset<'a> {
@@ -373,12 +526,36 @@ impl<'a> Story<'a> {
         address: &str,
         within: Duration,
     ) -> io::Result<Option<(Mail, Message)>> {
-        let so_far = self.world.inbox.mails_to(address).len();
+        let so_far = self.codes_so_far(address);
         let Some(answer) = self.gives_address(who, address)? else {
             return Ok(None);
         };
         let mail = self.reads_mail(address, so_far + 1, within)?;
         Ok(mail.map(|mail| (mail, answer)))
+    }
+
+    /// Mails with a code; notices come to the same mailbox.
+    fn codes_so_far(&self, address: &str) -> usize {
+        let mails = self.world.inbox.mails_to(address).into_iter();
+        mails.filter(|mail| mail.code().is_some()).count()
+    }
+
+    fn notices_so_far(&self, address: &str) -> usize {
+        let mails = self.world.inbox.mails_to(address).into_iter();
+        mails.filter(|mail| mail.code().is_none()).count()
+    }
+
+    /// The notice that comes after the first `so_far` ones.
+    fn reads_notice(&mut self, who: usize, so_far: usize, claim: &str) -> io::Result<()> {
+        let email = PEOPLE[who].email;
+        let is_notice = |mail: &Mail| mail.code().is_none();
+        let inbox = &self.world.inbox;
+        let notice = inbox.wait_for_mail_that(email, is_notice, so_far + 1, PATIENCE);
+        if let Some(notice) = &notice {
+            let words = format!("to {email}: {}", notice.subject);
+            self.line("mail", &words, Style::Mail)?;
+        }
+        self.claim(notice.is_some(), claim)
     }
 
     fn reads_mail(
@@ -387,7 +564,9 @@ impl<'a> Story<'a> {
         nth: usize,
         within: Duration,
     ) -> io::Result<Option<Mail>> {
-        let mail = self.world.inbox.wait_for_mail(address, nth, within);
+        let has_code = |mail: &Mail| mail.code().is_some();
+        let inbox = &self.world.inbox;
+        let mail = inbox.wait_for_mail_that(address, has_code, nth, within);
         match &mail {
             Some(mail) if mail.code().is_some() => {
                 self.line(
@@ -634,6 +813,8 @@ mod tests {
         let mut out = Vec::new();
         let mut story = Story {
             world: &world,
+            server: "",
+            inside: &Inside::default,
             out: &mut out,
             colours: false,
             failed: Vec::new(),

@@ -369,6 +369,7 @@ impl Texts {
                 ),
                 code_buttons(tag),
             ),
+            Sentence::StepUpFailed { tag } => (say(Key::StepUpFailed, &[]), link_buttons(tag)),
             Sentence::Undone => (say(Key::Undone, &[]), Vec::new()),
         };
         let chars_max = if buttons.is_empty() && link.is_none() {
@@ -442,7 +443,7 @@ impl Texts {
         let say = |key, values: &[(&str, &str)]| self.fill(language, key, values);
         let chat = self.chat_named(language, about.chat_ending);
         let accounts = self.accounts(language, about.bindings, voice);
-        let time = time_in_words(about.proved_at);
+        let time = date(language, about.proved_at);
         let what = [
             ("chat", chat.as_str()),
             ("accounts", &accounts),
@@ -768,16 +769,6 @@ fn cap(text: String, chars_max: usize) -> String {
         None => text,
         Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
     }
-}
-
-/// `2026-11-23 14:05`, in UTC; the person's own time zone is not known.
-pub fn time_in_words(at: Timestamp) -> String {
-    let seconds = i64::try_from(at.seconds()).unwrap_or(i64::MAX);
-    let Ok(at) = time::OffsetDateTime::from_unix_timestamp(seconds) else {
-        return String::new();
-    };
-    let (date, time) = (at.date(), at.time());
-    format!("{date} {:02}:{:02}", time.hour(), time.minute())
 }
 
 /// The HTML part of a notice, in the manner of the mail with the code.

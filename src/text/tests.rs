@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::domain::account::{Account, Company};
+use crate::domain::binding::Proof;
+use crate::domain::id::{MappingId, ProofId};
 
 fn voice() -> Voice {
     let service = |name: &str| {
@@ -137,6 +140,43 @@ fn the_mail_shows_the_code_first_and_fetches_nothing() {
 }
 
 #[test]
+fn a_mail_about_a_sign_in_says_who_and_undoes_it_with_the_one_link_it_has() {
+    let to = EmailAddress::parse("ana@example.com").unwrap();
+    let account = Account {
+        service: ServiceName::parse("kutamma").unwrap(),
+        user_id: "7".into(),
+        name: "Ana <b>".into(),
+        email: to.clone(),
+        phone: None,
+        company: Company {
+            id: "1".into(),
+            name: "La Espiga".into(),
+        },
+    };
+    let at = Timestamp(1_800_000_000_000);
+    let bindings = [Binding::new(account, Proof::Password, ProofId([1; 16]), at)];
+    let about = BoundAccount {
+        bindings: &bindings,
+        chat_ending: Some("34"),
+        proved_at: at,
+    };
+    let url = "https://portero.example.com/undo/?token=abc";
+    for language in Language::ALL {
+        let texts = Texts::default();
+        let mail = texts.bound_mail(language, &to, &about, url, "id".into(), &voice());
+        for part in [&mail.text, &mail.html] {
+            assert!(part.contains("34") && part.contains("La Espiga"), "{part}");
+            assert_eq!(part.matches("http").count(), 1, "{part}");
+            assert!(part.contains(url) && part.contains("2027"), "{part}");
+        }
+        assert!(!mail.html.contains("<b>") && mail.html.contains("Ana &lt;b&gt;"));
+        let mail = texts.refused_mail(language, &to, None, "id".into(), &voice());
+        assert!(mail.text.contains("Café Río") && !mail.text.contains('{'));
+        assert!(!mail.html.contains("http") && !mail.text.contains("http"));
+    }
+}
+
+#[test]
 fn every_message_fits_into_what_whatsapp_takes() {
     let mut long = voice();
     long.business = "ñ".repeat(300);
@@ -156,11 +196,16 @@ fn every_message_fits_into_what_whatsapp_takes() {
         },
         Sentence::CodeWrong { left: 0, tag },
         Sentence::WhoYouAre(Vec::new()),
+        Sentence::Link {
+            mapping: MappingId([0; 16]),
+            opening: Opening::First,
+        },
+        Sentence::UseTheLink { tag: "0".into() },
     ];
     for language in Language::ALL {
         for sentence in &sentences {
             let message = Texts::default().chat(language, sentence, &long, Timestamp(0));
-            let max = if message.buttons.is_empty() {
+            let max = if message.buttons.is_empty() && message.link.is_none() {
                 4_096
             } else {
                 1_024

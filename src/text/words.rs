@@ -293,6 +293,12 @@ sentences! {
         en: "Somebody signed in with your link. If it was you, type here the code of {digits} digits that I sent to {address}. It is good for {minutes} minutes.",
         pt: "Alguém entrou com o seu link. Se foi você, escreva aqui o código de {digits} dígitos que enviei para {address}. Vale {minutes} minutos.",
     }
+    /// The mail server did not take the mail of a step-up in time.
+    StepUpFailed = "step_up_failed" [] {
+        es: "El correo no está funcionando en este momento, así que no hubo código. En unos minutos toca «Nuevo enlace» y entra otra vez.",
+        en: "Email is not working just now, so there was no code. In a few minutes, tap “New link” and sign in again.",
+        pt: "O e-mail não está funcionando agora, então não houve código. Em alguns minutos, toque em “Novo link” e entre de novo.",
+    }
     /// The account's owner ended the sign-in by mail.
     Undone = "undone" [] {
         es: "Cerré tu sesión: quien tiene el correo de esa cuenta dijo que no había entrado.",
@@ -405,9 +411,9 @@ sentences! {
     }
     /// Who signed in, as whom and when.
     BoundWhat = "bound_what" ["chat", "accounts", "time"] {
-        es: "Entró {chat}, como {accounts}, el {time} (UTC).",
-        en: "It was {chat}, signed in as {accounts}, on {time} (UTC).",
-        pt: "Quem entrou foi {chat}, como {accounts}, em {time} (UTC).",
+        es: "Entró {chat}, como {accounts}, el {time}.",
+        en: "It was {chat}, signed in as {accounts}, on {time}.",
+        pt: "Quem entrou foi {chat}, como {accounts}, em {time}.",
     }
     /// What to do when it was the owner.
     BoundFine = "bound_fine" [] {

@@ -3,24 +3,31 @@
 //! the house is written down, and a table of people answers for the services.
 
 use portero::app::admin::Overview;
-use portero::app::{App, Clock, Failed, NoRandomness, Random, Received, Report, Settings, Work};
+use portero::app::{
+    App, Clock, Failed, NoRandomness, Places, Random, Received, Report, Settings, Verdict, Visitor,
+    Work,
+};
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::{Contact, Kept};
-use portero::domain::delivery::{ChatMessage, Failure, FailureKind, Lane, Mail, Recipient};
+use portero::domain::delivery::{
+    ChatMessage, Failure, FailureKind, Lane, LinkTarget, Mail, Recipient,
+};
 use portero::domain::id::{
-    Bsuid, EmailAddress, IdentityKey, Language, MINUTE_MS, MessageId, PhoneNumberId, SECOND_MS,
-    ServiceName, Timestamp, WaId,
+    Bsuid, EmailAddress, IdentityKey, Language, MINUTE_MS, MappingHash, MessageId, PhoneNumberId,
+    SECOND_MS, ServiceName, Timestamp, WaId,
 };
 use portero::domain::message::{
     Content, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
 };
-use portero::domain::policy::Policy;
+use portero::domain::policy::{Methods, Policy};
+use portero::domain::sign_in::PageAnswer;
 use portero::outbox::{Outbox, Pace};
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Memory, Redb, Sealed};
+use portero::store::{Engine, KeyRange, MasterKey, Memory, Order, Redb, Sealed, Table};
 use portero::text::{Texts, Voice};
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -29,6 +36,12 @@ use tempfile::TempDir;
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
 
 const MASTER_KEY: &str = "4141414141414141414141414141414141414141414141414141414141414141";
+
+/// Where links to the sign-in page lead.
+const SIGN_IN: &str = "https://portero.example/sign-in/?mappingHash=";
+
+/// Where the mail about a binding leads.
+const UNDO: &str = "https://portero.example/undo/?token=";
 
 /// A clock that stands still until it is set.
 pub struct HandClock(AtomicU64);
@@ -239,6 +252,7 @@ impl World {
             Work::HandOn {
                 contact: _,
                 message,
+                scope: _,
             } => {
                 outside.left.push(Left::HandedOn(message.clone()));
                 Report::Sent(None)
@@ -317,7 +331,38 @@ impl House {
         House::on(Ground::File(TempDir::new().unwrap()), Policy::default())
     }
 
+    /// With a sign-in page: the one of the documentation, unless the policy says otherwise.
+    pub fn on_the_web(policy: Policy) -> House {
+        House::on(Ground::Memory(Arc::new(Memory::new())), policy)
+    }
+
+    /// The same on a file.
+    pub fn on_the_web_on_file(policy: Policy) -> House {
+        House::on(Ground::File(TempDir::new().unwrap()), policy)
+    }
+
+    /// The limits of the documentation, with both ways in.
+    pub fn both_ways_in() -> Policy {
+        Policy {
+            methods: Methods {
+                mail: true,
+                web: true,
+            },
+            ..Policy::default()
+        }
+    }
+
     fn on(ground: Ground, policy: Policy) -> House {
+        let places = if policy.methods.web {
+            Places {
+                sign_in: Some(SIGN_IN.into()),
+                undo: Some(UNDO.into()),
+                chat: Some("https://api.whatsapp.com/send/?phone=15550783881".into()),
+                number: WaId::parse("15550783881").ok(),
+            }
+        } else {
+            Places::default()
+        };
         let services: Vec<(ServiceName, String)> = ["Kutamma", "woku"]
             .map(|title| {
                 let name = ServiceName::parse(&title.to_lowercase()).unwrap();
@@ -330,15 +375,15 @@ impl House {
                 services: services.clone(),
                 code_digits: policy.code_digits,
                 code_minutes: policy.code_lifetime_ms / MINUTE_MS,
-                methods: Policy::default().methods,
-                link_minutes: 10,
+                methods: policy.methods,
+                link_minutes: policy.link_lifetime_ms / MINUTE_MS,
             },
             policy,
             phone_number_id: PhoneNumberId::parse("106540352242922").unwrap(),
             language: Language::English,
             texts: Texts::default(),
             directory: None,
-            places: portero::app::Places::default(),
+            places,
         };
         let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
         let outside = Outside {
@@ -467,6 +512,27 @@ impl House {
                     name: company.into(),
                 },
             });
+        });
+    }
+
+    /// The account that a service has for an address.
+    pub fn account(&self, email: &str) -> Account {
+        let email = EmailAddress::parse(email).unwrap();
+        let known = self.world.change(|outside| {
+            let mut users = outside.services.iter().flat_map(|service| &service.users);
+            users.find(|user| user.email == email).cloned()
+        });
+        known.expect("somebody who is registered")
+    }
+
+    /// The services know this phone of the user.
+    pub fn phone_on_file(&self, email: &str, phone: Option<&str>) {
+        let email = EmailAddress::parse(email).unwrap();
+        self.world.change(|outside| {
+            let users = outside.services.iter_mut().flat_map(|s| &mut s.users);
+            for user in users.filter(|user| user.email == email) {
+                user.phone = phone.map(str::to_owned);
+            }
         });
     }
 
@@ -618,7 +684,102 @@ impl House {
         code_of(self.mails().last().expect("a code was mailed"))
     }
 
+    // --- the page -------------------------------------------------------------------------------
+
+    /// The hash of the last link that reached the person.
+    pub fn link(&self, person: &Person) -> Option<MappingHash> {
+        let said = self.said().into_iter().rev();
+        said.filter(|said| person.is(&said.to))
+            .find_map(|said| match said.message.link?.to {
+                LinkTarget::Url(url) => Some(url),
+                LinkTarget::SignIn(_) => panic!("a link left without its address"),
+            })
+            .map(|url| MappingHash::parse(url.strip_prefix(SIGN_IN).unwrap()).unwrap())
+    }
+
+    /// The person asks for a link and gets it.
+    pub fn new_link(&self, person: &Person) -> MappingHash {
+        let before = self.said().len();
+        self.ask(person, "entrar en la web");
+        assert!(self.said().len() > before, "no answer");
+        self.link(person).expect("a link")
+    }
+
+    /// Somebody sends the form; what the page says, and the text that is ready in the chat.
+    pub fn form(
+        &self,
+        hash: &MappingHash,
+        number: Option<&str>,
+        visitor: &Visitor,
+        verdict: Verdict,
+    ) -> (PageAnswer, Option<String>) {
+        let attempt = self.app.begin_try(hash, visitor, number).unwrap();
+        if attempt.answer != PageAnswer::Check {
+            return (attempt.answer, None);
+        }
+        let tried = self
+            .app
+            .finish_try(hash, visitor, attempt.tried_at, verdict)
+            .unwrap();
+        let url = tried.chat_url.map(|url| url.reveal().to_owned());
+        (tried.answer, url.as_deref().and_then(ready_text))
+    }
+
+    /// The person whose address it is signs in with the right password.
+    pub fn right_password(&self, hash: &MappingHash, email: &str) -> (PageAnswer, Option<String>) {
+        let verdict = Verdict::These(vec![self.account(email)]);
+        self.form(hash, None, &Visitor::new(email, NETWORK), verdict)
+    }
+
+    /// As [`Self::right_password`], where a return code has to follow: the text that carries it.
+    pub fn sign_in_on_page(&self, hash: &MappingHash, email: &str) -> String {
+        let (answer, text) = self.right_password(hash, email);
+        assert_eq!(answer, PageAnswer::Return);
+        text.expect("a text that is ready in the chat")
+    }
+
+    pub fn wrong_password(&self, hash: &MappingHash, email: &str) -> PageAnswer {
+        let visitor = Visitor::new(email, NETWORK);
+        self.form(hash, None, &visitor, Verdict::Nobody).0
+    }
+
+    /// The token in the last mail to an address by which a sign-in is undone.
+    pub fn undo_token(&self, email: &str) -> Option<String> {
+        let email = EmailAddress::parse(email).unwrap();
+        let mails = self.mails();
+        mails
+            .iter()
+            .rev()
+            .filter(|mail| mail.to == email)
+            .find_map(|mail| {
+                let (_, rest) = mail.text.split_once(UNDO)?;
+                Some(rest.split_whitespace().next()?.to_owned())
+            })
+    }
+
     // --- what is known --------------------------------------------------------------------------
+
+    /// Every record of the store, opened, table by table.
+    pub fn records(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
+        let tables = Table::ALL
+            .into_iter()
+            .filter(|table| *table != Table::Format);
+        let mut records = Vec::new();
+        store
+            .view(|reader| {
+                for table in tables.clone() {
+                    reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
+                        records.push((format!("{table:?}"), key.to_vec(), value.to_vec()));
+                        ControlFlow::Continue(())
+                    })?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        records
+    }
 
     pub fn overview(&self) -> Overview {
         self.app.overview(100_000).unwrap()
@@ -663,6 +824,25 @@ impl House {
         self.ask(person, &self.code());
         assert!(self.is_bound(person), "{:?}", self.said_to(person));
     }
+}
+
+/// The network from which pages are read in these tests.
+pub const NETWORK: [u8; 16] = [7; 16];
+
+/// The text that a browser has ready in the chat.
+fn ready_text(url: &str) -> Option<String> {
+    let (_, text) = url.split_once("&text=")?;
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let digits = [rest.next().unwrap(), rest.next().unwrap()];
+            u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+        } else {
+            byte
+        });
+    }
+    Some(String::from_utf8(bytes).unwrap())
 }
 
 /// The code in a mail: its subject begins with it.

@@ -18,7 +18,7 @@ use portero::domain::message::{Content, Inbound, Provenance, Sender, WebhookItem
 use portero::domain::policy::{Methods, Policy};
 use portero::outbox::{Outbox, Pace};
 use portero::serve::{self, Running};
-use portero::simulator::World;
+use portero::simulator::{Place, World};
 use portero::simulator::cast::{ANA, BRUNO, BUSINESS, LUCIA, PEOPLE};
 use portero::simulator::graph::Said;
 use portero::simulator::inbox::Mail;
@@ -73,8 +73,12 @@ pub struct Town {
 
 /// The configuration of the tests: both ways in, the page at the public address.
 fn configuration(world: &World, folder: &std::path::Path) -> toml::Table {
-    let listen = ([127, 0, 0, 1], 0).into();
-    let text = world.configuration(listen, &folder.join("portero.redb"));
+    let text = world.configuration(&Place {
+        listen: ([127, 0, 0, 1], 0).into(),
+        store: &folder.join("portero.redb"),
+        chat_url: None,
+        takes_any_page: false,
+    });
     let mut file: toml::Table = text.parse().unwrap();
     let public_url = format!("https://{PUBLIC_HOST}");
     for (table, key, value) in [

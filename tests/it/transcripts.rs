@@ -15,21 +15,32 @@
 //!   > (first) [Cancelar]           she taps the first one
 //!   > (forwarded) text             also: group, at once, sent 11 minutes ago, new phone
 //!   > (picture)                    also: voice, reaction
-//!   < what Portero answers [Button]
+//!   < what Portero answers [Button] [Link →]
+//!   [page] opens the link          also: opens Eva's link, opens the link in the mail,
+//!                                  signs in as ana@example.com, right password (or wrong),
+//!                                  says it was not me, ends the sign-in,
+//!                                  goes back to WhatsApp and presses Send
+//!   page: what the page says
 //!   mail to ana@example.com: subject
 //!   bot gets: text
 //! (10 minutes later)               time passes; also: kutamma is down, mail is up, restart …
 //! ```
 //!
-//! `{code}` is the code of the last mail, `{old code}` the one before, `{wrong code}` another one,
+//! Before anything else, `both ways in` or `on the web only` says how people sign in, and
+//! `after the password a code by mail` what follows there.
+//!
+//! `{ready}` is what the page has ready in the chat. `{code}` is the code of the last mail, `{old code}` the one before, `{wrong code}` another one,
 //! `{code to ana@example.com}` the last one sent there, `{code in groups}` 1234-5678.
 
 use super::house::{House, Left, Person, Takes, code_of, other_than};
-use portero::domain::delivery::{Failure, FailureKind};
+use portero::domain::delivery::{Failure, FailureKind, Mail};
 use portero::domain::id::{
-    Bsuid, DAY_MS, EmailAddress, HOUR_MS, IdentityKey, MINUTE_MS, MessageId, SECOND_MS, WaId,
+    Bsuid, DAY_MS, EmailAddress, HOUR_MS, IdentityKey, MINUTE_MS, MappingHash, MessageId,
+    ReturnCode, SECOND_MS, WaId,
 };
 use portero::domain::message::{Content, IdentityChanged, Provenance, WebhookItem};
+use portero::domain::policy::{Finish, Methods, Policy};
+use portero::domain::sign_in::PageAnswer;
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -100,6 +111,9 @@ pub fn play(transcript: &str) -> Result<String, String> {
         shown: 0,
         text: String::new(),
         mails_in_full: false,
+        open: None,
+        ready: None,
+        undo: None,
     };
     let mut lines = transcript.lines();
     stage.write(lines.next().ok_or("an empty file")?);
@@ -107,6 +121,9 @@ pub fn play(transcript: &str) -> Result<String, String> {
         if let Some(input) = line.strip_prefix("  > ") {
             stage.write(line);
             stage.input(input)?;
+        } else if let Some(doing) = line.strip_prefix("  [page] ") {
+            stage.write(line);
+            stage.page(doing)?;
         } else if line.starts_with("  ") {
             // What was answered is written anew.
             continue;
@@ -118,6 +135,15 @@ pub fn play(transcript: &str) -> Result<String, String> {
             match line {
                 "" => {}
                 "mails in full" => stage.mails_in_full = true,
+                "both ways in" => stage.house = Some(House::on_the_web(House::both_ways_in())),
+                "on the web only" => stage.house = Some(House::on_the_web(web_only())),
+                "after the password a code by mail" => {
+                    let policy = stage.house().app.settings().policy.clone();
+                    stage.house = Some(House::on_the_web(Policy {
+                        finish: Finish::MailCode,
+                        ..policy
+                    }));
+                }
                 remark if remark.starts_with('#') => {}
                 service if service.starts_with("service ") => stage.service(service)?,
                 person => stage.person(person)?,
@@ -136,6 +162,22 @@ struct Stage {
     shown: usize,
     text: String,
     mails_in_full: bool,
+    /// The link that is open in the browser.
+    open: Option<MappingHash>,
+    /// What the page has ready in the chat.
+    ready: Option<String>,
+    /// The link of the mail that is open in the browser.
+    undo: Option<String>,
+}
+
+fn web_only() -> Policy {
+    Policy {
+        methods: Methods {
+            mail: false,
+            web: true,
+        },
+        ..Policy::default()
+    }
 }
 
 impl Stage {
@@ -242,16 +284,88 @@ impl Stage {
         Ok(())
     }
 
+    /// Somebody does something in the browser.
+    fn page(&mut self, doing: &str) -> Result<(), String> {
+        let current = self.current.ok_or("nobody is there")?;
+        if doing == "goes back to WhatsApp and presses Send" {
+            return self.input("{ready}");
+        }
+        self.house().later(10 * SECOND_MS);
+        let house = self.house();
+        let said = if let Some(whose) = doing.strip_prefix("opens ") {
+            if whose == "the link in the mail" {
+                let mails = house.mails().into_iter().rev();
+                let token = mails
+                    .into_iter()
+                    .find_map(|mail| house.undo_token(mail.to.as_str()));
+                let view = match &token {
+                    Some(token) => house.app.undo_view(token).map_err(|e| e.to_string())?,
+                    None => None,
+                };
+                let said = view.map_or("there is nothing to end any more".into(), |view| {
+                    let chat = view.number_ending.unwrap_or("hidden".into());
+                    format!(
+                        "the chat that ends in {chat} is signed in as {}",
+                        view.accounts
+                    )
+                });
+                self.undo = token;
+                said
+            } else {
+                let owner = match whose.strip_suffix("'s link") {
+                    Some(name) => self.people.iter().find(|(known, _)| known == name),
+                    None if whose == "the link" => self.people.get(current),
+                    None => return Err(format!("what is {whose}?")),
+                };
+                let (_, owner) = owner.ok_or(format!("whose is {whose}?"))?;
+                let hash = house.link(owner).ok_or("no link yet")?;
+                let view = house.app.page(&hash).map_err(|e| e.to_string())?;
+                self.open = Some(hash);
+                view.map_or("this link no longer works".into(), |view| {
+                    let chat = view.number_ending.unwrap_or("hidden".into());
+                    format!("the chat that ends in {chat} asked for this link; user and password")
+                })
+            }
+        } else if doing == "ends the sign-in" {
+            let token = self.undo.clone().ok_or("no mail is open")?;
+            match house.app.undo(&token).map_err(|e| e.to_string())? {
+                true => "the sign-in is ended".into(),
+                false => "there is nothing to end any more".to_owned(),
+            }
+        } else {
+            let hash = self.open.clone().ok_or("no link is open")?;
+            let (answer, ready) = if doing == "says it was not me" {
+                let tried = house.app.decline(&hash).map_err(|e| e.to_string())?;
+                (tried.answer, None)
+            } else {
+                let parts = || doing.strip_prefix("signs in as ")?.split_once(", ");
+                match parts() {
+                    Some((email, "right password")) => house.right_password(&hash, email),
+                    Some((email, "wrong password")) => (house.wrong_password(&hash, email), None),
+                    _ => return Err(format!("[page] {doing} is not understood")),
+                }
+            };
+            let said = page_words(answer, ready.as_deref());
+            self.ready = ready.or(self.ready.take());
+            said
+        };
+        let said = hide_return_code(&said);
+        self.write(&format!("  page: {said}"));
+        self.house().settle();
+        Ok(())
+    }
+
     fn fill(&self, line: &str) -> Result<String, String> {
         let mut line = line.to_owned();
         while let Some((before, rest)) = line.split_once('{') {
             let (name, after) = rest.split_once('}').ok_or("a { without its }")?;
-            let mails = self.house().mails();
+            let mails = code_mails(self.house());
             let code = |back: usize| {
                 let place = mails.len().checked_sub(back + 1).ok_or("no mail yet")?;
                 Ok::<_, String>(code_of(&mails[place]))
             };
             let value = match name {
+                "ready" => self.ready.clone().ok_or("nothing is ready in the chat")?,
                 "code" => code(0)?,
                 "old code" => code(1)?,
                 "code in groups" => {
@@ -344,14 +458,14 @@ impl Stage {
     /// Writes down what left the house since the last time.
     fn show(&mut self) {
         let left = self.house().left();
-        let codes: Vec<String> = self.house().mails().iter().map(code_of).collect();
+        let codes: Vec<String> = code_mails(self.house()).iter().map(code_of).collect();
         let hide = |text: &str| {
             let mut text = text.replace('\n', " / ");
             for (back, code) in codes.iter().rev().enumerate() {
                 let name = if back == 0 { "{code}" } else { "{old code}" };
                 text = text.replace(code.as_str(), name);
             }
-            text
+            hide_return_code(&hide_undo_link(&text))
         };
         let current = self.current.map(|place| &self.people[place].1);
         let mut lines = Vec::new();
@@ -374,7 +488,10 @@ impl Stage {
                         .iter()
                         .map(|button| format!(" [{}]", button.title))
                         .collect();
-                    lines.push(format!("  < {to}{}{buttons}", hide(&said.message.body)));
+                    let link = (said.message.link.as_ref())
+                        .map_or(String::new(), |link| format!(" [{} →]", link.title));
+                    let body = hide(&said.message.body);
+                    lines.push(format!("  < {to}{body}{link}{buttons}"));
                 }
                 Left::Mailed(mail) => {
                     lines.push(format!(
@@ -397,6 +514,50 @@ impl Stage {
         for line in lines {
             self.write(&line);
         }
+    }
+}
+
+/// The mails with a code: their subject begins with it.
+fn code_mails(house: &House) -> Vec<Mail> {
+    let mut mails = house.mails();
+    mails.retain(|mail| code_of(mail).bytes().all(|byte| byte.is_ascii_digit()));
+    mails
+}
+
+/// What a page says, in a few words; its own are shown by the tests of the pages.
+fn page_words(answer: PageAnswer, ready: Option<&str>) -> String {
+    match answer {
+        PageAnswer::Gone => "this link no longer works".into(),
+        PageAnswer::WrongPassword { left } => format!("that is not right; tries left: {left}"),
+        PageAnswer::Burned => "too many tries; this link no longer works".into(),
+        PageAnswer::Return => {
+            format!(
+                "back to WhatsApp, where this is ready: {}",
+                ready.unwrap_or_default()
+            )
+        }
+        PageAnswer::CodeMailed => "a code was mailed; type it in the chat".into(),
+        PageAnswer::Finished => "signed in".into(),
+        PageAnswer::Refused => "this account cannot be used in that chat".into(),
+        PageAnswer::Declined => "the link is dead, nobody was signed in".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn hide_return_code(text: &str) -> String {
+    let mut hidden = text.to_owned();
+    for word in text.split(|c: char| !c.is_alphanumeric()) {
+        if ReturnCode::parse(word).is_ok() {
+            hidden = hidden.replace(word, "{return code}");
+        }
+    }
+    hidden
+}
+
+fn hide_undo_link(text: &str) -> String {
+    match text.split_once("?token=") {
+        Some((before, _)) => format!("{before}?token=…"),
+        None => text.to_owned(),
     }
 }
 

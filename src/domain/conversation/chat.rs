@@ -4,7 +4,7 @@ use super::super::binding::ReleaseReason;
 use super::super::contact::{Kept, Stage};
 use super::super::id::SECOND_MS;
 use super::super::message::{Content, Inbound, Provenance};
-use super::super::reading::{self, Command, Reading};
+use super::super::reading::{self, Codes, Command, Reading};
 use super::{
     ANSWERABLE_MS, Action, AuditEvent, ButtonAction, Opening, OurButton, Outcome, SAME_BREATH_MS,
     Sentence, Turn,
@@ -29,7 +29,12 @@ impl Turn<'_> {
         self.end_bindings_that_no_longer_stand(message);
         if self.now().since_ms(self.contact.last_message_at) > ANSWERABLE_MS {
             // WhatsApp's window has closed over whatever was asked: this is a new conversation.
-            self.contact.stage = Stage::Idle;
+            // Only what the bot began in it may still be open.
+            let policy = self.context.policy;
+            if !matches!(&self.contact.stage, Stage::CodeAwaited(c) if c.is_live(self.now(), policy))
+            {
+                self.contact.stage = Stage::Idle;
+            }
             self.contact.kept = None;
         }
         if self.now().since_ms(self.contact.last_message_at) >= NOTED_EVERY_MS {
@@ -100,6 +105,9 @@ impl Turn<'_> {
         let age_ms = oldest.map_or(0, |proved_at| self.now().since_ms(proved_at));
         if changed_hands {
             self.release(ReleaseReason::IdentityKeyChanged);
+            // What the one before had begun is not for the one after.
+            self.contact.stage = Stage::Idle;
+            self.burn();
         } else if rested_ms > policy.binding_idle_ms {
             self.release(ReleaseReason::Idle);
         } else if policy.binding_age_max_ms.is_some_and(|max| age_ms > max) {
@@ -127,6 +135,9 @@ impl Turn<'_> {
     // --- a contact that is known ---------------------------------------------------------------
 
     pub(super) fn bound(&mut self, message: &Inbound) -> Outcome {
+        if let Some(outcome) = self.signing_in_again(message) {
+            return outcome;
+        }
         let ours = match &message.content {
             _ if message.provenance == Provenance::Forwarded => None,
             Content::Text(text) => match reading::read(text, self.context.policy.code_digits) {
@@ -166,6 +177,58 @@ impl Turn<'_> {
         }
     }
 
+    /// What a bound contact answers to a sign-in that the bot asked for: the code of a step-up and
+    /// the taps that belong to it are ours. Everything else is still the bot's.
+    fn signing_in_again(&mut self, message: &Inbound) -> Option<Outcome> {
+        let is_late = self.now().since_ms(message.sent_at) > self.context.policy.message_age_max_ms;
+        match &message.content {
+            Content::Text(text) => {
+                let Stage::CodeAwaited(challenge) = &self.contact.stage else {
+                    return None;
+                };
+                let Reading::Codes(codes) = reading::read(text, self.context.policy.code_digits)
+                else {
+                    return None;
+                };
+                let expected = self.context.expected_code.as_ref();
+                let is_the_code = matches!(
+                    (&codes, expected),
+                    (Codes::One(typed), Some(expected)) if typed.matches(expected)
+                );
+                let is_live = challenge.is_live(self.now(), self.context.policy);
+                let is_try = is_live && matches!(codes, Codes::One(_) | Codes::Several);
+                if !is_the_code && !is_try {
+                    return None;
+                }
+                Some(match message.provenance {
+                    Provenance::Forwarded => self.forwarded(message),
+                    _ if is_late => self.late(message),
+                    _ => self.codes(&codes, message),
+                })
+            }
+            Content::Button { id } => {
+                let button = OurButton::parse(id).filter(|_| !is_late)?;
+                let is_of_the_link = (self.contact.mapping.as_ref())
+                    .is_some_and(|mapping| mapping.id.tag() == button.tag);
+                let is_of_the_code = matches!(
+                    &self.contact.stage,
+                    Stage::CodeAwaited(challenge) if challenge.id.tag() == button.tag
+                );
+                match button.action {
+                    ButtonAction::NewLink if is_of_the_link && self.context.policy.methods.web => {
+                        Some(self.send_link(Opening::Asked))
+                    }
+                    ButtonAction::Resend if is_of_the_code => {
+                        Some(self.command(Command::Resend, message))
+                    }
+                    ButtonAction::Cancel if is_of_the_link || is_of_the_code => Some(self.cancel()),
+                    _ => None,
+                }
+            }
+            Content::Other(_) => None,
+        }
+    }
+
     pub(super) fn is_proved_just_now(&self) -> bool {
         let proved_at = self
             .contact
@@ -180,9 +243,15 @@ impl Turn<'_> {
     // --- a contact that is not known -----------------------------------------------------------
 
     pub(super) fn words(&mut self, message: &Inbound) -> Outcome {
+        let methods = self.context.policy.methods;
         match &self.contact.stage {
             Stage::Idle => self.welcome(Some(message)),
             _ if self.is_same_breath() => Outcome::Ignored,
+            // Asked before the operator took this way in away.
+            Stage::AddressAsked { .. } | Stage::SpellingAsked { .. } if !methods.mail => {
+                self.welcome(Some(message))
+            }
+            Stage::LinkSent if !methods.web => self.welcome(Some(message)),
             Stage::AddressAsked { .. } => self.ask(Sentence::AddressNotUnderstood),
             Stage::SpellingAsked {
                 typed,
@@ -230,14 +299,18 @@ impl Turn<'_> {
         self.ask(sentence)
     }
 
-    /// What is typed for the sign-in never reaches the bot: no address, and no code on its own.
+    /// What is typed or tapped for the sign-in never reaches the bot: no address, no code on its
+    /// own, and no word or button of ours.
     pub(super) fn is_for_the_bot(&self, message: &Inbound) -> bool {
-        let Content::Text(text) = &message.content else {
-            return true;
+        let text = match &message.content {
+            Content::Text(text) => text,
+            Content::Button { id } => return OurButton::parse(id).is_none(),
+            Content::Other(_) => return true,
         };
         match reading::read(text, self.context.policy.code_digits) {
             Reading::Addresses(_) => false,
             Reading::Codes(_) => text.chars().any(char::is_alphabetic),
+            Reading::Command(Command::LogOut | Command::WhoAmI) => false,
             Reading::Command(_) | Reading::Words => true,
         }
     }
@@ -278,7 +351,7 @@ impl Turn<'_> {
 
     pub(super) fn command(&mut self, command: Command, message: &Inbound) -> Outcome {
         match (command, self.contact.stage.clone()) {
-            (Command::Resend, Stage::CodeAwaited(challenge)) => self.begin(challenge.address),
+            (Command::Resend, Stage::CodeAwaited(challenge)) => self.resend(challenge),
             (
                 Command::OtherAddress,
                 Stage::CodeAwaited(_) | Stage::SpellingAsked { .. } | Stage::LinkSent,

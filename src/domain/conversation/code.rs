@@ -5,11 +5,11 @@ use super::super::binding::{Binding, Proof};
 use super::super::budget::Budget;
 use super::super::challenge::{Challenge, Sought};
 use super::super::contact::Stage;
-use super::super::id::{ChallengeId, EmailAddress, ProofId};
+use super::super::id::{ChallengeId, EmailAddress, ProofId, Timestamp};
 use super::super::message::Inbound;
 use super::super::policy::Policy;
 use super::super::reading::{self, Codes};
-use super::{Action, AuditEvent, Errand, Outcome, Sentence, Turn};
+use super::{Action, AuditEvent, Errand, Opening, Outcome, Sentence, Turn};
 
 impl Turn<'_> {
     pub(super) fn addresses(&mut self, addresses: &[EmailAddress], message: &Inbound) -> Outcome {
@@ -104,6 +104,69 @@ impl Turn<'_> {
         }
         self.contact.stage = Stage::CodeAwaited(challenge);
         Outcome::CodeAsked
+    }
+
+    /// Another code for the challenge in flight.
+    pub(super) fn resend(&mut self, challenge: Challenge) -> Outcome {
+        if self.context.policy.methods.mail && !self.contact.is_bound() {
+            return self.begin(challenge.address);
+        }
+        // Where a mailbox alone is not what was asked for, the password stands behind the code, and only while
+        // the code is good.
+        match &challenge.sought {
+            Sought::Found(accounts) if self.now() < challenge.expires_at => {
+                self.mail_again(&challenge, accounts.clone())
+            }
+            _ => self.send_link(Opening::Asked),
+        }
+    }
+
+    fn mail_again(&mut self, before: &Challenge, accounts: Vec<Account>) -> Outcome {
+        let (now, policy, to) = (self.now(), self.context.policy, before.address.clone());
+        if let Some(sentence) = self.lock(&to) {
+            return self.limited(sentence);
+        }
+        if now.since_ms(before.asked_at) < policy.resend_after_ms {
+            self.say(Sentence::WaitForNextCode {
+                until: before.asked_at.plus_ms(policy.resend_after_ms),
+            });
+            return Outcome::Limited;
+        }
+        if let Some(until) = self.codes_blocked_until(&to) {
+            return self.limited(Sentence::TooManyCodes { until });
+        }
+        let tag = self.mail_code(to.clone(), accounts);
+        self.actions
+            .push(Action::Say(Sentence::CodeOnItsWay { address: to, tag }));
+        Outcome::CodeAsked
+    }
+
+    /// Until when no code can be mailed to `to` from this chat, when its accounts are known.
+    pub(super) fn codes_blocked_until(&mut self, to: &EmailAddress) -> Option<Timestamp> {
+        let (now, policy) = (self.now(), self.context.policy);
+        let blocked = |codes: &Budget| {
+            (codes.blocked_until(now, Policy::HOUR_MS, policy.mails_per_hour))
+                .max(codes.blocked_until(now, Policy::DAY_MS, policy.mails_per_day))
+        };
+        blocked(&self.contact.codes).max(blocked(&self.counts.of(to).codes))
+    }
+
+    /// Mails a code for accounts whose password was right; counted like any other. Returns the tag
+    /// of the challenge.
+    pub(super) fn mail_code(&mut self, to: EmailAddress, accounts: Vec<Account>) -> String {
+        let (now, policy) = (self.now(), self.context.policy);
+        self.contact.codes.count(now, Policy::DAY_MS);
+        self.counts.of(&to).codes.count(now, Policy::DAY_MS);
+        let id = ChallengeId(self.context.fresh);
+        let challenge = Challenge::new(id, to.clone(), Sought::Found(accounts), now, policy);
+        self.audit(AuditEvent::CodeAsked);
+        self.actions.push(Action::MailCode {
+            challenge: id,
+            to,
+            expires_at: challenge.expires_at,
+        });
+        self.contact.stage = Stage::CodeAwaited(challenge);
+        id.tag()
     }
 
     /// What stops new codes and tries: too many wrong ones, here, for this address, or in all.
@@ -287,6 +350,13 @@ impl Turn<'_> {
             .of(&challenge.address)
             .codes
             .take_back(challenge.asked_at);
+        if self.contact.is_bound() || !self.context.policy.methods.mail {
+            // It was the code of a step-up: there is no address to be asked for.
+            let tag = self.link_tag();
+            self.contact.stage = Stage::Idle;
+            self.say(Sentence::StepUpFailed { tag });
+            return Outcome::GaveUp;
+        }
         self.contact.stage = Stage::AddressAsked { at: self.now() };
         let sentence = match errand {
             Errand::LookUp => Sentence::LookUpFailed,

@@ -143,6 +143,11 @@ pub enum Sentence {
         /// Names the challenge.
         tag: String,
     },
+    /// That code could not be mailed; sign in again.
+    StepUpFailed {
+        /// Names the link.
+        tag: String,
+    },
     /// The account's owner ended the sign-in.
     Undone,
 }
@@ -199,6 +204,7 @@ impl Sentence {
             Sentence::NotYourSignIn => "not_your_sign_in",
             Sentence::AccountRefused => "account_refused",
             Sentence::StepUp { .. } => "step_up",
+            Sentence::StepUpFailed { .. } => "step_up_failed",
             Sentence::Undone => "undone",
         }
     }

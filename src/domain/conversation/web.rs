@@ -3,11 +3,9 @@
 
 use super::super::account::Account;
 use super::super::binding::{Binding, Proof};
-use super::super::budget::Budget;
-use super::super::challenge::{Challenge, Sought};
 use super::super::contact::Stage;
 use super::super::delivery::Notice;
-use super::super::id::{ChallengeId, MappingId, ReturnCode, Timestamp};
+use super::super::id::{MappingId, ReturnCode, Timestamp};
 use super::super::message::{Inbound, Provenance};
 use super::super::policy::{Finish, PhoneOnFile, Policy};
 use super::super::sign_in::{
@@ -22,11 +20,7 @@ impl Turn<'_> {
     pub(super) fn send_link(&mut self, opening: Opening) -> Outcome {
         let (now, policy) = (self.now(), self.context.policy);
         let links = |max, window_ms| self.contact.links.blocked_until(now, window_ms, max);
-        let mismatches = (self.contact.mismatches).blocked_until(
-            now,
-            Policy::DAY_MS,
-            Policy::MISMATCHES_PER_DAY,
-        );
+        let mismatches = self.no_links_until();
         let until = links(policy.links_per_hour, Policy::HOUR_MS)
             .max(links(Policy::LINKS_PER_DAY, Policy::DAY_MS))
             .max(mismatches);
@@ -52,6 +46,22 @@ impl Turn<'_> {
             opening,
         }));
         Outcome::LinkSent
+    }
+
+    /// After [`Policy::MISMATCHES_PER_DAY`] within a day there are no links for a whole day, counted
+    /// from the last of them (section 3.2 e of the threat model).
+    fn no_links_until(&self) -> Option<Timestamp> {
+        let within_a_day = |moments: &&[Timestamp]| match moments {
+            [first, .., last] => last.since_ms(*first) < Policy::DAY_MS,
+            _ => Policy::MISMATCHES_PER_DAY <= 1,
+        };
+        (self.contact.mismatches.moments())
+            .windows(Policy::MISMATCHES_PER_DAY as usize)
+            .rev()
+            .find(within_a_day)
+            .and_then(|moments| moments.last())
+            .map(|last| last.plus_ms(Policy::DAY_MS))
+            .filter(|until| self.now() < *until)
     }
 
     pub(super) fn remind_of_link(&mut self) -> Outcome {
@@ -189,7 +199,7 @@ impl Turn<'_> {
         self.answer(PageAnswer::Burned, Outcome::Limited)
     }
 
-    fn link_tag(&self) -> String {
+    pub(super) fn link_tag(&self) -> String {
         (self.contact.mapping.as_ref()).map_or(String::new(), |mapping| mapping.id.tag())
     }
 
@@ -259,53 +269,35 @@ impl Turn<'_> {
     /// The password was right; the mailbox on file has to be proved as well, in the chat that asked
     /// for the link.
     fn step_up(&mut self, mapping: Mapping, accounts: &[Account]) -> Outcome {
-        let (now, policy) = (self.now(), self.context.policy);
         let Some(first) = accounts.first() else {
             return self.answer(PageAnswer::Unnamed, Outcome::Ignored);
         };
         let to = first.email.clone();
-        let blocked = |codes: &Budget| {
-            (codes.blocked_until(now, Policy::HOUR_MS, policy.mails_per_hour))
-                .max(codes.blocked_until(now, Policy::DAY_MS, policy.mails_per_day))
-        };
-        let until = blocked(&self.contact.codes).max(blocked(&self.counts.of(&to).codes));
-        if let Some(until) = until {
+        if let Some(until) = self.codes_blocked_until(&to) {
             self.audit(AuditEvent::Limited);
             return self.answer(PageAnswer::TooMany { until }, Outcome::Limited);
         }
         if let Some(locked) = self.lock(&to) {
+            let answer = match locked {
+                Sentence::TooManyFailures { until } => PageAnswer::TooMany { until },
+                _ => PageAnswer::NoAnswer,
+            };
             self.limited(locked);
-            return self.answer(PageAnswer::Refused, Outcome::Limited);
+            return self.answer(answer, Outcome::Limited);
         }
-        self.contact.codes.count(now, Policy::DAY_MS);
-        self.counts.of(&to).codes.count(now, Policy::DAY_MS);
         // Only what belongs to the mailbox that is about to be proved.
         let accounts = (accounts.iter().filter(|account| account.email == to))
             .cloned()
             .collect();
-        let challenge = Challenge::new(
-            ChallengeId(self.context.fresh),
-            to.clone(),
-            Sought::Found(accounts),
-            now,
-            policy,
-        );
         self.audit(AuditEvent::PasswordRight);
-        self.audit(AuditEvent::CodeAsked);
-        self.actions.push(Action::Say(Sentence::StepUp {
-            address: to.clone(),
-            tag: challenge.id.tag(),
-        }));
-        self.actions.push(Action::MailCode {
-            challenge: challenge.id,
-            to,
-            expires_at: challenge.expires_at,
-        });
+        let tag = self.mail_code(to.clone(), accounts);
+        let address = to;
+        self.actions
+            .push(Action::Say(Sentence::StepUp { address, tag }));
         self.contact.mapping = Some(Mapping {
             state: MappingState::Used,
             ..mapping
         });
-        self.contact.stage = Stage::CodeAwaited(challenge);
         self.answer(PageAnswer::CodeMailed, Outcome::SignedIn)
     }
 
@@ -363,7 +355,11 @@ impl Turn<'_> {
 
     /// The return code of this contact's link came from somewhere else: whoever signed in is not
     /// whoever asked for the link.
-    pub(super) fn returned_elsewhere(&mut self, id: MappingId) -> Outcome {
+    ///
+    /// A link that took the place of this one changes nothing about that: asking for one in time
+    /// must not be a way to pass links on unnoticed.
+    pub(super) fn returned_elsewhere(&mut self, id: MappingId, code_made_at: Timestamp) -> Outcome {
+        let lifetime_ms = self.context.policy.return_code_lifetime_ms;
         match &self.contact.mapping {
             Some(Mapping {
                 id: known,
@@ -372,6 +368,12 @@ impl Turn<'_> {
             }) if *known == id => {
                 let bindings = bindings.clone();
                 self.mismatch(&bindings);
+                Outcome::Mismatch
+            }
+            Some(Mapping { id: newer, .. })
+                if *newer != id && self.now() < code_made_at.plus_ms(lifetime_ms) =>
+            {
+                self.mismatch(&[]);
                 Outcome::Mismatch
             }
             _ => Outcome::Ignored,
