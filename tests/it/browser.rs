@@ -944,7 +944,7 @@ const PALE_TEXTS: &str = "
   }
   return {pale, looked};";
 
-fn pale_texts(browser: &Browser, state: &str) -> Vec<String> {
+pub fn pale_texts(browser: &Browser, state: &str) -> Vec<String> {
     let found = browser.run(PALE_TEXTS, json!([]));
     assert!(found["looked"].as_u64() > Some(3), "{state}: {found}");
     let pale = found["pale"].as_array().unwrap().iter();

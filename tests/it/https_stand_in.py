@@ -1,4 +1,5 @@
-"""An HTTPS server with a certificate as wished for, which gives one answer to every POST.
+"""An HTTPS server with a certificate as wished for, which gives one answer to every POST, and a page
+to every GET.
 
 Called with one JSON object; prints one JSON object a line: {"event": "ready", …}, then one for
 each request. Ends when its standard input does.
@@ -6,6 +7,7 @@ each request. Ends when its standard input does.
     names     the names in the certificate; default localhost and 127.0.0.1
     expired   true for a certificate of the past
     answer    the JSON to answer with
+    moves_to  where the first GET of a path that begins with /send/ is sent on: this is appended
 """
 
 import datetime
@@ -34,6 +36,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def do_GET(self):
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        tell(event="visit", path=self.path, headers=headers)
+        further = WISHES.get("moves_to", "")
+        if further and self.path.startswith("/send/") and not self.path.endswith(further):
+            self.send_response(302)
+            self.send_header("Location", further if "://" in further else self.path + further)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        page = b"<!doctype html><title>chat</title><h1>The chat</h1>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
 
     def log_message(self, *_):
         pass

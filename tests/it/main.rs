@@ -9,6 +9,7 @@ mod door;
 mod mail;
 mod outside;
 mod page;
+mod page_browser;
 mod process;
 mod python;
 mod services;

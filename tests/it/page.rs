@@ -50,7 +50,7 @@ pub const ANDROID: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36
 /// What Ana signs in with, at Kutamma only.
 pub const ANA_USER: &str = "ana@example.com";
 pub const ANA_PASSWORD: &str = "pan de masa madre";
-const WRONG_PASSWORD: &str = "canary-wrong-password";
+pub const WRONG_PASSWORD: &str = "canary-wrong-password";
 
 /// Somebody of the directory, which is switched on beside the two services.
 const DORA_USER: &str = "dora@example.com";
@@ -167,15 +167,15 @@ impl Town {
     }
 
     /// The person sends the text of a redirect, and is answered with these words.
-    fn returns(&self, phone: usize, text: &str, words: &str) {
+    pub fn returns(&self, phone: usize, text: &str, words: &str) {
         returns(&self.world, phone, text, words);
     }
 
-    fn checks(&self, service: &str) -> usize {
+    pub fn checks(&self, service: &str) -> usize {
         self.world.services.password_checks(service)
     }
 
-    fn is_bound(&self) -> bool {
+    pub fn is_bound(&self) -> bool {
         let contacts = self.app().overview(100).unwrap().contacts;
         contacts.iter().any(|contact| contact.is_bound())
     }
@@ -197,14 +197,14 @@ impl Drop for Town {
     }
 }
 
-fn link_of(world: &World, phone: usize) -> String {
+pub fn link_of(world: &World, phone: usize) -> String {
     let said = world.phone(phone).say("enlace");
     let link = world.phone(phone).wait_for_link(&said, PATIENCE);
     let link = link.unwrap_or_else(|| panic!("{:?}", world.phone(phone).messages()));
     link.url
 }
 
-fn returns(world: &World, phone: usize, text: &str, words: &str) {
+pub fn returns(world: &World, phone: usize, text: &str, words: &str) {
     let said = world.phone(phone).say(text);
     let reply = world.phone(phone).wait_for_reply(&said, PATIENCE).unwrap();
     assert!(reply.body.contains(words), "{}", reply.body);
@@ -249,12 +249,12 @@ fn hidden(page: &Answer, name: &str) -> String {
     between(&page.body, &start, "\"").unwrap_or_else(|| panic!("no {name} in {}", page.body))
 }
 
-fn between(text: &str, start: &str, end: &str) -> Option<String> {
+pub fn between(text: &str, start: &str, end: &str) -> Option<String> {
     let (_, rest) = text.split_once(start)?;
     Some(rest.split_once(end)?.0.to_owned())
 }
 
-fn unescaped(text: &str) -> String {
+pub fn unescaped(text: &str) -> String {
     let marks = [
         ("&quot;", "\""),
         ("&lt;", "<"),
@@ -295,7 +295,7 @@ pub fn code_of(text: &str) -> String {
         .to_owned()
 }
 
-fn undo_link(mail: &Mail) -> String {
+pub fn undo_link(mail: &Mail) -> String {
     let start = format!("https://{PUBLIC_HOST}");
     let link = mail
         .text

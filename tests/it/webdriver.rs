@@ -141,6 +141,19 @@ pub enum Device {
     Phone(u32, u32),
 }
 
+/// What else a browser is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Outfit {
+    /// Switches of the command line.
+    pub switches: Vec<String>,
+    /// Whether it says that it is a phone's; for [`Device::Phone`] only.
+    pub agent: Option<&'static str>,
+    /// Whether scripts of pages never run.
+    pub has_no_scripts: bool,
+    /// Whether requests are noted, for [`Browser::requests`].
+    pub notes_requests: bool,
+}
+
 /// What the driver refused: WebDriver's error code and its message.
 struct Refusal(String);
 
@@ -162,6 +175,11 @@ pub struct Browser {
 impl Browser {
     /// Starts a browser for the test of that name.
     pub fn start(name: &str, device: Device) -> Browser {
+        Browser::start_in(name, device, &Outfit::default())
+    }
+
+    /// The same, otherwise than usual.
+    pub fn start_in(name: &str, device: Device, outfit: &Outfit) -> Browser {
         // A test that failed has left nothing behind.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let found = ["chromedriver", "chromium", "timeout"].map(is_installed);
@@ -184,7 +202,7 @@ impl Browser {
             _profile: profile,
             _turn: turn,
         };
-        let wishes = browser.wishes(device);
+        let wishes = browser.wishes(device, outfit);
         let answer = browser.must("POST", "", wishes);
         let id = answer["sessionId"].as_str().unwrap();
         browser.session = format!("{}/{id}", browser.session);
@@ -194,7 +212,7 @@ impl Browser {
         browser
     }
 
-    fn wishes(&self, device: Device) -> Value {
+    fn wishes(&self, device: Device, outfit: &Outfit) -> Value {
         let profile = format!("--user-data-dir={}", self._profile.path().display());
         let mut options = json!({"args": [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -207,12 +225,27 @@ impl Browser {
                 // By this a server knows that it is a phone.
                 "clientHints": {"platform": "Android", "mobile": true},
             });
+            if let Some(agent) = outfit.agent {
+                options["mobileEmulation"]["userAgent"] = agent.into();
+            }
+        }
+        if let Some(switches) = options["args"].as_array_mut() {
+            switches.extend(outfit.switches.iter().map(|switch| switch.as_str().into()));
+        }
+        if outfit.has_no_scripts {
+            const BLOCKED: u8 = 2;
+            options["prefs"] =
+                json!({"profile.managed_default_content_settings.javascript": BLOCKED});
+        }
+        let mut logs = json!({"browser": "ALL"});
+        if outfit.notes_requests {
+            logs["performance"] = "ALL".into();
         }
         json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "timeouts": {"script": 30_000, "pageLoad": 60_000, "implicit": 0},
             "goog:chromeOptions": options,
-            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:loggingPrefs": logs,
         }}})
     }
 
@@ -247,7 +280,7 @@ impl Browser {
     }
 
     /// A command of Chromium's own (Chrome DevTools Protocol).
-    fn chromium(&self, command: &str, parameters: Value) -> Value {
+    pub fn chromium(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         self.must("POST", "/goog/cdp/execute", body)
     }
@@ -296,6 +329,26 @@ impl Browser {
         let lines = lines.as_array().unwrap().iter();
         lines
             .map(|line| format!("{} {}", line["level"], line["message"]))
+            .collect()
+    }
+
+    /// The requests that left since the last question: address and headers, in lower case.
+    pub fn requests(&self) -> Vec<(String, Vec<(String, String)>)> {
+        let lines = self.must("POST", "/se/log", json!({"type": "performance"}));
+        let lines = lines.as_array().unwrap().iter();
+        let events = lines.map(|line| -> Value {
+            serde_json::from_str(line["message"].as_str().unwrap()).unwrap()
+        });
+        events
+            .filter(|event| event["message"]["method"] == "Network.requestWillBeSent")
+            .map(|event| {
+                let request = &event["message"]["params"]["request"];
+                let headers = request["headers"].as_object().unwrap().iter();
+                let headers = headers
+                    .map(|(name, value)| (name.to_ascii_lowercase(), value.to_string()))
+                    .collect();
+                (request["url"].as_str().unwrap().to_owned(), headers)
+            })
             .collect()
     }
 
