@@ -733,7 +733,6 @@ fn icons() -> PreEscaped<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::cast::BRUNO;
     use super::*;
 
     fn page() -> Page {
