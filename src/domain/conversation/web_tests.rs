@@ -480,6 +480,22 @@ impl State {
             }
         }
 
+        // Whoever ends something ends what is in flight as well.
+        let is_ended = matches!(doing, Undone | OldUndone | NumberChanged)
+            && step.outcome == Outcome::Released
+            || step.page == Some(PageAnswer::Declined);
+        if is_ended {
+            let alive = |m: &Mapping| m.is_live(now) || m.is_signed_in();
+            assert!(
+                !after.mapping.as_ref().is_some_and(alive),
+                "{doing:?} leaves a link"
+            );
+            assert!(
+                doing == Declined || after.stage == Stage::Idle && after.kept.is_none(),
+                "{doing:?} leaves a question"
+            );
+        }
+
         // What is counted becomes less by time, by success, or because it did not come to pass.
         let day = |budget: &Budget| budget.used(now, Policy::DAY_MS);
         assert!(day(&after.links) >= day(&before.links));
