@@ -180,8 +180,9 @@ class Phone {
     this.line.textContent = news.typing ? "typing…" : this.line.dataset.usual;
     this.line.classList.toggle("is-typing", news.typing);
     this.drawPassedOn(news.passed_on);
-    if (atEnd) this.toEnd();
     this.suggest(news.messages, news.passed_on);
+    // Last: hint and suggestions take their room from the chat.
+    if (atEnd) this.toEnd();
   }
 
   bubble(message, before) {
@@ -429,10 +430,13 @@ function drawInside(inside) {
 function steps() {
   if (!state) return;
   const order = ["hello", "address", "code", "done", "mischief"];
-  const step = stepOf(phones[chosen()], state.phones[chosen()].messages);
+  const phone = phones[chosen()];
+  const step = stepOf(phone, state.phones[phone.index].messages);
   const onTheWeb = step === "link" || step === "back";
   const now = onTheWeb ? order.indexOf("code") : order.indexOf(step);
-  $('[data-step="code"] .words').textContent = onTheWeb ? "Sign in, then Send" : "Type the code";
+  // Once in, it stays the way that was taken.
+  if (!isIn(step)) phone.onTheWeb = onTheWeb;
+  $('[data-step="code"] .words').textContent = phone.onTheWeb ? "Sign in, Send" : "Type the code";
   $$(".steps li").forEach((step, index) => {
     step.classList.toggle("is-done", index < now);
     if (index === now) step.setAttribute("aria-current", "step"); else step.removeAttribute("aria-current");

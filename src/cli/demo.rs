@@ -42,9 +42,11 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
 
 fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
     let demo = Demo::start(log.clone()).map_err(failure_of)?;
+    let for_any_page = Demo::start_for_any_page(log).map_err(failure_of)?;
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let failed = play::act(&demo, &mut *shell.output, colours)?;
-    let stopped = demo.stop();
+    let failed = play::act(&demo, &for_any_page, &mut *shell.output, colours)?;
+    // Both, whatever became of the first.
+    let stopped = demo.stop() & for_any_page.stop();
     if failed.is_empty() && stopped {
         writeln!(
             shell.output,

@@ -629,7 +629,7 @@ fn document(phone: usize, words: &str) -> Markup {
 fn steps() -> Markup {
     html! {
         ol.steps aria-label="What to try" {
-            @for (step, words) in [("hello", "Write anything"), ("address", "Choose mail or web"), ("code", "Type the code"), ("done", "Ask “who am I?”"), ("mischief", "Make mischief")] {
+            @for (step, words) in [("hello", "Write anything"), ("address", "Mail or the web"), ("code", "Type the code"), ("done", "Ask “who am I?”"), ("mischief", "Make mischief")] {
                 li data-step=(step) { span.number {} span.words { (words) } }
             }
         }

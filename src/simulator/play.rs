@@ -3,14 +3,13 @@
 //! named, codes accepted, buttons offered and answers counted, so that other words or another
 //! language do not spoil the story.
 
-use super::Handset;
-use super::World;
-use super::browser::{Browser, parameter};
+use super::browser::{Answer, Browser, parameter};
 use super::cast::{ANA, BRUNO, BUSINESS, CAMILA, LUCIA, PEOPLE, STRANGER_EMAIL};
 use super::demo::Demo;
 use super::graph::{Fault, Link, Message};
 use super::inbox::{Mail, Trouble};
 use super::page::{Inside, Tone};
+use super::{BARE_PAGE, Handset, World};
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -30,15 +29,22 @@ const INDENT: usize = 12;
 
 /// Acts the whole story; what did not go as it should is returned, a sentence each.
 ///
-/// `colours` is for terminals. Everything in the world works again afterwards.
+/// `for_any_page` is a server in a world of its own that was started with the switches off which
+/// keep the published document's bare protocol out. `colours` is for terminals. Everything works
+/// again afterwards.
 ///
 /// # Errors
 ///
 /// Only when the story cannot be written.
-pub fn act(demo: &Demo, out: &mut dyn Write, colours: bool) -> io::Result<Vec<String>> {
+pub fn act(
+    demo: &Demo,
+    for_any_page: &Demo,
+    out: &mut dyn Write,
+    colours: bool,
+) -> io::Result<Vec<String>> {
     let started = Instant::now();
     let world: &World = demo.world();
-    let look = || demo.inside();
+    let (look, look_at_any) = (|| demo.inside(), || for_any_page.inside());
     let mut story = Story {
         world,
         server: demo.server(),
@@ -47,7 +53,7 @@ pub fn act(demo: &Demo, out: &mut dyn Write, colours: bool) -> io::Result<Vec<St
         colours,
         failed: Vec::new(),
     };
-    let chapters: [(&str, Chapter); 10] = [
+    let chapters: [(&str, Chapter); 11] = [
         ("Ana signs in with a code from her mailbox", signs_in),
         (
             "An address that nobody knows looks the same",
@@ -76,13 +82,24 @@ pub fn act(demo: &Demo, out: &mut dyn Write, colours: bool) -> io::Result<Vec<St
             forwarded_link,
         ),
         ("Meta stumbles, and nothing is said twice", meta_stumbles),
+        (
+            "A page that only read the document is told that there is no such link",
+            bare_protocol_refused,
+        ),
     ];
-    for (index, (title, chapter)) in chapters.into_iter().enumerate() {
-        story.title(index + 1, title)?;
+    let mut number = 0;
+    for (title, chapter) in chapters {
+        number += 1;
+        story.title(number, title)?;
         chapter(&mut story)?;
         world.behave();
         world.graph.deliver_twice(false);
     }
+    story.world = for_any_page.world();
+    story.server = for_any_page.server();
+    story.inside = &look_at_any;
+    story.title(number + 1, "The same page, and a server that takes any")?;
+    bare_protocol_taken(&mut story)?;
     story.epilogue(started.elapsed())?;
     Ok(story.failed)
 }
@@ -401,16 +418,94 @@ fn forwarded_link(story: &mut Story<'_>) -> io::Result<()> {
     )
 }
 
+/// With the defaults a link is a name and no key: whoever holds it is told what a stranger is.
+fn bare_protocol_refused(story: &mut Story<'_>) -> io::Result<()> {
+    story.tells(
+        "Camila has read the document, too: the chat is where the hash is, so she makes the two \
+         calls of the sign-in page herself.",
+    )?;
+    let Some(link) = story.taps_for_link(CAMILA)? else {
+        return Ok(());
+    };
+    let hash = parameter(&link.url, "mappingHash").unwrap_or_default();
+    let browser = Browser::default();
+    let mapping = browser.ask_for_mapping(story.server, &hash);
+    story.call("GET /hash-mappings/…/", &mapping)?;
+    let told = mapping.body.contains("HASH_MAPPING_NOT_FOUND");
+    story.claim(
+        mapping.status == 404 && told,
+        "the hash alone gets the document's 404",
+    )?;
+    let reported = browser.report_sign_in(story.server, &mapping);
+    story.call("POST /chat/history/", &reported)?;
+    story.claim(
+        reported.status == 401 && !story.is_signed_in(CAMILA),
+        "and there is no way around it",
+    )
+}
+
+/// With both switches off, the document works as it was written, for good and for ill.
+fn bare_protocol_taken(story: &mut Story<'_>) -> io::Result<()> {
+    story.tells(
+        "Another server, with credential = \"none\" for the page and return_code = \"off\": the \
+         document to the letter. It says at every start what that is worth.",
+    )?;
+    let Some(link) = story.asks_for_link(ANA, "Hola")? else {
+        return Ok(());
+    };
+    story.claim(
+        link.url.starts_with(BARE_PAGE),
+        "the link leads to the page that read the document",
+    )?;
+    story.line("Ana", "(on that page) signs in", Style::Person)?;
+    let so_far = story.phone(ANA).messages().len();
+    let hash = parameter(&link.url, "mappingHash").unwrap_or_default();
+    let browser = Browser::default();
+    let mapping = browser.ask_for_mapping(story.server, &hash);
+    story.call("GET /hash-mappings/…/", &mapping)?;
+    let reported = browser.report_sign_in(story.server, &mapping);
+    story.call("POST /chat/history/", &reported)?;
+    story.claim(
+        (mapping.status, reported.status) == (200, 200),
+        "both calls are answered as documented",
+    )?;
+    let told = story
+        .phone(ANA)
+        .wait_for(|messages| messages.get(so_far).cloned(), PATIENCE);
+    if let Some(message) = &told {
+        story.line(BUSINESS.name, &quoted(message), Style::Business)?;
+    }
+    story.claim(
+        told.is_some() && story.is_signed_in(ANA),
+        "Ana is signed in, and told so at once",
+    )?;
+    let again = browser.ask_for_mapping(story.server, &hash);
+    story.claim(again.status == 404, "the hash is used up")
+}
+
 // ---- what people do ----
 
 impl Story<'_> {
+    /// A call of the document and what was answered, without what is secret in it.
+    fn call(&mut self, call: &str, answer: &Answer) -> io::Result<()> {
+        let text = format!("{call} → {}", answer.status);
+        self.line("page", &text, Style::Mail)
+    }
+
     /// Somebody unknown writes, and takes the way over the web.
     fn asks_for_link(&mut self, who: usize, words: &str) -> io::Result<Option<Link>> {
         let said = self.says(who, words)?;
-        let Some(welcome) = self.hears(who, &said)? else {
-            return Ok(None);
-        };
-        let Some(button) = welcome.buttons.first().map(|button| button.title.clone()) else {
+        match self.hears(who, &said)? {
+            Some(_) => self.taps_for_link(who),
+            None => Ok(None),
+        }
+    }
+
+    /// Whoever is not signed in was offered the way over the web last.
+    fn taps_for_link(&mut self, who: usize) -> io::Result<Option<Link>> {
+        let offer = self.last_answer_with_buttons(who);
+        let button = offer.and_then(|offer| offer.buttons.into_iter().next());
+        let Some(button) = button.map(|button| button.title) else {
             self.claim(false, "there is a button for the web")?;
             return Ok(None);
         };

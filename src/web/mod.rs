@@ -20,7 +20,8 @@ use crate::backend::Backend;
 use crate::domain::id::{PhoneNumberId, Secret};
 use listener::SAFE_HEADERS;
 use rouille::{Request, Response};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
 use throttle::Throttle;
@@ -91,28 +92,33 @@ pub struct Web {
     app: Arc<App>,
     webhook: WebhookSettings,
     site: Option<Site>,
-    // Read by the two calls of the published document.
     pages: Vec<PageSettings>,
     guesses: Throttle,
+    uncredentialed: mappings::Reminder,
     troubles: Box<Troubles>,
 }
 
-/// The routes, as data: what is not here is 404.
+/// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Webhook,
     SignIn,
     Logo,
     Undo,
+    Mapping,
+    History,
     Alive,
     Ready,
 }
 
-const ROUTES: [(&str, Route, &[&str]); 6] = [
+/// The routes, as data: what is not here is 404. `{hash}` is one segment, whatever it is.
+const ROUTES: [(&str, Route, &[&str]); 8] = [
     (WEBHOOK_PATH, Route::Webhook, &["GET", "POST"]),
     (SIGN_IN_PATH, Route::SignIn, &["GET", "POST"]),
     (pages::LOGO_PATH, Route::Logo, &["GET"]),
     (UNDO_PATH, Route::Undo, &["GET", "POST"]),
+    (mappings::MAPPING_PATH, Route::Mapping, &["GET", "OPTIONS"]),
+    (mappings::HISTORY_PATH, Route::History, &["POST", "OPTIONS"]),
     ("/healthz", Route::Alive, &["GET"]),
     ("/readyz", Route::Ready, &["GET"]),
 ];
@@ -126,12 +132,19 @@ impl Web {
             site: settings.site,
             pages: settings.pages,
             guesses: Throttle::default(),
+            uncredentialed: mappings::Reminder::default(),
             troubles,
         }
     }
 
     fn respond(&self, request: &Request) -> Response {
-        let Some((route, methods)) = route(request.url().as_str()) else {
+        let path = request.url();
+        let Some(Found {
+            route,
+            methods,
+            hash,
+        }) = route(&path)
+        else {
             return not_found();
         };
         let method = if request.method() == "HEAD" {
@@ -153,6 +166,11 @@ impl Web {
             Route::Webhook => webhook::handshake(&self.webhook, request),
             Route::Alive => Response::text("alive\n"),
             Route::Ready => self.ready(),
+            Route::Mapping | Route::History if method == "OPTIONS" => {
+                mappings::preflight(self, request, methods)
+            }
+            Route::Mapping => mappings::get(self, request, hash),
+            Route::History => mappings::post(self, request),
             Route::SignIn | Route::Logo | Route::Undo => match &self.site {
                 Some(site) => self.page(route, method, site, request),
                 None => not_found(),
@@ -187,7 +205,9 @@ impl Web {
 impl listener::Handler for Web {
     fn body_max_bytes(&self, method: &str, path: &str) -> usize {
         match route(path) {
-            Some((Route::Webhook, _)) if method == "POST" => WEBHOOK_BODY_BYTES_MAX,
+            Some(found) if found.route == Route::Webhook && method == "POST" => {
+                WEBHOOK_BODY_BYTES_MAX
+            }
             _ => BODY_BYTES_MAX,
         }
     }
@@ -197,17 +217,35 @@ impl listener::Handler for Web {
     }
 }
 
-/// Every path works with and without the trailing slash.
-fn route(path: &str) -> Option<(Route, &'static [&'static str])> {
+/// A route, and what its path holds.
+struct Found<'p> {
+    route: Route,
+    methods: &'static [&'static str],
+    /// What stands in place of `{hash}`; empty where there is none.
+    hash: &'p str,
+}
+
+/// Every path works with and without the trailing slash. It comes decoded, so that an encoded slash
+/// is one that divides.
+fn route(path: &str) -> Option<Found<'_>> {
     let plain = if path.len() > 1 {
         path.strip_suffix('/').unwrap_or(path)
     } else {
         path
     };
-    ROUTES
-        .iter()
-        .find(|(known, ..)| *known == plain)
-        .map(|(_, route, methods)| (*route, *methods))
+    ROUTES.iter().find_map(|(known, route, methods)| {
+        let hash = match known.strip_suffix("{hash}") {
+            None => (*known == plain).then_some("")?,
+            Some(before) => plain
+                .strip_prefix(before)
+                .filter(|hash| !hash.is_empty() && !hash.contains('/'))?,
+        };
+        Some(Found {
+            route: *route,
+            methods,
+            hash,
+        })
+    })
 }
 
 fn not_found() -> Response {
@@ -224,8 +262,28 @@ const POLICY: &str = "Content-Security-Policy";
 
 /// The envelope of every error: `{"error":{"key","message","details"}}`.
 fn error(status: u16, key: &str, message: &str) -> Response {
-    Response::json(&json!({ "error": { "key": key, "message": message, "details": {} } }))
-        .with_status_code(status)
+    error_about(status, key, message, &json!({}))
+}
+
+/// The envelope with details, which never quote what was sent.
+fn error_about(status: u16, key: &str, message: &str, details: &Value) -> Response {
+    // In the order of the published document.
+    #[derive(Serialize)]
+    struct Envelope<'a> {
+        error: Inside<'a>,
+    }
+    #[derive(Serialize)]
+    struct Inside<'a> {
+        key: &'a str,
+        message: &'a str,
+        details: &'a Value,
+    }
+    let error = Inside {
+        key,
+        message,
+        details,
+    };
+    Response::json(&Envelope { error }).with_status_code(status)
 }
 
 /// What every answer carries (S-47).

@@ -413,7 +413,7 @@ fn too_many(until: Timestamp, now: Timestamp) -> Problem {
     }
 }
 
-fn retry_after(until: Timestamp, now: Timestamp) -> String {
+pub(super) fn retry_after(until: Timestamp, now: Timestamp) -> String {
     until.since_ms(now).div_ceil(1_000).max(1).to_string()
 }
 

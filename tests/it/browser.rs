@@ -88,6 +88,53 @@ impl Visitor {
         });
     }
 
+    /// Asks for a link, as somebody unknown: the last bubble has it.
+    fn asks_for_link(&self, hello: &str, button: &str) {
+        self.says(hello);
+        self.browser.press(".option", button);
+        self.browser.find("a.option.open", "Entrar");
+    }
+
+    /// On the sign-in page: types user name and password, and presses the button.
+    fn signs_in_on_the_page(&self, user: &str, password: &str) {
+        let browser = &self.browser;
+        let field = browser.find("input[name=user]", "");
+        browser.type_into(&field, user);
+        let field = browser.find("input[name=password]", "");
+        browser.type_into(&field, password);
+        browser.press("button[value=sign_in]", "");
+    }
+
+    /// From the page to the phone again: on a computer it takes a button.
+    fn comes_back(&self) {
+        if !self.is_touching {
+            self.browser.press("a.button.first", "WhatsApp");
+        }
+        self.browser.until("the words are ready on the phone", || {
+            self.ready_words().starts_with("Q").then_some(())
+        });
+        let address = self.browser.run("return location.href", json!([]));
+        assert_eq!(address, self.address, "the code is not in the address");
+        self.browser.find(".chip, .row", "");
+    }
+
+    /// The words in the field of the phone that is chosen, when *Send* has the focus.
+    fn ready_words(&self) -> String {
+        let ready = self.browser.run(
+            "const phone = document.querySelector(`.phone[data-phone='${document.body.dataset.phone}']`);
+             return phone && document.activeElement === phone.querySelector('.send') ? phone.querySelector('textarea').value : ''",
+            json!([]),
+        );
+        ready.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the panel shows these words.
+    fn sees_inside(&self, selector: &str, words: &str) {
+        self.turn_to("inside");
+        self.browser.find(selector, words);
+        self.turn_to("chat");
+    }
+
     fn mine(&self) -> usize {
         self.chat().iter().filter(|bubble| bubble.is_mine).count()
     }
@@ -255,6 +302,183 @@ fn somebody_signs_in_with_a_code_on_a_laptop() {
 #[test]
 fn somebody_signs_in_with_a_code_on_a_phone() {
     flow_by_code("phone", PHONE);
+}
+
+/// Presses until the first message is handed on, with as little as the device allows.
+fn flow_on_the_web(name: &str, device: Device) {
+    let visitor = Visitor::at(name, device);
+    let browser = &visitor.browser;
+    let started = Instant::now();
+    visitor.asks_for_link("Hola", "Entrar en la web");
+    browser.find(".hint", "ana@example.com");
+    browser.press("a.option.open", "Entrar");
+    // The page is the server's own, which has never heard of this one.
+    browser.until("the sign-in page is open", || {
+        browser.read("h1", BUSINESS.name)
+    });
+    let address = browser.run("return location.href", json!([]));
+    let address = address.as_str().unwrap();
+    assert!(
+        !address.starts_with(&visitor.address) && address.ends_with("/sign-in/"),
+        "{address}"
+    );
+    visitor.signs_in_on_the_page("ana@example.com", "pan de masa madre");
+    visitor.comes_back();
+    let words = visitor.ready_words();
+    assert!(words.starts_with("Quiero entrar en Inpla: Q7"), "{words}");
+    // Nothing counts before it is sent.
+    assert_eq!(visitor.mine(), 2);
+    browser.press(".send", "");
+    visitor.hears(SIGNED_IN);
+    println!(
+        "flow B, {device:?}, by script: {} ms",
+        started.elapsed().as_millis()
+    );
+    // The message with which everything began is for the bot, and a mail tells.
+    visitor.turn_to("inside");
+    browser.press(".log summary", "");
+    visitor.sees_inside("#inside-log", "is for the bot");
+    browser.until("a mail tells of it", || {
+        (visitor.mails() == 1).then_some(())
+    });
+    browser.find("[data-step=done][aria-current]", "");
+    let replies = visitor.replies();
+    assert!(replies.len() <= 3, "{replies:?}");
+    // Browsers ask every server for an icon, and this one has none.
+    let mut console = browser.console();
+    console.retain(|line| !line.contains("/favicon.ico"));
+    assert_eq!(console, Vec::<String>::new());
+}
+
+#[test]
+fn somebody_signs_in_on_the_web_on_a_laptop() {
+    flow_on_the_web("web-laptop", LAPTOP);
+}
+
+#[test]
+fn somebody_signs_in_on_the_web_on_a_phone() {
+    flow_on_the_web("web-phone", PHONE);
+}
+
+#[test]
+fn a_forwarded_link_signs_nobody_in() {
+    let visitor = Visitor::at("lure", PHONE);
+    let browser = &visitor.browser;
+    visitor.asks_for_link("Hola", "Entrar en la web");
+    browser.press(".pass-on", "Forward to Bruno");
+    // On Bruno's phone it is from Ana, and it opens in Bruno's browser.
+    browser.find(".passed-on", "Ana Pérez");
+    browser.find(".passed-on .forwarded", "Forwarded");
+    browser.find(".hint", "bruno@example.org");
+    browser.press(".passed-on a.option.open", "Entrar");
+    visitor.signs_in_on_the_page("bruno@example.org", "pão de queijo quente");
+    visitor.comes_back();
+    let chosen = "return document.body.dataset.phone";
+    assert_eq!(browser.run(chosen, json!([])), "1", "Bruno's phone");
+    browser.press(".send", "");
+    visitor.hears("não deixei ninguém entrar");
+    browser.press(".person", "Ana");
+    visitor.hears("No entraste");
+    browser.until("the account's owner is warned by mail", || {
+        (visitor.mails() == 1).then_some(())
+    });
+    visitor.turn_to("mail");
+    browser.find(".envelope", "bruno@example.org");
+    visitor.turn_to("inside");
+    browser.find(".audit li", "link.mismatch");
+    assert!(browser.seen(".pill", "signed in").is_none());
+    browser.press(".log summary", "");
+    browser.find("#inside-log", "passing links on");
+    // It can be put away.
+    visitor.turn_to("chat");
+    browser.press(".person", "Bruno");
+    browser.press(".passed-on .close", "");
+    browser.until("what was forwarded is gone", || {
+        browser.seen(".passed-on", "").is_none().then_some(())
+    });
+}
+
+#[test]
+fn the_words_are_ready_on_the_phone_whose_browser_it_was() {
+    let visitor = Visitor::at("whose", Device::Desktop(1600, 900));
+    let browser = &visitor.browser;
+    browser.press(".chip", "Olá");
+    visitor.asks_for_link("Oi", "Entrar na web");
+    browser.press("a.option.open", "Entrar");
+    visitor.signs_in_on_the_page("bruno@example.org", "pão de queijo quente");
+    visitor.comes_back();
+    // Side by side, Ana writes first; Bruno's words wait.
+    let ana = browser.find(".phone[data-phone='0'] textarea", "");
+    browser.type_into(&ana, &format!("Hola{ENTER}"));
+    visitor.hears(WELCOME);
+    browser.press(".phone[data-phone='1'] .send", "");
+    visitor.hears("você entrou como Bruno Carvalho");
+    // A chat with another number is none of this page's business.
+    browser.open(&format!(
+        "{}send/?phone=573001234567&text=x",
+        visitor.address
+    ));
+    assert!(browser.seen(".phone", "").is_none());
+}
+
+#[test]
+fn a_mail_about_a_sign_in_undoes_it() {
+    let visitor = Visitor::at("undo", LAPTOP);
+    let browser = &visitor.browser;
+    visitor.asks_for_link("Hola", "Entrar en la web");
+    browser.press("a.option.open", "Entrar");
+    visitor.signs_in_on_the_page("ana@example.com", "pan de masa madre");
+    visitor.comes_back();
+    browser.press(".send", "");
+    visitor.hears(SIGNED_IN);
+    browser.press(".envelope", "ana@example.com");
+    let frame = browser.find("#reader-body", "");
+    // It opens in a tab of its own: the page that undoes it may not be framed.
+    let link = browser.until("the mail shows a link", || {
+        let link = browser.inside(&frame, |frame| {
+            frame.run(
+                "const link = document.querySelector('a[href]'); return link && [link.href, document.querySelector('base').target]",
+                json!([]),
+            )
+        });
+        link.is_array().then_some(link)
+    });
+    assert_eq!(link[1], "_blank");
+    browser.open(link[0].as_str().unwrap());
+    browser.press("button.first", "");
+    browser.find("h1", "");
+    browser.open(&visitor.address);
+    visitor.hears("Cerré tu sesión");
+}
+
+#[test]
+fn somebody_without_a_mouse_signs_in_on_the_web() {
+    let visitor = Visitor::at("web-keyboard", LAPTOP);
+    let browser = &visitor.browser;
+    let enter = ENTER.to_string();
+    let walk_to = |selector: &str| walk_to(browser, None, selector);
+    walk_to("textarea");
+    browser.keys(None, &format!("Hola{enter}"));
+    visitor.hears(WELCOME);
+    walk_to("button.option");
+    browser.keys(None, &enter);
+    browser.find("a.option.open", "Entrar");
+    walk_to("a.option.open");
+    browser.keys(None, &enter);
+    browser.find("input[name=user]", "");
+    walk_to("input[name=user]");
+    browser.keys(None, "ana@example.com");
+    walk_to("input[name=password]");
+    browser.keys(None, &format!("pan de masa madre{enter}"));
+    browser.find("a.button.first", "WhatsApp");
+    walk_to("a.button.first");
+    browser.keys(None, &enter);
+    browser.until("the words are ready", || {
+        (!visitor.ready_words().is_empty()).then_some(())
+    });
+    // The focus waits on Send.
+    browser.keys(None, &enter);
+    visitor.hears(SIGNED_IN);
 }
 
 #[test]
@@ -495,31 +719,39 @@ fn nothing_sticks_out_of_a_window_of_320_pixels() {
     visitor.turn_to("inside");
     browser.find(".pill", "signed in");
     check("in the panel");
+    visitor.turn_to("chat");
+    browser.press(".person", "Bruno");
+    visitor.asks_for_link("Oi", "Entrar na web");
+    browser.find(".hint", "bruno@example.org");
+    check("with a link");
+    browser.press(".pass-on", "Ana");
+    browser.find(".passed-on", "Bruno");
+    check("with a forwarded link");
 }
 
 /// Keys pressed at most until the focus is where it should be.
 const TABS_MAX: usize = 60;
+
+/// Presses Tab until the focus is there and can be seen.
+fn walk_to(browser: &Browser, held: Option<char>, selector: &str) {
+    let focused = "return document.activeElement?.matches(arguments[0])
+       && document.activeElement.matches(':focus-visible')
+       && getComputedStyle(document.activeElement).outlineStyle !== 'none'";
+    for _ in 0..TABS_MAX {
+        if browser.run(focused, json!([selector])) == true {
+            return;
+        }
+        browser.keys(held, &TAB.to_string());
+    }
+    panic!("{selector} is not reached with the keyboard, or does not show the focus");
+}
 
 #[test]
 fn somebody_without_a_mouse_signs_in() {
     let visitor = Visitor::at("keyboard", LAPTOP);
     let browser = &visitor.browser;
     let enter = ENTER.to_string();
-    let is_focused = |selector: &str| {
-        let focused = "return document.activeElement?.matches(arguments[0])
-           && document.activeElement.matches(':focus-visible')
-           && getComputedStyle(document.activeElement).outlineStyle !== 'none'";
-        browser.run(focused, json!([selector])) == true
-    };
-    let walk_to = |held: Option<char>, selector: &str| {
-        for _ in 0..TABS_MAX {
-            if is_focused(selector) {
-                return;
-            }
-            browser.keys(held, &TAB.to_string());
-        }
-        panic!("{selector} is not reached with the keyboard, or does not show the focus");
-    };
+    let walk_to = |held: Option<char>, selector: &str| walk_to(browser, held, selector);
     walk_to(None, "textarea");
     browser.keys(None, &format!("Hola{enter}"));
     visitor.hears(WELCOME);
@@ -592,6 +824,8 @@ fn a_link_is_a_row_below_its_message_and_opens_in_the_same_tab() {
     assert_eq!(first.url, format!("{home}?from=link"));
     let newest = world.phone(ANA).link().unwrap();
     assert_eq!(newest.url, format!("{home}?a='onclick=x&b=%22"));
+    let newest = world.phone(ANA).messages().pop().unwrap().id;
+    let newest: String = form_urlencoded::byte_serialize(newest.as_bytes()).collect();
 
     browser.find(".option", "<b>x</b>\"><img src=x");
     let hostile = browser.run(
@@ -604,7 +838,7 @@ fn a_link_is_a_row_below_its_message_and_opens_in_the_same_tab() {
     assert_eq!(
         hostile,
         json!({
-            "href": format!("{home}?a='onclick=x&b=%22"), "text": "<b>x</b>\"><img src=x",
+            "href": format!("/demo/open?phone=0&message={newest}"), "text": "<b>x</b>\"><img src=x",
             "inside": ["svg", "use"], "attributes": ["class", "href"],
         })
     );
@@ -757,6 +991,14 @@ fn every_text_is_legible_in_light_and_dark() {
     browser.press("#mischief summary", "");
     browser.press(".log summary", "");
     look("menu and log");
+    browser.press("#mischief summary", "");
+    browser.press(".person", "Bruno");
+    visitor.asks_for_link("Oi", "Entrar na web");
+    browser.find(".hint", "bruno@example.org");
+    look("link");
+    browser.press(".pass-on", "Ana");
+    browser.find(".passed-on", "Bruno");
+    look("forwarded link");
     let frame = browser.find("#reader-body", "");
     for scheme in ["light", "dark"] {
         browser.paint(scheme);
@@ -820,5 +1062,58 @@ fn pictures_of_every_main_state_are_taken() {
         visitor.sees_a_retry_of("reply to");
         visitor.turn_to("inside");
         take("8-retry");
+    }
+}
+
+#[test]
+fn pictures_of_the_way_over_the_web_are_taken() {
+    for (form, device) in [("desktop", LAPTOP), ("phone", PHONE)] {
+        let visitor = Visitor::at(&format!("pictures-web-{form}"), device);
+        let browser = &visitor.browser;
+        let take = |state: &str| {
+            for scheme in ["light", "dark"] {
+                browser.paint(scheme);
+                browser.photograph(&format!("{form}-{scheme}-web-{state}"));
+            }
+        };
+        visitor.asks_for_link("Hola, ¿a qué hora abren mañana?", "Entrar en la web");
+        browser.find(".hint", "ana@example.com");
+        take("1-link");
+        browser.press("a.option.open", "Entrar");
+        browser.find("input[name=user]", "");
+        take("2-page");
+        visitor.signs_in_on_the_page("ana@example.com", "pan de masa madre");
+        if !visitor.is_touching {
+            browser.find("a.button.first", "WhatsApp");
+            take("3-page-back");
+        }
+        visitor.comes_back();
+        browser.find(".hint", "Send");
+        take("4-ready");
+        browser.press(".send", "");
+        visitor.hears(SIGNED_IN);
+        browser.find(".hint", "Signed in");
+        take("5-signed-in");
+        browser.until("a mail tells of it", || {
+            (visitor.mails() == 1).then_some(())
+        });
+        visitor.turn_to("mail");
+        browser.press(".envelope", "ana@example.com");
+        take("6-mail");
+        visitor.turn_to("chat");
+        browser.press(".person", "Bruno");
+        visitor.asks_for_link("Oi", "Entrar na web");
+        browser.press(".pass-on", "Ana");
+        browser.find(".passed-on", "Bruno");
+        take("7-forwarded-signed-in");
+        browser.press(".passed-on a.option.open", "Entrar");
+        visitor.signs_in_on_the_page("ana@example.com", "pan de masa madre");
+        visitor.comes_back();
+        browser.press(".send", "");
+        visitor.hears("no dejé entrar");
+        take("8-refused");
+        visitor.turn_to("inside");
+        browser.find(".audit li", "link.mismatch");
+        take("9-inside");
     }
 }

@@ -21,6 +21,7 @@ mod webdriver;
 mod faults;
 mod house;
 mod limits;
+mod mappings;
 mod sign_in;
 mod transcripts;
 mod troubles;

@@ -284,6 +284,8 @@ pub struct Sent {
     pub body: String,
     /// Id and title of each button.
     pub buttons: Vec<(String, String)>,
+    /// Where the button leads that opens a page.
+    pub link: Option<String>,
     pub tag: String,
 }
 
@@ -521,12 +523,27 @@ fn read_send(request: &Request) -> Result<Sent, String> {
             .ok_or(format!("{name} has {} characters", text.chars().count()))
     };
     let mut buttons: Vec<(String, String)> = Vec::new();
+    let mut link = None;
     let text = match body["type"].as_str() {
         Some("text") => {
             if body["text"]["preview_url"] != false || body.get("interactive").is_some() {
                 return wrong("a text wants preview_url false and nothing interactive");
             }
             characters(&body["text"]["body"], 4096, "text.body")?
+        }
+        Some("interactive") if body["interactive"]["type"] == "cta_url" => {
+            let action = &body["interactive"]["action"];
+            let parameters = &action["parameters"];
+            if action["name"] != "cta_url" || body.get("text").is_some() {
+                return wrong("a link of another form");
+            }
+            characters(&parameters["display_text"], 20, "display_text")?;
+            link = Some(characters(&parameters["url"], 2000, "url")?);
+            characters(
+                &body["interactive"]["body"]["text"],
+                1024,
+                "interactive.body",
+            )?
         }
         Some("interactive") => {
             let interactive = &body["interactive"];
@@ -558,6 +575,7 @@ fn read_send(request: &Request) -> Result<Sent, String> {
         to: to.to_owned(),
         body: text,
         buttons,
+        link,
         tag,
     })
 }
@@ -953,7 +971,8 @@ timeout_seconds = 10
         self.folder.path().join(name)
     }
 
-    fn secret_file(&self, name: &str, content: &str) {
+    /// A file for `file:NAME` in the configuration.
+    pub fn secret_file(&self, name: &str, content: &str) {
         fs::write(self.path(name), format!("{content}\n")).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }

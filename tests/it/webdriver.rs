@@ -222,6 +222,8 @@ impl Browser {
         if let Device::Phone(width, height) = device {
             options["mobileEmulation"] = json!({
                 "deviceMetrics": {"width": width, "height": height, "pixelRatio": 2.0, "touch": true, "mobile": true},
+                // By this a server knows that it is a phone.
+                "clientHints": {"platform": "Android", "mobile": true},
             });
             if let Some(agent) = outfit.agent {
                 options["mobileEmulation"]["userAgent"] = agent.into();
