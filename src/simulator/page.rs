@@ -733,6 +733,7 @@ fn icons() -> PreEscaped<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::cast::BRUNO;
     use super::*;
 
     fn page() -> Page {

@@ -18,7 +18,7 @@ use portero::domain::message::{Content, Inbound, Provenance, Sender, WebhookItem
 use portero::domain::policy::{Methods, Policy};
 use portero::outbox::{Outbox, Pace};
 use portero::serve::{self, Running};
-use portero::simulator::cast::{ANA, BRUNO, BUSINESS, PEOPLE};
+use portero::simulator::cast::{ANA, BRUNO, BUSINESS, LUCIA, PEOPLE};
 use portero::simulator::graph::Said;
 use portero::simulator::inbox::Mail;
 use portero::simulator::services::Trouble;
