@@ -18,7 +18,7 @@ use portero::domain::message::{Content, Inbound, Provenance, Sender, WebhookItem
 use portero::domain::policy::{Methods, Policy};
 use portero::outbox::{Outbox, Pace};
 use portero::serve::{self, Running};
-use portero::simulator::cast::{ANA, BRUNO, BUSINESS, LUCIA, PEOPLE};
+use portero::simulator::cast::{ANA, BRUNO, BUSINESS, PEOPLE};
 use portero::simulator::graph::Said;
 use portero::simulator::inbox::Mail;
 use portero::simulator::services::Trouble;
@@ -68,7 +68,7 @@ pub struct Town {
     running: Option<Running>,
     pub world: World,
     pub address: SocketAddr,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// The configuration of the tests: both ways in, the page at the public address.
@@ -125,7 +125,7 @@ impl Town {
             running: Some(running),
             world,
             address,
-            folder,
+            _folder: folder,
         }
     }
 
