@@ -14,7 +14,7 @@ use portero::domain::delivery::{ChatMessage, Lane, LinkTarget};
 use portero::domain::id::{
     ContactId, Language, MINUTE_MS, MessageId, PhoneNumberId, Secret, ServiceName, Timestamp, WaId,
 };
-use portero::domain::message::{Content, Inbound, Provenance, Sender, WebhookItem};
+use portero::domain::message::{Content, Inbound, Provenance, Sender, Status, WebhookItem};
 use portero::domain::policy::{Methods, Policy};
 use portero::outbox::{Outbox, Pace};
 use portero::serve::{self, Running};
@@ -24,7 +24,7 @@ use portero::simulator::inbox::Mail;
 use portero::simulator::services::Trouble;
 use portero::simulator::{Place, World};
 use portero::store::engine::UpdateBody;
-use portero::store::record::Keys;
+use portero::store::record::{Keys, Sent};
 use portero::store::{
     Engine, KeyRange, MasterKey, Memory, Order, Reader, Sealed, StoreError, Table,
 };
@@ -180,11 +180,13 @@ impl Town {
         contacts.iter().any(|contact| contact.is_bound())
     }
 
-    /// Waits until nothing is left to be sent.
+    /// Waits until nothing is left to be sent, and Meta has reported all that was.
     fn quiet(&self) {
-        eventually("everything is sent", || {
-            let overview = self.app().overview(100).unwrap();
-            overview.outbox.is_empty().then_some(())
+        eventually("everything is sent and delivered", || {
+            let overview = self.app().overview(1_000).unwrap();
+            let is_over = |sent: &Sent| sent.status != Status::Sent;
+            let is_quiet = overview.outbox.is_empty() && overview.sent.iter().all(is_over);
+            (is_quiet && self.world.graph.webhooks_waiting() == 0).then_some(())
         });
     }
 }
@@ -1580,6 +1582,51 @@ fn what_a_foreign_back_end_answers_is_checked_before_anybody_follows_it() {
         .filter(|(method, _)| method == "POST")
         .count();
     assert_eq!(posts, 0, "nobody was signed in");
+}
+
+/// Both halves of the document are Portero's: one has the page, the other one the chat.
+#[test]
+fn a_portero_page_in_front_of_a_portero_back_end_signs_people_in() {
+    const CREDENTIAL: &str = "0123456789abcdef0123456789abcdef";
+    let page = format!(
+        "name = \"tienda\"\nurl = \"https://{PUBLIC_HOST}/sign-in/\"\ncredential = \"{CREDENTIAL}\"\n"
+    );
+    let behind = Town::with(|file| {
+        let page: toml::Table = page.parse().unwrap();
+        file.insert("pages".into(), toml::Value::Array(vec![page.into()]));
+        set(file, "sign_in", "page", "tienda");
+    });
+    let front = |credential: &str| {
+        let town = Town::with(|file| {
+            set(file, "sign_in", "methods", vec!["mail"]);
+            set(
+                file,
+                "sign_in",
+                "backend",
+                format!("http://{}", behind.address),
+            );
+            set(file, "sign_in", "backend_credential", credential);
+        });
+        town.add_user(DORA_USER, "Dora Núñez", "Panadería", DORA_PASSWORD);
+        town
+    };
+    let phone = [("User-Agent", IPHONE)];
+    let link = behind.link(ANA);
+    // Whoever has a link but no credential is told what everybody is told who has no link.
+    let stranger = front("fedcba9876543210fedcba9876543210");
+    let answer = stranger.sign_in(&link, DORA_USER, DORA_PASSWORD, &phone);
+    assert_eq!((answer.status, answer.header("Location")), (404, None));
+
+    let front = front(CREDENTIAL);
+    let answer = front.sign_in(&link, DORA_USER, DORA_PASSWORD, &phone);
+    assert_eq!(answer.status, 303, "{}", words(&answer.body));
+    let text = text_of(answer.header("Location").unwrap());
+    assert!(!behind.is_bound(), "before the code came back");
+    let again = front.sign_in(&link, DORA_USER, DORA_PASSWORD, &phone);
+    assert_eq!(again.status, 404, "the link was used");
+    behind.returns(ANA, &text, "tienda");
+    assert!(behind.is_bound());
+    assert!(!front.is_bound());
 }
 
 /// S-41 and S-36 where the links are not ours.
