@@ -396,10 +396,12 @@ impl State {
             CodeBackElsewhere => Event::ReturnedElsewhere {
                 mapping: link,
                 code_made_at: self.code_made_at,
+                language: Language::Portuguese,
             },
             OldCodeElsewhere => Event::ReturnedElsewhere {
                 mapping: older,
                 code_made_at: self.code_made_at,
+                language: Language::Portuguese,
             },
             Undone => Event::Undone { proof },
             OldUndone => Event::Undone {
