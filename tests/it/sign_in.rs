@@ -1067,6 +1067,20 @@ fn a_link_that_was_declined_is_dead_and_the_chat_is_told() {
 }
 
 #[test]
+fn a_step_up_proves_one_mailbox_and_binds_nothing_that_belongs_to_another() {
+    let house = with_policy(finishing_by(Finish::MailCode));
+    let hash = house.new_link(&vera());
+    let verdict = Verdict::These(vec![house.account(VERA), house.account(MALO)]);
+    let visitor = Visitor::new(VERA, NETWORK);
+    let (answer, _) = house.form(&hash, None, &visitor, verdict);
+    assert_eq!(answer, PageAnswer::CodeMailed);
+    house.settle();
+    assert_eq!((house.mails_to(VERA), house.mails_to(MALO)), (1, 0));
+    house.ask(&vera(), &house.code());
+    assert!(acts_for(&house, &vera(), VERA) && !acts_for(&house, &vera(), MALO));
+}
+
+#[test]
 fn the_code_of_a_step_up_is_typed_in_the_chat_that_asked_for_the_link() {
     let house = with_policy(finishing_by(Finish::MailCode));
     let hash = house.new_link(&malo());
