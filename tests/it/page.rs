@@ -615,6 +615,30 @@ fn when_the_number_is_asked_for_no_password_is_looked_at_before_it_is_right() {
     });
     assert_eq!(statuses, [422, 422, 404, 404]);
     assert_eq!(town.checks("kutamma"), 1);
+
+    // The page about it speaks the language of the chat, like the ones before.
+    let link = town.link(BRUNO);
+    let page = town.get(&link, &[]);
+    let last = [1, 2, 3].map(|_| town.fill_in(&page, ANA_USER, ANA_PASSWORD, &[]));
+    assert_eq!(
+        last.each_ref().map(|answer| answer.status),
+        [422; 3],
+        "no number is no try"
+    );
+    let (hash, token) = (hidden(&page, "mappingHash"), hidden(&page, "formToken"));
+    let fields = [
+        ("mappingHash", hash.as_str()),
+        ("formToken", &token),
+        ("number", "3001230099"),
+        ("user", ANA_USER),
+        ("password", ANA_PASSWORD),
+    ];
+    let tries = [1, 2, 3].map(|_| town.post("/sign-in/", &fields, &[]));
+    assert!(
+        words(&tries[2].body).contains("Tentativas demais"),
+        "{}",
+        words(&tries[2].body)
+    );
 }
 
 #[test]
