@@ -297,9 +297,11 @@ fn own(
     password: &Secret,
 ) -> Result<Next, crate::app::Failed> {
     let app = &desk.web.app;
+    // Asked before the try, after which there may be no link any more.
+    let language = app.page(hash)?.map(|view| view.language);
     let attempt = app.begin_try(hash, visitor, Some(number))?;
     if attempt.answer != PageAnswer::Check {
-        let setting = desk.setting(app.page(hash)?.map(|view| view.language));
+        let setting = desk.setting(language);
         return Ok(match attempt.answer {
             PageAnswer::WrongNumber { left } => Next::Again(Problem::WrongNumber { left }),
             PageAnswer::TooMany { until } => Next::Again(too_many(until, app.now())),

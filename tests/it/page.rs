@@ -60,6 +60,11 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 type Headers<'h> = &'h [(&'h str, &'h str)];
 
+/// Content type, body, further headers, and the status that answers it.
+type Form<'a> = (&'a str, String, Vec<(&'a str, &'a str)>, u16);
+/// Fields, headers, and the status that answers it.
+type HostileForm<'a> = (&'a [(&'a str, &'a str)], Headers<'a>, u16);
+
 // --- the town -------------------------------------------------------------------------------------
 
 /// The program, as its configuration file starts it, and everybody around it.
@@ -615,6 +620,30 @@ fn when_the_number_is_asked_for_no_password_is_looked_at_before_it_is_right() {
     });
     assert_eq!(statuses, [422, 422, 404, 404]);
     assert_eq!(town.checks("kutamma"), 1);
+
+    // The page about it speaks the language of the chat, like the ones before.
+    let link = town.link(BRUNO);
+    let page = town.get(&link, &[]);
+    let last = [1, 2, 3].map(|_| town.fill_in(&page, ANA_USER, ANA_PASSWORD, &[]));
+    assert_eq!(
+        last.each_ref().map(|answer| answer.status),
+        [422; 3],
+        "no number is no try"
+    );
+    let (hash, token) = (hidden(&page, "mappingHash"), hidden(&page, "formToken"));
+    let fields = [
+        ("mappingHash", hash.as_str()),
+        ("formToken", &token),
+        ("number", "3001230099"),
+        ("user", ANA_USER),
+        ("password", ANA_PASSWORD),
+    ];
+    let tries = [1, 2, 3].map(|_| town.post("/sign-in/", &fields, &[]));
+    assert!(
+        words(&tries[2].body).contains("Tentativas demais"),
+        "{}",
+        words(&tries[2].body)
+    );
 }
 
 #[test]
@@ -931,7 +960,7 @@ fn a_form_counts_only_as_our_own_page_sends_it() {
     town.quiet();
     let before = format!("{:?}", town.app().overview(1_000).unwrap());
     let form: (&str, &str) = ("Content-Type", FORM);
-    let cases: Vec<(&str, String, Vec<(&str, &str)>, u16)> = vec![
+    let cases: Vec<Form<'_>> = vec![
         ("from another site", good.clone(), vec![form, ("Sec-Fetch-Site", "cross-site")], 403),
         ("from a sister site", good.clone(), vec![form, ("Sec-Fetch-Site", "same-site")], 403),
         ("another origin", good.clone(), vec![form, ("Origin", "https://evil.example")], 403),
@@ -1015,7 +1044,7 @@ fn nobody_elses_page_undoes_a_sign_in() {
     let page = town.get(&undo_link(&mail), &[]);
     let (token, form_token) = (hidden(&page, "token"), hidden(&page, "formToken"));
     let good = [("token", token.as_str()), ("formToken", &form_token)];
-    let cases: [(&[(&str, &str)], Headers<'_>, u16); 6] = [
+    let cases: [HostileForm<'_>; 6] = [
         (&good, &[("Sec-Fetch-Site", "cross-site")], 403),
         (&good, &[("Origin", "https://evil.example")], 403),
         (&good[..1], &[], 403),
