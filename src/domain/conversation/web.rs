@@ -151,7 +151,7 @@ impl Turn<'_> {
             policy.passwords_per_network,
         );
         if let Some(until) = user_name.max(network) {
-            self.audit(AuditEvent::Limited);
+            // Nothing is written: whoever is over the limit must not be able to fill the disk.
             return self.answer(PageAnswer::TooMany { until }, Outcome::Limited);
         }
         if mapping.passwords >= policy.passwords_per_link {
