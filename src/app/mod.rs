@@ -533,13 +533,18 @@ impl Shared {
                 },
                 *expires_at,
             ),
-            Action::MailNotice { to, notice } => {
+            Action::MailNotice {
+                to,
+                notice,
+                language,
+            } => {
                 if self.settings.places.undo.is_none() {
                     return Ok(());
                 }
                 let errand = Errand::MailNotice {
                     to: to.clone(),
                     notice: *notice,
+                    language: *language,
                 };
                 (errand, now.plus_ms(NOTICE_LIFETIME_MS))
             }

@@ -113,7 +113,7 @@ impl Shared {
                 };
                 if message.provenance == Provenance::Group {
                     let outcome = match handle {
-                        Some(handle) => self.returned_elsewhere(writer, handle, now)?,
+                        Some(handle) => self.returned_elsewhere(writer, handle, None, now)?,
                         None => Outcome::Ignored,
                     };
                     return Ok(Some(outcome.name()));
@@ -121,7 +121,7 @@ impl Shared {
                 let contact = self.contact_of(writer, &message.sender, now, fresh_contact)?;
                 let foreign = handle.filter(|handle| handle.contact != contact.id);
                 if let Some(handle) = foreign {
-                    self.returned_elsewhere(writer, handle, now)?;
+                    self.returned_elsewhere(writer, handle, Some(contact.language), now)?;
                 }
                 let about = About {
                     now,
@@ -148,6 +148,7 @@ impl Shared {
         &self,
         writer: &mut Transaction<'_>,
         handle: record::Handle,
+        language: Option<Language>,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let Some(contact) = record::contact(writer, handle.contact)? else {
@@ -156,6 +157,7 @@ impl Shared {
         let event = Event::ReturnedElsewhere {
             mapping: handle.mapping,
             code_made_at: handle.at,
+            language: language.unwrap_or(contact.language),
         };
         let outcome = self.decide(writer, &contact, &event, now, [0; 16])?;
         if outcome == Outcome::Mismatch {

@@ -9,7 +9,7 @@ use crate::domain::delivery::{
     self, ChatMessage, Entry, EntryId, Errand, Failure, FailureKind, Lane, LinkTarget, Mail, Next,
     Notice, Recipient,
 };
-use crate::domain::id::{ContactId, EmailAddress, MessageId, Timestamp};
+use crate::domain::id::{ContactId, EmailAddress, Language, MessageId, Timestamp};
 use crate::domain::message::Status;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Sent};
@@ -246,8 +246,12 @@ impl Shared {
                     tag: entry.id.tag(),
                 }
             }
-            Errand::MailNotice { to, notice } => match contact {
-                Some(contact) => self.notice_mail(contact, &to, notice, entry.id.tag()),
+            Errand::MailNotice {
+                to,
+                notice,
+                language,
+            } => match contact {
+                Some(contact) => self.notice_mail(contact, &to, notice, language, entry.id.tag()),
                 None => Work::Nothing(Report::Superseded),
             },
             Errand::LookUp {
@@ -287,6 +291,7 @@ impl Shared {
         contact: &Contact,
         to: &EmailAddress,
         notice: Notice,
+        language: Language,
         id: String,
     ) -> Work {
         let Settings {
@@ -295,7 +300,7 @@ impl Shared {
             places,
             ..
         } = &self.settings;
-        let (language, chat_ending) = (contact.language, contact.number_ending());
+        let chat_ending = contact.number_ending();
         match notice {
             Notice::Refused => Work::Mail(texts.refused_mail(language, to, chat_ending, id, voice)),
             Notice::Bound(proof) => {

@@ -49,8 +49,8 @@ use super::budget::Budget;
 use super::contact::{Barred, Contact, Kept, Stage};
 use super::delivery::Notice;
 use super::id::{
-    ChallengeId, EmailAddress, HOUR_MS, MappingId, OtpCode, ProofId, ReturnCode, SECOND_MS,
-    Timestamp,
+    ChallengeId, EmailAddress, HOUR_MS, Language, MappingId, OtpCode, ProofId, ReturnCode,
+    SECOND_MS, Timestamp,
 };
 use super::message::{Content, Inbound};
 use super::policy::Policy;
@@ -100,6 +100,8 @@ pub enum Event<'a> {
         mapping: MappingId,
         /// When the code was made.
         code_made_at: Timestamp,
+        /// The language of whoever sent it, who is probably the one who signed in.
+        language: Language,
     },
     /// The owner of an account says that a proof was not theirs.
     Undone {
@@ -226,6 +228,8 @@ pub enum Action {
         to: EmailAddress,
         /// What happened.
         notice: Notice,
+        /// In which language to say it.
+        language: Language,
     },
     /// Give a message to the bot.
     HandOn(Kept),
@@ -298,7 +302,8 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         Event::ReturnedElsewhere {
             mapping,
             code_made_at,
-        } => turn.returned_elsewhere(*mapping, *code_made_at),
+            language,
+        } => turn.returned_elsewhere(*mapping, *code_made_at, *language),
         Event::Undone { proof } => turn.undone(*proof),
     };
     let Turn {
@@ -357,7 +362,10 @@ impl Turn<'_> {
             self.contact.bindings.clone(),
         )));
         let bindings = std::mem::take(&mut self.contact.bindings);
-        self.notify(&bindings, |binding| Notice::Bound(binding.proof_id));
+        let language = self.contact.language;
+        self.notify(&bindings, language, |binding| {
+            Notice::Bound(binding.proof_id)
+        });
         self.contact.bindings = bindings;
         if let Some(kept) = self.contact.kept.take()
             && now.since_ms(kept.sent_at) <= ANSWERABLE_MS
@@ -368,7 +376,12 @@ impl Turn<'_> {
     }
 
     /// One mail to each address on file, independent of the chat (NIST SP 800-63B, 4.6).
-    fn notify(&mut self, bindings: &[Binding], notice: impl Fn(&Binding) -> Notice) {
+    fn notify(
+        &mut self,
+        bindings: &[Binding],
+        language: Language,
+        notice: impl Fn(&Binding) -> Notice,
+    ) {
         let mut told: Vec<&EmailAddress> = Vec::new();
         for binding in bindings {
             if let Some(to) = &binding.email
@@ -378,6 +391,7 @@ impl Turn<'_> {
                 self.actions.push(Action::MailNotice {
                     to: to.clone(),
                     notice: notice(binding),
+                    language,
                 });
             }
         }

@@ -2,7 +2,8 @@
 
 use super::contact::Kept;
 use super::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, MappingId, ProofId, SECOND_MS, Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, Language, MappingId, ProofId, SECOND_MS,
+    Timestamp, WaId,
 };
 
 /// Where a chat message goes (Meta's contract, section 2.6): the number with `+` when the person
@@ -267,6 +268,8 @@ pub enum Errand {
         to: EmailAddress,
         /// What happened.
         notice: Notice,
+        /// In which language to say it.
+        language: Language,
     },
     /// A message for the bot.
     HandOn(Kept),

@@ -827,6 +827,108 @@ mod tests {
         assert!(body.contains("hola"));
     }
 
+    /// Meta is asked to bring a link to Ana, as the server would ask.
+    fn link_for_ana(page: &Page, url: &str) -> String {
+        page.world.phone(ANA).say("hola");
+        let graph = &page.world.graph;
+        let to = format!("+{}", PEOPLE[ANA].wa_id);
+        let call = json!({
+            "messaging_product": "whatsapp", "recipient_type": "individual", "to": to,
+            "type": "interactive", "interactive": {
+                "type": "cta_url", "body": {"text": "Toca"},
+                "action": {"name": "cta_url", "parameters": {"display_text": "Entrar", "url": url}},
+            },
+        });
+        let endpoint = format!(
+            "http://{}/v25.0/{}/messages",
+            graph.address(),
+            BUSINESS.phone_number_id
+        );
+        let authorization = format!("Bearer {}", graph.access_token());
+        let call = ureq::post(&endpoint)
+            .header("Authorization", authorization)
+            .content_type("application/json")
+            .send(call.to_string());
+        assert_eq!(call.unwrap().status(), 200);
+        graph.messages(ANA).pop().unwrap().id
+    }
+
+    fn open(page: &Page, phone: usize, message: &str) -> Response {
+        let message: String = form_urlencoded::byte_serialize(message.as_bytes()).collect();
+        let path = format!("/demo/open?phone={phone}&message={message}");
+        let host = (HERE.0.to_owned(), HERE.1.to_owned());
+        page.answer(&Request::fake_http("GET", path, vec![host], Vec::new()))
+    }
+
+    #[test]
+    fn a_link_opens_only_where_it_was_sent_or_passed_on_and_says_whose_browser_it_is() {
+        let page = page();
+        let url = "https://portero.example.com/sign-in/?mappingHash=0f";
+        let id = link_for_ana(&page, url);
+        let header = |response: &Response, name: &str| {
+            let mut headers = response.headers.iter();
+            let found = headers.find(|(known, _)| known == name);
+            found.map(|(_, value)| value.to_string())
+        };
+        let answer = open(&page, ANA, &id);
+        assert_eq!(answer.status_code, 302);
+        assert_eq!(header(&answer, "Location").as_deref(), Some(url));
+        let cookie = header(&answer, "Set-Cookie").unwrap();
+        assert!(
+            cookie.starts_with("portero-demo-phone=0; Path=/;"),
+            "{cookie}"
+        );
+        assert_eq!(open(&page, BRUNO, &id).status_code, 404);
+        assert_eq!(open(&page, PHONES_SHOWN, &id).status_code, 404);
+        let body = json!({"phone": ANA, "message": id}).to_string();
+        let passed_on = ask(&page, "POST", "/demo/pass-on", &[HERE, OURS], &body);
+        assert_eq!(passed_on.0, 200);
+        let cookie = header(&open(&page, BRUNO, &id), "Set-Cookie").unwrap();
+        assert!(cookie.starts_with("portero-demo-phone=1;"), "{cookie}");
+        let state = ask(&page, "GET", "/demo/state", &[HERE], "").1;
+        assert!(state.contains("Ana Pérez") && !state.contains("mappingHash"));
+        let body = json!({"phone": BRUNO}).to_string();
+        ask(&page, "POST", "/demo/throw-away", &[HERE, OURS], &body);
+        assert_eq!(open(&page, BRUNO, &id).status_code, 404);
+    }
+
+    #[test]
+    fn words_are_made_ready_on_the_phone_of_the_browser_and_are_text() {
+        let page = page();
+        let back = |cookie: &str, query: &str| {
+            let path = format!("/send/?{query}");
+            ask(&page, "GET", &path, &[HERE, ("Cookie", cookie)], "")
+        };
+        let query = format!("phone={}&text=Quiero%20%3C%2Ftextarea%3E", BUSINESS.number);
+        let ready = ">Quiero &lt;/textarea&gt;</textarea>";
+        for (cookie, phone) in [
+            ("portero-demo-phone=0", "text-0"),
+            ("other=0; portero-demo-phone=1", "text-1"),
+            ("portero-demo-phone=9", "text-0"),
+            ("", "text-0"),
+        ] {
+            let (status, body) = back(cookie, &query);
+            assert_eq!(status, 200);
+            let before = body.split(ready).next().unwrap();
+            let field = before.rsplit("<textarea id=\"").next().unwrap();
+            assert!(field.starts_with(phone), "{cookie}: {field}");
+            assert_eq!(body.matches("Quiero").count(), 1);
+        }
+        assert_eq!(back("", "phone=573001234567&text=x").0, 404);
+        assert_eq!(back("", "text=x").0, 404);
+        assert!(page.world.graph.messages(ANA).is_empty(), "nothing is sent");
+    }
+
+    #[test]
+    fn there_is_one_name_for_the_page() {
+        let page = page();
+        let host = ("Host".to_owned(), "localhost:4000".to_owned());
+        let answer = page.answer(&Request::fake_http("GET", "/", vec![host], Vec::new()));
+        assert_eq!(answer.status_code, 302);
+        let to = ("Location".into(), "http://127.0.0.1:4000/".into());
+        assert!(answer.headers.contains(&to));
+    }
+
     #[test]
     fn bad_requests_of_the_page_are_refused() {
         let page = page();

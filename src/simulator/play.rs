@@ -98,7 +98,10 @@ pub fn act(
     story.world = for_any_page.world();
     story.server = for_any_page.server();
     story.inside = &look_at_any;
-    story.title(number + 1, "The same page, and a server that takes any")?;
+    story.title(
+        number + 1,
+        "The document to the letter, where both switches are off",
+    )?;
     bare_protocol_taken(&mut story)?;
     story.epilogue(started.elapsed())?;
     Ok(story.failed)
@@ -480,7 +483,11 @@ fn bare_protocol_taken(story: &mut Story<'_>) -> io::Result<()> {
         "Ana is signed in, and told so at once",
     )?;
     let again = browser.ask_for_mapping(story.server, &hash);
-    story.claim(again.status == 404, "the hash is used up")
+    story.claim(again.status == 404, "the hash is used up")?;
+    story.tells(
+        "Nobody had to show a password to the server: whoever holds the link could have made both \
+         calls. That is why the switches are on unless somebody writes otherwise.",
+    )
 }
 
 // ---- what people do ----

@@ -842,6 +842,7 @@ enum ErrandRecord {
         to: String,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         bound: Option<[u8; 16]>,
+        language: String,
     },
     HandOn(KeptRecord),
 }
@@ -920,8 +921,13 @@ impl From<&Errand> for ErrandRecord {
             Errand::PretendMail { challenge } => ErrandRecord::PretendMail {
                 challenge: challenge.0,
             },
-            Errand::MailNotice { to, notice } => ErrandRecord::MailNotice {
+            Errand::MailNotice {
+                to,
+                notice,
+                language,
+            } => ErrandRecord::MailNotice {
                 to: to.as_str().to_owned(),
+                language: language.code().to_owned(),
                 bound: match notice {
                     Notice::Bound(proof) => Some(proof.0),
                     Notice::Refused => None,
@@ -969,7 +975,12 @@ impl ErrandRecord {
             ErrandRecord::PretendMail { challenge } => Errand::PretendMail {
                 challenge: ChallengeId(challenge),
             },
-            ErrandRecord::MailNotice { to, bound } => Errand::MailNotice {
+            ErrandRecord::MailNotice {
+                to,
+                bound,
+                language,
+            } => Errand::MailNotice {
+                language: Language::parse(&language)?,
                 to: EmailAddress::parse(&to)?,
                 notice: bound.map_or(Notice::Refused, |proof| Notice::Bound(ProofId(proof))),
             },

@@ -616,7 +616,19 @@ fn while_the_mail_server_is_down_the_code_waits_and_then_arrives() {
     let code = visitor.reads_code_of_mail(0);
     visitor.says(&code);
     visitor.hears(SIGNED_IN);
-    assert_eq!(visitor.mails(), 1);
+    // One mail with a code, and the one that tells of the sign-in.
+    visitor.turn_to("mail");
+    visitor
+        .browser
+        .until("the mail about the sign-in arrives", || {
+            (visitor.mails() == 2).then_some(())
+        });
+    let with_a_code = visitor.browser.run(
+        "return [...document.querySelectorAll('#mail-list .envelope')]
+            .filter((mail) => /\\d{8}/.test(mail.textContent)).length",
+        json!([]),
+    );
+    assert_eq!(with_a_code, json!(1));
 }
 
 #[test]

@@ -234,3 +234,13 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let (code, _, error) = ended(child.wait_with_output().unwrap());
     assert_eq!((code, error.as_str()), (0, ""));
 }
+
+#[test]
+fn the_story_of_the_demo_goes_as_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, output, error) = run(folder.path(), &["demo", "--play"]);
+    assert_eq!((code, error.as_str()), (0, ""), "{output}");
+    assert!(!output.contains('✗') && output.contains("12. "), "{output}");
+    // Links and what comes back from them stay untold.
+    assert!(!output.contains("mappingHash") && output.contains("Q7…"));
+}

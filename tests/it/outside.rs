@@ -732,6 +732,12 @@ pub struct Letter {
 }
 
 impl Letter {
+    /// Whether it tells of a sign-in, with the link to undo it, and carries no code.
+    pub fn is_notice(&self) -> bool {
+        self.text.contains("/undo/?token=")
+            && !self.subject.starts_with(|c: char| c.is_ascii_digit())
+    }
+
     /// The code, which stands at the beginning of the first line.
     pub fn code(&self) -> String {
         let first = self.text.lines().next().unwrap();

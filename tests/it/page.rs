@@ -18,7 +18,7 @@ use portero::domain::message::{Content, Inbound, Provenance, Sender, Status, Web
 use portero::domain::policy::{Methods, Policy};
 use portero::outbox::{Outbox, Pace};
 use portero::serve::{self, Running};
-use portero::simulator::cast::{ANA, BRUNO, BUSINESS, LUCIA, PEOPLE};
+use portero::simulator::cast::{ANA, BRUNO, BUSINESS, PEOPLE};
 use portero::simulator::graph::Said;
 use portero::simulator::inbox::Mail;
 use portero::simulator::services::Trouble;
@@ -60,6 +60,11 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 type Headers<'h> = &'h [(&'h str, &'h str)];
 
+/// Content type, body, further headers, and the status that answers it.
+type Form<'a> = (&'a str, String, Vec<(&'a str, &'a str)>, u16);
+/// Fields, headers, and the status that answers it.
+type HostileForm<'a> = (&'a [(&'a str, &'a str)], Headers<'a>, u16);
+
 // --- the town -------------------------------------------------------------------------------------
 
 /// The program, as its configuration file starts it, and everybody around it.
@@ -68,7 +73,7 @@ pub struct Town {
     running: Option<Running>,
     pub world: World,
     pub address: SocketAddr,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// The configuration of the tests: both ways in, the page at the public address.
@@ -125,7 +130,7 @@ impl Town {
             running: Some(running),
             world,
             address,
-            folder,
+            _folder: folder,
         }
     }
 
@@ -955,7 +960,7 @@ fn a_form_counts_only_as_our_own_page_sends_it() {
     town.quiet();
     let before = format!("{:?}", town.app().overview(1_000).unwrap());
     let form: (&str, &str) = ("Content-Type", FORM);
-    let cases: Vec<(&str, String, Vec<(&str, &str)>, u16)> = vec![
+    let cases: Vec<Form<'_>> = vec![
         ("from another site", good.clone(), vec![form, ("Sec-Fetch-Site", "cross-site")], 403),
         ("from a sister site", good.clone(), vec![form, ("Sec-Fetch-Site", "same-site")], 403),
         ("another origin", good.clone(), vec![form, ("Origin", "https://evil.example")], 403),
@@ -1039,7 +1044,7 @@ fn nobody_elses_page_undoes_a_sign_in() {
     let page = town.get(&undo_link(&mail), &[]);
     let (token, form_token) = (hidden(&page, "token"), hidden(&page, "formToken"));
     let good = [("token", token.as_str()), ("formToken", &form_token)];
-    let cases: [(&[(&str, &str)], Headers<'_>, u16); 6] = [
+    let cases: [HostileForm<'_>; 6] = [
         (&good, &[("Sec-Fetch-Site", "cross-site")], 403),
         (&good, &[("Origin", "https://evil.example")], 403),
         (&good[..1], &[], 403),

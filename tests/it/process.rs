@@ -103,6 +103,13 @@ fn people_sign_in_side_by_side_and_only_with_their_own_code() {
         "Entraste como Bea Gómez de Inpla en Kutamma y Beatriz Gómez de Consultores en woku."
     );
 
+    // Whoever reads the mailboxes is told, and can undo it.
+    for (address, ending) in [(ANA.email, "67"), (BEA.email, "34")] {
+        let notice = world.mail().letter_to(address);
+        assert!(notice.is_notice(), "{}", notice.subject);
+        assert!(notice.text.contains(&format!("termina en {ending}")));
+    }
+
     // From here on what Ana writes is the bot's; what she asks of Portero is answered.
     portero.receive(&[text(ana, "¿a qué hora abren?"), text(ana, "quién soy")]);
     assert_eq!(

@@ -477,6 +477,12 @@ fn check_way_out(state: &State, policy: &Policy) {
     if state.sides[0].contact.is_bound() {
         return;
     }
+    let replies = &state.sides[0].contact.replies;
+    if let Some(until) = replies.blocked_until(state.now, Policy::HOUR_MS, policy.replies_per_hour)
+    {
+        // Whoever had their share of replies hears nothing until there are more.
+        state.now = until.plus_ms(Policy::HOUR_MS);
+    }
     for doing in [Address, LookedUp, RightCode] {
         let side = state.sides[0].clone();
         let code = match &side.contact.stage {

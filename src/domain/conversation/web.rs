@@ -5,7 +5,7 @@ use super::super::account::Account;
 use super::super::binding::{Binding, Proof};
 use super::super::contact::Stage;
 use super::super::delivery::Notice;
-use super::super::id::{MappingId, ReturnCode, Timestamp};
+use super::super::id::{Language, MappingId, ReturnCode, Timestamp};
 use super::super::message::{Inbound, Provenance};
 use super::super::policy::{Finish, PhoneOnFile, Policy};
 use super::super::sign_in::{
@@ -262,7 +262,7 @@ impl Turn<'_> {
         self.audit(AuditEvent::AccountRefused);
         self.contact.mismatches.count(self.now(), Policy::DAY_MS);
         self.say(Sentence::AccountRefused);
-        self.notify(bindings, |_| Notice::Refused);
+        self.notify(bindings, self.contact.language, |_| Notice::Refused);
         self.answer(PageAnswer::Refused, Outcome::Mismatch)
     }
 
@@ -316,7 +316,7 @@ impl Turn<'_> {
             .is_some_and(|expected| expected.matches(code));
         match signed_in {
             Some((bindings, _)) if is_own && message.provenance == Provenance::Forwarded => {
-                self.mismatch(&bindings);
+                self.mismatch(&bindings, self.contact.language);
                 Outcome::Mismatch
             }
             Some((bindings, until)) if is_own => {
@@ -358,7 +358,12 @@ impl Turn<'_> {
     ///
     /// A link that took the place of this one changes nothing about that: asking for one in time
     /// must not be a way to pass links on unnoticed.
-    pub(super) fn returned_elsewhere(&mut self, id: MappingId, code_made_at: Timestamp) -> Outcome {
+    pub(super) fn returned_elsewhere(
+        &mut self,
+        id: MappingId,
+        code_made_at: Timestamp,
+        language: Language,
+    ) -> Outcome {
         let lifetime_ms = self.context.policy.return_code_lifetime_ms;
         match &self.contact.mapping {
             Some(Mapping {
@@ -367,25 +372,25 @@ impl Turn<'_> {
                 ..
             }) if *known == id => {
                 let bindings = bindings.clone();
-                self.mismatch(&bindings);
+                self.mismatch(&bindings, language);
                 Outcome::Mismatch
             }
             Some(Mapping { id: newer, .. })
                 if *newer != id && self.now() < code_made_at.plus_ms(lifetime_ms) =>
             {
-                self.mismatch(&[]);
+                self.mismatch(&[], language);
                 Outcome::Mismatch
             }
             _ => Outcome::Ignored,
         }
     }
 
-    fn mismatch(&mut self, bindings: &[Binding]) {
+    fn mismatch(&mut self, bindings: &[Binding], language: Language) {
         let tag = self.link_tag();
         self.burn();
         self.contact.mismatches.count(self.now(), Policy::DAY_MS);
         self.audit(AuditEvent::LinkMismatch);
         self.say(Sentence::SignInNotCompleted { tag });
-        self.notify(bindings, |_| Notice::Refused);
+        self.notify(bindings, language, |_| Notice::Refused);
     }
 }

@@ -396,10 +396,12 @@ impl State {
             CodeBackElsewhere => Event::ReturnedElsewhere {
                 mapping: link,
                 code_made_at: self.code_made_at,
+                language: Language::Portuguese,
             },
             OldCodeElsewhere => Event::ReturnedElsewhere {
                 mapping: older,
                 code_made_at: self.code_made_at,
+                language: Language::Portuguese,
             },
             Undone => Event::Undone { proof },
             OldUndone => Event::Undone {
@@ -478,6 +480,22 @@ impl State {
                 assert!(!is_code, "a mailed code reaches the bot");
                 assert!(kept.text.is_some(), "a tap reaches the bot");
             }
+        }
+
+        // Whoever ends something ends what is in flight as well.
+        let is_ended = matches!(doing, Undone | OldUndone | NumberChanged)
+            && step.outcome == Outcome::Released
+            || step.page == Some(PageAnswer::Declined);
+        if is_ended {
+            let alive = |m: &Mapping| m.is_live(now) || m.is_signed_in();
+            assert!(
+                !after.mapping.as_ref().is_some_and(alive),
+                "{doing:?} leaves a link"
+            );
+            assert!(
+                doing == Declined || after.stage == Stage::Idle && after.kept.is_none(),
+                "{doing:?} leaves a question"
+            );
         }
 
         // What is counted becomes less by time, by success, or because it did not come to pass.

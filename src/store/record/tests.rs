@@ -177,10 +177,19 @@ fn any_errand() -> impl Strategy<Value = Errand> {
             .prop_map(|(challenge, address)| Errand::LookUp { challenge, address }),
         (id(), any_address()).prop_map(|(challenge, to)| Errand::MailCode { challenge, to }),
         id().prop_map(|challenge| Errand::PretendMail { challenge }),
-        (any_address(), prop::option::of(any::<[u8; 16]>())).prop_map(|(to, bound)| {
-            let notice = bound.map_or(Notice::Refused, |id| Notice::Bound(ProofId(id)));
-            Errand::MailNotice { to, notice }
-        }),
+        (
+            any_address(),
+            prop::option::of(any::<[u8; 16]>()),
+            prop::sample::select(&Language::ALL[..])
+        )
+            .prop_map(|(to, bound, language)| {
+                let notice = bound.map_or(Notice::Refused, |id| Notice::Bound(ProofId(id)));
+                Errand::MailNotice {
+                    to,
+                    notice,
+                    language,
+                }
+            }),
         any_kept().prop_map(Errand::HandOn),
     ]
 }
