@@ -217,10 +217,13 @@ fn origin_and_path(url: &str) -> (String, String) {
 /// Who answers *nobody's* does not outweigh who gives no answer.
 fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdict {
     let mut accounts = Vec::new();
-    let mut silent = false;
+    let (mut silent, mut answered) = (false, false);
     if app.settings().directory.is_some() {
         match app.sign_in_to_directory(user, password) {
-            Ok(found) => accounts.extend(found),
+            Ok(found) => {
+                answered = true;
+                accounts.extend(found);
+            }
             Err(CheckFailed::Busy) => return Verdict::Busy,
             Err(CheckFailed::Store(error)) => {
                 tracing::error!(%error, "a password could not be compared");
@@ -230,7 +233,10 @@ fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdi
     }
     for answer in services.check_password(user, password, app.now(), "sign-in") {
         match answer.users {
-            Ok(users) => accounts.extend(users),
+            Ok(users) => {
+                answered = true;
+                accounts.extend(users);
+            }
             Err(unavailable) => {
                 let service = answer.service.as_str();
                 let reason = unavailable.reason;
@@ -239,10 +245,12 @@ fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdi
             }
         }
     }
-    match (accounts.is_empty(), silent) {
-        (false, _) => Verdict::These(accounts),
-        (true, true) => Verdict::NoAnswer,
-        (true, false) => Verdict::Nobody,
+    match (accounts.is_empty(), silent, answered) {
+        (false, ..) => Verdict::These(accounts),
+        // Whoever did answer was a chance to guess.
+        (true, true, true) => Verdict::NotEverybody,
+        (true, true, false) => Verdict::NoAnswer,
+        (true, false, _) => Verdict::Nobody,
     }
 }
 

@@ -5,7 +5,7 @@ use super::{App, Failed};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::AuditEvent;
-use crate::domain::id::{ContactId, DAY_MS, Timestamp};
+use crate::domain::id::{ContactId, DAY_MS, HOUR_MS, Timestamp};
 use crate::domain::sign_in::{Mapping, MappingState};
 use crate::store::record::{self, Sweep};
 use crate::store::{StoreError, Writer};
@@ -20,6 +20,8 @@ const DEAD_MS: u64 = 30 * DAY_MS;
 const COUNTS_MS: u64 = 2 * DAY_MS;
 /// Long enough that an old link and an old return code are still known as such.
 const HANDLE_MS: u64 = 2 * DAY_MS;
+/// How long it is known who did not finish a sign-in: longer than any return code lives.
+const UNFINISHED_MS: u64 = HOUR_MS;
 const AUDIT_MS: u64 = 180 * DAY_MS;
 const UNBOUND_CONTACT_MS: u64 = 7 * DAY_MS;
 const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
@@ -112,13 +114,25 @@ fn is_forgotten(contact: &Contact, now: Timestamp, binding_idle_ms: u64) -> bool
 fn without_stale_sign_in(contact: &Contact, now: Timestamp) -> Option<Contact> {
     let mapping = contact.mapping.as_ref()?;
     match mapping.state {
-        MappingState::SignedIn { until, .. } if now >= until => Some(Contact {
-            mapping: Some(Mapping {
-                state: MappingState::Burned,
-                ..mapping.clone()
-            }),
-            ..contact.clone()
-        }),
+        MappingState::SignedIn { until, .. } if now >= until.plus_ms(UNFINISHED_MS) => {
+            Some(Contact {
+                mapping: Some(Mapping {
+                    state: MappingState::Burned,
+                    earlier: Vec::new(),
+                    ..mapping.clone()
+                }),
+                ..contact.clone()
+            })
+        }
+        _ if !mapping.earlier.is_empty() && now >= mapping.asked_at.plus_ms(UNFINISHED_MS) => {
+            Some(Contact {
+                mapping: Some(Mapping {
+                    earlier: Vec::new(),
+                    ..mapping.clone()
+                }),
+                ..contact.clone()
+            })
+        }
         _ => None,
     }
 }

@@ -77,6 +77,9 @@ pub enum Verdict {
     Nobody,
     /// Somebody did not answer, or nobody could be asked; it is not known to be wrong.
     NoAnswer,
+    /// Nobody's, as far as anybody answered; somebody did not. The try counts: it was one at those
+    /// who answered (S-41).
+    NotEverybody,
     /// Too many others are being checked; a moment later there is room.
     Busy,
     /// These accounts'.
@@ -172,7 +175,7 @@ impl App {
     ) -> Result<Attempt, Failed> {
         let number = number.map(str::to_owned);
         let tried_at = self.now();
-        let step = self.act(hash, Some(visitor), move |shared, writer, on| {
+        let step = self.act(tried_at, hash, Some(visitor), move |shared, writer, on| {
             let act = PageAct::Try {
                 number: number.as_deref(),
             };
@@ -190,20 +193,26 @@ impl App {
         tried_at: Timestamp,
         verdict: Verdict,
     ) -> Result<Tried, Failed> {
-        let step = self.act(hash, Some(visitor), move |shared, writer, on| {
-            let who = match &verdict {
-                Verdict::Nobody => Who::Nobody,
-                Verdict::NoAnswer | Verdict::Busy => Who::NoAnswer,
-                Verdict::These(accounts) => Who::These(accounts),
-            };
-            shared.page_step(writer, on, PageAct::Checked { tried_at, who })
-        })?;
+        let step = self.act(
+            self.now(),
+            hash,
+            Some(visitor),
+            move |shared, writer, on| {
+                let who = match &verdict {
+                    Verdict::Nobody => Who::Nobody,
+                    Verdict::NotEverybody => Who::NotEverybody,
+                    Verdict::NoAnswer | Verdict::Busy => Who::NoAnswer,
+                    Verdict::These(accounts) => Who::These(accounts),
+                };
+                shared.page_step(writer, on, PageAct::Checked { tried_at, who })
+            },
+        )?;
         Ok(self.tried(step))
     }
 
     /// *It was not me.*
     pub fn decline(&self, hash: &MappingHash) -> Result<Tried, Failed> {
-        let step = self.act(hash, None, |shared, writer, on| {
+        let step = self.act(self.now(), hash, None, |shared, writer, on| {
             shared.page_step(writer, on, PageAct::Declined)
         })?;
         if let Some((step, _)) = &step
@@ -396,6 +405,7 @@ impl App {
     /// One transaction on the contact of a hash; `None` when the hash is nobody's.
     fn act(
         &self,
+        now: Timestamp,
         hash: &MappingHash,
         visitor: Option<&Visitor>,
         act: impl Fn(&Shared, &mut Transaction<'_>, On) -> Result<Step, StoreError>
@@ -403,7 +413,7 @@ impl App {
         + Sync
         + 'static,
     ) -> Result<Option<(Step, MappingId)>, Failed> {
-        let (now, fresh) = (self.now(), self.draw(1)?[0]);
+        let fresh = self.draw(1)?[0];
         let (shared, hash) = (Arc::clone(&self.shared), hash.clone());
         let guessers = visitor.map(Visitor::guessers);
         let step = self.update(move |writer| {

@@ -351,11 +351,19 @@ impl Turn<'_> {
         self.contact.released = None;
         self.contact.stage = Stage::Idle;
         // One proof is enough: another one in flight must not bind the chat to somebody else later.
-        if let Some(mapping) = &mut self.contact.mapping {
-            mapping.state = match mapping.state {
-                MappingState::Burned => MappingState::Burned,
-                _ => MappingState::Used,
-            };
+        let proved_by = self
+            .contact
+            .bindings
+            .first()
+            .map(|binding| binding.proof_id);
+        match &mut self.contact.mapping {
+            Some(mapping) if mapping.is_signed_in() && proved_by != Some(mapping.proof_id()) => {
+                self.burn();
+            }
+            Some(mapping) if mapping.state != MappingState::Burned => {
+                mapping.state = MappingState::Used;
+            }
+            _ => {}
         }
         self.audit(AuditEvent::Bound);
         self.actions.push(Action::Say(Sentence::SignedIn(

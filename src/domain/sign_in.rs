@@ -20,6 +20,9 @@ pub struct Mapping {
     pub wrong_numbers: u32,
     /// How far it came.
     pub state: MappingState,
+    /// Who had signed in with the link whose place it took: to be told if that one's return code
+    /// comes from elsewhere after all.
+    pub earlier: Vec<Binding>,
 }
 
 /// How far a sign-in came.
@@ -50,6 +53,11 @@ impl Mapping {
     /// Whether the return code is awaited; not for how much longer.
     pub fn is_signed_in(&self) -> bool {
         matches!(self.state, MappingState::SignedIn { .. })
+    }
+
+    /// Whether the return code would bind now.
+    pub fn awaits_return(&self, now: Timestamp) -> bool {
+        matches!(self.state, MappingState::SignedIn { until, .. } if now < until)
     }
 
     /// The proof that it can become.
@@ -86,6 +94,8 @@ pub enum Who<'a> {
     Nobody,
     /// It could not be found out; the try does not count.
     NoAnswer,
+    /// Nobody's, as far as anybody answered; the try counts.
+    NotEverybody,
     /// These accounts'.
     These(&'a [Account]),
     /// Somebody's; the page does not say whose, and lets its users into this service.
@@ -96,7 +106,7 @@ impl Who<'_> {
     /// What they would be bound to.
     pub(super) fn bindings(&self, proof: Proof, id: ProofId, now: Timestamp) -> Vec<Binding> {
         match self {
-            Who::Nobody | Who::NoAnswer => Vec::new(),
+            Who::Nobody | Who::NoAnswer | Who::NotEverybody => Vec::new(),
             Who::These(accounts) => accounts
                 .iter()
                 .map(|account| Binding::new(account.clone(), proof, id, now))
@@ -190,7 +200,14 @@ pub(super) fn is_number_of(typed: &str, chat: &WaId) -> bool {
 }
 
 fn is_alike(one: &str, other: &str) -> bool {
-    let compared = ALIKE_DIGITS.min(one.len()).min(other.len());
+    // Beside Brazil's area code the 9 may be there or not.
+    let brazilian = one.starts_with("55") || other.starts_with("55");
+    let alike_digits = if brazilian {
+        ALIKE_DIGITS - 1
+    } else {
+        ALIKE_DIGITS
+    };
+    let compared = alike_digits.min(one.len()).min(other.len());
     compared >= NATIONAL_DIGITS_MIN
         && one.as_bytes()[one.len() - compared..] == other.as_bytes()[other.len() - compared..]
 }
@@ -209,6 +226,10 @@ fn usual_form(digits: &str) -> String {
         {
             return format!("{without}{rest}");
         }
+    }
+    // Brazil's mobile numbers have a 9 after the area code, which accounts of old lack.
+    if digits.starts_with("55") && digits.len() == 13 && digits.as_bytes()[4] == b'9' {
+        return format!("{}{}", &digits[..4], &digits[5..]);
     }
     digits.to_owned()
 }
@@ -231,6 +252,10 @@ mod tests {
             ("61234567", "50761234567", Phones::Alike),
             ("5491123456789", "541123456789", Phones::Same),
             ("5215512345678", "525512345678", Phones::Same),
+            ("5511987654321", "551187654321", Phones::Same),
+            ("551187654321", "5511987654321", Phones::Same),
+            ("11 98765-4321", "551187654321", Phones::Alike),
+            ("5511987654322", "551187654321", Phones::Different),
             ("12345", "573001212345", Phones::Unknown),
             ("", "573001234567", Phones::Unknown),
         ];

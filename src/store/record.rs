@@ -187,6 +187,8 @@ struct MappingRecord {
     #[serde(default)]
     wrong_numbers: u32,
     state: MappingStateRecord,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    earlier: Vec<BindingRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -413,6 +415,7 @@ impl From<&Mapping> for MappingRecord {
                 MappingState::Used => MappingStateRecord::Used,
                 MappingState::Burned => MappingStateRecord::Burned,
             },
+            earlier: mapping.earlier.iter().map(BindingRecord::from).collect(),
         }
     }
 }
@@ -437,6 +440,11 @@ impl MappingRecord {
                 MappingStateRecord::Used => MappingState::Used,
                 MappingStateRecord::Burned => MappingState::Burned,
             },
+            earlier: self
+                .earlier
+                .into_iter()
+                .map(BindingRecord::into_binding)
+                .collect::<Result<_, _>>()?,
         })
     }
 }

@@ -241,9 +241,9 @@ sentences! {
     }
     /// A reminder of the link.
     UseTheLink = "use_the_link" [] {
-        es: "Toca el enlace que te envié, entra con tu usuario y, al volver a WhatsApp, pulsa «Enviar». ¿No te funciona? Elige:",
-        en: "Tap the link I sent you, sign in, and when you are back in WhatsApp, press “Send”. Does it not work? Choose:",
-        pt: "Toque no link que enviei, entre com seu usuário e, ao voltar ao WhatsApp, toque em “Enviar”. Não funciona? Escolha:",
+        es: "Toca el enlace que te envié, entra con tu usuario y, al volver a WhatsApp, pulsa «Enviar». ¿Ya entraste? Entonces solo falta «Enviar». ¿No te funciona? Elige:",
+        en: "Tap the link I sent you, sign in, and when you are back in WhatsApp, press “Send”. Already signed in? Then only “Send” is left. Does it not work? Choose:",
+        pt: "Toque no link que enviei, entre com seu usuário e, ao voltar ao WhatsApp, toque em “Enviar”. Já entrou? Então só falta “Enviar”. Não funciona? Escolha:",
     }
     /// The link, or the way back from it, is too old.
     LinkExpired = "link_expired" [] {
@@ -437,7 +437,7 @@ sentences! {
     }
     /// What happened.
     RefusedWhat = "refused_what" ["chat", "business"] {
-        es: "Con tu usuario y tu contraseña se entró por un enlace de {business} que había pedido {chat}. Ese chat no parece tuyo, así que no dejé entrar a nadie.",
+        es: "Alguien usó tu usuario y tu contraseña en un enlace de {business} que había pedido {chat}. Ese chat no parece tuyo, así que no dejé entrar a nadie.",
         en: "Your user name and password were used with a link of {business} that was asked for by {chat}. That chat does not seem to be yours, so I let nobody in.",
         pt: "Seu usuário e sua senha foram usados em um link de {business} que foi pedido por outra conversa: {chat}. Essa conversa não parece sua, então não deixei ninguém entrar.",
     }
@@ -575,9 +575,9 @@ sentences! {
     }
     /// The sign-in page: the company's system does not answer.
     PageUnavailable = "page_unavailable" ["business"] {
-        es: "El sistema de {business} no responde en este momento. Prueba otra vez en un minuto: el intento no contó.",
-        en: "The system of {business} is not answering just now. Try again in a minute: this try did not count.",
-        pt: "O sistema de {business} não está respondendo agora. Tente de novo em um minuto: esta tentativa não contou.",
+        es: "El sistema de {business} no responde en este momento. Prueba otra vez en un minuto.",
+        en: "The system of {business} is not answering just now. Try again in a minute.",
+        pt: "O sistema de {business} não está respondendo agora. Tente de novo em um minuto.",
     }
     /// The sign-in page: too many people at once.
     PageBusy = "page_busy" [] {
@@ -660,7 +660,7 @@ sentences! {
     /// After the right password, on a computer: a warning.
     PageBackNever = "page_back_never" [] {
         es: "Toca Enviar ahí. No le des esto nunca a nadie, tampoco a nosotros.",
-        en: "Press Send there. Never give this to anyone, also not to us.",
+        en: "Press Send there. Never give this to anyone, not even to us.",
         pt: "Toque em Enviar lá. Nunca dê isto a ninguém, nem a nós.",
     }
     /// After the right password, on a computer: the picture, for those who do not see it.
@@ -684,7 +684,7 @@ sentences! {
     /// A code was mailed: heading.
     PageMailSent = "page_mail_sent" [] {
         es: "Revisa tu correo",
-        en: "Look into your mailbox",
+        en: "Check your email",
         pt: "Veja seu e-mail",
     }
     /// A code was mailed: what to do.
@@ -701,9 +701,9 @@ sentences! {
     }
     /// The phone on file is another one: what to do.
     PageRefusedHow = "page_refused_how" ["business"] {
-        es: "Nadie entró: esta cuenta tiene registrado otro número. Si cambiaste de número, pídele a {business} que lo actualice.",
-        en: "Nobody was signed in: this account has another number on file. If you changed your number, ask {business} to update it.",
-        pt: "Ninguém entrou: esta conta tem outro número registrado. Se você mudou de número, peça a {business} que o atualize.",
+        es: "Nadie entró: esta cuenta no se puede usar desde ese chat. Si cambiaste de número o crees que es un error, habla con {business}.",
+        en: "Nobody was signed in: this account cannot be used from that chat. If you changed your number or think this is a mistake, contact {business}.",
+        pt: "Ninguém entrou: esta conta não pode ser usada nessa conversa. Se você mudou de número ou acha que é um engano, fale com {business}.",
     }
     /// Undoing a sign-in: heading.
     PageUndo = "page_undo" [] {

@@ -337,7 +337,7 @@ fn signed_in(desk: &Desk<'_>, tried: &Tried) -> Next {
     })
 }
 
-/// The page's side of the published document: both calls, strictly after the right password.
+/// The page's side of the published document: the second call strictly after the right password.
 fn foreign(
     desk: &Desk<'_>,
     backend: &Backend,
@@ -347,6 +347,22 @@ fn foreign(
     password: &Secret,
 ) -> Result<Next, crate::app::Failed> {
     let app = &desk.web.app;
+    let unavailable = |failure: crate::domain::delivery::Failure| {
+        let advice = failure.advice.unwrap_or_default();
+        tracing::error!(
+            reason = failure.reason,
+            advice,
+            "the back end of the sign-in page gives no answer"
+        );
+        Ok(Next::Again(Problem::Unavailable))
+    };
+    // Asking about the hash changes nothing there. A made-up link must not be a way to try
+    // passwords, nor to use up somebody's tries.
+    let session = match backend.fetch(hash) {
+        Ok(Some(session)) => session,
+        Ok(None) => return Ok(Next::Gone),
+        Err(failure) => return unavailable(failure),
+    };
     let tried_at = match app.count_guess(visitor)? {
         Ok(tried_at) => tried_at,
         Err(until) => return Ok(Next::Again(too_many(until, app.now()))),
@@ -354,6 +370,7 @@ fn foreign(
     match check(&*desk.site.check, user, password) {
         // Only the network and the user name are counted: the link is not ours to burn.
         Verdict::Nobody => return Ok(Next::Again(Problem::WrongUserOrPassword)),
+        Verdict::NotEverybody => return Ok(Next::Again(Problem::Unavailable)),
         Verdict::NoAnswer => {
             app.take_back_guess(visitor, tried_at)?;
             return Ok(Next::Again(Problem::Unavailable));
@@ -364,20 +381,6 @@ fn foreign(
         }
         Verdict::These(_) => app.take_back_guess(visitor, tried_at)?,
     }
-    let unavailable = |failure: crate::domain::delivery::Failure| {
-        let advice = failure.advice.unwrap_or_default();
-        tracing::error!(
-            reason = failure.reason,
-            advice,
-            "the back end of the sign-in page gives no answer"
-        );
-        Ok(Next::Again(Problem::Unavailable))
-    };
-    let session = match backend.fetch(hash) {
-        Ok(Some(session)) => session,
-        Ok(None) => return Ok(Next::Gone),
-        Err(failure) => return unavailable(failure),
-    };
     match backend.sign_in(&session) {
         Ok(SignInOutcome::Done(signed)) => {
             let number = session.number.as_str();

@@ -2,10 +2,10 @@
 //! come back from the same chat (section 3 of the threat model).
 
 use super::super::account::Account;
-use super::super::binding::{Binding, Proof};
+use super::super::binding::{Binding, Proof, ReleaseReason};
 use super::super::contact::Stage;
 use super::super::delivery::Notice;
-use super::super::id::{Language, MappingId, ReturnCode, Timestamp};
+use super::super::id::{Language, MappingId, ProofId, ReturnCode, Timestamp};
 use super::super::message::{Inbound, Provenance};
 use super::super::policy::{Finish, PhoneOnFile, Policy};
 use super::super::sign_in::{
@@ -27,6 +27,14 @@ impl Turn<'_> {
         if let Some(until) = until {
             return self.limited(Sentence::TooManyLinks { until });
         }
+        let earlier = match self.contact.mapping.take() {
+            Some(Mapping {
+                state: MappingState::SignedIn { bindings, .. },
+                ..
+            }) => bindings,
+            Some(mapping) => mapping.earlier,
+            None => Vec::new(),
+        };
         let id = MappingId(self.context.fresh);
         self.contact.links.count(now, Policy::DAY_MS);
         self.contact.mapping = Some(Mapping {
@@ -36,6 +44,7 @@ impl Turn<'_> {
             passwords: 0,
             wrong_numbers: 0,
             state: MappingState::Issued,
+            earlier,
         });
         if !self.contact.is_bound() {
             self.contact.stage = Stage::LinkSent;
@@ -81,12 +90,16 @@ impl Turn<'_> {
         }
     }
 
-    /// The link and whatever came of it so far are worth nothing from here.
+    /// The link and whatever came of it so far are worth nothing from here. Who had signed in is
+    /// still known: they are told if the return code comes from elsewhere after all.
     pub(super) fn burn(&mut self) {
-        if let Some(mapping) = &mut self.contact.mapping
-            && mapping.state != MappingState::Used
-        {
-            mapping.state = MappingState::Burned;
+        let now = self.now();
+        if let Some(mapping) = &mut self.contact.mapping {
+            match &mut mapping.state {
+                MappingState::Used => {}
+                MappingState::SignedIn { until, .. } => *until = now.min(*until),
+                state => *state = MappingState::Burned,
+            }
         }
     }
 
@@ -166,7 +179,7 @@ impl Turn<'_> {
     }
 
     fn settle_try(&mut self, tried_at: Timestamp, who: &Who<'_>) {
-        if !matches!(who, Who::Nobody) {
+        if !matches!(who, Who::Nobody | Who::NotEverybody) {
             self.counts.user_name.take_back(tried_at);
             self.counts.network.take_back(tried_at);
         }
@@ -174,11 +187,14 @@ impl Turn<'_> {
 
     fn checked(&mut self, mut mapping: Mapping, who: &Who<'_>) -> Outcome {
         match who {
-            Who::Nobody => {
+            Who::Nobody | Who::NotEverybody => {
                 self.audit(AuditEvent::PasswordWrong);
                 let max = self.context.policy.passwords_per_link;
                 match max.saturating_sub(mapping.passwords) {
                     0 => self.guessed_at(),
+                    _ if matches!(who, Who::NotEverybody) => {
+                        self.answer(PageAnswer::NoAnswer, Outcome::OnPage)
+                    }
                     left => self.answer(PageAnswer::WrongPassword { left }, Outcome::OnPage),
                 }
             }
@@ -213,7 +229,7 @@ impl Turn<'_> {
         }
         let accounts: &[Account] = match who {
             Who::These(accounts) => accounts,
-            Who::Nobody | Who::NoAnswer | Who::Somebody(_) => &[],
+            Who::Nobody | Who::NoAnswer | Who::NotEverybody | Who::Somebody(_) => &[],
         };
         let barred = (bindings.iter()).any(|binding| self.barred_from(binding).is_some());
         let phones: Vec<Phones> = accounts
@@ -221,11 +237,17 @@ impl Turn<'_> {
             .map(|account| compare_phones(account.phone.as_deref(), self.contact.wa_id.as_ref()))
             .collect();
         let differs = phones.contains(&Phones::Different);
+        // On file, and not to be compared: hiding one's number must not be a way around it (S-63).
+        let unknown = (accounts.iter().zip(&phones))
+            .any(|(account, phones)| *phones == Phones::Unknown && account.phone.is_some());
         let all_same = !phones.is_empty() && phones.iter().all(|phones| *phones == Phones::Same);
         match policy.phone_on_file {
             _ if barred => self.refuse_account(&bindings),
             PhoneOnFile::MustMatch if differs => self.refuse_account(&bindings),
             PhoneOnFile::StepUp if differs => self.step_up(mapping, accounts),
+            PhoneOnFile::MustMatch | PhoneOnFile::StepUp if unknown => {
+                self.step_up(mapping, accounts)
+            }
             // The account's own phone is the chat: nobody else could have asked for the link.
             PhoneOnFile::MustMatch | PhoneOnFile::StepUp if all_same => self.finish(bindings),
             PhoneOnFile::MustMatch | PhoneOnFile::StepUp | PhoneOnFile::Ignored => {
@@ -273,11 +295,18 @@ impl Turn<'_> {
             return self.answer(PageAnswer::Unnamed, Outcome::Ignored);
         };
         let to = first.email.clone();
+        // The password was right: a code that cannot be mailed now costs no try.
+        let untried = Mapping {
+            passwords: mapping.passwords.saturating_sub(1),
+            ..mapping.clone()
+        };
         if let Some(until) = self.codes_blocked_until(&to) {
+            self.contact.mapping = Some(untried);
             self.audit(AuditEvent::Limited);
             return self.answer(PageAnswer::TooMany { until }, Outcome::Limited);
         }
         if let Some(locked) = self.lock(&to) {
+            self.contact.mapping = Some(untried);
             let answer = match locked {
                 Sentence::TooManyFailures { until } => PageAnswer::TooMany { until },
                 _ => PageAnswer::NoAnswer,
@@ -365,29 +394,42 @@ impl Turn<'_> {
         language: Language,
     ) -> Outcome {
         let lifetime_ms = self.context.policy.return_code_lifetime_ms;
-        match &self.contact.mapping {
+        let proof = ProofId(id.0);
+        let bound: Vec<Binding> = (self.contact.bindings.iter())
+            .filter(|binding| binding.proof_id == proof)
+            .cloned()
+            .collect();
+        if !bound.is_empty() {
+            // The code was told to this chat, and now whoever signed in sends it as well: what it
+            // bound was never theirs.
+            self.release(ReleaseReason::Undone);
+            self.contact.stage = Stage::Idle;
+            self.mismatch(&bound, language);
+            return Outcome::Mismatch;
+        }
+        let signed_in = match &self.contact.mapping {
             Some(Mapping {
                 id: known,
                 state: MappingState::SignedIn { bindings, .. },
                 ..
-            }) if *known == id => {
-                let bindings = bindings.clone();
-                self.mismatch(&bindings, language);
-                Outcome::Mismatch
-            }
-            Some(Mapping { id: newer, .. })
-                if *newer != id && self.now() < code_made_at.plus_ms(lifetime_ms) =>
-            {
-                self.mismatch(&[], language);
-                Outcome::Mismatch
-            }
-            _ => Outcome::Ignored,
-        }
+            }) if *known == id => bindings.clone(),
+            Some(Mapping {
+                id: newer, earlier, ..
+            }) if *newer != id && self.now() < code_made_at.plus_ms(lifetime_ms) => earlier.clone(),
+            _ => return Outcome::Ignored,
+        };
+        self.mismatch(&signed_in, language);
+        Outcome::Mismatch
     }
 
     fn mismatch(&mut self, bindings: &[Binding], language: Language) {
         let tag = self.link_tag();
-        self.burn();
+        if let Some(mapping) = &mut self.contact.mapping {
+            if mapping.state != MappingState::Used {
+                mapping.state = MappingState::Burned;
+            }
+            mapping.earlier.clear();
+        }
         self.contact.mismatches.count(self.now(), Policy::DAY_MS);
         self.audit(AuditEvent::LinkMismatch);
         self.say(Sentence::SignInNotCompleted { tag });

@@ -487,7 +487,7 @@ impl State {
             && step.outcome == Outcome::Released
             || step.page == Some(PageAnswer::Declined);
         if is_ended {
-            let alive = |m: &Mapping| m.is_live(now) || m.is_signed_in();
+            let alive = |m: &Mapping| m.is_live(now) || m.awaits_return(now);
             assert!(
                 !after.mapping.as_ref().is_some_and(alive),
                 "{doing:?} leaves a link"
@@ -578,7 +578,7 @@ impl State {
         assert_eq!(after.stage, Stage::Idle);
         assert!(after.kept.is_none());
         assert!(
-            !(after.mapping.as_ref()).is_some_and(|m| m.is_live(now) || m.is_signed_in()),
+            !(after.mapping.as_ref()).is_some_and(|m| m.is_live(now) || m.awaits_return(now)),
             "another proof stays in flight"
         );
     }
@@ -601,9 +601,13 @@ impl State {
         let stays = match (&before.state, &after.state) {
             (MappingState::Issued, _) => true,
             (MappingState::SignedIn { .. }, MappingState::Issued) => false,
-            (MappingState::SignedIn { .. }, MappingState::SignedIn { .. }) => {
-                before.state == after.state
-            }
+            (
+                MappingState::SignedIn { bindings, until },
+                MappingState::SignedIn {
+                    bindings: same,
+                    until: over,
+                },
+            ) => bindings == same && (until == over || over < until && *over <= self.now),
             (MappingState::SignedIn { .. }, _) => true,
             (dead, now) => dead == now,
         };

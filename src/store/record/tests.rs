@@ -112,7 +112,8 @@ prop_compose! {
     fn any_mapping()(
         id in any::<[u8; 16]>(), asked_at in any_moment(), expires_at in any_moment(),
         passwords in any::<u32>(), wrong_numbers in any::<u32>(), state in any_mapping_state(),
-    ) -> Mapping { Mapping { id: MappingId(id), asked_at, expires_at, passwords, wrong_numbers, state } }
+        earlier in prop::collection::vec(any_binding(), 0..2),
+    ) -> Mapping { Mapping { id: MappingId(id), asked_at, expires_at, passwords, wrong_numbers, state, earlier } }
 }
 
 prop_compose! {
@@ -233,6 +234,8 @@ fn spelled(contact: &Contact) -> Vec<String> {
     {
         addresses.extend(bindings.iter().filter_map(|b| b.email.as_ref()));
     }
+    let earlier = contact.mapping.iter().flat_map(|mapping| &mapping.earlier);
+    addresses.extend(earlier.filter_map(|b| b.email.as_ref()));
     addresses.iter().map(|a| a.as_str().to_owned()).collect()
 }
 
