@@ -494,8 +494,8 @@ fn a_forwarded_code_counts_for_nothing() {
 
 ///
 #[test]
-fn while_a_service_is_down_no_try_counts() {
-    let town = Town::start();
+fn while_nobody_answers_about_a_password_no_try_counts() {
+    let town = Town::with(|file| set(file, "directory", "enabled", false));
     let link = town.link(ANA);
     town.world
         .services
@@ -520,6 +520,20 @@ fn while_a_service_is_down_no_try_counts() {
     });
     assert_eq!(answer.status, 200, "{}", words(&answer.body));
     assert!(words(&answer.body).contains("Falta un paso"));
+}
+
+/// S-41: whoever did answer was a chance to guess.
+#[test]
+fn while_one_service_is_silent_guesses_at_the_others_count() {
+    let town = Town::start();
+    let link = town.link(ANA);
+    town.world
+        .services
+        .misbehave("kutamma", Some(Trouble::Down));
+    let statuses: Vec<u16> = (0..5)
+        .map(|_| town.sign_in(&link, DORA_USER, WRONG_PASSWORD, &[]).status)
+        .collect();
+    assert_eq!(statuses, [503, 503, 503, 503, 404]);
 }
 
 /// What stands in a field that is shown again.
@@ -1511,17 +1525,18 @@ fn the_page_serves_somebody_elses_back_end_as_the_document_says() {
     }
     let wrong = town.sign_in(&link, DORA_USER, WRONG_PASSWORD, &[("User-Agent", IPHONE)]);
     assert_eq!(wrong.status, 422);
+    let path = format!("/hash-mappings/{FOREIGN_HASH}/");
     assert_eq!(
         foreign.asked(),
-        [],
-        "before the right password nobody is asked"
+        [("GET".to_owned(), path.clone())],
+        "before the right password nobody is said to have signed in"
     );
+    foreign.asked.lock().unwrap().clear();
 
     let right = town.sign_in(&link, DORA_USER, DORA_PASSWORD, &[("User-Agent", IPHONE)]);
     assert_eq!(right.status, 303, "{}", words(&right.body));
     let to = "https://api.whatsapp.com/send/?phone=573007654321";
     assert_eq!(right.header("Location"), Some(to));
-    let path = format!("/hash-mappings/{FOREIGN_HASH}/");
     let calls = [
         ("GET".to_owned(), path),
         ("POST".into(), "/chat/history/".into()),
@@ -1684,7 +1699,18 @@ fn in_front_of_a_foreign_back_end_passwords_and_hashes_are_counted_as_well() {
         .collect();
     assert_eq!(statuses, [[422; 10].as_slice(), &[429; 5]].concat());
     assert_eq!(town.checks("woku"), 10);
-    assert_eq!(foreign.asked(), []);
+    assert!(
+        foreign.asked().iter().all(|(method, _)| method == "GET"),
+        "nobody is said to have signed in"
+    );
+    // A made-up link is no way to try passwords, nor to use up somebody's tries.
+    let unknown =
+        json!({"error": {"key": "HASH_MAPPING_NOT_FOUND", "message": "x", "details": {}}});
+    foreign.answers.lock().unwrap().0 = unknown;
+    foreign.answers.lock().unwrap().1 = 404;
+    let answer = town.fill_in(&page, DORA_USER, DORA_PASSWORD, &[]);
+    assert_eq!(answer.status, 404);
+    assert_eq!(town.checks("woku"), 10);
 }
 
 // --- what is kept and what is told ----------------------------------------------------------------

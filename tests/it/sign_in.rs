@@ -351,6 +351,54 @@ fn s_31_whoever_was_sent_the_link_is_warned_in_the_language_of_their_own_chat() 
     );
 }
 
+/// Section 3.3, R1: the code was told to the attacker, and then its owner presses *Send* after all.
+#[test]
+fn s_31_a_code_that_comes_from_its_owner_ends_what_it_had_bound_elsewhere() {
+    let house = house();
+    let text = house.sign_in_on_page(&house.new_link(&malo()), VERA);
+    house.ask(&malo(), &text);
+    assert!(acts_for(&house, &malo(), VERA));
+    assert_eq!(house.write(&vera(), &text), "mismatch");
+    house.settle();
+    assert!(!house.is_bound(&malo()));
+    assert_eq!(house.audited("contact.released.undone"), 1);
+    assert!(
+        subjects(&house, VERA)
+            .iter()
+            .any(|s| s.contains("intentó usar tu cuenta"))
+    );
+}
+
+/// Neither giving up nor asking anew hides that a link was passed on.
+#[test]
+fn s_31_cancelling_or_asking_for_another_link_spares_nobody_the_warning() {
+    for word in ["cancelar", "nuevo enlace"] {
+        let house = house();
+        let text = house.sign_in_on_page(&house.new_link(&malo()), VERA);
+        house.ask(&malo(), word);
+        assert_eq!(house.write(&vera(), &text), "mismatch", "{word}");
+        house.settle();
+        assert_eq!(subjects(&house, VERA).len(), 1, "{word}");
+        assert_eq!(house.audited("link.mismatch"), 2, "{word}");
+        house.ask(&malo(), &text);
+        assert!(!house.is_bound(&malo()));
+    }
+}
+
+/// S-63: hiding the number is no way around a phone on file.
+#[test]
+fn s_63_with_a_phone_on_file_a_hidden_number_has_to_prove_the_mailbox_too() {
+    let house = house();
+    house.phone_on_file(VERA, Some("573002000002"));
+    let hidden = Person {
+        bsuid: Some(portero::domain::id::Bsuid::parse("CO.77").unwrap()),
+        ..Person::default()
+    };
+    let hash = house.new_link(&hidden);
+    assert_eq!(house.right_password(&hash, VERA).0, PageAnswer::CodeMailed);
+    assert!(!house.is_bound(&hidden));
+}
+
 #[test]
 fn s_31_after_two_links_that_were_passed_on_there_is_none_for_a_day() {
     let house = house();
@@ -1539,5 +1587,4 @@ fn nothing_that_leaves_for_the_bot_has_a_return_code_in_it() {
     let bots =
         |left: &Left| matches!(left, Left::HandedOn(kept) if kept.text.as_deref() != Some("hola"));
     assert!(!house.left().iter().any(bots));
-    assert!(acts_for(&house, &vera(), VERA));
 }
