@@ -27,7 +27,7 @@ pub const REDIRECT_URL_BYTES_MAX: usize = 2 * 1024;
 const USER_TYPE: &str = "WHATSAPP_END_USER";
 
 /// Where people return to; the number follows.
-const RETURN_TO: &str = "https://api.whatsapp.com/send/?phone=";
+pub const RETURN_TO: &str = "https://api.whatsapp.com/send/?phone=";
 
 const CHECK_URL: &str = "check the address in sign_in.backend";
 

@@ -3,8 +3,8 @@
 
 use super::pages::{self, Problem, Setting, field};
 use super::{CheckPassword, Site, Web, page_response};
-use crate::app::{PageView, Tried, Verdict, Visitor};
-use crate::backend::{Backend, ForeignHash, SignInOutcome};
+use crate::app::{PASSWORD_BYTES_MAX, PageView, Tried, Verdict, Visitor};
+use crate::backend::{Backend, ForeignHash, RETURN_TO, SignInOutcome};
 use crate::domain::id::{Language, MINUTE_MS, MappingHash, Secret, Timestamp};
 use crate::domain::policy::Policy;
 use crate::domain::sign_in::PageAnswer;
@@ -24,9 +24,6 @@ pub const UNDO_PATH: &str = "/undo";
 
 /// Longest user name, in bytes: an address, or as much of something else.
 const USER_BYTES_MAX: usize = 320;
-
-/// Longest password, in bytes.
-const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// Most fields of a form; ours have six. Each is compared with those before it.
 const FIELDS_MAX: usize = 16;
@@ -386,7 +383,7 @@ fn foreign(
             let number = session.number.as_str();
             let url = signed
                 .redirect_url
-                .unwrap_or_else(|| format!("https://api.whatsapp.com/send/?phone={number}"));
+                .unwrap_or_else(|| format!("{RETURN_TO}{number}"));
             let carries_code = url.contains("&text=");
             let setting = desk.setting(None);
             let page = if carries_code {
