@@ -2,7 +2,24 @@
 
 #![allow(clippy::unwrap_used)]
 use super::super::{Engine, Memory};
+use super::contact::ContactRecord;
+use super::meta::LATEST_KEY;
+use super::outbox::{STATUSES, entry_key};
 use super::*;
+use crate::domain::account::{Account, Company};
+use crate::domain::binding::{Binding, Proof, ReleaseReason};
+use crate::domain::budget::Budget;
+use crate::domain::challenge::{Challenge, Sought};
+use crate::domain::contact::{Barred, Contact, Kept, Stage};
+use crate::domain::conversation::AddressCounts;
+use crate::domain::delivery::{
+    Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
+};
+use crate::domain::id::{
+    Bsuid, ChallengeId, ContactId, EmailAddress, HOUR_MS, IdentityKey, Language, MappingId,
+    MessageId, PhoneNumberId, ProofId, ServiceName, Timestamp, WaId,
+};
+use crate::domain::sign_in::{Mapping, MappingState};
 use proptest::prelude::*;
 
 fn keys() -> Keys {

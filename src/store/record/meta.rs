@@ -1,0 +1,23 @@
+//! Facts about the store as a whole.
+
+use super::{read, write};
+use crate::domain::id::Timestamp;
+use crate::store::{Reader, StoreError, Table, Writer};
+
+pub(super) const LATEST_KEY: &[u8] = b"latest moment";
+
+/// The latest moment that the clock showed while Portero ran: it never starts before that (S-15).
+pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
+    match reader.get(Table::Meta, LATEST_KEY)? {
+        Some(bytes) => Ok(Timestamp(read(Table::Meta, &bytes)?)),
+        None => Ok(Timestamp(0)),
+    }
+}
+
+/// Stores the latest moment, unless a later one is known.
+pub fn put_latest_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), StoreError> {
+    if latest_moment(writer)? < now {
+        writer.put(Table::Meta, LATEST_KEY, &write(Table::Meta, &now.0)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Bytes ↔ types: what lies in each table, under which key, in which version.
+//!
+//! Domain types are not serialisable on purpose; what is on disk is a promise, and it is made
+//! here. Every record begins with the version of its shape; an older version is read for ever, a
+//! newer one is refused. Keys that would name a person are keyed digests ([`Keys`]).
+
+mod audit;
+mod budget;
+mod contact;
+mod directory;
+mod handle;
+mod meta;
+mod outbox;
+mod seen;
+
+pub use audit::*;
+pub use budget::*;
+pub use contact::*;
+pub use directory::*;
+pub use handle::*;
+pub use meta::*;
+pub use outbox::*;
+pub use seen::*;
+
+use crate::domain::id::{
+    Bsuid, EmailAddress, HOUR_MS, MappingHash, MessageId, PhoneNumberId, ReturnCode, Timestamp,
+    WaId,
+};
+use crate::store::{KeyRange, MasterKey, Order, Reader, StoreError, Table, Writer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ops::{Bound, ControlFlow};
+
+/// The shape written by this program.
+const VERSION: u8 = 1;
+
+/// Makes the keys that must not be readable: one digest per name, keyed with the master key.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    master: std::sync::Arc<MasterKey>,
+}
+
+impl Keys {
+    /// Keys under this master key.
+    pub fn new(master: MasterKey) -> Keys {
+        Keys {
+            master: std::sync::Arc::new(master),
+        }
+    }
+
+    /// The master key, for what is derived from it besides keys.
+    pub fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
+    fn digest(&self, label: &str, parts: &[&[u8]]) -> [u8; 16] {
+        let whole = self.master.keyed_digest(label, parts);
+        let mut half = [0; 16];
+        half.copy_from_slice(&whole[..16]);
+        half
+    }
+
+    fn bsuid(&self, bsuid: &Bsuid) -> [u8; 16] {
+        self.digest("alias bsuid", &[bsuid.as_str().as_bytes()])
+    }
+
+    fn wa_id(&self, wa_id: &WaId) -> [u8; 16] {
+        self.digest("alias wa_id", &[wa_id.as_str().as_bytes()])
+    }
+
+    fn address(&self, address: &EmailAddress) -> [u8; 16] {
+        self.digest("address", &[address.key().as_bytes()])
+    }
+
+    /// Hour of the message first, so that what is old lies together and is swept as a range.
+    fn seen(&self, number: &PhoneNumberId, id: &MessageId, sent_at: Timestamp) -> [u8; 20] {
+        let digest = self.digest(
+            "seen",
+            &[number.as_str().as_bytes(), id.as_str().as_bytes()],
+        );
+        let mut key = [0; 20];
+        key[..4].copy_from_slice(&hour(sent_at));
+        key[4..].copy_from_slice(&digest);
+        key
+    }
+
+    fn sent(&self, id: &MessageId) -> [u8; 16] {
+        self.digest("sent", &[id.as_str().as_bytes()])
+    }
+
+    fn mapping_hash(&self, hash: &MappingHash) -> [u8; 16] {
+        self.digest("mapping hash", &[hash.reveal().as_bytes()])
+    }
+
+    fn return_code(&self, code: &ReturnCode) -> [u8; 16] {
+        self.digest("return code", &[code.reveal().as_bytes()])
+    }
+
+    fn user_name(&self, name: &str) -> [u8; 16] {
+        self.digest("user name", &[name.as_bytes()])
+    }
+
+    fn network(&self, network: &[u8; 16]) -> [u8; 16] {
+        self.digest("network", &[network])
+    }
+}
+
+fn hour(at: Timestamp) -> [u8; 4] {
+    u32::try_from(at.0 / HOUR_MS)
+        .unwrap_or(u32::MAX)
+        .to_be_bytes()
+}
+
+fn write<T: Serialize>(table: Table, record: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(256);
+    bytes.push(VERSION);
+    serde_json::to_writer(&mut bytes, record).map_err(|_| StoreError::Damaged { table })?;
+    Ok(bytes)
+}
+
+fn read<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&VERSION, json)) => {
+            serde_json::from_slice(json).map_err(|_| StoreError::Damaged { table })
+        }
+        _ => Err(StoreError::Damaged { table }),
+    }
+}
+
+fn damaged<T>(table: Table) -> impl Fn(T) -> StoreError {
+    move |_| StoreError::Damaged { table }
+}
+
+fn collect<T>(
+    reader: &dyn Reader,
+    table: Table,
+    range: KeyRange<'_>,
+    order: Order,
+    limit: usize,
+    convert: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Vec::new();
+    let mut failed = None;
+    if limit == 0 {
+        return Ok(found);
+    }
+    reader.scan(
+        table,
+        range,
+        order,
+        &mut |key, bytes| match convert(key, bytes) {
+            Ok(item) => {
+                found.push(item);
+                if found.len() < limit {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    match failed {
+        None => Ok(found),
+        Some(error) => Err(error),
+    }
+}
+
+/// How far a sweep over one table has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// The last key looked at; `None` at the beginning and after the end.
+    pub cursor: Option<Vec<u8>>,
+    /// Records removed.
+    pub removed: usize,
+}
+
+/// Looks at up to `looks` records after `cursor` and removes those that are due.
+fn sweep(
+    writer: &mut dyn Writer,
+    table: Table,
+    cursor: Option<&[u8]>,
+    looks: usize,
+    is_due: impl Fn(&[u8]) -> Result<bool, StoreError>,
+) -> Result<Sweep, StoreError> {
+    let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
+    let range = KeyRange::new(start, Bound::Unbounded);
+    let seen = collect(writer, table, range, Order::Forward, looks, |key, bytes| {
+        Ok((key.to_vec(), is_due(bytes)?))
+    })?;
+    let mut removed = 0;
+    for (key, _) in seen.iter().filter(|(_, due)| *due) {
+        writer.delete(table, key)?;
+        removed += 1;
+    }
+    let cursor = if seen.len() < looks {
+        None
+    } else {
+        seen.into_iter().next_back().map(|(key, _)| key)
+    };
+    Ok(Sweep { cursor, removed })
+}
+
+#[cfg(test)]
+mod tests;
