@@ -52,13 +52,15 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 14] = [
     "business",
     "server",
     "whatsapp",
     "mail",
     "sign_in",
     "store",
+    "bot",
+    "events",
     "services",
     "pages",
     "directory",
@@ -183,6 +185,28 @@ keys! {
         "Key that seals the store: a file, made at the first start, or env:NAME; keep a copy apart from the store's.";
     STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"),
         "Memory for the store's cache.";
+
+    BOT_URL "bot" "url" URL Unset("there is no bot, and messages of known people go nowhere", "\"http://127.0.0.1:9000/webhook\""),
+        "Address of the bot's webhook: the one that was the callback URL at Meta before Portero.";
+    BOT_GATE "bot" "gate" TEXT Default("\"everyone\""),
+        "Whose messages reach the bot: everyone (everyone signs in first) or on_request (all do, and the bot asks for a sign-in when it needs one).";
+    BOT_SECRET "bot" "secret" SECRET Unset("no webhook-signature header", "\"env:PORTERO_BOT_SECRET\""),
+        "Secret with which what the bot gets is signed besides Meta's signature (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    BOT_TIMEOUT_SECONDS "bot" "timeout_seconds" NUMBER Default("30"),
+        "Longest time that the bot may take to answer; then it gets the same again.";
+    BOT_CONNECTIONS "bot" "connections" NUMBER Default("16"),
+        "Messages that the bot works on at one time, each of another person.";
+    BOT_CA_FILE "bot" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    EVENTS_URL "events" "url" URL Unset("no events are sent", "\"https://crm.example.com/portero\""),
+        "Address that is told who has signed in, who has left and what was refused.";
+    EVENTS_SECRET "events" "secret" SECRET Unset("needed with events.url", "\"env:PORTERO_EVENTS_SECRET\""),
+        "Secret with which events are signed (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    EVENTS_TIMEOUT_SECONDS "events" "timeout_seconds" NUMBER Default("10"),
+        "Longest time for one event.";
+    EVENTS_CA_FILE "events" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
 
     SERVICES_NAME "services" "name" TEXT Required("\"erp\""),
         "Its name in this file, in tokens and in the log: a–z, 0–9, - and _.";

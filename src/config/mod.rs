@@ -8,9 +8,10 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs` and `sign_in.rs` have the tables of those names, `problem.rs` is what people read, `show.rs` answers what
+//! `limits.rs`, `sign_in.rs` and `bot.rs` have the tables of those names, `problem.rs` is what people read, `show.rs` answers what
 //! is in force and what a key means.
 
+mod bot;
 pub mod keys;
 mod limits;
 mod problem;
@@ -65,6 +66,10 @@ pub struct Config {
     pub sign_in: SignIn,
     /// `[store]`
     pub store: Store,
+    /// `[bot]`, when there is one.
+    pub bot: Option<crate::bot::Settings>,
+    /// `[events]`, when they go anywhere.
+    pub events: Option<crate::bot::EventSettings>,
     /// Each `[[services]]`, in order; names are unique.
     pub services: Vec<services::Settings>,
     /// Each `[[pages]]`, in order; names are unique.
@@ -327,6 +332,8 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let mail = mail(reader, root, name);
     let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
+    let bot = bot::bot(reader, root);
+    let events = bot::events(reader, root);
     let services = services(reader, root);
     let pages = sign_in::pages(reader, root, whatsapp.as_ref());
     let directory = directory(reader, root, name);
@@ -344,6 +351,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         sign_in::fits(reader, &sign_in_table, sign_in, rules, &around);
     }
     let (sign_in, rules) = sign_in?;
+    let (bot, gate) = bot?;
     Some(Config {
         business: business?,
         server: server?,
@@ -351,10 +359,15 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         mail: mail?,
         sign_in,
         store: store?,
+        bot,
+        events: events?,
         services: services?,
         pages: pages?,
         directory: directory?,
-        policy: rules.over(policy?),
+        policy: Policy {
+            gate,
+            ..rules.over(policy?)
+        },
         texts: texts?,
         log: log?,
     })
@@ -875,6 +888,14 @@ impl Url {
         Ok(Url {
             text: text.trim_end_matches('/').to_owned(),
             endpoint: Endpoint::parse(text)?,
+        })
+    }
+
+    /// One that is somebody else's: a slash at its end is part of it.
+    fn kept(text: &str) -> Result<Url, String> {
+        Ok(Url {
+            text: text.to_owned(),
+            ..Url::parse(text)?
         })
     }
 

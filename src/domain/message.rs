@@ -108,6 +108,8 @@ pub struct StatusUpdate {
     pub tag: Option<String>,
     /// With [`Status::Failed`]: Meta's error code.
     pub error_code: Option<u32>,
+    /// To whom it went, as far as Meta says.
+    pub recipient: Sender,
 }
 
 /// Statuses in the order in which they supersede one another; they may arrive in any order.
@@ -145,4 +147,14 @@ pub enum Ignored {
     Malformed,
     /// A status that says nothing new, such as `played`.
     UnknownStatus,
+}
+
+impl Ignored {
+    /// Whether it may be handed on to the bot: what names nobody who would have to sign in first.
+    pub fn is_for_the_bot(self) -> bool {
+        match self {
+            Ignored::UnknownField | Ignored::UnknownStatus => true,
+            Ignored::ForeignNumber | Ignored::Malformed => false,
+        }
+    }
 }

@@ -51,11 +51,15 @@ pub enum Table {
     Erased,
     /// To whom the secrets of a sign-in on the web belong.
     Handle,
+    /// What is to be handed on to the bot, as it came.
+    Body,
+    /// What happened with sign-ins, as it is told.
+    Event,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 15] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -69,6 +73,8 @@ impl Table {
         Table::Audit,
         Table::Erased,
         Table::Handle,
+        Table::Body,
+        Table::Event,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -87,6 +93,8 @@ impl Table {
             Table::Audit => "audit",
             Table::Erased => "erased",
             Table::Handle => "handle",
+            Table::Body => "body",
+            Table::Event => "event",
         }
     }
 
