@@ -1,5 +1,6 @@
 //! What whoever wants to know is told about sign-ins.
 
+use super::identity::{bindings_json, rfc_3339};
 use super::{App, Failed, Shared, Transaction, put_new_entry};
 use crate::domain::contact::Contact;
 use crate::domain::conversation::AuditEvent;
@@ -7,7 +8,7 @@ use crate::domain::delivery::{Entry, EntryId, Errand};
 use crate::domain::id::{DAY_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, ToldEvent};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use std::sync::Arc;
 
 /// How long an event is tried.
@@ -73,7 +74,8 @@ impl App {
             let mut replayed = 0;
             for event in events.iter().filter(|event| event.at >= since) {
                 replayed += 1;
-                shared.enqueue_event(writer, event, now)?;
+                let entry = EntryId(shared.next_number());
+                shared.put_telling(writer, entry, event, now)?;
             }
             Ok((replayed, next))
         })?)
@@ -86,7 +88,8 @@ impl App {
             let Some(event) = record::event(writer, id)? else {
                 return Ok(false);
             };
-            shared.enqueue_event(writer, &event, now)?;
+            let entry = EntryId(shared.next_number());
+            shared.put_telling(writer, entry, &event, now)?;
             Ok(true)
         })?)
     }
@@ -115,10 +118,10 @@ impl Shared {
             data.insert("reason".into(), reason.into());
         }
         if event == AuditEvent::Bound {
-            data.insert("bindings".into(), self.bindings_json(contact, now));
+            data.insert("bindings".into(), bindings_json(&contact.bindings, now, &self.settings.policy));
         }
         let id = EntryId(self.next_number());
-        let json = json!({ "type": kind, "timestamp": now.rfc_3339(), "data": Value::Object(data) });
+        let json = json!({ "type": kind, "timestamp": rfc_3339(now), "data": data });
         let told = ToldEvent {
             id,
             at: now,
@@ -127,6 +130,18 @@ impl Shared {
             json: json.to_string(),
         };
         record::put_event(writer, &told)?;
-        self.enqueue(writer_entry(writer, &told, id, now))
+        self.put_telling(writer, id, &told, now)
+    }
+
+    fn put_telling(
+        &self,
+        writer: &mut Transaction<'_>,
+        entry: EntryId,
+        event: &ToldEvent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let errand = Errand::Event { origin: event.id };
+        let entry = Entry::new(entry, event.line, errand, now, now.plus_ms(LIFETIME_MS));
+        put_new_entry(writer, entry)
     }
 }

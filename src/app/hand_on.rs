@@ -233,19 +233,6 @@ impl Shared {
     }
 }
 
-impl Shared {
-    // TEMPORARY until signing is merged
-    pub(super) fn identity_of(
-        &self,
-        _contact: &Contact,
-        _message: &MessageId,
-        _proved_before: Timestamp,
-        _now: Timestamp,
-    ) -> crate::domain::id::Secret {
-        crate::domain::id::Secret::new("temporary")
-    }
-}
-
 /// Whether there is nothing left to be sent: the words of a message go once Meta has taken it.
 fn is_spent(errand: &Errand) -> bool {
     matches!(errand, Errand::Chat { message, .. } if message.body.is_empty())

@@ -99,7 +99,7 @@ impl Janitor {
             events,
             contacts,
         };
-        Ok(removed)
+        Ok(removed + app.tend_keys()?)
     }
 }
 

@@ -55,11 +55,13 @@ pub enum Table {
     Body,
     /// What happened with sign-ins, as it is told.
     Event,
+    /// What tokens are signed with.
+    Key,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 15] = [
+    pub const ALL: [Table; 16] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -75,6 +77,7 @@ impl Table {
         Table::Handle,
         Table::Body,
         Table::Event,
+        Table::Key,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -95,6 +98,7 @@ impl Table {
             Table::Handle => "handle",
             Table::Body => "body",
             Table::Event => "event",
+            Table::Key => "key",
         }
     }
 
