@@ -75,9 +75,13 @@ impl Bot {
             ("webhook-id", id),
             ("webhook-timestamp", &timestamp),
         ];
-        let signature = (self.secret.as_ref())
-            .map(|secret| secret.signature(id, &timestamp, &body.bytes));
-        headers.extend(signature.as_deref().map(|value| ("webhook-signature", value)));
+        let signature =
+            (self.secret.as_ref()).map(|secret| secret.signature(id, &timestamp, &body.bytes));
+        headers.extend(
+            signature
+                .as_deref()
+                .map(|value| ("webhook-signature", value)),
+        );
         headers.extend(identity.map(|identity| ("portero-identity", identity.reveal())));
         match self.agent.post_json(&self.url, &headers, &body.bytes) {
             Ok(answer) => judge("the bot", &answer),
@@ -154,11 +158,15 @@ fn judge(who: &str, answer: &Answer) -> Result<(), Failure> {
         ),
         401 | 403 => (
             FailureKind::Temporary { retry_after_ms },
-            Some("the signature was refused: a bot has to know the app secret in whatsapp.app_secrets, a receiver of events the one in events.secret"),
+            Some(
+                "the signature was refused: a bot has to know the app secret in whatsapp.app_secrets, a receiver of events the one in events.secret",
+            ),
         ),
         404 | 405 => (
             FailureKind::Temporary { retry_after_ms },
-            Some("nothing answers at that address; bot.url is the one that was the callback URL at Meta"),
+            Some(
+                "nothing answers at that address; bot.url is the one that was the callback URL at Meta",
+            ),
         ),
         // A proxy in front of a bot that is down, or a bot that wants less.
         429 | 502..=504 => (FailureKind::Unreachable { retry_after_ms }, None),

@@ -243,7 +243,8 @@ impl Outbox {
         let (mut is_slow, mut left) = (false, Vec::new());
         for ((line, id), work) in fresh.into_iter().zip(work) {
             let Some(work) = work else {
-                self.queue(lane).finish(line, id, After::Gone, self.app.now());
+                self.queue(lane)
+                    .finish(line, id, After::Gone, self.app.now());
                 continue;
             };
             if is_slow {
@@ -258,11 +259,7 @@ impl Outbox {
             };
             // The others would fail in the same way.
             is_over = is_over || is_about_the_lane(&report);
-            done.push(Carried {
-                line,
-                id,
-                report,
-            });
+            done.push(Carried { line, id, report });
             if begun_at.elapsed() >= SETTLE_AFTER {
                 self.conclude(lane, std::mem::take(&mut done));
                 begun_at = Instant::now();
@@ -417,8 +414,9 @@ impl Outbox {
             match report {
                 Report::Failed(failure) if is_about_the_lane(report) => {
                     queue.unreachable_ms = match failure.kind {
-                        FailureKind::Unreachable { .. } => (2 * queue.unreachable_ms)
-                            .clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX),
+                        FailureKind::Unreachable { .. } => {
+                            (2 * queue.unreachable_ms).clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX)
+                        }
                         _ => 0,
                     };
                     let pause_ms = match failure.kind {
@@ -840,7 +838,12 @@ mod tests {
         let (mut queue, later) = (waiting(), Timestamp(60_000));
         assert_eq!(queue.take(later, 1, 1), [((ANA, None), EntryId(1))]);
         queue.free(ANA, later);
-        queue.finish((ANA, None), EntryId(1), After::Again(Timestamp(120_000)), later);
+        queue.finish(
+            (ANA, None),
+            EntryId(1),
+            After::Again(Timestamp(120_000)),
+            later,
+        );
         assert_eq!(queue.take(later, 1, 1), [((ANA, None), EntryId(1))]);
     }
 

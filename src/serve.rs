@@ -1,7 +1,8 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
 use crate::app::{
-    self, App, CheckFailed, Failed, HandOver, Janitor, Report, SystemClock, SystemRandom, Verdict, Work,
+    self, App, CheckFailed, Failed, HandOver, Janitor, Report, SystemClock, SystemRandom, Verdict,
+    Work,
 };
 use crate::backend::Backend;
 use crate::bot::{Bot, EventReceiver};

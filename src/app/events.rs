@@ -118,7 +118,10 @@ impl Shared {
             data.insert("reason".into(), reason.into());
         }
         if event == AuditEvent::Bound {
-            data.insert("bindings".into(), bindings_json(&contact.bindings, now, &self.settings.policy));
+            data.insert(
+                "bindings".into(),
+                bindings_json(&contact.bindings, now, &self.settings.policy),
+            );
         }
         let id = EntryId(self.next_number());
         let json = json!({ "type": kind, "timestamp": rfc_3339(now), "data": data });

@@ -181,8 +181,9 @@ impl Shared {
         let Some(first) = found.first() else {
             return Ok(());
         };
-        let messages: Vec<&MessageId> =
-            (found.iter()).filter_map(|one| one.message.as_ref()).collect();
+        let messages: Vec<&MessageId> = (found.iter())
+            .filter_map(|one| one.message.as_ref())
+            .collect();
         let fits = is_all_of_it
             && found.len() == items
             && messages.len() <= 1

@@ -7,8 +7,8 @@
 use super::{App, Shared};
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
-use crate::domain::policy::Policy;
 use crate::domain::id::{ContactId, MINUTE_MS, MessageId, SECOND_MS, Secret, Timestamp};
+use crate::domain::policy::Policy;
 use crate::signing::{CLAIMS_BYTES_MAX, Dated, Expected, Kind, TOKEN_LIFETIME_MS_MAX};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -324,6 +324,7 @@ impl Dated for Told {
     }
 }
 
+/// A moment as JSON has it, in UTC.
 pub fn rfc_3339(at: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
         .ok()

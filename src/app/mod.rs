@@ -31,7 +31,6 @@ pub use receive::Received;
 pub use settle::{HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 
-use hand_on::{Element, HandOn};
 use crate::domain::contact::{Contact, Stage};
 use crate::domain::conversation::{
     self, Action, AuditEvent, Context, Counts, Event, Outcome, Step,
@@ -47,6 +46,7 @@ use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
 use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
+use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};

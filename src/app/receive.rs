@@ -7,10 +7,11 @@ use crate::domain::contact::Contact;
 use crate::domain::conversation::{Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
 use crate::domain::id::{Bsuid, ContactId, DAY_MS, Language, MessageId, Timestamp, WaId};
-use crate::domain::policy::Gate;
 use crate::domain::message::{
-    IdentityChanged, Inbound, Notice, Provenance, Sender, Status, StatusUpdate, WebhookItem,
+    IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
+    WebhookItem,
 };
+use crate::domain::policy::Gate;
 use crate::domain::reading;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Sent};
@@ -78,8 +79,14 @@ impl App {
                         message: None,
                         body: Arc::clone(&body),
                     };
-                    let outcome =
-                        shared.receive_one(writer, &items[item], element, now, fresh[0], fresh[1])?;
+                    let outcome = shared.receive_one(
+                        writer,
+                        &items[item],
+                        element,
+                        now,
+                        fresh[0],
+                        fresh[1],
+                    )?;
                     outcomes.extend(outcome);
                 }
                 shared.put_hand_overs(writer, &*body, end - start == count, count, now)?;
@@ -102,7 +109,7 @@ impl App {
                 true
             }
             WebhookItem::Notice(_) => self.settings().hands_on,
-            WebhookItem::Ignored(why) => self.settings().hands_on && why.is_for_the_bot(),
+            WebhookItem::Ignored(why) => self.settings().hands_on && why.may_be_handed_on(),
         }
     }
 }
@@ -143,8 +150,14 @@ impl Shared {
         match item {
             WebhookItem::Message(message) => {
                 element.message = Some(message.id.clone());
-                let outcome =
-                    self.message(writer, message, element, now, fresh_contact, fresh_challenge)?;
+                let outcome = self.message(
+                    writer,
+                    message,
+                    element,
+                    now,
+                    fresh_contact,
+                    fresh_challenge,
+                )?;
                 Ok(Some(effect(outcome)))
             }
             WebhookItem::IdentityChanged(change) => {
@@ -159,8 +172,15 @@ impl Shared {
                 self.news(writer, element.item, self.line_of(&[]));
                 Ok(None)
             }
+            WebhookItem::Ignored(Ignored::UnknownStatus { id, recipient, tag }) => {
+                if !self.is_our_own(writer, id, tag.as_deref())? {
+                    let line = self.line_of_recipient(writer, recipient)?;
+                    self.news(writer, element.item, line);
+                }
+                Ok(None)
+            }
             WebhookItem::Ignored(why) => {
-                if why.is_for_the_bot() {
+                if why.may_be_handed_on() {
                     self.news(writer, element.item, self.line_of(&[]));
                 }
                 Ok(None)
@@ -484,14 +504,34 @@ impl Shared {
         {
             return Ok(None);
         }
-        let contact = match (&update.recipient.bsuid, &update.recipient.wa_id) {
+        let line = self.line_of_recipient(writer, &update.recipient)?;
+        self.news(writer, item, line);
+        Ok(Some("status"))
+    }
+
+    /// Whether a message that has a status was sent by Portero itself.
+    fn is_our_own(
+        &self,
+        writer: &Transaction<'_>,
+        id: &MessageId,
+        tag: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let is_tagged = tag.and_then(EntryId::from_tag).is_some();
+        Ok(is_tagged || record::sent(writer, &self.keys, id)?.is_some())
+    }
+
+    /// Where what is about a message to somebody waits: behind what that person wrote.
+    fn line_of_recipient(
+        &self,
+        writer: &Transaction<'_>,
+        recipient: &Sender,
+    ) -> Result<ContactId, StoreError> {
+        let contact = match (&recipient.bsuid, &recipient.wa_id) {
             (Some(bsuid), _) => record::contact_of_bsuid(writer, &self.keys, bsuid)?,
             (None, Some(wa_id)) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
             (None, None) => None,
         };
-        let line = contact.unwrap_or_else(|| self.line_of(&names(&update.recipient)));
-        self.news(writer, item, line);
-        Ok(Some("status"))
+        Ok(contact.unwrap_or_else(|| self.line_of(&names(recipient))))
     }
 
     fn send_failed(

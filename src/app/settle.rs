@@ -161,7 +161,12 @@ impl App {
                                 let body = record::body(reader, BodyOf::Entry(entry.id))?;
                                 let message = message.as_ref();
                                 return Ok(Some(shared.hand_over(
-                                    &entry, *origin, message, contact.as_ref(), body, now,
+                                    &entry,
+                                    *origin,
+                                    message,
+                                    contact.as_ref(),
+                                    body,
+                                    now,
                                 )));
                             }
                             if let Errand::Event { origin } = &entry.errand {

@@ -21,7 +21,10 @@ pub(super) fn bot(
     let gate = reader.one(
         &table,
         &keys::BOT_GATE,
-        choice(&[("everyone", Gate::Everyone), ("on_request", Gate::OnRequest)]),
+        choice(&[
+            ("everyone", Gate::Everyone),
+            ("on_request", Gate::OnRequest),
+        ]),
     );
     let secret = reader.maybe_secret(&table, &keys::BOT_SECRET, signing_secret);
     let timeout = reader.one(
@@ -29,7 +32,11 @@ pub(super) fn bot(
         &keys::BOT_TIMEOUT_SECONDS,
         number(1..=bot::TIMEOUT_MAX.as_secs(), ""),
     );
-    let connections = reader.one(&table, &keys::BOT_CONNECTIONS, number(1..=CONNECTIONS_MAX, ""));
+    let connections = reader.one(
+        &table,
+        &keys::BOT_CONNECTIONS,
+        number(1..=CONNECTIONS_MAX, ""),
+    );
     let ca_pem = reader.certificates(&table, &keys::BOT_CA_FILE);
     needs_address(reader, &table, &keys::BOT_URL);
     is_encrypted(reader, &table, &keys::BOT_URL, url.as_ref());
@@ -84,7 +91,11 @@ pub(super) fn events(
 /// A table with anything in it says where to.
 fn needs_address(reader: &mut Reader<'_>, table: &Table<'_>, key: &'static keys::Key) {
     if table.is_written() && !table.has(key) {
-        let words = format!("is missing; write for example {} = {}", key.name, key.example());
+        let words = format!(
+            "is missing; write for example {} = {}",
+            key.name,
+            key.example()
+        );
         reader.problem(table, key, words);
     }
 }

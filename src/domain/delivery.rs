@@ -1,8 +1,8 @@
 //! What leaves the house, and what became of it.
 
 use super::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, Language, MappingId, MessageId, ProofId, SECOND_MS,
-    Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, Language, MappingId, MessageId, ProofId,
+    SECOND_MS, Timestamp, WaId,
 };
 
 /// Where a chat message goes (Meta's contract, section 2.6): the number with `+` when the person
@@ -381,7 +381,10 @@ impl Errand {
             Errand::LookUp { challenge, .. }
             | Errand::MailCode { challenge, .. }
             | Errand::PretendMail { challenge } => Some(*challenge),
-            Errand::Chat { .. } | Errand::MailNotice { .. } | Errand::HandOn { .. } | Errand::Event { .. } => None,
+            Errand::Chat { .. }
+            | Errand::MailNotice { .. }
+            | Errand::HandOn { .. }
+            | Errand::Event { .. } => None,
         }
     }
 }
@@ -448,7 +451,9 @@ fn backoff_ms(lane: Lane, attempts: u32, jitter: u8) -> u64 {
         Lane::Services => (SECOND_MS, 2, 15 * SECOND_MS),
         // For as long as a mended bot should have to wait for what it refused, and not longer than
         // a message that it never takes should cost.
-        Lane::Bot | Lane::Events if attempts > BOT_PATIENT_ATTEMPTS => (SECOND_MS, 2, 600 * SECOND_MS),
+        Lane::Bot | Lane::Events if attempts > BOT_PATIENT_ATTEMPTS => {
+            (SECOND_MS, 2, 600 * SECOND_MS)
+        }
         Lane::Bot | Lane::Events => (SECOND_MS, 2, 60 * SECOND_MS),
     };
     let tries_before = attempts.saturating_sub(1).min(16);

@@ -101,6 +101,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("mail", &["domain"]),
     ("services", &["domain", "http"]),
     ("backend", &["domain", "http"]),
+    ("bot", &["domain", "http"]),
     ("outbox", &["domain", "app"]),
     ("control", &["domain", "app", "store"]),
     (

@@ -54,11 +54,7 @@ fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
 ///
 /// # Errors
 /// Besides those of the store: a signature of more than 255 bytes, which none has.
-pub fn put_body(
-    writer: &mut dyn Writer,
-    of: BodyOf,
-    body: &SignedBody,
-) -> Result<(), StoreError> {
+pub fn put_body(writer: &mut dyn Writer, of: BodyOf, body: &SignedBody) -> Result<(), StoreError> {
     let signature = body.signature.as_bytes();
     let length = u8::try_from(signature.len()).map_err(damaged(Table::Body))?;
     let mut record = Vec::with_capacity(2 + signature.len() + body.bytes.len());

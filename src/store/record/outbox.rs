@@ -1,7 +1,7 @@
 //! What is to be sent, what was sent, and what could not be sent.
 
 use super::body::{BodyOf, delete_body};
-use super::{due, Keys, Sweep, collect, damaged, read, sweep, write};
+use super::{Keys, Sweep, collect, damaged, due, read, sweep, write};
 use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
 };

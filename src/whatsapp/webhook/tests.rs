@@ -194,7 +194,11 @@ fn own() -> PhoneNumberId {
 }
 
 fn items(body: &Value) -> Vec<WebhookItem> {
-    parse(body.to_string().as_bytes(), &own()).unwrap()
+    items_of(body.to_string().as_bytes())
+}
+
+fn items_of(body: &[u8]) -> Vec<WebhookItem> {
+    parse(body, &own()).unwrap().items
 }
 
 /// A body around one `value` with our own number in its metadata.
@@ -291,7 +295,7 @@ fn published_messages_parse_to_what_they_are() {
         ),
     ];
     for (name, content, seconds) in cases {
-        let message = only_message(parse(&fixture(name), &own()).unwrap());
+        let message = only_message(items_of(&fixture(name)));
         assert!(message.id.as_str().starts_with("wamid."), "{name}");
         assert_eq!(message.content, content, "{name}");
         assert_eq!(message.sent_at, Timestamp(seconds * 1_000), "{name}");
@@ -313,17 +317,14 @@ fn published_group_events_are_ignored_and_a_changed_number_is_told() {
         "group_settings_update",
     ] {
         let ignored = [WebhookItem::Ignored(Ignored::UnknownField)];
-        assert_eq!(parse(&fixture(name), &own()).unwrap(), ignored, "{name}");
+        assert_eq!(items_of(&fixture(name)), ignored, "{name}");
     }
     let changed = WebhookItem::IdentityChanged(IdentityChanged {
         id: MessageId::parse("wamid.HBgLMTk4MzU1NTE5NzQVAgASGAoxMTgyMDg2MjY3AA==").unwrap(),
         at: Timestamp(1_750_269_342_000),
         before: sender(None, Some(NUMBER)),
     });
-    assert_eq!(
-        parse(&fixture("system_message"), &own()).unwrap(),
-        [changed]
-    );
+    assert_eq!(items_of(&fixture("system_message")), [changed]);
 }
 
 #[test]
@@ -337,7 +338,11 @@ fn every_published_body_for_another_number_is_foreign() {
     ];
     for name in messages {
         let foreign = [WebhookItem::Ignored(Ignored::ForeignNumber)];
-        assert_eq!(parse(&fixture(name), &other).unwrap(), foreign, "{name}");
+        assert_eq!(
+            parse(&fixture(name), &other).unwrap().items,
+            foreign,
+            "{name}"
+        );
     }
 }
 
@@ -570,12 +575,17 @@ fn statuses_tell_the_fate_of_our_messages() {
             id: MessageId::parse("wamid.1").unwrap(),
             status,
             at: Timestamp(7_000),
+            recipient: sender(None, Some(NUMBER)),
             tag: tag.map(str::to_owned),
             error_code,
         })
     };
     let error = json!([{"code": 131047, "title": "Re-engagement message"}]);
-    let unknown = WebhookItem::Ignored(Ignored::UnknownStatus);
+    let unknown = WebhookItem::Ignored(Ignored::UnknownStatus {
+        id: MessageId::parse("wamid.1").unwrap(),
+        recipient: sender(None, Some(NUMBER)),
+        tag: None,
+    });
     let cases = [
         (
             json!({"status": "sent", "biz_opaque_callback_data": "t1"}),
@@ -768,7 +778,7 @@ fn an_element_with_a_doubled_key_is_left_alone_and_its_neighbours_are_not() {
         r#"{"id":"a","from":"16505551234","type":"text","text":{"body":"x"},"context":{"forwarded":false,"forwarded":true}}"#,
         r#"{"id":"a","\u0069d":"b","from":"16505551234","type":"text","text":{"body":"x"}}"#,
     ] {
-        let got = parse(around(doubled).as_bytes(), &own()).unwrap();
+        let got = items_of(around(doubled).as_bytes());
         let [WebhookItem::Message(first), second] = got.as_slice() else {
             panic!("{doubled}: {got:?}")
         };
@@ -779,10 +789,7 @@ fn an_element_with_a_doubled_key_is_left_alone_and_its_neighbours_are_not() {
         r#"{"phone_number_id":"#,
         r#"{"phone_number_id":"1","phone_number_id":"#,
     );
-    assert_eq!(
-        parse(twice.as_bytes(), &own()).unwrap(),
-        [MALFORMED, MALFORMED]
-    );
+    assert_eq!(items_of(twice.as_bytes()), [MALFORMED, MALFORMED]);
 }
 
 #[test]
@@ -804,7 +811,7 @@ fn odd_json_spoils_the_element_in_which_it_stands() {
         let good = text("wamid.good", "x");
         let body = body_of(json!({"messages": [good, "HERE", good]})).to_string();
         let body = body.replace(r#""HERE""#, &odd);
-        let got = parse(body.as_bytes(), &own()).unwrap();
+        let got = items_of(body.as_bytes());
         let good: Vec<_> = got
             .iter()
             .filter(|item| matches!(item, WebhookItem::Message(m) if m.id.as_str() == "wamid.good"))
@@ -820,7 +827,7 @@ fn odd_json_spoils_the_element_in_which_it_stands() {
     let body = body_of(json!({"messages": ["HERE"]}))
         .to_string()
         .replace(r#""HERE""#, &half);
-    let Content::Text(kept) = only_message(parse(body.as_bytes(), &own()).unwrap()).content else {
+    let Content::Text(kept) = only_message(items_of(body.as_bytes())).content else {
         panic!("no text")
     };
     assert!(kept.starts_with("mi código \u{fffd}") && kept.ends_with(" es 12345678"));
@@ -844,18 +851,14 @@ fn what_is_no_json_object_is_not_understood() {
     ] {
         assert_eq!(parse(body, &own()), Err(NotUnderstood));
     }
-    assert_eq!(
-        parse(b"\xef\xbb\xbf{}", &own()),
-        Ok(vec![]),
-        "a byte order mark"
-    );
+    assert_eq!(items_of(b"\xef\xbb\xbf{}"), [], "a byte order mark");
 }
 
 #[test]
 fn a_hostile_batch_is_counted_up_to_a_bound() {
     let body = body_of(json!({"messages": ["HERE"]})).to_string();
     let body = body.replace(r#""HERE""#, &vec!["0"; 1_000_000].join(","));
-    let got = parse(body.as_bytes(), &own()).unwrap();
+    let got = items_of(body.as_bytes());
     assert_eq!(got, vec![MALFORMED; IGNORED_MAX]);
 }
 
@@ -937,7 +940,7 @@ proptest! {
             body_of(json!({"messages": [odd], "statuses": [odd], "contacts": [odd], "errors": [odd]})),
         ] {
             if let Ok(found) = parse(body.to_string().as_bytes(), &own()) {
-                prop_assert!(found.len() <= elements_of(&body), "{body}: {found:?}");
+                prop_assert!(found.items.len() <= elements_of(&body), "{body}: {found:?}");
             }
         }
     }
