@@ -38,7 +38,11 @@ pub(super) fn bot(
         number(1..=CONNECTIONS_MAX, ""),
     );
     let ca_pem = reader.certificates(&table, &keys::BOT_CA_FILE);
-    needs_address(reader, &table, &keys::BOT_URL);
+    let mut idle = vec![&keys::BOT_SECRET, &keys::BOT_CA_FILE];
+    if gate == Some(Gate::OnRequest) {
+        idle.push(&keys::BOT_GATE);
+    }
+    needs_address(reader, &table, &keys::BOT_URL, &idle);
     is_encrypted(reader, &table, &keys::BOT_URL, url.as_ref());
     let (secret, timeout, connections) = (secret?, timeout?, connections?);
     let (ca_pem, gate) = (ca_pem?, gate?);
@@ -66,7 +70,8 @@ pub(super) fn events(
         number(1..=bot::TIMEOUT_MAX.as_secs(), ""),
     );
     let ca_pem = reader.certificates(&table, &keys::EVENTS_CA_FILE);
-    needs_address(reader, &table, &keys::EVENTS_URL);
+    let idle = [&keys::EVENTS_SECRET, &keys::EVENTS_CA_FILE];
+    needs_address(reader, &table, &keys::EVENTS_URL, &idle);
     is_encrypted(reader, &table, &keys::EVENTS_URL, url.as_ref());
     let (url, secret, timeout, ca_pem) = (url?, secret?, timeout?, ca_pem?);
     let Some(url) = url else {
@@ -88,14 +93,18 @@ pub(super) fn events(
     }))
 }
 
-/// A table with anything in it says where to.
-fn needs_address(reader: &mut Reader<'_>, table: &Table<'_>, key: &'static keys::Key) {
-    if table.is_written() && !table.has(key) {
-        let words = format!(
-            "is missing; write for example {} = {}",
-            key.name,
-            key.example()
-        );
+/// What is written for an address that is not there would be forgotten in silence.
+fn needs_address(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    address: &'static keys::Key,
+    idle: &[&'static keys::Key],
+) {
+    if table.has(address) {
+        return;
+    }
+    for key in idle.iter().filter(|key| table.has(key)) {
+        let words = format!("is for {}, which is not set", address.path());
         reader.problem(table, key, words);
     }
 }

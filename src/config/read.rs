@@ -61,11 +61,6 @@ pub(super) struct Table<'t> {
 }
 
 impl<'t> Table<'t> {
-    /// Whether it is in the file with anything in it.
-    pub fn is_written(&self) -> bool {
-        self.entries.is_some_and(|entries| !entries.is_empty())
-    }
-
     pub fn has(&self, key: &Key) -> bool {
         self.entries
             .is_some_and(|entries| entries.contains_key(key.name))

@@ -111,15 +111,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "outbox",
-            "web",
+            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "bot",
+            "outbox", "web",
         ],
     ),
     (
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control", "backend",
+            "config", "control", "backend", "bot",
         ],
     ),
     (
