@@ -63,14 +63,14 @@ pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> 
         // The body stays empty: whoever cannot sign learns nothing (S-01).
         return Response::empty_400().with_status_code(401);
     }
-    let items = match webhook::parse(&body, &settings.phone_number_id) {
-        Ok(items) => items,
+    let parsed = match webhook::parse(&body, &settings.phone_number_id) {
+        Ok(parsed) => parsed,
         Err(not_understood) => {
             tracing::warn!(reason = %not_understood, "a signed webhook was not understood");
             return Response::text("");
         }
     };
-    match app.receive(items) {
+    match app.receive(parsed.items) {
         Ok(received) => {
             tracing::debug!(
                 took_effect = received.outcomes.len(),

@@ -595,6 +595,7 @@ impl House {
                 id: said.id.clone(),
                 status,
                 at: self.clock.now(),
+                recipient: Sender::default(),
                 tag: Some(said.tag.clone()),
                 error_code: (status == Status::Failed).then_some(131_026),
             })])

@@ -9,7 +9,7 @@ use portero::domain::id::{
     WaId,
 };
 use portero::domain::message::{
-    Content, IdentityChanged, Inbound, Provenance, Status, StatusUpdate, WebhookItem,
+    Content, IdentityChanged, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
 };
 use portero::domain::policy::Policy;
 use std::sync::atomic::Ordering;
@@ -814,6 +814,7 @@ fn s_60_a_message_held_back_because_of_the_key_ends_the_proof() {
         id: said.id,
         status: Status::Failed,
         at: house.app.now(),
+        recipient: Sender::default(),
         tag: Some(said.tag),
         error_code: Some(137_000),
     };
