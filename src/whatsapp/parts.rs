@@ -24,6 +24,7 @@ const ELEMENT_LEVEL: usize = 7;
 /// A body of which it is known where everything stands, so that a part costs no more than its own
 /// size.
 pub struct Parts {
+    /// Of the body.
     bytes: usize,
     root: Level,
     /// `None` where no part can come from.

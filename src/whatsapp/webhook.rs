@@ -710,7 +710,7 @@ impl Contacts {
 pub(super) struct ContactsOfNames {
     /// Positions in the list as JSON has it.
     by_name: HashMap<String, Vec<u32>>,
-    /// Those that go along with everything, because the value is about one person.
+    /// Those that go along with every message and status, because the value is about one person.
     always: Vec<u32>,
 }
 
@@ -734,8 +734,12 @@ impl ContactsOfNames {
         ContactsOfNames { by_name, always }
     }
 
-    /// The positions of what goes along with these people, in their order.
+    /// The positions of what goes along with messages and statuses of these people, in the order of
+    /// the list; a person may be without names.
     pub(super) fn along_with(&self, people: &[Sender]) -> Vec<u32> {
+        if people.is_empty() {
+            return Vec::new();
+        }
         let names: HashSet<&str> = people.iter().flat_map(names).collect();
         let named = names.iter().filter_map(|name| self.by_name.get(*name));
         let mut positions: Vec<u32> = named.flatten().chain(&self.always).copied().collect();
@@ -1212,4 +1216,4 @@ impl<'de> serde::Deserialize<'de> for LossyText {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
