@@ -95,7 +95,7 @@ impl Janitor {
             handles,
             contacts,
         };
-        Ok(removed)
+        Ok(removed + app.tend_keys()?)
     }
 }
 

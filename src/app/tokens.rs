@@ -14,16 +14,17 @@ pub use held::{
 
 pub(super) use held::Held;
 
-use super::{App, Failed, Settings, hex};
+use super::{App, Failed, NoRandomness, Settings, hex};
 use crate::domain::account::Company;
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::domain::id::{ContactId, SECOND_MS, Secret, ServiceName, Timestamp};
 use crate::domain::policy::Policy;
+use crate::signing::TOKEN_LIFETIME_MS_MAX;
 use crate::store::{StoreError, record};
 use crate::text::Key as Text;
-use held::{Approach, HeldToken, Key, Moment};
+use held::{Approach, HeldToken, Key, Landed, Lead, Moment};
 
 /// What somebody asks for who acts for a contact. Whether they may ask about this contact and this
 /// service is decided before (S-50, S-51).
@@ -171,12 +172,13 @@ where
 
 /// Whether a contact may have the token asked for.
 enum Judged {
-    May(Right),
+    May(Box<Right>),
     MayNot(TokenAnswer),
 }
 
 /// On the strength of which proof a contact may have which token.
 struct Right {
+    contact: Contact,
     binding: Binding,
     scope: Scope,
 }
@@ -203,29 +205,7 @@ impl App {
             Approach::Have(token) => return Ok(right.hand(&token, now)),
             Approach::Busy => return Ok(TokenAnswer::Busy),
             Approach::Wait(flight) => flight.wait(),
-            Approach::Lead(lead) => {
-                let wanted = TokenWanted {
-                    service: &right.binding.service,
-                    user_id: &right.binding.user_id,
-                    company_id: &right.binding.company.id,
-                    contact: asked.contact,
-                    scope: right.scope,
-                };
-                let id = format!("token {}", hex(&self.draw(1)?[0]));
-                // Its life is counted from before the question.
-                let begun = self.moment();
-                let issued = if self.shared.settings.directory.as_ref() == Some(wanted.service) {
-                    self.directory_token(&wanted, begun.wall)
-                } else {
-                    issue.issue(&wanted, begun.wall, &id)
-                };
-                if let Err(failure) = &issued {
-                    let (service, reason) = (asked.service.as_str(), &failure.reason);
-                    let advice = failure.advice.unwrap_or_default();
-                    tracing::warn!(service, reason, advice, "a service issued no token");
-                }
-                lead.land(begun, issued, || self.moment())
-            }
+            Approach::Lead(lead) => self.ask_for_token(&right, lead, issue)?,
         };
         let now = self.moment();
         // The call took its time, in which the proof may have ended.
@@ -248,6 +228,35 @@ impl App {
         }
     }
 
+    fn ask_for_token(
+        &self,
+        right: &Right,
+        lead: Lead<'_>,
+        issue: &dyn IssueToken,
+    ) -> Result<Landed, NoRandomness> {
+        let service = &right.binding.service;
+        let id = format!("token {}", hex(&self.draw(1)?[0]));
+        // Its life is counted from before the question.
+        let begun = self.moment();
+        let issued = if self.shared.settings.directory.as_ref() == Some(service) {
+            Ok(self.issue_directory_token(right, begun.wall))
+        } else {
+            let wanted = TokenWanted {
+                service,
+                user_id: &right.binding.user_id,
+                company_id: &right.binding.company.id,
+                contact: right.contact.id,
+                scope: right.scope,
+            };
+            issue.issue(&wanted, begun.wall, &id)
+        };
+        if let Err(Failure { reason, advice, .. }) = &issued {
+            let service = service.as_str();
+            tracing::warn!(service, reason, advice, "a service issued no token");
+        }
+        Ok(lead.land(begun, issued, || self.moment()))
+    }
+
     /// Drops what is held and dead; returns how many tokens went.
     pub(super) fn forget_dead_tokens(&self) -> usize {
         self.tokens.forget_dead(self.moment())
@@ -265,6 +274,22 @@ impl App {
         services.iter().any(|(known, _)| known == name)
     }
 
+    /// The directory's tokens are signed here; whoever has the keys of `jwks.json` can check them.
+    fn issue_directory_token(&self, right: &Right, now: Timestamp) -> Issued {
+        let Right {
+            contact,
+            binding,
+            scope,
+        } = right;
+        let token =
+            (self.shared).directory_token(contact, binding, *scope, TOKEN_LIFETIME_MS_MAX, now);
+        Issued {
+            token: token.token,
+            token_type: "Bearer".to_owned(),
+            expires_in_seconds: token.expires_at.since_ms(now) / SECOND_MS,
+        }
+    }
+
     fn judge_token(&self, asked: &TokenAsked, now: Timestamp) -> Result<Judged, StoreError> {
         let shared = &self.shared;
         let policy = &shared.settings.policy;
@@ -272,23 +297,27 @@ impl App {
             let Some(contact) = record::contact(reader, asked.contact)? else {
                 return Ok(Judged::MayNot(TokenAnswer::NoSuchContact));
             };
-            let right = match judge(&contact, asked, policy, now) {
-                Ok(right) => right,
+            let (binding, scope) = match judge(&contact, asked, policy, now) {
+                Ok((binding, scope)) => (binding.clone(), scope),
                 Err(refusal) => {
                     return Ok(Judged::MayNot(self.refused(refusal, &contact, asked)));
                 }
             };
             // The built-in directory is asked every time: who was removed from it gets no more.
             if shared.settings.directory.as_ref() == Some(&asked.service) {
-                let user = match &right.binding.email {
+                let user = match &binding.email {
                     Some(email) => record::user(reader, &shared.keys, email)?,
                     None => None,
                 };
-                if user.is_none_or(|user| user.id != right.binding.user_id) {
+                if user.is_none_or(|user| user.id != binding.user_id) {
                     return Ok(Judged::MayNot(TokenAnswer::AccountGone));
                 }
             }
-            Ok(Judged::May(right))
+            Ok(Judged::May(Box::new(Right {
+                contact,
+                binding,
+                scope,
+            })))
         })
     }
 
@@ -310,15 +339,6 @@ impl App {
             Refusal::AccountGone => TokenAnswer::AccountGone,
         }
     }
-
-    /// A token of the built-in directory.
-    fn directory_token(
-        &self,
-        _wanted: &TokenWanted<'_>,
-        _now: Timestamp,
-    ) -> Result<Issued, Failure> {
-        Err(Failure::temporary("the directory signs no tokens"))
-    }
 }
 
 /// Why a contact may not have a token.
@@ -329,12 +349,12 @@ enum Refusal {
 }
 
 /// Which proof of a contact gives a right to what was asked for.
-fn judge(
-    contact: &Contact,
+fn judge<'a>(
+    contact: &'a Contact,
     asked: &TokenAsked,
     policy: &Policy,
     now: Timestamp,
-) -> Result<Right, Refusal> {
+) -> Result<(&'a Binding, Scope), Refusal> {
     if contact.outlived(now, policy).is_some() {
         return Err(Refusal::Need(Need::SignIn));
     }
@@ -361,10 +381,7 @@ fn judge(
         None if asked.first_hours_only => Scope::FirstHours,
         None => proved,
     };
-    Ok(Right {
-        binding: binding.clone(),
-        scope,
-    })
+    Ok((binding, scope))
 }
 
 impl Right {

@@ -4,8 +4,8 @@
 
 use portero::app::admin::Overview;
 use portero::app::{
-    App, Clock, Failed, IssueToken, NoRandomness, Places, Random, Received, Report, Settings,
-    TokenWanted, Verdict, Visitor, Work,
+    App, Clock, Failed, IdentitySettings, IssueToken, NoRandomness, Places, Random, Received,
+    Report, Settings, TokenWanted, Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::{Contact, Kept};
@@ -389,6 +389,7 @@ impl House {
             texts: Texts::default(),
             directory: None,
             places,
+            identity: IdentitySettings::default(),
         };
         let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
         let outside = Outside {
