@@ -23,6 +23,7 @@ mod house;
 mod limits;
 mod mappings;
 mod sign_in;
+mod tokens;
 mod transcripts;
 mod troubles;
 mod user;

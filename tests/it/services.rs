@@ -265,6 +265,56 @@ fn a_token_is_issued_for_the_named_user() {
 }
 
 #[test]
+fn a_service_hears_of_the_scope_only_when_it_is_less_than_everything() {
+    let token = json!({"token": "abc.def", "tokenType": "Bearer", "expiresIn": 3600});
+    let (url, requests) = answering(ok(&token));
+    let services = one(&url);
+    let name = ServiceName::parse("kutamma").unwrap();
+    let uuid = contact();
+    for (scope, body) in [
+        (
+            Scope::Full,
+            format!(r#"{{"companyId":"c-1","userId":"42","userUuid":"{uuid}"}}"#),
+        ),
+        (
+            Scope::FirstHours,
+            format!(
+                r#"{{"companyId":"c-1","scope":"first_hours","userId":"42","userUuid":"{uuid}"}}"#
+            ),
+        ),
+    ] {
+        services
+            .issue_token(&name, &token_for(scope), NOW, "entry-1")
+            .unwrap();
+        assert_eq!(requests.recv().unwrap().text, body);
+    }
+}
+
+#[test]
+fn a_service_that_asks_for_a_pause_is_asked_for_no_token_until_it_is_over() {
+    let pause =
+        "HTTP/1.1 503 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let (url, requests) = answering(pause);
+    let services = one(&url);
+    let name = ServiceName::parse("kutamma").unwrap();
+    let ask_at = |now| {
+        let asked = services.issue_token(&name, &token_for(Scope::Full), now, "x");
+        asked.unwrap_err().kind
+    };
+    let temporary = |ms| FailureKind::Temporary {
+        retry_after_ms: Some(ms),
+    };
+    assert_eq!(ask_at(NOW), temporary(7_000));
+    assert_eq!(ask_at(NOW.plus_ms(1_000)), temporary(6_000));
+    requests.recv().unwrap();
+    assert!(requests.try_recv().is_err(), "not asked again");
+    find(&services).unwrap_err();
+    requests.recv().unwrap();
+    assert_eq!(ask_at(NOW.plus_ms(7_000)), temporary(7_000));
+    requests.recv().unwrap();
+}
+
+#[test]
 fn nobody_is_an_empty_list_or_a_404_of_the_service_itself() {
     for answer in [
         ok(&json!({"users": []})),
