@@ -146,6 +146,21 @@ impl Contact {
         !self.bindings.is_empty()
     }
 
+    /// Why the proofs no longer stand, as far as time alone tells: nobody wrote for too long, or
+    /// they are too old. `None` while they stand, or when there are none.
+    pub fn outlived(&self, now: Timestamp, policy: &Policy) -> Option<ReleaseReason> {
+        let proved_at = || self.bindings.iter().map(|binding| binding.proved_at);
+        let (oldest, newest) = (proved_at().min()?, proved_at().max()?);
+        let last_sign_of_life = self.last_message_at.max(newest);
+        if now.since_ms(last_sign_of_life) > policy.binding_idle_ms {
+            Some(ReleaseReason::Idle)
+        } else if (policy.binding_age_max_ms).is_some_and(|max| now.since_ms(oldest) > max) {
+            Some(ReleaseReason::Aged)
+        } else {
+            None
+        }
+    }
+
     /// Where a message to this contact goes; `None` only for a contact without any name.
     pub fn recipient(&self) -> Option<Recipient> {
         match (&self.wa_id, &self.bsuid) {

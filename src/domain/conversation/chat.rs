@@ -87,32 +87,17 @@ impl Turn<'_> {
         if !self.contact.is_bound() {
             return;
         }
-        let policy = self.context.policy;
         let changed_hands = match (&self.contact.identity_key, &message.sender.identity_key) {
             (Some(proved), Some(now)) => proved != now && !self.is_older_than_the_proof(message),
             _ => false,
         };
-        let proved_at = || {
-            self.contact
-                .bindings
-                .iter()
-                .map(|binding| binding.proved_at)
-        };
-        let (oldest, newest) = (proved_at().min(), proved_at().max());
-        let last_sign_of_life = newest.map_or(self.contact.last_message_at, |proved_at| {
-            self.contact.last_message_at.max(proved_at)
-        });
-        let rested_ms = self.now().since_ms(last_sign_of_life);
-        let age_ms = oldest.map_or(0, |proved_at| self.now().since_ms(proved_at));
         if changed_hands {
             self.release(ReleaseReason::IdentityKeyChanged);
             // What the one before had begun is not for the one after.
             self.contact.stage = Stage::Idle;
             self.burn();
-        } else if rested_ms > policy.binding_idle_ms {
-            self.release(ReleaseReason::Idle);
-        } else if policy.binding_age_max_ms.is_some_and(|max| age_ms > max) {
-            self.release(ReleaseReason::Aged);
+        } else if let Some(reason) = self.contact.outlived(self.now(), self.context.policy) {
+            self.release(reason);
         } else if self.contact.identity_key.is_none() {
             // Proved before the operator switched the check on: it holds from here.
             self.contact
