@@ -138,6 +138,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "simulator",
             "control",
             "outbox",
+            "services",
         ],
     ),
     ("lib", &[]),
