@@ -140,6 +140,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "simulator",
             "control",
             "outbox",
+            "services",
         ],
     ),
     ("lib", &[]),
