@@ -141,7 +141,13 @@ impl App {
         let (now, fresh) = (self.now(), self.draw(1)?[0]);
         let shared = Arc::clone(&self.shared);
         let outcome = self.update(move |writer| match record::contact(writer, contact)? {
-            Some(contact) => shared.decide(writer, &contact, &Event::LinkAsked, now, fresh),
+            Some(contact) => shared.decide(
+                writer,
+                &contact,
+                &Event::LinkAsked { send: true },
+                now,
+                fresh,
+            ),
             None => Ok(Outcome::Ignored),
         })?;
         self.count(&[outcome.name()]);

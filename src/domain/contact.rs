@@ -8,6 +8,7 @@ use super::id::{
     Bsuid, ContactId, EmailAddress, IdentityKey, Language, MessageId, ServiceName, Timestamp, WaId,
 };
 use super::policy::Policy;
+use super::requirement::Requirement;
 use super::sign_in::Mapping;
 
 /// What is known about a contact: the state that `conversation::step` goes from and to.
@@ -29,6 +30,8 @@ pub struct Contact {
     pub stage: Stage,
     /// The last link to the sign-in page: a new one takes the place of the old one.
     pub mapping: Option<Mapping>,
+    /// The last proof that the bot asked for.
+    pub requirement: Option<Requirement>,
     /// Accounts whose owner ended a sign-in of this contact.
     pub barred: Vec<Barred>,
     /// The accounts that were proved.
@@ -127,6 +130,7 @@ impl Contact {
             last_message_at: now,
             stage: Stage::Idle,
             mapping: None,
+            requirement: None,
             barred: Vec::new(),
             bindings: Vec::new(),
             identity_key: None,
@@ -146,6 +150,20 @@ impl Contact {
             .iter()
             .map(|binding| binding.scope(now, policy))
             .min()
+    }
+
+    /// Why the bindings would end if the contact wrote now, by their age alone.
+    pub fn lapsed(&self, now: Timestamp, policy: &Policy) -> Option<ReleaseReason> {
+        let proved_at = || self.bindings.iter().map(|binding| binding.proved_at);
+        let (oldest, newest) = (proved_at().min()?, proved_at().max()?);
+        let last_sign_of_life = self.last_message_at.max(newest);
+        if now.since_ms(last_sign_of_life) > policy.binding_idle_ms {
+            Some(ReleaseReason::Idle)
+        } else if (policy.binding_age_max_ms).is_some_and(|max| now.since_ms(oldest) > max) {
+            Some(ReleaseReason::Aged)
+        } else {
+            None
+        }
     }
 
     /// Whether an account was proved and the proof still stands.
