@@ -9,7 +9,7 @@
 //!   cli  serve  config  simulator     what people start, and how it is put together
 //!   web  outbox  control              edges: requests in, everything out, the operator's socket
 //!   app                               the operations, each one transaction
-//!   store  text                       bytes in tables; words in languages
+//!   store  text  signing              bytes in tables; words in languages; keys and tokens
 //!   domain                            decisions, and nothing else
 //!
 //!   whatsapp  mail  services  backend
@@ -63,6 +63,8 @@ pub mod domain;
 pub mod text;
 
 pub mod store;
+
+pub mod signing;
 
 pub mod app;
 

@@ -63,6 +63,15 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
+impl From<Failed> for StartError {
+    fn from(error: Failed) -> StartError {
+        match error {
+            Failed::Store(error) => error.into(),
+            Failed::Random(_) => StartError::Key(KeyError::NoRandomness),
+        }
+    }
+}
+
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> StartError {
         StartError::Store(error.into())
@@ -142,6 +151,13 @@ fn settings(config: &Config) -> app::Settings {
         },
         directory: config.directory.enabled.then_some(directory),
         places: places(config),
+        identity: app::IdentitySettings {
+            // Verifiers who are told only the issuer find the keys below it.
+            issuer: (config.server.public_url.clone())
+                .unwrap_or_else(|| app::IdentitySettings::default().issuer),
+            lifetime_ms: config.identity.lifetime_ms,
+            rotate_ms: config.identity.rotate_ms,
+        },
     }
 }
 

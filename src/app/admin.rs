@@ -289,6 +289,7 @@ pub(super) mod tests {
             },
             directory: Some(directory),
             places: crate::app::Places::default(),
+            identity: crate::app::IdentitySettings::default(),
         };
         App::new(
             Sealed::open(engine, &master).unwrap(),

@@ -94,7 +94,7 @@ impl Janitor {
             handles,
             contacts,
         };
-        Ok(removed)
+        Ok(removed + app.tend_keys()?)
     }
 }
 

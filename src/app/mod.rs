@@ -7,7 +7,9 @@
 pub mod admin;
 mod bell;
 mod clock;
+mod identity;
 mod janitor;
+pub mod keys;
 mod password;
 mod receive;
 mod settle;
@@ -16,6 +18,9 @@ pub mod user;
 
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
+pub use identity::{
+    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
+};
 pub use janitor::Janitor;
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
@@ -32,6 +37,7 @@ use crate::domain::id::{
     ServiceName, Timestamp, WaId,
 };
 use crate::domain::policy::Policy;
+use crate::signing::KeyRing;
 use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
 use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
@@ -39,7 +45,7 @@ use crate::text::{Texts, Voice};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -88,6 +94,8 @@ pub struct Settings {
     pub directory: Option<ServiceName>,
     /// Where the web is.
     pub places: Places,
+    /// How tokens are signed.
+    pub identity: IdentitySettings,
 }
 
 /// Where browsers are sent; every link is built from these and from nothing that a request says
@@ -153,6 +161,8 @@ struct Shared {
     store: Sealed,
     keys: Keys,
     settings: Settings,
+    /// What tokens are signed with.
+    ring: RwLock<Arc<KeyRing>>,
     /// The last number given to an entry or an audit line. Numbers are given inside updates, which
     /// happen one after the other, so what is stored later has the higher number.
     number: AtomicU64,
@@ -164,14 +174,14 @@ impl App {
     /// The operations on this store.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read, or has no signing key yet and none can be made.
     pub fn new(
         store: Sealed,
         keys: Keys,
         settings: Settings,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-    ) -> Result<App, StoreError> {
+    ) -> Result<App, Failed> {
         let last = store.view(|reader| {
             Ok(record::last_entry_id(reader)?
                 .0
@@ -180,10 +190,12 @@ impl App {
         // From the clock on, so that a number is not used twice although its entry is long gone:
         // tags and Message-IDs are made from it.
         let start = clock.now().0.saturating_mul(1_000).max(last);
+        let ring = keys::open(&store, &*random, clock.now())?;
         let shared = Shared {
             store,
             keys,
             settings,
+            ring: RwLock::new(Arc::new(ring)),
             number: AtomicU64::new(start),
             alarmed_at_ms: AtomicU64::new(0),
         };
@@ -597,6 +609,7 @@ mod tests {
             },
             directory: None,
             places: Places::default(),
+            identity: IdentitySettings::default(),
         };
         let clock = Arc::new(SystemClock::new(Timestamp(0)));
         App::new(

@@ -52,7 +52,7 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 13] = [
     "business",
     "server",
     "whatsapp",
@@ -62,6 +62,7 @@ pub const TABLES: [&str; 12] = [
     "services",
     "pages",
     "directory",
+    "identity",
     "limits",
     "texts",
     "log",
@@ -219,6 +220,11 @@ keys! {
         "Keep users in Portero itself, for a business without a system of its own.";
     DIRECTORY_TITLE "directory" "title" TEXT Unset("the name of the business", "\"La Espiga\""),
         "What people call it.";
+
+    IDENTITY_LIFETIME_SECONDS "identity" "lifetime_seconds" NUMBER Default("300"),
+        "How long the bot can use the identity that comes with a message, 300 at most.";
+    IDENTITY_ROTATE_DAYS "identity" "rotate_days" NUMBER Default("90"),
+        "Days after which a new key signs identities; `portero keys rotate` changes it at any time.";
 
     LIMITS_CODE_DIGITS "limits" "code_digits" NUMBER Default("8"),
         "Digits of a code.";

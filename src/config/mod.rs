@@ -23,7 +23,9 @@ pub use show::{Explanation, explain};
 pub use sign_in::SignIn;
 
 use crate::domain::delivery::Lane;
-use crate::domain::id::{EmailAddress, Language, PhoneNumberId, Secret, ServiceName, WaId};
+use crate::domain::id::{
+    DAY_MS, EmailAddress, Language, PhoneNumberId, SECOND_MS, Secret, ServiceName, WaId,
+};
 use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
@@ -71,6 +73,8 @@ pub struct Config {
     pub pages: Vec<PageSettings>,
     /// `[directory]`
     pub directory: Directory,
+    /// `[identity]`
+    pub identity: Identity,
     /// `[limits]`, and the rules of `[sign_in]`.
     pub policy: Policy,
     /// `[texts.…]` laid over the built-in sentences.
@@ -154,6 +158,15 @@ pub struct Directory {
     pub enabled: bool,
     /// What people call it.
     pub title: String,
+}
+
+/// How what Portero signs is signed.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// How long the bot may believe who wrote a message.
+    pub lifetime_ms: u64,
+    /// How long a key signs.
+    pub rotate_ms: u64,
 }
 
 /// What is written about the program's work.
@@ -330,6 +343,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let services = services(reader, root);
     let pages = sign_in::pages(reader, root, whatsapp.as_ref());
     let directory = directory(reader, root, name);
+    let identity = identity(reader, root);
     let policy = limits::policy(reader, root);
     let texts = texts(reader, root);
     let log = log(reader, root);
@@ -354,6 +368,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         services: services?,
         pages: pages?,
         directory: directory?,
+        identity: identity?,
         policy: rules.over(policy?),
         texts: texts?,
         log: log?,
@@ -771,6 +786,30 @@ fn directory(
         }
     };
     Some(Directory { enabled, title })
+}
+
+fn identity(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Identity> {
+    let table = reader.table(root, "identity");
+    let lifetime = reader.one(
+        &table,
+        &keys::IDENTITY_LIFETIME_SECONDS,
+        number(
+            10..=300,
+            "; a bot needs a moment to ask, and an identity that was copied must not be worth much",
+        ),
+    );
+    let rotate = reader.one(
+        &table,
+        &keys::IDENTITY_ROTATE_DAYS,
+        number(
+            1..=3_650,
+            "; `portero keys rotate` changes the key at any time",
+        ),
+    );
+    Some(Identity {
+        lifetime_ms: lifetime? * SECOND_MS,
+        rotate_ms: rotate? * DAY_MS,
+    })
 }
 
 fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts> {

@@ -51,11 +51,13 @@ pub enum Table {
     Erased,
     /// To whom the secrets of a sign-in on the web belong.
     Handle,
+    /// What tokens are signed with.
+    Key,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 14] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -69,6 +71,7 @@ impl Table {
         Table::Audit,
         Table::Erased,
         Table::Handle,
+        Table::Key,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -87,6 +90,7 @@ impl Table {
             Table::Audit => "audit",
             Table::Erased => "erased",
             Table::Handle => "handle",
+            Table::Key => "key",
         }
     }
 

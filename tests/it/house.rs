@@ -4,8 +4,8 @@
 
 use portero::app::admin::Overview;
 use portero::app::{
-    App, Clock, Failed, NoRandomness, Places, Random, Received, Report, Settings, Verdict, Visitor,
-    Work,
+    App, Clock, Failed, IdentitySettings, NoRandomness, Places, Random, Received, Report, Settings,
+    Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::{Contact, Kept};
@@ -384,6 +384,7 @@ impl House {
             texts: Texts::default(),
             directory: None,
             places,
+            identity: IdentitySettings::default(),
         };
         let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
         let outside = Outside {

@@ -1970,6 +1970,7 @@ impl Hall {
                 )),
                 number: Some(number),
             },
+            identity: portero::app::IdentitySettings::default(),
         };
         let store = Sealed::open(Arc::clone(&engine) as Arc<dyn Engine>, &key()).unwrap();
         let for_app = Arc::clone(&clock) as Arc<dyn Clock>;

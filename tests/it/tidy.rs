@@ -94,7 +94,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("text", &["domain"]),
     ("store", &["domain"]),
-    ("app", &["domain", "text", "store"]),
+    ("signing", &["domain"]),
+    ("app", &["domain", "text", "store", "signing"]),
     ("http", &[]),
     ("whatsapp", &["domain", "http"]),
     ("mail", &["domain"]),
@@ -191,6 +192,16 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
     ),
     ("lettre::", &["mail.rs", "mail/"], "mail has one adapter"),
     ("hyper::", &["web/listener/"], "HTTP/1 has one listener"),
+    (
+        "jsonwebtoken::",
+        &["signing/"],
+        "what tokens are believed is decided in one place",
+    ),
+    (
+        "ring::",
+        &["signing/provider.rs"],
+        "the JWT crate asks it for signatures, and nobody else does",
+    ),
     (
         "send_raw",
         &[],
