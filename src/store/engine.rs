@@ -53,11 +53,13 @@ pub enum Table {
     Handle,
     /// What tokens are signed with.
     Key,
+    /// What bots asked for, under the mark with which they may ask again.
+    Asked,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 14] = [
+    pub const ALL: [Table; 15] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -72,6 +74,7 @@ impl Table {
         Table::Erased,
         Table::Handle,
         Table::Key,
+        Table::Asked,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -91,6 +94,7 @@ impl Table {
             Table::Erased => "erased",
             Table::Handle => "handle",
             Table::Key => "key",
+            Table::Asked => "asked",
         }
     }
 

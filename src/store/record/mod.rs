@@ -4,6 +4,7 @@
 //! here. Every record begins with the version of its shape; an older version is read for ever, a
 //! newer one is refused. Keys that would name a person are keyed digests ([`Keys`]).
 
+mod asked;
 mod audit;
 mod budget;
 mod contact;
@@ -14,6 +15,7 @@ mod meta;
 mod outbox;
 mod seen;
 
+pub use asked::*;
 pub use audit::*;
 pub use budget::*;
 pub use contact::*;
@@ -96,6 +98,10 @@ impl Keys {
 
     fn return_code(&self, code: &ReturnCode) -> [u8; 16] {
         self.digest("return code", &[code.reveal().as_bytes()])
+    }
+
+    fn asked(&self, caller: &str, key: &str) -> [u8; 16] {
+        self.digest("asked", &[caller.as_bytes(), key.as_bytes()])
     }
 
     fn user_name(&self, name: &str) -> [u8; 16] {
