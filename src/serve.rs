@@ -1,17 +1,19 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
 use crate::app::{
-    self, App, CheckFailed, Failed, Janitor, Report, SystemClock, SystemRandom, Verdict, Work,
+    self, App, CheckFailed, Failed, Issued, Janitor, Report, SystemClock, SystemRandom,
+    TokenWanted, Verdict, Work,
 };
 use crate::backend::Backend;
 use crate::config::{Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
 use crate::domain::binding::Scope;
-use crate::domain::id::{Secret, ServiceName};
+use crate::domain::delivery::Failure;
+use crate::domain::id::{Secret, ServiceName, Timestamp};
 use crate::mail::Mailer;
 use crate::outbox::{Outbox, Pace, Running as Senders};
-use crate::services::Services;
+use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
 use crate::store::seal::KeyError;
@@ -302,6 +304,12 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             },
             site: site(config, &app, &services)?,
             pages: config.pages.clone(),
+            issue_token: Box::new({
+                let services = Arc::clone(&services);
+                move |wanted: &TokenWanted<'_>, now: Timestamp, id: &str| {
+                    issue_token(&services, wanted, now, id)
+                }
+            }),
         },
         Box::new({
             let outbox = Arc::clone(&outbox);
@@ -501,6 +509,33 @@ impl Carrier {
             Work::Nothing(report) => report.clone(),
         }
     }
+}
+
+const _: () = assert!(
+    services::TIMEOUT_MAX.as_millis() < app::tokens::WAIT_MS_MAX as u128,
+    "whoever waits for a token waits as long as a service may take"
+);
+
+/// Asks a service for a token. The directory is not asked: its tokens are made where they are asked
+/// for.
+fn issue_token(
+    services: &Services,
+    wanted: &TokenWanted<'_>,
+    now: Timestamp,
+    id: &str,
+) -> Result<Issued, Failure> {
+    let token_for = TokenFor {
+        user_id: wanted.user_id,
+        company_id: wanted.company_id,
+        contact: wanted.contact,
+        scope: wanted.scope,
+    };
+    let token = services.issue_token(wanted.service, &token_for, now, id)?;
+    Ok(Issued {
+        token: token.token,
+        token_type: token.token_type,
+        expires_in_seconds: token.expires_in_seconds,
+    })
 }
 
 /// Sweeps what is old and notices when the store gives up.

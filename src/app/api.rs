@@ -237,7 +237,7 @@ impl App {
         let policy = &shared.settings.policy;
         let contact = shared.store.view(|reader| record::contact(reader, id))?;
         Ok(contact.map(|mut contact| {
-            if contact.lapsed(now, policy).is_some() {
+            if contact.outlived(now, policy).is_some() {
                 // They end with the next message; nothing can be done with them until then.
                 contact.bindings.clear();
             }

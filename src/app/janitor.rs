@@ -46,6 +46,7 @@ impl Janitor {
     /// One bounded batch of every table; returns how many records went.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
         let now = app.now();
+        app.forget_dead_tokens();
         let shared = Arc::clone(&app.shared);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
         let (audit, handles) = (self.audit.take(), self.handles.take());

@@ -15,6 +15,7 @@ mod password;
 mod receive;
 mod settle;
 mod sign_in;
+pub mod tokens;
 pub mod user;
 
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
@@ -28,6 +29,7 @@ pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWOR
 pub use receive::Received;
 pub use settle::{Lookup, Report, Settled, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
+pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};
 
 use crate::domain::contact::{Contact, Stage};
 use crate::domain::conversation::{
@@ -53,6 +55,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub trait Clock: Send + Sync {
     /// The time now; never earlier than what it said before.
     fn now(&self) -> Timestamp;
+
+    /// Milliseconds by a clock that nobody sets; only differences mean something. Without one of
+    /// its own it is the time itself.
+    fn steady_ms(&self) -> u64 {
+        self.now().0
+    }
 }
 
 /// Where randomness comes from.
@@ -156,6 +164,7 @@ pub struct App {
     freed: Mutex<Vec<ContactId>>,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
     password_checks: password::Turns,
+    tokens: tokens::Held,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -209,6 +218,7 @@ impl App {
             freed: Mutex::default(),
             outcomes: Mutex::default(),
             password_checks: password::Turns::default(),
+            tokens: tokens::Held::default(),
         })
     }
 

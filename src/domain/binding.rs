@@ -91,7 +91,7 @@ impl Binding {
 }
 
 /// What may be done on the strength of a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// What can be undone.
     FirstHours,

@@ -152,8 +152,14 @@ impl Contact {
             .min()
     }
 
-    /// Why the bindings would end if the contact wrote now, by their age alone.
-    pub fn lapsed(&self, now: Timestamp, policy: &Policy) -> Option<ReleaseReason> {
+    /// Whether an account was proved and the proof still stands.
+    pub fn is_bound(&self) -> bool {
+        !self.bindings.is_empty()
+    }
+
+    /// Why the proofs no longer stand, as far as time alone tells: nobody wrote for too long, or
+    /// they are too old. `None` while they stand, or when there are none.
+    pub fn outlived(&self, now: Timestamp, policy: &Policy) -> Option<ReleaseReason> {
         let proved_at = || self.bindings.iter().map(|binding| binding.proved_at);
         let (oldest, newest) = (proved_at().min()?, proved_at().max()?);
         let last_sign_of_life = self.last_message_at.max(newest);
@@ -164,11 +170,6 @@ impl Contact {
         } else {
             None
         }
-    }
-
-    /// Whether an account was proved and the proof still stands.
-    pub fn is_bound(&self) -> bool {
-        !self.bindings.is_empty()
     }
 
     /// Where a message to this contact goes; `None` only for a contact without any name.

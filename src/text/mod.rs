@@ -48,6 +48,14 @@ pub struct Voice {
     pub link_minutes: u64,
 }
 
+impl Voice {
+    /// What people call a service.
+    pub fn title_of<'a>(&'a self, service: &'a ServiceName) -> &'a str {
+        let known = self.services.iter().find(|(name, _)| name == service);
+        known.map_or(service.as_str(), |(_, title)| title)
+    }
+}
+
 /// What a mail about a new binding tells.
 #[derive(Clone, Copy, Debug)]
 pub struct BoundAccount<'a> {
@@ -550,15 +558,10 @@ impl Texts {
             .iter()
             .take(ACCOUNTS_NAMED_MAX)
             .map(|binding| {
-                let title = voice
-                    .services
-                    .iter()
-                    .find(|(name, _)| *name == binding.service);
-                let service = title.map_or(binding.service.as_str(), |(_, title)| title);
                 let values = [
                     ("name", binding.name.as_str()),
                     ("company", &binding.company.name),
-                    ("service", service),
+                    ("service", voice.title_of(&binding.service)),
                 ];
                 let key = match (binding.name.as_str(), binding.company.name.as_str()) {
                     ("", _) => Key::AccountUnnamed,

@@ -335,6 +335,18 @@ sentences! {
         en: "You are signed out: whoever has the mailbox of that account said it was not them.",
         pt: "Sessão encerrada: quem tem o e-mail dessa conta disse que não foi ele quem entrou.",
     }
+    /// For the bot to say: what was asked for needs an account that was not proved yet.
+    NeedSignIn = "need_sign_in" ["service"] {
+        es: "Para eso necesito que entres con tu cuenta de {service}.",
+        en: "For that I need you to sign in with your {service} account.",
+        pt: "Para isso preciso que você entre com sua conta de {service}.",
+    }
+    /// For the bot to say: what was asked for needs more than a sign-in a few hours ago.
+    NeedStepUp = "need_step_up" [] {
+        es: "Entraste hace poco. Por tu seguridad, para eso necesito que confirmes otra vez que eres tú.",
+        en: "You signed in only recently. To keep you safe, for that I need you to confirm once more that it is you.",
+        pt: "Você entrou há pouco tempo. Por segurança, para isso preciso que confirme mais uma vez que é você.",
+    }
     /// What a browser makes ready in the chat; the code must come back.
     ReturnText = "return_text" ["business", "code"] {
         es: "Quiero entrar en {business}: {code}",

@@ -15,7 +15,7 @@ pub use look::{Color, Look};
 pub use mappings::PageSettings;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
 
-use crate::app::{App, Verdict};
+use crate::app::{App, IssueToken, Verdict};
 use crate::backend::Backend;
 use crate::domain::id::{PhoneNumberId, Secret};
 use listener::SAFE_HEADERS;
@@ -85,6 +85,8 @@ pub struct WebSettings {
     pub site: Option<Site>,
     /// Sign-in pages that are not Portero's.
     pub pages: Vec<PageSettings>,
+    /// Who issues tokens.
+    pub issue_token: Box<dyn IssueToken>,
 }
 
 /// Answers every request.

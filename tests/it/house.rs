@@ -4,8 +4,8 @@
 
 use portero::app::admin::Overview;
 use portero::app::{
-    App, Clock, Failed, IdentitySettings, NoRandomness, Places, Random, Received, Report, Settings,
-    Verdict, Visitor, Work,
+    App, Clock, Failed, IdentitySettings, IssueToken, NoRandomness, Places, Random, Received,
+    Report, Settings, TokenWanted, Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::{Contact, Kept};
@@ -260,6 +260,11 @@ impl World {
             Work::Nothing(report) => report.clone(),
         }
     }
+}
+
+/// Nobody issues tokens.
+pub fn no_tokens() -> Box<dyn IssueToken> {
+    Box::new(|_: &TokenWanted<'_>, _: Timestamp, _: &str| Err(no_answer()))
 }
 
 pub fn no_answer() -> Failure {

@@ -4,6 +4,7 @@
 //! What needs another time of day, another store or a check that breaks stands at the end, on the
 //! same web over records in memory and a clock that is set by hand.
 
+use crate::house::no_tokens;
 use crate::outside::{Answer, PATIENCE, PUBLIC_HOST, Portero, Reply, Server, ask, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -2018,6 +2019,7 @@ impl Hall {
             },
             site: Some(site),
             pages: Vec::new(),
+            issue_token: no_tokens(),
         };
         let web = Arc::new(Web::new(Arc::clone(&app), settings, Box::new(Vec::new)));
         let trust = Trust {

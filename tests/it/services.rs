@@ -2,10 +2,11 @@
 
 use crate::python::StandIn;
 use portero::domain::account::{Account, Answer};
+use portero::domain::binding::Scope;
 use portero::domain::delivery::FailureKind;
 use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
 use portero::services::{
-    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, USER_CHARS_MAX,
+    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenFor, USER_CHARS_MAX,
 };
 use portero::simulator;
 use serde_json::{Value, json};
@@ -166,10 +167,19 @@ fn check(services: &Services) -> Result<Vec<Account>, String> {
 type Ask = fn(&Services) -> Result<Vec<Account>, String>;
 const ASKS: [Ask; 2] = [find, check];
 
+fn token_for(scope: Scope) -> TokenFor<'static> {
+    TokenFor {
+        user_id: "42",
+        company_id: "c-1",
+        contact: contact(),
+        scope,
+    }
+}
+
 fn ask_for_token(services: &Services) -> Result<portero::services::Token, FailureKind> {
     let name = ServiceName::parse("kutamma").unwrap();
     services
-        .issue_token(&name, "42", "c-1", contact(), NOW, "entry-1")
+        .issue_token(&name, &token_for(Scope::Full), NOW, "entry-1")
         .map_err(|failure| failure.kind)
 }
 
@@ -701,7 +711,7 @@ fn a_token_that_is_not_given_has_its_consequence() {
     let (url, requests) = answering(ok(&users()));
     let other = ServiceName::parse("other").unwrap();
     let failure = one(&url)
-        .issue_token(&other, "42", "c-1", contact(), NOW, "x")
+        .issue_token(&other, &token_for(Scope::Full), NOW, "x")
         .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Permanent);
     assert!(

@@ -91,7 +91,6 @@ impl Turn<'_> {
         if !self.contact.is_bound() {
             return;
         }
-        let policy = self.context.policy;
         let changed_hands = match (&self.contact.identity_key, &message.sender.identity_key) {
             (Some(proved), Some(now)) => proved != now && !self.is_older_than_the_proof(message),
             _ => false,
@@ -101,7 +100,7 @@ impl Turn<'_> {
             // What the one before had begun is not for the one after.
             self.contact.stage = Stage::Idle;
             self.burn();
-        } else if let Some(reason) = self.contact.lapsed(self.now(), policy) {
+        } else if let Some(reason) = self.contact.outlived(self.now(), self.context.policy) {
             self.release(reason);
         } else if self.contact.identity_key.is_none() {
             // Proved before the operator switched the check on: it holds from here.

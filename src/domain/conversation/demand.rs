@@ -30,7 +30,7 @@ impl Turn<'_> {
 
     pub(super) fn proof_asked(&mut self, wanted: ProofWanted, age_max_ms: Option<u64>) -> Outcome {
         let (now, policy) = (self.now(), self.context.policy);
-        if self.contact.lapsed(now, policy).is_none()
+        if self.contact.outlived(now, policy).is_none()
             && let Some(binding) = (self.contact.bindings.iter())
                 .filter(|binding| wanted.is_met_by(binding.proof))
                 .filter(|binding| {
