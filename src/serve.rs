@@ -6,7 +6,7 @@ use crate::app::{
 };
 use crate::backend::Backend;
 use crate::bot::{Bot, EventReceiver};
-use crate::config::{Config, StoreKey};
+use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
 use crate::domain::delivery::{Failure, Lane};
@@ -31,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The directory's name as a service.
-pub const DIRECTORY: &str = "directory";
+pub const DIRECTORY: &str = config::Directory::SERVICE;
 
 /// From the wish to stop to the end of the process: what a supervisor grants without asking twice.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -314,6 +314,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             },
             site: site(config, &app, &services)?,
             pages: config.pages.clone(),
+            api_keys: config.api_keys.clone(),
             issue_token: Box::new({
                 let services = Arc::clone(&services);
                 move |wanted: &TokenWanted<'_>, now: Timestamp, id: &str| {

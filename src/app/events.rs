@@ -36,6 +36,7 @@ fn kind_of(event: AuditEvent) -> (&'static str, Option<&'static str>) {
         AuditEvent::AccountRefused => ("sign_in.refused", Some("account")),
         AuditEvent::Limited => ("sign_in.refused", Some("limit")),
         AuditEvent::PasswordRight => ("sign_in.password_right", None),
+        AuditEvent::ProofAsked => ("sign_in.started", Some("bot")),
         AuditEvent::Bound => ("contact.bound", None),
         AuditEvent::Released(reason) => {
             let reason = reason.event();

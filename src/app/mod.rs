@@ -5,6 +5,7 @@
 //! the same transaction as the reason for it, and the [`Bell`] wakes whoever sends.
 
 pub mod admin;
+mod api;
 mod bell;
 mod clock;
 mod events;
@@ -19,6 +20,7 @@ mod sign_in;
 pub mod tokens;
 pub mod user;
 
+pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
 pub use hand_on::{Body, DeadLetterChange, DeadLetterChanged};

@@ -53,7 +53,7 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 15] = [
+pub const TABLES: [&str; 16] = [
     "business",
     "server",
     "whatsapp",
@@ -64,6 +64,7 @@ pub const TABLES: [&str; 15] = [
     "events",
     "services",
     "pages",
+    "api_keys",
     "directory",
     "identity",
     "limits",
@@ -72,7 +73,7 @@ pub const TABLES: [&str; 15] = [
 ];
 
 /// The tables of which there may be several, each under `[[name]]`.
-pub const ARRAYS: [&str; 2] = ["services", "pages"];
+pub const ARRAYS: [&str; 3] = ["services", "pages", "api_keys"];
 
 /// The tables that may stand in place of the key of that name.
 pub const INNER: [&str; 3] = [
@@ -333,6 +334,17 @@ keys! {
         "Origins such as https://shop.example.com from which browsers may make the page's calls.";
     PAGES_SERVICE "pages" "service" TEXT Unset("the page's own name", "\"erp\""),
         "Name of the service whose users sign in there.";
+
+    API_KEYS_NAME "api_keys" "name" TEXT Required("\"agent\""),
+        "Its name in this file and in the log: a–z, 0–9, - and _.";
+    API_KEYS_KEY "api_keys" "key" SECRET Required("\"env:PORTERO_AGENT_KEY\""),
+        "Bearer token, at least 32 characters, that a bot or agent sends with every call of the API.";
+    API_KEYS_SCOPES "api_keys" "scopes" TEXTS Required("[\"tokens\", \"challenges\"]"),
+        "What it is good for: tokens, sign_in_links, challenges, contacts:read, contacts:release, and any_contact (to name a person without the identity that came with their message).";
+    API_KEYS_SERVICES "api_keys" "services" TEXTS Unset("every service", "[\"erp\"]"),
+        "The services whose tokens it may have.";
+    API_KEYS_FIRST_HOURS_ONLY "api_keys" "first_hours_only" SWITCH Default("false"),
+        "Whether its tokens are never good for more than those of a new sign-in on the web.";
 
     DIRECTORY_ENABLED "directory" "enabled" SWITCH Unset("true when there are no [[services]], else false", "true"),
         "Keep users in Portero itself, for a business without a system of its own.";

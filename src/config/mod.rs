@@ -12,6 +12,7 @@
 //! read, `show.rs` answers what
 //! is in force and what a key means.
 
+mod api_keys;
 mod bot;
 pub mod keys;
 mod limits;
@@ -31,7 +32,7 @@ use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
 use crate::text::{Override, Texts};
-use crate::web::{Color, Logo, PageSettings};
+use crate::web::{ApiKey, Color, Logo, PageSettings};
 use crate::{mail, whatsapp};
 use base64::Engine as _;
 use read::{Reader, choice, expected, list, number, switch, text};
@@ -75,6 +76,8 @@ pub struct Config {
     pub services: Vec<crate::services::Settings>,
     /// Each `[[pages]]`, in order; names are unique.
     pub pages: Vec<PageSettings>,
+    /// Each `[[api_keys]]`, in order; names and keys are unique.
+    pub api_keys: Vec<ApiKey>,
     /// `[directory]`
     pub directory: Directory,
     /// `[identity]`
@@ -171,6 +174,11 @@ pub struct Identity {
     pub lifetime_ms: u64,
     /// How long a key signs.
     pub rotate_ms: u64,
+}
+
+impl Directory {
+    /// Its name as a service.
+    pub const SERVICE: &str = "directory";
 }
 
 /// What is written about the program's work.
@@ -348,6 +356,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let events = bot::events(reader, root);
     let services = services::services(reader, root);
     let pages = sign_in::pages(reader, root, whatsapp.as_ref());
+    let (api_key_tables, api_keys) = api_keys::api_keys(reader, root);
     let directory = directory(reader, root, name);
     let identity = identity(reader, root);
     let policy = limits::policy(reader, root);
@@ -363,6 +372,10 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     if let Some((sign_in, rules)) = &sign_in {
         sign_in::fits(reader, &sign_in_table, sign_in, rules, &around);
     }
+    if let (Some(api_keys), Some(services), Some(directory)) = (&api_keys, &services, &directory) {
+        let directory = directory.enabled.then_some(Directory::SERVICE);
+        api_keys::fits(reader, &api_key_tables, api_keys, services, directory);
+    }
     let (sign_in, rules) = sign_in?;
     let (bot, gate) = bot?;
     Some(Config {
@@ -376,6 +389,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         events: events?,
         services: services?,
         pages: pages?,
+        api_keys: api_keys?,
         directory: directory?,
         policy: Policy {
             gate,

@@ -143,6 +143,9 @@ impl Policy {
     pub const NUMBERS_PER_LINK: u32 = 3;
     /// Return codes from other chats in any day after which a contact gets no more links.
     pub const MISMATCHES_PER_DAY: u32 = 2;
+    /// How long a proof that the bot asked for can be given: time for an address, a code and
+    /// another code.
+    pub const REQUIREMENT_MS: u64 = 30 * MINUTE_MS;
     /// How long a new binding can be undone by mail.
     pub const UNDO_MS: u64 = 7 * DAY_MS;
     /// How long a contact stays barred from an account after its owner undid a binding.

@@ -57,11 +57,13 @@ pub enum Table {
     Event,
     /// What tokens are signed with.
     Key,
+    /// What bots asked for, under the mark with which they may ask again.
+    Asked,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 16] = [
+    pub const ALL: [Table; 17] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -78,6 +80,7 @@ impl Table {
         Table::Body,
         Table::Event,
         Table::Key,
+        Table::Asked,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -99,6 +102,7 @@ impl Table {
             Table::Body => "body",
             Table::Event => "event",
             Table::Key => "key",
+            Table::Asked => "asked",
         }
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Reminder(Mutex<Option<Timestamp>>);
 
 impl Reminder {
     /// Whether it has not been told for a while; then it counts as told.
-    fn is_due(&self, now: Timestamp) -> bool {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = told.is_none_or(|at| now.since_ms(at) >= REMIND_EVERY_MS);
         if is_due {
@@ -358,7 +358,7 @@ fn answer(web: &Web, claim: &Claim, tried: &Tried) -> Response {
     }
 }
 
-fn is_json(request: &Request) -> bool {
+pub(super) fn is_json(request: &Request) -> bool {
     let mut parts = request.header("Content-Type").unwrap_or("").split(';');
     let is_json = parts
         .next()
@@ -461,7 +461,7 @@ fn invalid(details: &serde_json::Value) -> Response {
 // --- who calls --------------------------------------------------------------------------------------
 
 /// What came as `Authorization: Bearer`; two of them are none.
-fn bearer(request: &Request) -> Option<&str> {
+pub(super) fn bearer(request: &Request) -> Option<&str> {
     let mut values = request
         .headers()
         .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))

@@ -132,6 +132,7 @@ pub enum Left {
     Said(Said),
     Mailed(Mail),
     HandedOn(HandOver),
+    #[allow(dead_code)]
     Told(Telling),
 }
 

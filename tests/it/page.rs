@@ -2021,6 +2021,7 @@ impl Hall {
             },
             site: Some(site),
             pages: Vec::new(),
+            api_keys: Vec::new(),
             issue_token: no_tokens(),
         };
         let web = Arc::new(Web::new(Arc::clone(&app), settings, Box::new(Vec::new)));

@@ -878,7 +878,8 @@ fn s_45_signing_in_as_somebody_else_ends_what_was_before() {
             house.new_link(&vera());
         } else {
             let id = house.contact(&vera()).id;
-            house.app.send_link(id).unwrap();
+            let wish = portero::app::Wish::Link { send: true };
+            house.app.grant("agent", id, wish, None).unwrap();
             house.settle();
         }
         let text = house.sign_in_on_page(&house.link(&vera()).unwrap(), email);

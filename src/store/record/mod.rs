@@ -4,6 +4,7 @@
 //! here. Every record begins with the version of its shape; an older version is read for ever, a
 //! newer one is refused. Keys that would name a person are keyed digests ([`Keys`]).
 
+mod asked;
 mod audit;
 mod body;
 mod budget;
@@ -16,6 +17,7 @@ mod meta;
 mod outbox;
 mod seen;
 
+pub use asked::*;
 pub use audit::*;
 pub use body::*;
 pub use budget::*;
@@ -100,6 +102,10 @@ impl Keys {
 
     fn return_code(&self, code: &ReturnCode) -> [u8; 16] {
         self.digest("return code", &[code.reveal().as_bytes()])
+    }
+
+    fn asked(&self, caller: &str, key: &str) -> [u8; 16] {
+        self.digest("asked", &[caller.as_bytes(), key.as_bytes()])
     }
 
     fn user_name(&self, name: &str) -> [u8; 16] {
