@@ -1,8 +1,8 @@
 //! Who may call the API: each `[[api_keys]]`.
 
+use super::keys;
 use super::problem::did_you_mean;
 use super::read::{Reader, Table, list, switch, text};
-use super::keys;
 use crate::domain::id::ServiceName;
 use crate::web::{ApiKey, ApiScope};
 use toml::de::DeTable;

@@ -215,17 +215,28 @@ fn every_subset_of_odd_bodies_can_be_cut() {
 #[test]
 fn bytes_that_are_no_text_stay_where_nobody_reads() {
     let body = around(
-        r#""messages":[{"id":"a","from":"34600000001","x":"!é"},{"id":"b","from":"34600000002"}],"y":"!""#,
+        r#""messages":[{"id":"a","from":"34600000001","x":"HEREé"},{"id":"b","from":"34600000002"}],"y":"HERE""#,
     );
-    let body: Vec<u8> = body
-        .into_bytes()
-        .into_iter()
-        .map(|byte| if byte == b'!' { 0xff } else { byte })
-        .collect();
-    check(&body);
-    let part = cut(&body, |index| index == 0).unwrap();
-    let odd = b"\"x\":\"\xff\xc3\xa9\"";
+    let mut bytes = Vec::new();
+    for piece in body.split_inclusive("HERE") {
+        bytes.extend(piece.trim_end_matches("HERE").as_bytes());
+        if piece.ends_with("HERE") {
+            bytes.extend(b"\xff\xe2\x82");
+        }
+    }
+    check(&bytes);
+    let part = cut(&bytes, |index| index == 0).unwrap();
+    let odd = b"\"x\":\"\xff\xe2\x82\xc3\xa9\"";
     assert!(part.windows(odd.len()).any(|bytes| bytes == odd));
+}
+
+#[test]
+fn a_contact_of_whom_two_readers_disagree_goes_along_with_nobody() {
+    let body = around(
+        r#""messages":[{"id":"a","from":"34600000001"}],"contacts":[{"wa_id":"34600000001","wa_id":"34600000002"}]"#,
+    );
+    let part = cut(body.as_bytes(), |_| true).unwrap();
+    assert!(!has(&part, "34600000002") && !has(&part, "contacts"));
 }
 
 #[test]
@@ -300,8 +311,19 @@ fn places_that_are_not_there_give_no_part() {
     ] {
         assert_eq!(cut(places), None, "{places:?}");
     }
-    let odd = br#"{"entry":[{"changes":[{"value":{"messages":[{}],"messages":[{}]}}]}]}"#;
-    assert_eq!(Parts::new(odd).unwrap().cut(odd, &[message]), None);
+    for odd in [
+        &br#"{"entry":[{"changes":[{"value":{"messages":[{}],"messages":[{}]}}]}]}"#[..],
+        br#"{"entry":[{"changes":[{"value":{"messages":[{}],"contacts":{},"contacts":{}}}]}]}"#,
+    ] {
+        assert_eq!(Parts::new(odd).unwrap().cut(odd, &[message]), None);
+    }
+    let single = br#"{"entry":{"changes":{"value":{"messages":{}}}}}"#;
+    let parts = Parts::new(single).unwrap();
+    assert!(parts.cut(single, &[message]).is_some());
+    for (entry, change) in [(0, 1), (1, 0)] {
+        let beside = place(entry, change, What::Change);
+        assert_eq!(parts.cut(single, &[message, beside]), None);
+    }
     for body in [&b"[]"[..], b"", b"{", b"\xff"] {
         assert!(Parts::new(body).is_none());
     }
