@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod crash;
 mod door;
+mod gateway;
 mod mail;
 mod outside;
 mod page;
