@@ -139,6 +139,18 @@ fn a_command_brings_a_key_now_or_soon_but_not_two_and_never_too_many() {
     let now = turn(&one, minutes(50), When::Now).unwrap();
     assert_eq!(now.make, Some(life(50, 50)));
 
+    // Also in the millisecond in which the one before it began.
+    let plan = turn(&one, START, When::Now).unwrap();
+    let at_once = plan.make.unwrap();
+    assert_eq!(at_once.signs_from, START);
+    for lives in [[one[0], at_once], [at_once, one[0]]] {
+        let keys = (1..)
+            .zip(lives)
+            .map(|(seed, life)| Key::new(&[seed; 32], life));
+        let ring = KeyRing::new(keys.collect()).unwrap();
+        assert_eq!(ring.signing(START).life(), at_once);
+    }
+
     let coming = [life(0, 0), life(50, 60)];
     let refused = turn(&coming, minutes(55), When::Soon).unwrap_err();
     let signs_from = minutes(60);

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portero::app::keys::{KEPT_MS, KEYS_MAX, NoTurn, PUBLISHED_BEFORE_MS, Turned, When};
 use portero::app::{App, Clock, Failed, Janitor, NoRandomness, Random, Refused, SystemRandom};
+use portero::config::Config;
 use portero::control::{self, Answer, Request};
 use portero::domain::account::Company;
 use portero::domain::binding::{Binding, Proof, Scope};
@@ -16,6 +17,7 @@ use portero::domain::id::{
     ContactId, DAY_MS, HOUR_MS, Language, MINUTE_MS, MessageId, ProofId, SECOND_MS, ServiceName,
     Timestamp, WaId,
 };
+use portero::serve;
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
 use portero::store::{Engine, MasterKey, Memory, Redb, Sealed, StoreError};
@@ -155,6 +157,27 @@ fn what_was_proved_after_the_message_is_not_in_its_identity() {
         told(second),
         (json!(["kutamma", "woku"]), json!(["first_hours"]))
     );
+}
+
+#[test]
+fn identities_are_from_the_public_address_and_hold_as_long_as_the_configuration_says() {
+    let folder = folder();
+    let file = folder.path().join("portero.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        format!("{written}[identity]\nlifetime_seconds = 60\n"),
+    )
+    .unwrap();
+    let config = Config::load_for_the_store(&file).unwrap().config;
+    let app = serve::open(&config).unwrap();
+    let contact = with_bindings(1, "Ana", |_| "u1".to_owned());
+    let token = app.identity_of(&contact, &message(), FOREVER);
+    let claims = part(token.reveal(), 1);
+    assert_eq!(claims["iss"], "https://portero.example.com");
+    let seconds = |name: &str| claims[name].as_u64().unwrap();
+    assert_eq!(seconds("exp") - seconds("iat"), 60);
+    assert!(app.identity(token.reveal()).is_ok());
 }
 
 fn with_bindings(count: u64, name: &str, id: impl Fn(u64) -> String) -> Contact {
