@@ -102,6 +102,8 @@ fn a_short_file_is_completed_with_the_documented_defaults() {
     assert_eq!(config.store.cache_bytes, 16 * 1024 * 1024);
     assert!(config.directory.enabled);
     assert_eq!(config.directory.title, "La Espiga");
+    assert_eq!(config.identity.lifetime_ms, 300_000);
+    assert_eq!(config.identity.rotate_ms, 90 * 24 * 3_600_000);
     assert_eq!(config.log.level, tracing::Level::INFO);
 }
 
@@ -233,6 +235,8 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("store", "cache_bytes = 1.5", "14:15  store.cache_bytes: expected a whole number without quotes, found a number with a point"),
         ("directory", "enabled = \"yes\"", "14:11  directory.enabled: expected true or false without quotes, found text in quotes"),
         ("directory", "enabled = false", "14:1  directory.enabled: there would be no users at all; write true, or add a [[services]]"),
+        ("identity", "lifetime_seconds = 301", "14:20  identity.lifetime_seconds: must be 10 to 300, not 301; a bot needs a moment to ask, and an identity that was copied must not be worth much"),
+        ("identity", "rotate_days = 0", "14:15  identity.rotate_days: must be 1 to 3650, not 0; `portero keys rotate` changes the key at any time"),
         ("limits", "code_digits = 4", "14:15  limits.code_digits: must be 6 to 10, not 4; fewer can be guessed, more are mistyped"),
         ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 2 to 10, not 60; NIST SP 800-63B allows 10 minutes at most, and a mail needs one"),
         ("limits", "failures_per_day_in_all = 9", "14:1  limits.failures_per_day_in_all: must be at least limits.failures_per_day, which is 10"),
