@@ -4,8 +4,10 @@
 //! cannot do its work; here alone failures become words and an exit code. Nothing below exits.
 
 mod check;
+mod check_service;
 mod config;
 mod demo;
+mod keys;
 mod log;
 mod serve;
 mod terminal;
@@ -43,12 +45,14 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
     Serve(serve::Arguments),
-    /// Read the configuration and say everything that is wrong with it
+    /// Say everything that is wrong with the configuration, or try one of its services
     Check(check::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
     /// Add, list and change the users that Portero keeps itself
     User(user::Arguments),
+    /// List and change the keys with which Portero signs who wrote a message
+    Keys(keys::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -249,6 +253,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
+        Command::Keys(arguments) => keys::run(&mut shell, &arguments),
     }
 }
 

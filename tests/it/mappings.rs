@@ -83,6 +83,7 @@ impl Front {
             },
             site: None,
             pages,
+            api_keys: Vec::new(),
             issue_token: no_tokens(),
         };
         let web = Web::new(Arc::clone(&house.app), settings, Box::new(Vec::new));

@@ -6,7 +6,8 @@ use portero::domain::binding::Scope;
 use portero::domain::delivery::FailureKind;
 use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
 use portero::services::{
-    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenFor, USER_CHARS_MAX,
+    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor,
+    USER_CHARS_MAX, UsersCall,
 };
 use portero::simulator;
 use serde_json::{Value, json};
@@ -117,10 +118,10 @@ fn settings(name: &str, url: &str) -> Settings {
     Settings {
         name: ServiceName::parse(name).unwrap(),
         title: name.to_uppercase(),
-        find_user_url: format!("{url}{FIND}"),
-        issue_token_url: format!("{url}{TOKEN}"),
-        check_password_url: Some(format!("{url}{CHECK}")),
-        secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        find_user: UsersCall::find_user(&format!("{url}{FIND}")).unwrap(),
+        issue_token: TokenCall::issue_token(&format!("{url}{TOKEN}")).unwrap(),
+        check_password: Some(UsersCall::check_password(&format!("{url}{CHECK}")).unwrap()),
+        secret: Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
         bearer: None,
         // Long enough for a loaded machine; tests that wait for it set their own.
         timeout: Duration::from_secs(30),
@@ -560,7 +561,7 @@ fn only_services_with_the_call_are_asked_and_all_at_the_same_time() {
     let (b, asked_b) = answering(ok(&users()));
     let (c, _keep_c) = waiting(ok(&users()));
     let mut without = settings("b", &b);
-    without.check_password_url = None;
+    without.check_password = None;
     let services = Services::new(vec![settings("a", &a), without.clone(), settings("c", &c)]);
     let password = Secret::new(PASSWORD);
     let answers = services
@@ -661,8 +662,8 @@ fn the_services_of_the_simulator_know_their_passwords_and_count_what_they_are_as
     let configured = |service: &simulator::cast::Service| {
         let url = |call| world.services.url(service.name, call);
         let mut settings = settings(service.name, "http://127.0.0.1:9");
-        settings.secret = Secret::new(world.services.secret(service.name).unwrap());
-        settings.check_password_url = Some(url("check_password"));
+        settings.secret = Some(Secret::new(world.services.secret(service.name).unwrap()));
+        settings.check_password = Some(UsersCall::check_password(&url("check_password")).unwrap());
         settings
     };
     let services = simulator::cast::SERVICES.iter().map(configured).collect();

@@ -9,7 +9,9 @@ use portero::domain::id::{
     WaId,
 };
 use portero::domain::message::{IdentityChanged, WebhookItem};
-use portero::services::{FAILURES_MAX, REST_MS, Services, Settings, TokenFor};
+use portero::services::{
+    FAILURES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor, UsersCall,
+};
 use portero::simulator::services::{Services as StandIn, Trouble};
 use portero::simulator::watch::Watch;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,7 +86,7 @@ fn a_held_token_ends_with_the_proof_in_the_same_moment_and_stays_ended() {
                 at: house.app.now(),
             };
             let change = WebhookItem::IdentityChanged(change);
-            house.app.receive(vec![change]).unwrap();
+            house.receive_all(vec![change]).unwrap();
         }),
         ("the owner undoes it", |house, _| {
             let token = house.undo_token(ANA).unwrap();
@@ -157,10 +159,10 @@ impl Town {
         let settings = ["kutamma", "woku"].map(|name| Settings {
             name: ServiceName::parse(name).unwrap(),
             title: name.into(),
-            find_user_url: stand_in.url(name, "find_user"),
-            issue_token_url: stand_in.url(name, "issue_token"),
-            check_password_url: None,
-            secret: Secret::new(stand_in.secret(name).unwrap()),
+            find_user: UsersCall::find_user(&stand_in.url(name, "find_user")).unwrap(),
+            issue_token: TokenCall::issue_token(&stand_in.url(name, "issue_token")).unwrap(),
+            check_password: None,
+            secret: Some(Secret::new(stand_in.secret(name).unwrap())),
             bearer: None,
             timeout: Duration::from_secs(30),
             ca_pem: None,

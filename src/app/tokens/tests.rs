@@ -87,6 +87,8 @@ fn app_with(policy: Policy, texts: Texts) -> (App, Arc<Machine>) {
         policy,
         directory: Some(name("directory")),
         places: Places::default(),
+        hands_on: false,
+        tells_events: false,
         identity: IdentitySettings::default(),
     };
     let machine = Arc::new(Machine {
