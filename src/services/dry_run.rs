@@ -190,7 +190,7 @@ impl Services {
 
 fn reading(read: Result<Reading, Trouble>, lines: impl FnOnce() -> Vec<String>) -> Reading {
     read.unwrap_or_else(|trouble| {
-        let lines = match trouble {
+        let lines = match &trouble {
             Trouble::Service(_) => lines(),
             Trouble::Data(_) | Trouble::Resting(_) => Vec::new(),
         };
@@ -274,16 +274,20 @@ impl Service {
             .then(|| serde_json::from_slice(&answer.body).ok())
             .flatten();
         if let Some(body) = &mut body {
-            if question.call == Call::IssueToken {
-                let place = &self.settings.issue_token.answer.token.pointer;
-                if let Some(token) = body.pointer_mut(place.as_str()) {
-                    if let Value::String(token) = token {
-                        veil.hide(token);
-                    }
-                    shorten_all(token);
-                }
+            let place = (question.call == Call::IssueToken)
+                .then(|| &self.settings.issue_token.answer.token.pointer);
+            let mut token = place.and_then(|place| place.of(body)).cloned();
+            if let Some(Value::String(token)) = &token {
+                veil.hide(token);
             }
             veil.draw(body);
+            // Whatever its name is; what is drawn already has lost its length.
+            if let (Some(place), Some(token)) = (place, &mut token) {
+                shorten_all(token);
+                if let Some(shown) = body.pointer_mut(place.as_str()) {
+                    *shown = token.clone();
+                }
+            }
         }
         let headers = answer.telling.iter().map(|(name, value)| {
             // What it leads to may carry a session.
@@ -458,17 +462,16 @@ fn places(document: &Value) -> Vec<(String, &Value)> {
     found
 }
 
-/// The pointer of the first place with one of these names whose value will do.
+/// The pointer of the outermost place with one of these names, the first of them if there are
+/// several, whose value will do.
 fn place_named(value: &Value, names: &[&str], fits: impl Fn(&Value) -> bool) -> Option<String> {
-    let places = places(value);
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
-    names.iter().find_map(|name| {
-        let ends = |pointer: &str| plain(pointer.rsplit('/').next().unwrap_or("")) == *name;
-        let mut fitting = places.iter().filter(|(_, value)| fits(value));
-        fitting
-            .find(|(pointer, _)| ends(pointer))
-            .map(|(pointer, _)| pointer.clone())
-    })
+    let fitting = places(value).into_iter().filter_map(|(pointer, value)| {
+        let end = plain(pointer.rsplit('/').next().unwrap_or(""));
+        let rank = names.iter().position(|name| *name == end)?;
+        fits(value).then(|| (pointer.matches('/').count(), rank, pointer))
+    });
+    fitting.min().map(|(_, _, pointer)| pointer)
 }
 
 fn is_id(value: &Value) -> bool {

@@ -13,6 +13,7 @@ mod page_browser;
 mod process;
 mod python;
 mod services;
+mod shapes;
 mod smtp_sink;
 mod tidy;
 mod webdriver;
