@@ -4,6 +4,8 @@
 //! may hold a thread for longer than the deadline or cost more memory than the cap. What the
 //! answers mean is known to the adapters that call.
 
+pub mod standard_webhooks;
+
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;

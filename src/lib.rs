@@ -9,10 +9,10 @@
 //!   cli  serve  config  simulator     what people start, and how it is put together
 //!   web  outbox  control              edges: requests in, everything out, the operator's socket
 //!   app                               the operations, each one transaction
-//!   store  text                       bytes in tables; words in languages
+//!   store  text  signing              bytes in tables; words in languages; keys and tokens
 //!   domain                            decisions, and nothing else
 //!
-//!   whatsapp  mail  services  backend
+//!   whatsapp  mail  services  backend  bot
 //!                                     adapters beside them: know domain and http, not one another
 //!   http                              calls to other people's servers, with every limit set
 //! ```
@@ -64,6 +64,8 @@ pub mod text;
 
 pub mod store;
 
+pub mod signing;
+
 pub mod app;
 
 pub mod http;
@@ -75,6 +77,8 @@ pub mod mail;
 pub mod services;
 
 pub mod backend;
+
+pub mod bot;
 
 pub mod outbox;
 

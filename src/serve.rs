@@ -1,17 +1,19 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
 use crate::app::{
-    self, App, CheckFailed, Failed, Janitor, Report, SystemClock, SystemRandom, Verdict, Work,
+    self, App, CheckFailed, Failed, HandOver, Issued, Janitor, Report, SystemClock, SystemRandom,
+    TokenWanted, Verdict, Work,
 };
 use crate::backend::Backend;
-use crate::config::{Config, StoreKey};
+use crate::bot::{Bot, EventReceiver};
+use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
-use crate::domain::binding::Scope;
-use crate::domain::id::{Secret, ServiceName};
+use crate::domain::delivery::{Failure, Lane};
+use crate::domain::id::{Secret, ServiceName, Timestamp};
 use crate::mail::Mailer;
 use crate::outbox::{Outbox, Pace, Running as Senders};
-use crate::services::Services;
+use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
 use crate::store::seal::KeyError;
@@ -29,7 +31,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The directory's name as a service.
-pub const DIRECTORY: &str = "directory";
+pub const DIRECTORY: &str = config::Directory::SERVICE;
 
 /// From the wish to stop to the end of the process: what a supervisor grants without asking twice.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -61,6 +63,15 @@ pub enum StartError {
     /// The operating system gives no threads.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+impl From<Failed> for StartError {
+    fn from(error: Failed) -> StartError {
+        match error {
+            Failed::Store(error) => error.into(),
+            Failed::Random(_) => StartError::Key(KeyError::NoRandomness),
+        }
+    }
 }
 
 impl From<StoreError> for StartError {
@@ -142,6 +153,15 @@ fn settings(config: &Config) -> app::Settings {
         },
         directory: config.directory.enabled.then_some(directory),
         places: places(config),
+        hands_on: config.bot.is_some(),
+        tells_events: config.events.is_some(),
+        identity: app::IdentitySettings {
+            // Verifiers who are told only the issuer find the keys below it.
+            issuer: (config.server.public_url.clone())
+                .unwrap_or_else(|| app::IdentitySettings::default().issuer),
+            lifetime_ms: config.identity.lifetime_ms,
+            rotate_ms: config.identity.rotate_ms,
+        },
     }
 }
 
@@ -261,15 +281,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let services = Services::new(config.services.clone()).map_err(StartError::Settings)?;
     let services = Arc::new(services);
     let app = open(config)?;
+    let mut pace = Pace {
+        messages_per_second: config.whatsapp.messages_per_second,
+        ..Pace::default()
+    };
+    if let Some(bot) = &config.bot {
+        pace.threads[Lane::Bot as usize] = bot.connections;
+    }
+    let bot = (config.bot.as_ref()).map(Bot::new);
+    let receiver = (config.events.as_ref())
+        .map(|events| EventReceiver::new(events, pace.threads[Lane::Events as usize]));
     let carrier = Carrier {
         app: Arc::clone(&app),
         client,
         mailer,
         services: Arc::clone(&services),
-    };
-    let pace = Pace {
-        messages_per_second: config.whatsapp.messages_per_second,
-        ..Pace::default()
+        bot: bot.transpose().map_err(StartError::Settings)?,
+        receiver: receiver.transpose().map_err(StartError::Settings)?,
     };
     let outbox = Arc::new(Outbox::new(
         Arc::clone(&app),
@@ -286,6 +314,13 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             },
             site: site(config, &app, &services)?,
             pages: config.pages.clone(),
+            api_keys: config.api_keys.clone(),
+            issue_token: Box::new({
+                let services = Arc::clone(&services);
+                move |wanted: &TokenWanted<'_>, now: Timestamp, id: &str| {
+                    issue_token(&services, wanted, now, id)
+                }
+            }),
         },
         Box::new({
             let outbox = Arc::clone(&outbox);
@@ -425,6 +460,8 @@ struct Carrier {
     client: Client,
     mailer: Mailer,
     services: Arc<Services>,
+    bot: Option<Bot>,
+    receiver: Option<EventReceiver>,
 }
 
 impl Carrier {
@@ -468,23 +505,53 @@ impl Carrier {
                 }
                 Report::Answers(answers)
             }
-            Work::HandOn {
-                contact,
-                message,
-                scope,
-            } => {
-                let kind = if message.text.is_some() {
-                    "text"
-                } else {
-                    "other"
-                };
-                let scope = scope.map_or("none", Scope::name);
-                tracing::info!(%contact, kind, scope, "a message of a known contact is for the bot");
-                Report::Sent(None)
+            Work::HandOn(hand_over) => {
+                let HandOver { id, body, identity } = hand_over;
+                taken(self.bot.as_ref().map_or(Ok(()), |bot| {
+                    bot.hand_on(id, body, identity.as_ref(), self.app.now())
+                }))
             }
+            Work::Tell(telling) => taken(self.receiver.as_ref().map_or(Ok(()), |receiver| {
+                receiver.tell(&telling.id, &telling.json, self.app.now())
+            })),
             Work::Nothing(report) => report.clone(),
         }
     }
+}
+
+/// What is left over for a part that is not configured any more is taken by nobody.
+fn taken(result: Result<(), Failure>) -> Report {
+    match result {
+        Ok(()) => Report::Sent(None),
+        Err(failure) => Report::Failed(failure),
+    }
+}
+
+const _: () = assert!(
+    services::TIMEOUT_MAX.as_millis() < app::tokens::WAIT_MS_MAX as u128,
+    "whoever waits for a token waits as long as a service may take"
+);
+
+/// Asks a service for a token. The directory is not asked: its tokens are made where they are asked
+/// for.
+fn issue_token(
+    services: &Services,
+    wanted: &TokenWanted<'_>,
+    now: Timestamp,
+    id: &str,
+) -> Result<Issued, Failure> {
+    let token_for = TokenFor {
+        user_id: wanted.user_id,
+        company_id: wanted.company_id,
+        contact: wanted.contact,
+        scope: wanted.scope,
+    };
+    let token = services.issue_token(wanted.service, &token_for, now, id)?;
+    Ok(Issued {
+        token: token.token,
+        token_type: token.token_type,
+        expires_in_seconds: token.expires_in_seconds,
+    })
 }
 
 /// Sweeps what is old and notices when the store gives up.

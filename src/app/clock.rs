@@ -66,6 +66,10 @@ impl Clock for SystemClock {
         };
         now
     }
+
+    fn steady_ms(&self) -> u64 {
+        since_boot_ms()
+    }
 }
 
 fn wall() -> Timestamp {

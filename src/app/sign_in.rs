@@ -136,18 +136,6 @@ pub struct UndoView {
 }
 
 impl App {
-    /// Sends the contact a link to the sign-in page, if its limits allow it.
-    pub fn send_link(&self, contact: ContactId) -> Result<Outcome, Failed> {
-        let (now, fresh) = (self.now(), self.draw(1)?[0]);
-        let shared = Arc::clone(&self.shared);
-        let outcome = self.update(move |writer| match record::contact(writer, contact)? {
-            Some(contact) => shared.decide(writer, &contact, &Event::LinkAsked, now, fresh),
-            None => Ok(Outcome::Ignored),
-        })?;
-        self.count(&[outcome.name()]);
-        Ok(outcome)
-    }
-
     /// The link with this hash, while it can be used. Changes nothing (S-35).
     pub fn page(&self, hash: &MappingHash) -> Result<Option<PageView>, StoreError> {
         let now = self.now();

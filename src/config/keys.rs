@@ -53,23 +53,27 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 16] = [
     "business",
     "server",
     "whatsapp",
     "mail",
     "sign_in",
     "store",
+    "bot",
+    "events",
     "services",
     "pages",
+    "api_keys",
     "directory",
+    "identity",
     "limits",
     "texts",
     "log",
 ];
 
 /// The tables of which there may be several, each under `[[name]]`.
-pub const ARRAYS: [&str; 2] = ["services", "pages"];
+pub const ARRAYS: [&str; 3] = ["services", "pages", "api_keys"];
 
 /// The tables that may stand in place of the key of that name.
 pub const INNER: [&str; 3] = [
@@ -196,6 +200,28 @@ keys! {
     STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"),
         "Memory for the store's cache.";
 
+    BOT_URL "bot" "url" URL Unset("there is no bot, and messages of known people go nowhere", "\"http://127.0.0.1:9000/webhook\""),
+        "Address of the bot's webhook: the one that was the callback URL at Meta before Portero.";
+    BOT_GATE "bot" "gate" TEXT Default("\"everyone\""),
+        "Whose messages reach the bot: everyone (everyone signs in first) or on_request (all do, and the bot asks for a sign-in when it needs one).";
+    BOT_SECRET "bot" "secret" SECRET Unset("no webhook-signature header", "\"env:PORTERO_BOT_SECRET\""),
+        "Secret with which what the bot gets is signed besides Meta's signature (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    BOT_TIMEOUT_SECONDS "bot" "timeout_seconds" NUMBER Default("30"),
+        "Longest time that the bot may take to answer; then it gets the same again.";
+    BOT_CONNECTIONS "bot" "connections" NUMBER Default("16"),
+        "Messages that the bot works on at one time, each of another person.";
+    BOT_CA_FILE "bot" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    EVENTS_URL "events" "url" URL Unset("no events are sent", "\"https://crm.example.com/portero\""),
+        "Address that is told who has signed in, who has left and what was refused.";
+    EVENTS_SECRET "events" "secret" SECRET Unset("needed with events.url", "\"env:PORTERO_EVENTS_SECRET\""),
+        "Secret with which events are signed (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    EVENTS_TIMEOUT_SECONDS "events" "timeout_seconds" NUMBER Default("10"),
+        "Longest time for one event.";
+    EVENTS_CA_FILE "events" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
     SERVICES_NAME "services" "name" TEXT Required("\"erp\""),
         "Its name in this file, in tokens and in the log: a–z, 0–9, - and _.";
     SERVICES_TITLE "services" "title" TEXT Unset("its name", "\"Mi ERP\""),
@@ -309,10 +335,26 @@ keys! {
     PAGES_SERVICE "pages" "service" TEXT Unset("the page's own name", "\"erp\""),
         "Name of the service whose users sign in there.";
 
+    API_KEYS_NAME "api_keys" "name" TEXT Required("\"agent\""),
+        "Its name in this file and in the log: a–z, 0–9, - and _.";
+    API_KEYS_KEY "api_keys" "key" SECRET Required("\"env:PORTERO_AGENT_KEY\""),
+        "Bearer token, at least 32 characters, that a bot or agent sends with every call of the API.";
+    API_KEYS_SCOPES "api_keys" "scopes" TEXTS Required("[\"tokens\", \"challenges\"]"),
+        "What it is good for: tokens, sign_in_links, challenges, contacts:read, contacts:release, and any_contact (to name a person without the identity that came with their message).";
+    API_KEYS_SERVICES "api_keys" "services" TEXTS Unset("every service", "[\"erp\"]"),
+        "The services whose tokens it may have.";
+    API_KEYS_FIRST_HOURS_ONLY "api_keys" "first_hours_only" SWITCH Default("false"),
+        "Whether its tokens are never good for more than those of a new sign-in on the web.";
+
     DIRECTORY_ENABLED "directory" "enabled" SWITCH Unset("true when there are no [[services]], else false", "true"),
         "Keep users in Portero itself, for a business without a system of its own.";
     DIRECTORY_TITLE "directory" "title" TEXT Unset("the name of the business", "\"La Espiga\""),
         "What people call it.";
+
+    IDENTITY_LIFETIME_SECONDS "identity" "lifetime_seconds" NUMBER Default("300"),
+        "How long the bot can use the identity that comes with a message, 300 at most.";
+    IDENTITY_ROTATE_DAYS "identity" "rotate_days" NUMBER Default("90"),
+        "Days after which a new key signs identities; `portero keys rotate` changes it at any time.";
 
     LIMITS_CODE_DIGITS "limits" "code_digits" NUMBER Default("8"),
         "Digits of a code.";

@@ -8,9 +8,12 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs`, `services.rs` and `sign_in.rs` have the tables of those names, `problem.rs` is what people read, `show.rs` answers what
+//! `limits.rs`, `services.rs`, `sign_in.rs` and `bot.rs` have the tables of those names, `problem.rs` is what people
+//! read, `show.rs` answers what
 //! is in force and what a key means.
 
+mod api_keys;
+mod bot;
 pub mod keys;
 mod limits;
 mod problem;
@@ -24,12 +27,12 @@ pub use show::{Explanation, explain};
 pub use sign_in::SignIn;
 
 use crate::domain::delivery::Lane;
-use crate::domain::id::{EmailAddress, Language, PhoneNumberId, Secret, WaId};
+use crate::domain::id::{DAY_MS, EmailAddress, Language, PhoneNumberId, SECOND_MS, Secret, WaId};
 use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
 use crate::text::{Override, Texts};
-use crate::web::{Color, Logo, PageSettings};
+use crate::web::{ApiKey, Color, Logo, PageSettings};
 use crate::{mail, whatsapp};
 use base64::Engine as _;
 use read::{Reader, choice, expected, list, number, switch, text};
@@ -65,12 +68,20 @@ pub struct Config {
     pub sign_in: SignIn,
     /// `[store]`
     pub store: Store,
+    /// `[bot]`, when there is one.
+    pub bot: Option<crate::bot::Settings>,
+    /// `[events]`, when they go anywhere.
+    pub events: Option<crate::bot::EventSettings>,
     /// Each `[[services]]`, in order; names are unique.
     pub services: Vec<crate::services::Settings>,
     /// Each `[[pages]]`, in order; names are unique.
     pub pages: Vec<PageSettings>,
+    /// Each `[[api_keys]]`, in order; names and keys are unique.
+    pub api_keys: Vec<ApiKey>,
     /// `[directory]`
     pub directory: Directory,
+    /// `[identity]`
+    pub identity: Identity,
     /// `[limits]`, and the rules of `[sign_in]`.
     pub policy: Policy,
     /// `[texts.…]` laid over the built-in sentences.
@@ -154,6 +165,20 @@ pub struct Directory {
     pub enabled: bool,
     /// What people call it.
     pub title: String,
+}
+
+/// How what Portero signs is signed.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// How long the bot may believe who wrote a message.
+    pub lifetime_ms: u64,
+    /// How long a key signs.
+    pub rotate_ms: u64,
+}
+
+impl Directory {
+    /// Its name as a service.
+    pub const SERVICE: &str = "directory";
 }
 
 /// What is written about the program's work.
@@ -327,9 +352,13 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let mail = mail(reader, root, name);
     let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
+    let bot = bot::bot(reader, root);
+    let events = bot::events(reader, root);
     let services = services::services(reader, root);
     let pages = sign_in::pages(reader, root, whatsapp.as_ref());
+    let (api_key_tables, api_keys) = api_keys::api_keys(reader, root);
     let directory = directory(reader, root, name);
+    let identity = identity(reader, root);
     let policy = limits::policy(reader, root);
     let texts = texts(reader, root);
     let log = log(reader, root);
@@ -343,7 +372,12 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     if let Some((sign_in, rules)) = &sign_in {
         sign_in::fits(reader, &sign_in_table, sign_in, rules, &around);
     }
+    if let (Some(api_keys), Some(services), Some(directory)) = (&api_keys, &services, &directory) {
+        let directory = directory.enabled.then_some(Directory::SERVICE);
+        api_keys::fits(reader, &api_key_tables, api_keys, services, directory);
+    }
     let (sign_in, rules) = sign_in?;
+    let (bot, gate) = bot?;
     Some(Config {
         business: business?,
         server: server?,
@@ -351,10 +385,17 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         mail: mail?,
         sign_in,
         store: store?,
+        bot,
+        events: events?,
         services: services?,
         pages: pages?,
+        api_keys: api_keys?,
         directory: directory?,
-        policy: rules.over(policy?),
+        policy: Policy {
+            gate,
+            ..rules.over(policy?)
+        },
+        identity: identity?,
         texts: texts?,
         log: log?,
     })
@@ -706,6 +747,30 @@ fn directory(
     Some(Directory { enabled, title })
 }
 
+fn identity(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Identity> {
+    let table = reader.table(root, "identity");
+    let lifetime = reader.one(
+        &table,
+        &keys::IDENTITY_LIFETIME_SECONDS,
+        number(
+            10..=300,
+            "; a bot needs a moment to ask, and an identity that was copied must not be worth much",
+        ),
+    );
+    let rotate = reader.one(
+        &table,
+        &keys::IDENTITY_ROTATE_DAYS,
+        number(
+            1..=3_650,
+            "; `portero keys rotate` changes the key at any time",
+        ),
+    );
+    Some(Identity {
+        lifetime_ms: lifetime? * SECOND_MS,
+        rotate_ms: rotate? * DAY_MS,
+    })
+}
+
 fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts> {
     let table = reader.table(root, "texts");
     let mut overrides = Vec::new();
@@ -808,6 +873,14 @@ impl Url {
         Ok(Url {
             text: text.trim_end_matches('/').to_owned(),
             endpoint: Endpoint::parse(text)?,
+        })
+    }
+
+    /// One that is somebody else's: a slash at its end is part of it.
+    fn kept(text: &str) -> Result<Url, String> {
+        Ok(Url {
+            text: text.to_owned(),
+            ..Url::parse(text)?
         })
     }
 

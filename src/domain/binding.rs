@@ -91,7 +91,7 @@ impl Binding {
 }
 
 /// What may be done on the strength of a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// What can be undone.
     FirstHours,
@@ -155,11 +155,13 @@ pub enum ReleaseReason {
     Undone,
     /// Another sign-in of the same chat took its place.
     Replaced,
+    /// The bot ended it.
+    Bot,
 }
 
 impl ReleaseReason {
     /// Every reason.
-    pub const ALL: [ReleaseReason; 9] = [
+    pub const ALL: [ReleaseReason; 10] = [
         ReleaseReason::LoggedOut,
         ReleaseReason::Idle,
         ReleaseReason::Aged,
@@ -169,6 +171,7 @@ impl ReleaseReason {
         ReleaseReason::Operator,
         ReleaseReason::Undone,
         ReleaseReason::Replaced,
+        ReleaseReason::Bot,
     ];
 
     /// The audit event of a release for this reason.
@@ -183,6 +186,7 @@ impl ReleaseReason {
             ReleaseReason::Operator => "contact.released.operator",
             ReleaseReason::Undone => "contact.released.undone",
             ReleaseReason::Replaced => "contact.released.replaced",
+            ReleaseReason::Bot => "contact.released.bot",
         }
     }
 }

@@ -8,6 +8,7 @@ use super::id::{
     Bsuid, ContactId, EmailAddress, IdentityKey, Language, MessageId, ServiceName, Timestamp, WaId,
 };
 use super::policy::Policy;
+use super::requirement::Requirement;
 use super::sign_in::Mapping;
 
 /// What is known about a contact: the state that `conversation::step` goes from and to.
@@ -29,6 +30,8 @@ pub struct Contact {
     pub stage: Stage,
     /// The last link to the sign-in page: a new one takes the place of the old one.
     pub mapping: Option<Mapping>,
+    /// The last proof that the bot asked for.
+    pub requirement: Option<Requirement>,
     /// Accounts whose owner ended a sign-in of this contact.
     pub barred: Vec<Barred>,
     /// The accounts that were proved.
@@ -92,21 +95,14 @@ pub enum Stage {
     LinkSent,
 }
 
-/// A message that is handed on once its writer is known.
-#[derive(Clone, PartialEq, Eq)]
+/// A message that is handed on, at once or when its writer is known. What it says is not looked
+/// at: its bytes lie in the store as they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Meta's id.
     pub id: MessageId,
     /// When it was sent.
     pub sent_at: Timestamp,
-    /// Its text, or `None` when it was something else.
-    pub text: Option<String>,
-}
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept(..)")
-    }
 }
 
 impl Contact {
@@ -127,6 +123,7 @@ impl Contact {
             last_message_at: now,
             stage: Stage::Idle,
             mapping: None,
+            requirement: None,
             barred: Vec::new(),
             bindings: Vec::new(),
             identity_key: None,
@@ -151,6 +148,21 @@ impl Contact {
     /// Whether an account was proved and the proof still stands.
     pub fn is_bound(&self) -> bool {
         !self.bindings.is_empty()
+    }
+
+    /// Why the proofs no longer stand, as far as time alone tells: nobody wrote for too long, or
+    /// they are too old. `None` while they stand, or when there are none.
+    pub fn outlived(&self, now: Timestamp, policy: &Policy) -> Option<ReleaseReason> {
+        let proved_at = || self.bindings.iter().map(|binding| binding.proved_at);
+        let (oldest, newest) = (proved_at().min()?, proved_at().max()?);
+        let last_sign_of_life = self.last_message_at.max(newest);
+        if now.since_ms(last_sign_of_life) > policy.binding_idle_ms {
+            Some(ReleaseReason::Idle)
+        } else if (policy.binding_age_max_ms).is_some_and(|max| now.since_ms(oldest) > max) {
+            Some(ReleaseReason::Aged)
+        } else {
+            None
+        }
     }
 
     /// Where a message to this contact goes; `None` only for a contact without any name.

@@ -23,6 +23,9 @@
 //!                      Burned ◀────────────────────────┘
 //! ```
 //!
+//! And beside both, what the bot may demand ([`super::requirement::Requirement`]): a fresh proof, for
+//! which one of the two is begun again. Whatever binds judges it.
+//!
 //! What must stay true:
 //! - An address that nobody has looks like one that somebody has: same words, same tries, same
 //!   locks, at the same moments (S-19). Nothing here says anything about an account before the
@@ -32,16 +35,18 @@
 //! - A return code counts only from the contact that asked for the link; from anywhere else it
 //!   burns the sign-in and both sides are told (section 3 of the threat model).
 //! - What happens on the page never says anything about the chat's other limits, nor the reverse.
-//! - A message of a bound contact that is not one of our words goes to the bot unread.
+//! - A message of a bound contact that is not one of our words goes to the bot unread. Only while
+//!   that contact signs in again, what reads as an address, a code or a password stays here.
 
 mod button;
 mod chat;
 mod code;
+mod demand;
 mod said;
 mod web;
 
 pub use button::{ButtonAction, OurButton};
-pub use said::{AuditEvent, Opening, Outcome, Sentence};
+pub use said::{AuditEvent, BotAnswer, Opening, Outcome, Sentence};
 
 use super::account::Answer;
 use super::binding::{Binding, ReleaseReason};
@@ -50,11 +55,12 @@ use super::contact::{Barred, Contact, Kept, Stage};
 use super::delivery::Notice;
 use super::id::{
     ChallengeId, EmailAddress, HOUR_MS, Language, MappingId, OtpCode, ProofId, ReturnCode,
-    SECOND_MS, Timestamp,
+    SECOND_MS, ServiceName, Timestamp,
 };
 use super::message::{Content, Inbound};
 use super::policy::Policy;
 use super::reading::{self, Reading};
+use super::requirement::ProofWanted;
 use super::sign_in::{MappingState, PageAct, PageAnswer, Who};
 
 /// Nothing can be answered after this: WhatsApp's window is 24 hours (Meta's contract, section 6).
@@ -86,7 +92,22 @@ pub enum Event<'a> {
     /// WhatsApp or the operator says that the proof no longer stands.
     Released(ReleaseReason),
     /// The bot wants the contact to sign in on the web.
-    LinkAsked,
+    LinkAsked {
+        /// Whether Portero sends the link; else the bot does.
+        send: bool,
+    },
+    /// The bot wants a proof that is not older than this.
+    ProofAsked {
+        /// Which.
+        proof: ProofWanted,
+        /// How old it may be; any age if not set.
+        age_max_ms: Option<u64>,
+    },
+    /// The bot ends bindings.
+    ReleasedByBot {
+        /// Those to this service; all if not set.
+        service: Option<&'a ServiceName>,
+    },
     /// Somebody did something on the sign-in page.
     Page {
         /// Under which link.
@@ -191,6 +212,8 @@ pub struct Step {
     pub outcome: Outcome,
     /// What the page is to say, when something happened there.
     pub page: Option<PageAnswer>,
+    /// What the bot is told, when it asked for something.
+    pub bot: Option<BotAnswer>,
 }
 
 /// Something to be done after the decision is on disk.
@@ -264,6 +287,14 @@ pub fn addresses_concerned(
             }
         }
     }
+    // A code for the bot is mailed to whom the chat is bound to.
+    if let Event::ProofAsked { .. } = event {
+        for address in (contact.bindings.iter()).filter_map(|binding| binding.email.as_ref()) {
+            if !concerned.contains(address) {
+                concerned.push(address.clone());
+            }
+        }
+    }
     // Step-up mails a code to whom the password belongs.
     if let Event::Page {
         act: PageAct::Checked { who, .. } | PageAct::Claimed(who),
@@ -284,6 +315,7 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         counts: context.counts.clone(),
         actions: Vec::new(),
         page: None,
+        bot: None,
         context,
     };
     let outcome = match event {
@@ -295,9 +327,12 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
             turn.contact.stage = Stage::Idle;
             turn.contact.kept = None;
             turn.burn();
+            turn.refuse_requirement();
             Outcome::Released
         }
-        Event::LinkAsked => turn.send_link(Opening::Asked),
+        Event::LinkAsked { send } => turn.link_asked(*send),
+        Event::ProofAsked { proof, age_max_ms } => turn.proof_asked(*proof, *age_max_ms),
+        Event::ReleasedByBot { service } => turn.released_by_bot(*service),
         Event::Page { mapping, act } => turn.on_page(*mapping, act),
         Event::ReturnedElsewhere {
             mapping,
@@ -311,6 +346,7 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         counts,
         actions,
         page,
+        bot,
         ..
     } = turn;
     Step {
@@ -319,6 +355,7 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         actions,
         outcome,
         page,
+        bot,
     }
 }
 
@@ -328,6 +365,7 @@ struct Turn<'a> {
     counts: Counts,
     actions: Vec<Action>,
     page: Option<PageAnswer>,
+    bot: Option<BotAnswer>,
     context: &'a Context<'a>,
 }
 
@@ -347,6 +385,7 @@ impl Turn<'_> {
         {
             self.audit(AuditEvent::Released(ReleaseReason::Replaced));
         }
+        self.judge_requirement(&bindings);
         self.contact.bindings = bindings;
         self.contact.released = None;
         self.contact.stage = Stage::Idle;
@@ -413,9 +452,11 @@ impl Turn<'_> {
                 ReleaseReason::LoggedOut
                 | ReleaseReason::Operator
                 | ReleaseReason::Undone
-                | ReleaseReason::Replaced => None,
+                | ReleaseReason::Replaced
+                | ReleaseReason::Bot => None,
                 reason => Some(reason),
             };
+            self.refuse_requirement();
             self.audit(AuditEvent::Released(reason));
         }
     }

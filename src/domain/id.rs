@@ -384,6 +384,16 @@ impl fmt::Debug for ProofId {
     }
 }
 
+/// Names a proof that the bot asked for: 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequirementId(pub [u8; 16]);
+
+impl fmt::Debug for RequirementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequirementId(..)")
+    }
+}
+
 /// The hash that names a web sign-in in its link: 40 lower-case hex digits (design, section 5.1).
 /// Never printed, compared in constant time.
 #[derive(Clone)]

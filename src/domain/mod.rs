@@ -17,4 +17,5 @@ pub mod delivery;
 pub mod message;
 pub mod policy;
 pub mod reading;
+pub mod requirement;
 pub mod sign_in;

@@ -51,6 +51,17 @@ pub struct Policy {
     pub phone_on_file: PhoneOnFile,
     /// A binding made on the web is worth less for this long.
     pub first_hours_ms: u64,
+    /// Whose messages reach the bot.
+    pub gate: Gate,
+}
+
+/// Whose messages reach the bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Everyone has to sign in first: only messages of bound contacts do.
+    Everyone,
+    /// All do but the turns of a sign-in, which the bot asks for when it needs one.
+    OnRequest,
 }
 
 /// The ways in that a contact is offered; at least one.
@@ -114,6 +125,7 @@ impl Default for Policy {
             ask_number: false,
             phone_on_file: PhoneOnFile::MustMatch,
             first_hours_ms: DAY_MS,
+            gate: Gate::Everyone,
         }
     }
 }
@@ -131,6 +143,9 @@ impl Policy {
     pub const NUMBERS_PER_LINK: u32 = 3;
     /// Return codes from other chats in any day after which a contact gets no more links.
     pub const MISMATCHES_PER_DAY: u32 = 2;
+    /// How long a proof that the bot asked for can be given: time for an address, a code and
+    /// another code.
+    pub const REQUIREMENT_MS: u64 = 30 * MINUTE_MS;
     /// How long a new binding can be undone by mail.
     pub const UNDO_MS: u64 = 7 * DAY_MS;
     /// How long a contact stays barred from an account after its owner undid a binding.

@@ -96,6 +96,29 @@ pub fn return_code(text: &str) -> Option<ReturnCode> {
         .find_map(|word| ReturnCode::parse(word).ok())
 }
 
+/// Fewest characters of a word that may be a password.
+const PASSWORD_CHARS_MIN: usize = 6;
+
+/// Whether a text may be a password that somebody typed in the wrong place: one word with a digit
+/// or a sign beside letters. A word of letters with a full stop or the like behind it is none.
+pub fn looks_like_a_password(text: &str) -> bool {
+    let word = text.trim();
+    if word.contains(char::is_whitespace) || word.chars().count() < PASSWORD_CHARS_MIN {
+        return false;
+    }
+    let plain = word
+        .trim_start_matches(['¡', '¿'])
+        .trim_end_matches(['.', ',', ';', ':', '!', '?', '…']);
+    let is_ordinary = |c: char| c.is_alphabetic() || !(c.is_ascii() || c.is_alphanumeric());
+    let is_a_name = |word: &str| word.chars().skip(1).all(|c| !c.is_uppercase());
+    if plain.chars().all(is_ordinary) && (is_a_name(plain) || plain == word) {
+        return false;
+    }
+    // An address of a page is no secret.
+    let is_url = word.starts_with("https://") || word.starts_with("http://");
+    word.chars().any(char::is_alphabetic) && !is_url
+}
+
 /// The command that the whole text is, without regard to case, accents, punctuation and emoji.
 fn command(text: &str) -> Option<Command> {
     const WORDS_MAX: usize = 40;
@@ -512,6 +535,39 @@ mod tests {
             "no sé",
         ] {
             assert_eq!(read(text, 8), Reading::Words, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_may_be_a_password_is_told_from_ordinary_ones() {
+        for secret in [
+            "hunter2",
+            "Contraseña1",
+            "pan-y-vino",
+            " s3creto ",
+            "Passw0rd!",
+            "SecreTo!",
+            "abc_def",
+            "p@ssword",
+            "clave:1234",
+        ] {
+            assert!(looks_like_a_password(secret), "{secret:?}");
+        }
+        for word in [
+            "",
+            "hola",
+            "gracias",
+            "gracias!",
+            "¿Entonces?",
+            "Perfecto...",
+            "a1b2",
+            "12345678",
+            "1234-5678",
+            "mi clave es hunter2",
+            "gracias🙏",
+            "https://example.com/a1",
+        ] {
+            assert!(!looks_like_a_password(word), "{word:?}");
         }
     }
 

@@ -8,11 +8,16 @@ pub const FAILURES_MAX: u32 = 5;
 /// How long it is left alone before one call tries again.
 pub const REST_MS: u64 = 30 * SECOND_MS;
 
+/// Longest pause that a service is granted when it asks for one.
+pub const PAUSE_MS_MAX: u64 = 60 * SECOND_MS;
+
 /// What became of the latest calls to one service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     failures_in_a_row: u32,
     resting_since: Option<Timestamp>,
+    /// Since when the service wants a pause, and how long.
+    pause: Option<(Timestamp, u64)>,
     last_answer: Option<Timestamp>,
     last_failure: Option<(Timestamp, String)>,
 }
@@ -34,15 +39,30 @@ impl Breaker {
     /// Whether a call may be made now. After the rest exactly one caller hears yes; the rest then
     /// begins anew, so a trial call that never returns blocks nobody for longer than that.
     pub(super) fn admits(&mut self, now: Timestamp) -> bool {
-        let Some(since) = self.resting_since else {
-            return true;
-        };
-        // A clock that was set back must not prolong the rest.
-        if now >= since && now.since_ms(since) < REST_MS {
+        if self.rest_left_ms(now) > 0 {
             return false;
         }
-        self.resting_since = Some(now);
+        if self.resting_since.is_some() {
+            self.resting_since = Some(now);
+        }
         true
+    }
+
+    /// How long it is still left alone; 0 when it is not.
+    pub(super) fn rest_left_ms(&self, now: Timestamp) -> u64 {
+        left_ms(self.resting_since, REST_MS, now)
+    }
+
+    /// The service asked for a pause. Until it is over no token is asked for; the questions that
+    /// a person in the chat waits for still are.
+    pub(super) fn pause(&mut self, now: Timestamp, ms: u64) {
+        self.pause = Some((now, ms.min(PAUSE_MS_MAX)));
+    }
+
+    /// How long the pause still lasts; 0 when there is none.
+    pub(super) fn pause_left_ms(&self, now: Timestamp) -> u64 {
+        self.pause
+            .map_or(0, |(since, ms)| left_ms(Some(since), ms, now))
     }
 
     /// The service answered: everything before is forgiven.
@@ -68,6 +88,14 @@ impl Breaker {
             last_answer: self.last_answer,
             last_failure: self.last_failure.clone(),
         }
+    }
+}
+
+fn left_ms(since: Option<Timestamp>, lasts_ms: u64, now: Timestamp) -> u64 {
+    match since {
+        // A clock that was set back must not prolong it.
+        Some(since) if now >= since => lasts_ms.saturating_sub(now.since_ms(since)),
+        _ => 0,
     }
 }
 
@@ -135,6 +163,29 @@ mod tests {
         let mut breaker = open();
         assert!(breaker.admits(START.plus_ms(REST_MS)));
         assert!(breaker.admits(START.plus_ms(2 * REST_MS)));
+    }
+
+    #[test]
+    fn a_pause_lasts_as_long_as_was_asked_and_no_longer_than_is_granted() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.pause_left_ms(START), 0);
+        breaker.pause(START, 7_000);
+        assert_eq!(breaker.pause_left_ms(START.plus_ms(6_999)), 1);
+        assert_eq!(breaker.pause_left_ms(START.plus_ms(7_000)), 0);
+        assert_eq!(breaker.pause_left_ms(START.minus_ms(1)), 0, "set back");
+        breaker.pause(START, u64::MAX);
+        assert_eq!(breaker.pause_left_ms(START), PAUSE_MS_MAX);
+        assert!(breaker.admits(START), "other questions may be asked");
+    }
+
+    #[test]
+    fn how_long_it_is_left_alone_can_be_said() {
+        let mut breaker = open();
+        assert_eq!(breaker.rest_left_ms(START.plus_ms(1_000)), REST_MS - 1_000);
+        assert!(breaker.admits(START.plus_ms(REST_MS)));
+        assert_eq!(breaker.rest_left_ms(START.plus_ms(REST_MS)), REST_MS);
+        breaker.answered(START);
+        assert_eq!(breaker.rest_left_ms(START), 0);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod shape;
 mod template;
 
 use crate::domain::account::{Account, Answer, Unavailable};
+use crate::domain::binding::Scope;
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
 use crate::http::{self, Agent, AgentSettings, Broken, Endpoint, Method};
@@ -35,7 +36,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use answer::{EXPIRES_IN_SECONDS_MAX, TOKEN_BYTES_MAX, USERS_MAX};
-pub use breaker::{FAILURES_MAX, Health, REST_MS};
+pub use breaker::{FAILURES_MAX, Health, PAUSE_MS_MAX, REST_MS};
 pub use dry_run::{Asking, DryRun, Exchange, Reading, Refusal, TokenReading, is_secret_name};
 pub use shape::{
     CompanyPlace, EmailPlace, LifetimePlace, Place, Pointer, TokenCall, TokenShape, TokenTypePlace,
@@ -87,6 +88,20 @@ pub struct Settings {
     pub ca_pem: Option<Vec<u8>>,
     /// Connections kept open: one per thread that asks.
     pub connections: usize,
+}
+
+/// Which token is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenFor<'a> {
+    /// The service's own id of the user.
+    pub user_id: &'a str,
+    /// The service's own id of the company.
+    pub company_id: &'a str,
+    /// Who has proved to be that user.
+    pub contact: ContactId,
+    /// How much it may be good for. The service reads of it only when that is less than
+    /// everything.
+    pub scope: Scope,
 }
 
 /// A token that a service issued for one of its users.
@@ -227,16 +242,15 @@ impl Services {
         })
     }
 
-    /// A token for a user of one service, as whom `contact` has proved to be.
+    /// A token for a user of one service.
     ///
     /// [`FailureKind::Permanent`] says that the service knows no such user (404, 410);
-    /// [`FailureKind::Configuration`] that it does not know us; everything else may pass.
+    /// [`FailureKind::Configuration`] that it does not know us; everything else may pass. A
+    /// service that asks for a pause is asked for no token until it is over.
     pub fn issue_token(
         &self,
         service: &ServiceName,
-        user_id: &str,
-        company_id: &str,
-        contact: ContactId,
+        wanted: &TokenFor<'_>,
         now: Timestamp,
         id: &str,
     ) -> Result<Token, Failure> {
@@ -250,7 +264,7 @@ impl Services {
                 advice: None,
             })?;
         service
-            .issue_token(user_id, company_id, contact, now, id)
+            .issue_token(wanted, now, id)
             .map_err(Trouble::failure)
     }
 
@@ -417,21 +431,37 @@ impl Service {
 
     fn issue_token(
         &self,
-        user_id: &str,
-        company_id: &str,
-        contact: ContactId,
+        wanted: &TokenFor<'_>,
         now: Timestamp,
         id: &str,
     ) -> Result<Token, Trouble> {
         let call = &self.settings.issue_token;
-        let contact = contact.to_string();
-        let values = [
-            (Placeholder::UserId, user_id),
-            (Placeholder::CompanyId, company_id),
+        let contact = wanted.contact.to_string();
+        let mut values = vec![
+            (Placeholder::UserId, wanted.user_id),
+            (Placeholder::CompanyId, wanted.company_id),
             (Placeholder::UserUuid, &contact),
         ];
+        // Everything is what the contract means when it says nothing.
+        if wanted.scope < Scope::Full {
+            values.push((Placeholder::Scope, wanted.scope.name()));
+        }
         let request = self.request(&call.question, Values(&values), now, id)?;
-        self.guarded(now, || self.token(call, &self.send(&request)?))
+        let pause_ms = self.breaker().pause_left_ms(now);
+        if pause_ms > 0 {
+            return Err(resting("asked for a pause", pause_ms));
+        }
+        let issued = self.guarded(now, || self.token(call, &self.send(&request)?));
+        if let Err(Trouble::Service(Failure {
+            kind: FailureKind::Temporary {
+                retry_after_ms: Some(ms),
+            },
+            ..
+        })) = issued
+        {
+            self.breaker().pause(now, ms);
+        }
+        issued
     }
 
     /// The token in an answer about one.
@@ -510,11 +540,14 @@ impl Service {
         now: Timestamp,
         call: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        if !self.breaker().admits(now) {
-            return Err(Trouble::Resting(Failure::temporary(
+        let mut breaker = self.breaker();
+        if !breaker.admits(now) {
+            return Err(resting(
                 "left alone for a moment after repeated failures",
-            )));
+                breaker.rest_left_ms(now),
+            ));
         }
+        drop(breaker);
         let outcome = call();
         match &outcome {
             Ok(_) | Err(Trouble::Data(_)) => self.breaker().answered(now),
@@ -548,6 +581,17 @@ impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service({})", self.settings.name.as_str())
     }
+}
+
+/// Nothing was sent, and for how long nothing will be.
+fn resting(reason: &str, left_ms: u64) -> Trouble {
+    Trouble::Resting(Failure {
+        kind: FailureKind::Temporary {
+            retry_after_ms: Some(left_ms),
+        },
+        reason: reason.to_owned(),
+        advice: None,
+    })
 }
 
 /// One call, ready to leave.

@@ -51,11 +51,19 @@ pub enum Table {
     Erased,
     /// To whom the secrets of a sign-in on the web belong.
     Handle,
+    /// What is to be handed on to the bot, as it came.
+    Body,
+    /// What happened with sign-ins, as it is told.
+    Event,
+    /// What tokens are signed with.
+    Key,
+    /// What bots asked for, under the mark with which they may ask again.
+    Asked,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 17] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -69,6 +77,10 @@ impl Table {
         Table::Audit,
         Table::Erased,
         Table::Handle,
+        Table::Body,
+        Table::Event,
+        Table::Key,
+        Table::Asked,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -87,6 +99,10 @@ impl Table {
             Table::Audit => "audit",
             Table::Erased => "erased",
             Table::Handle => "handle",
+            Table::Body => "body",
+            Table::Event => "event",
+            Table::Key => "key",
+            Table::Asked => "asked",
         }
     }
 

@@ -48,6 +48,14 @@ pub struct Voice {
     pub link_minutes: u64,
 }
 
+impl Voice {
+    /// What people call a service.
+    pub fn title_of<'a>(&'a self, service: &'a ServiceName) -> &'a str {
+        let known = self.services.iter().find(|(name, _)| name == service);
+        known.map_or(service.as_str(), |(_, title)| title)
+    }
+}
+
 /// What a mail about a new binding tells.
 #[derive(Clone, Copy, Debug)]
 pub struct BoundAccount<'a> {
@@ -223,7 +231,8 @@ impl Texts {
                     ReleaseReason::LoggedOut
                     | ReleaseReason::Operator
                     | ReleaseReason::Undone
-                    | ReleaseReason::Replaced => Key::Welcome,
+                    | ReleaseReason::Replaced
+                    | ReleaseReason::Bot => Key::Welcome,
                 };
                 (asking(key), web_button())
             }
@@ -319,6 +328,7 @@ impl Texts {
             Sentence::Link { mapping, opening } => {
                 let key = match opening {
                     Opening::Asked => Key::Link,
+                    Opening::Confirm => Key::LinkConfirm,
                     Opening::First => Key::LinkFirst,
                     Opening::Again(reason) => match reason {
                         ReleaseReason::IdentityKeyChanged
@@ -328,7 +338,8 @@ impl Texts {
                         ReleaseReason::LoggedOut
                         | ReleaseReason::Operator
                         | ReleaseReason::Undone
-                        | ReleaseReason::Replaced => Key::LinkFirst,
+                        | ReleaseReason::Replaced
+                        | ReleaseReason::Bot => Key::LinkFirst,
                     },
                 };
                 link = Some(Link {
@@ -371,6 +382,23 @@ impl Texts {
             ),
             Sentence::StepUpFailed { tag } => (say(Key::StepUpFailed, &[]), link_buttons(tag)),
             Sentence::Undone => (say(Key::Undone, &[]), Vec::new()),
+            Sentence::Confirm { address, tag } => (
+                say(
+                    Key::Confirm,
+                    &[
+                        ("address", &address.masked()),
+                        ("digits", &digits),
+                        ("minutes", &minutes),
+                    ],
+                ),
+                self.buttons(language, tag, &[ButtonAction::Resend, ButtonAction::Cancel]),
+            ),
+            Sentence::ConfirmAddress => (asking(Key::ConfirmAddress), Vec::new()),
+            Sentence::ConfirmFailed => (say(Key::ConfirmFailed, &[]), Vec::new()),
+            Sentence::NeverYourPassword => (
+                say(Key::NeverYourPassword, &[("business", &voice.business)]),
+                Vec::new(),
+            ),
         };
         let chars_max = if buttons.is_empty() && link.is_none() {
             ChatMessage::BODY_CHARS_MAX
@@ -382,6 +410,17 @@ impl Texts {
             buttons,
             link,
         }
+    }
+
+    /// A sentence without buttons, for a bot that says it itself.
+    pub fn plain(
+        &self,
+        language: Language,
+        sentence: &Sentence,
+        voice: &Voice,
+        now: Timestamp,
+    ) -> String {
+        self.chat(language, sentence, voice, now).body
     }
 
     /// The mail that carries a code. `chat_ending` is the end of the number that asked for it.
@@ -519,15 +558,10 @@ impl Texts {
             .iter()
             .take(ACCOUNTS_NAMED_MAX)
             .map(|binding| {
-                let title = voice
-                    .services
-                    .iter()
-                    .find(|(name, _)| *name == binding.service);
-                let service = title.map_or(binding.service.as_str(), |(_, title)| title);
                 let values = [
                     ("name", binding.name.as_str()),
                     ("company", &binding.company.name),
-                    ("service", service),
+                    ("service", voice.title_of(&binding.service)),
                 ];
                 let key = match (binding.name.as_str(), binding.company.name.as_str()) {
                     ("", _) => Key::AccountUnnamed,

@@ -293,6 +293,36 @@ sentences! {
         en: "Somebody signed in with your link. If it was you, type here the code of {digits} digits that I sent to {address}. It is good for {minutes} minutes.",
         pt: "Alguém entrou com o seu link. Se foi você, escreva aqui o código de {digits} dígitos que enviei para {address}. Vale {minutes} minutos.",
     }
+    /// The bot wants to be sure; a code was mailed to the address on file.
+    Confirm = "confirm" ["address", "digits", "minutes"] {
+        es: "Antes de seguir necesito confirmar que eres tú. Escribe aquí el código de {digits} cifras que envié a {address}. Vale {minutes} minutos. Si no has pedido nada, no lo escribas.",
+        en: "Before we go on I need to be sure that it is you. Type here the code of {digits} digits that I sent to {address}. It is good for {minutes} minutes. If you asked for nothing, do not type it.",
+        pt: "Antes de continuar preciso confirmar que é você. Escreva aqui o código de {digits} dígitos que enviei para {address}. Vale {minutes} minutos. Se você não pediu nada, não o escreva.",
+    }
+    /// The bot wants to be sure; no address is known.
+    ConfirmAddress = "confirm_address" ["services"] {
+        es: "Antes de seguir necesito confirmar que eres tú. Escríbeme el correo que usas en {services} y te envío un código.",
+        en: "Before we go on I need to be sure that it is you. Send me the email address you use with {services} and I will send you a code.",
+        pt: "Antes de continuar preciso confirmar que é você. Escreva o e-mail que você usa em {services} e eu envio um código.",
+    }
+    /// The bot wanted to be sure, and the mail could not be sent.
+    ConfirmFailed = "confirm_failed" [] {
+        es: "El correo no está funcionando en este momento, así que no hubo código. Inténtalo otra vez en unos minutos.",
+        en: "Email is not working just now, so there was no code. Try again in a few minutes.",
+        pt: "O e-mail não está funcionando agora, então não houve código. Tente de novo em alguns minutos.",
+    }
+    /// What was typed looks like a password.
+    NeverYourPassword = "never_your_password" ["business"] {
+        es: "Si eso era tu contraseña, bórrala de este chat: nunca la escribas aquí. {business} no te la va a pedir por WhatsApp, y nadie más la ha recibido. Solo se escribe en la página de inicio de sesión.",
+        en: "If that was your password, delete it from this chat: never type it here. {business} will not ask for it on WhatsApp, and it was not passed on to anybody. It belongs on the sign-in page only.",
+        pt: "Se isso era a sua senha, apague-a desta conversa: nunca a escreva aqui. {business} não vai pedi-la pelo WhatsApp, e ninguém mais a recebeu. Ela só se escreve na página de entrada.",
+    }
+    /// The bot wants to be sure; before the button of a link.
+    LinkConfirm = "link_confirm" ["minutes"] {
+        es: "Antes de seguir necesito confirmar que eres tú. Toca el botón y entra. El enlace vale {minutes} minutos y es solo para ti: no se lo pases a nadie.",
+        en: "Before we go on I need to be sure that it is you. Tap the button and sign in. The link is good for {minutes} minutes and only for you: do not pass it on.",
+        pt: "Antes de continuar preciso confirmar que é você. Toque no botão e entre. O link vale {minutes} minutos e é só para você: não o passe a ninguém.",
+    }
     /// The mail server did not take the mail of a step-up in time.
     StepUpFailed = "step_up_failed" [] {
         es: "El correo no está funcionando en este momento, así que no hubo código. En unos minutos toca «Nuevo enlace» y entra otra vez.",
@@ -304,6 +334,18 @@ sentences! {
         es: "Cerré tu sesión: quien tiene el correo de esa cuenta dijo que no había entrado.",
         en: "You are signed out: whoever has the mailbox of that account said it was not them.",
         pt: "Sessão encerrada: quem tem o e-mail dessa conta disse que não foi ele quem entrou.",
+    }
+    /// For the bot to say: what was asked for needs an account that was not proved yet.
+    NeedSignIn = "need_sign_in" ["service"] {
+        es: "Para eso necesito que entres con tu cuenta de {service}.",
+        en: "For that I need you to sign in with your {service} account.",
+        pt: "Para isso preciso que você entre com sua conta de {service}.",
+    }
+    /// For the bot to say: what was asked for needs more than a sign-in a few hours ago.
+    NeedStepUp = "need_step_up" [] {
+        es: "Entraste hace poco. Por tu seguridad, para eso necesito que confirmes otra vez que eres tú.",
+        en: "You signed in only recently. To keep you safe, for that I need you to confirm once more that it is you.",
+        pt: "Você entrou há pouco tempo. Por segurança, para isso preciso que confirme mais uma vez que é você.",
     }
     /// What a browser makes ready in the chat; the code must come back.
     ReturnText = "return_text" ["business", "code"] {

@@ -8,7 +8,7 @@
 
 use super::sign_in::{network, retry_after};
 use super::{Web, error, error_about};
-use crate::app::{Claim, Tried};
+use crate::app::{Claim, Tried, rfc_3339};
 use crate::domain::account::{Account, Company};
 use crate::domain::clean::{is_hidden, one_line};
 use crate::domain::id::{
@@ -66,7 +66,7 @@ pub(super) struct Reminder(Mutex<Option<Timestamp>>);
 
 impl Reminder {
     /// Whether it has not been told for a while; then it counts as told.
-    fn is_due(&self, now: Timestamp) -> bool {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = told.is_none_or(|at| now.since_ms(at) >= REMIND_EVERY_MS);
         if is_due {
@@ -358,7 +358,7 @@ fn answer(web: &Web, claim: &Claim, tried: &Tried) -> Response {
     }
 }
 
-fn is_json(request: &Request) -> bool {
+pub(super) fn is_json(request: &Request) -> bool {
     let mut parts = request.header("Content-Type").unwrap_or("").split(';');
     let is_json = parts
         .next()
@@ -458,18 +458,10 @@ fn invalid(details: &serde_json::Value) -> Response {
     )
 }
 
-fn rfc_3339(at: Timestamp) -> String {
-    use time::format_description::well_known::Rfc3339;
-    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default()
-}
-
 // --- who calls --------------------------------------------------------------------------------------
 
 /// What came as `Authorization: Bearer`; two of them are none.
-fn bearer(request: &Request) -> Option<&str> {
+pub(super) fn bearer(request: &Request) -> Option<&str> {
     let mut values = request
         .headers()
         .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))

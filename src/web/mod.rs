@@ -1,5 +1,6 @@
 //! The web: what listens, the one route table, and who answers.
 
+mod api;
 pub mod listener;
 mod logo;
 pub mod look;
@@ -10,12 +11,13 @@ mod sign_in;
 mod throttle;
 mod webhook;
 
+pub use api::{ApiKey, ApiScope};
 pub use logo::Logo;
 pub use look::{Color, Look};
 pub use mappings::PageSettings;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
 
-use crate::app::{App, Verdict};
+use crate::app::{App, IssueToken, Verdict};
 use crate::backend::Backend;
 use crate::domain::id::{PhoneNumberId, Secret};
 use listener::SAFE_HEADERS;
@@ -85,6 +87,10 @@ pub struct WebSettings {
     pub site: Option<Site>,
     /// Sign-in pages that are not Portero's.
     pub pages: Vec<PageSettings>,
+    /// Whoever may call the API; names and keys are unique.
+    pub api_keys: Vec<ApiKey>,
+    /// Who issues tokens.
+    pub issue_token: Box<dyn IssueToken>,
 }
 
 /// Answers every request.
@@ -93,8 +99,12 @@ pub struct Web {
     webhook: WebhookSettings,
     site: Option<Site>,
     pages: Vec<PageSettings>,
+    api_keys: Vec<ApiKey>,
+    issue_token: Box<dyn IssueToken>,
+    marks: api::Marks,
     guesses: Throttle,
     uncredentialed: mappings::Reminder,
+    unknown_callers: mappings::Reminder,
     troubles: Box<Troubles>,
 }
 
@@ -107,18 +117,35 @@ enum Route {
     Undo,
     Mapping,
     History,
+    Tokens,
+    Links,
+    Challenges,
+    Challenge,
+    Contact,
+    Bindings,
+    Jwks,
+    OpenApi,
     Alive,
     Ready,
 }
 
-/// The routes, as data: what is not here is 404. `{hash}` is one segment, whatever it is.
-const ROUTES: [(&str, Route, &[&str]); 8] = [
+/// The routes, as data: what is not here is 404. `{…}` is one segment, whatever it is; a
+/// path has one at most.
+const ROUTES: [(&str, Route, &[&str]); 16] = [
     (WEBHOOK_PATH, Route::Webhook, &["GET", "POST"]),
     (SIGN_IN_PATH, Route::SignIn, &["GET", "POST"]),
     (pages::LOGO_PATH, Route::Logo, &["GET"]),
     (UNDO_PATH, Route::Undo, &["GET", "POST"]),
     (mappings::MAPPING_PATH, Route::Mapping, &["GET", "OPTIONS"]),
     (mappings::HISTORY_PATH, Route::History, &["POST", "OPTIONS"]),
+    (api::TOKENS_PATH, Route::Tokens, &["POST"]),
+    (api::LINKS_PATH, Route::Links, &["POST"]),
+    (api::CHALLENGES_PATH, Route::Challenges, &["POST"]),
+    (api::CHALLENGE_PATH, Route::Challenge, &["GET"]),
+    (api::CONTACT_PATH, Route::Contact, &["GET"]),
+    (api::BINDINGS_PATH, Route::Bindings, &["DELETE"]),
+    (api::JWKS_PATH, Route::Jwks, &["GET"]),
+    (api::OPENAPI_PATH, Route::OpenApi, &["GET"]),
     ("/healthz", Route::Alive, &["GET"]),
     ("/readyz", Route::Ready, &["GET"]),
 ];
@@ -131,8 +158,12 @@ impl Web {
             webhook: settings.webhook,
             site: settings.site,
             pages: settings.pages,
+            api_keys: settings.api_keys,
+            issue_token: settings.issue_token,
+            marks: api::Marks::default(),
             guesses: Throttle::default(),
             uncredentialed: mappings::Reminder::default(),
+            unknown_callers: mappings::Reminder::default(),
             troubles,
         }
     }
@@ -142,7 +173,7 @@ impl Web {
         let Some(Found {
             route,
             methods,
-            hash,
+            segment,
         }) = route(&path)
         else {
             return not_found();
@@ -169,8 +200,16 @@ impl Web {
             Route::Mapping | Route::History if method == "OPTIONS" => {
                 mappings::preflight(self, request, methods)
             }
-            Route::Mapping => mappings::get(self, request, hash),
+            Route::Mapping => mappings::get(self, request, segment),
             Route::History => mappings::post(self, request),
+            Route::Tokens
+            | Route::Links
+            | Route::Challenges
+            | Route::Challenge
+            | Route::Contact
+            | Route::Bindings => api::respond(self, request, route, segment),
+            Route::Jwks => api::jwks(self),
+            Route::OpenApi => api::openapi(),
             Route::SignIn | Route::Logo | Route::Undo => match &self.site {
                 Some(site) => self.page(route, method, site, request),
                 None => not_found(),
@@ -221,8 +260,8 @@ impl listener::Handler for Web {
 struct Found<'p> {
     route: Route,
     methods: &'static [&'static str],
-    /// What stands in place of `{hash}`; empty where there is none.
-    hash: &'p str,
+    /// What stands in place of `{…}`; empty where there is none.
+    segment: &'p str,
 }
 
 /// Every path works with and without the trailing slash. It comes decoded, so that an encoded slash
@@ -234,18 +273,22 @@ fn route(path: &str) -> Option<Found<'_>> {
         path
     };
     ROUTES.iter().find_map(|(known, route, methods)| {
-        let hash = match known.strip_suffix("{hash}") {
-            None => (*known == plain).then_some("")?,
-            Some(before) => plain
-                .strip_prefix(before)
-                .filter(|hash| !hash.is_empty() && !hash.contains('/'))?,
-        };
         Some(Found {
             route: *route,
             methods,
-            hash,
+            segment: matched(known, plain)?,
         })
     })
+}
+
+/// What stands in place of the `{…}` of a pattern, if a path is of that form.
+fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    let (Some(open), Some(close)) = (pattern.find('{'), pattern.find('}')) else {
+        return (pattern == path).then_some("");
+    };
+    path.strip_prefix(&pattern[..open])?
+        .strip_suffix(&pattern[close + 1..])
+        .filter(|segment| !segment.is_empty() && !segment.contains('/'))
 }
 
 fn not_found() -> Response {
@@ -296,4 +339,30 @@ fn with_headers(mut response: Response) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_segment_of_a_path_may_be_anything() {
+        let pattern = "/v1/contacts/{userUuid}/bindings";
+        assert_eq!(matched(pattern, "/v1/contacts/a-b/bindings"), Some("a-b"));
+        assert_eq!(
+            matched("/hash-mappings/{hash}", "/hash-mappings/x"),
+            Some("x")
+        );
+        assert_eq!(matched("/healthz", "/healthz"), Some(""));
+        for other in [
+            "/v1/contacts//bindings",
+            "/v1/contacts/bindings",
+            "/v1/contacts/a/b/bindings",
+            "/v1/contacts/a/bindings/b",
+            "/v1/contacts/a",
+            "/v1/contacts/a/bindings.json",
+        ] {
+            assert_eq!(matched(pattern, other), None, "{other}");
+        }
+    }
 }

@@ -165,7 +165,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, services, pages, directory, limits, texts, log"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, directory, identity, limits, texts, log"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),

@@ -21,9 +21,11 @@ mod webdriver;
 // The core: conversations, limits, faults.
 mod faults;
 mod house;
+mod keys;
 mod limits;
 mod mappings;
 mod sign_in;
+mod tokens;
 mod transcripts;
 mod troubles;
 mod user;

@@ -2,7 +2,7 @@
 //! real wire before a core with a clock that is set by hand, and before the real program with a page
 //! whose author has read nothing but the document (S-30, S-34, S-36, S-37, S-76).
 
-use crate::house::{House, Person};
+use crate::house::{House, Person, no_tokens};
 use crate::outside::{self, Answer, PUBLIC_HOST, Portero, World, ask, file_has, tap, text};
 use crate::python::StandIn;
 use portero::domain::id::{MINUTE_MS, PhoneNumberId, Secret, ServiceName};
@@ -83,6 +83,8 @@ impl Front {
             },
             site: None,
             pages,
+            api_keys: Vec::new(),
+            issue_token: no_tokens(),
         };
         let web = Web::new(Arc::clone(&house.app), settings, Box::new(Vec::new));
         let loopback = Ipv4Addr::LOCALHOST;

@@ -2,11 +2,12 @@
 
 use crate::python::StandIn;
 use portero::domain::account::{Account, Answer};
+use portero::domain::binding::Scope;
 use portero::domain::delivery::FailureKind;
 use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
 use portero::services::{
-    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenCall, USER_CHARS_MAX,
-    UsersCall,
+    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor,
+    USER_CHARS_MAX, UsersCall,
 };
 use portero::simulator;
 use serde_json::{Value, json};
@@ -167,10 +168,19 @@ fn check(services: &Services) -> Result<Vec<Account>, String> {
 type Ask = fn(&Services) -> Result<Vec<Account>, String>;
 const ASKS: [Ask; 2] = [find, check];
 
+fn token_for(scope: Scope) -> TokenFor<'static> {
+    TokenFor {
+        user_id: "42",
+        company_id: "c-1",
+        contact: contact(),
+        scope,
+    }
+}
+
 fn ask_for_token(services: &Services) -> Result<portero::services::Token, FailureKind> {
     let name = ServiceName::parse("kutamma").unwrap();
     services
-        .issue_token(&name, "42", "c-1", contact(), NOW, "entry-1")
+        .issue_token(&name, &token_for(Scope::Full), NOW, "entry-1")
         .map_err(|failure| failure.kind)
 }
 
@@ -253,6 +263,56 @@ fn a_token_is_issued_for_the_named_user() {
             json!({"userId": "42", "companyId": "c-1", "userUuid": contact().to_string()})
         );
     }
+}
+
+#[test]
+fn a_service_hears_of_the_scope_only_when_it_is_less_than_everything() {
+    let token = json!({"token": "abc.def", "tokenType": "Bearer", "expiresIn": 3600});
+    let (url, requests) = answering(ok(&token));
+    let services = one(&url);
+    let name = ServiceName::parse("kutamma").unwrap();
+    let uuid = contact();
+    for (scope, body) in [
+        (
+            Scope::Full,
+            format!(r#"{{"companyId":"c-1","userId":"42","userUuid":"{uuid}"}}"#),
+        ),
+        (
+            Scope::FirstHours,
+            format!(
+                r#"{{"companyId":"c-1","scope":"first_hours","userId":"42","userUuid":"{uuid}"}}"#
+            ),
+        ),
+    ] {
+        services
+            .issue_token(&name, &token_for(scope), NOW, "entry-1")
+            .unwrap();
+        assert_eq!(requests.recv().unwrap().text, body);
+    }
+}
+
+#[test]
+fn a_service_that_asks_for_a_pause_is_asked_for_no_token_until_it_is_over() {
+    let pause =
+        "HTTP/1.1 503 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let (url, requests) = answering(pause);
+    let services = one(&url);
+    let name = ServiceName::parse("kutamma").unwrap();
+    let ask_at = |now| {
+        let asked = services.issue_token(&name, &token_for(Scope::Full), now, "x");
+        asked.unwrap_err().kind
+    };
+    let temporary = |ms| FailureKind::Temporary {
+        retry_after_ms: Some(ms),
+    };
+    assert_eq!(ask_at(NOW), temporary(7_000));
+    assert_eq!(ask_at(NOW.plus_ms(1_000)), temporary(6_000));
+    requests.recv().unwrap();
+    assert!(requests.try_recv().is_err(), "not asked again");
+    find(&services).unwrap_err();
+    requests.recv().unwrap();
+    assert_eq!(ask_at(NOW.plus_ms(7_000)), temporary(7_000));
+    requests.recv().unwrap();
 }
 
 #[test]
@@ -702,7 +762,7 @@ fn a_token_that_is_not_given_has_its_consequence() {
     let (url, requests) = answering(ok(&users()));
     let other = ServiceName::parse("other").unwrap();
     let failure = one(&url)
-        .issue_token(&other, "42", "c-1", contact(), NOW, "x")
+        .issue_token(&other, &token_for(Scope::Full), NOW, "x")
         .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Permanent);
     assert!(

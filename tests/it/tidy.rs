@@ -94,12 +94,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("text", &["domain"]),
     ("store", &["domain"]),
-    ("app", &["domain", "text", "store"]),
+    ("signing", &["domain"]),
+    ("app", &["domain", "text", "store", "signing"]),
     ("http", &[]),
     ("whatsapp", &["domain", "http"]),
     ("mail", &["domain"]),
     ("services", &["domain", "http"]),
     ("backend", &["domain", "http"]),
+    ("bot", &["domain", "http"]),
     ("outbox", &["domain", "app"]),
     ("control", &["domain", "app", "store"]),
     (
@@ -109,15 +111,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "outbox",
-            "web",
+            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "bot",
+            "outbox", "web",
         ],
     ),
     (
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control", "backend",
+            "config", "control", "backend", "bot",
         ],
     ),
     (
@@ -192,6 +194,16 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
     ),
     ("lettre::", &["mail.rs", "mail/"], "mail has one adapter"),
     ("hyper::", &["web/listener/"], "HTTP/1 has one listener"),
+    (
+        "jsonwebtoken::",
+        &["signing/"],
+        "what tokens are believed is decided in one place",
+    ),
+    (
+        "ring::signature",
+        &["signing/provider.rs"],
+        "the JWT crate asks it for signatures, and nobody else does",
+    ),
     (
         "send_raw",
         &[],

@@ -2,8 +2,9 @@
 
 use super::super::binding::ReleaseReason;
 use super::super::contact::{Kept, Stage};
-use super::super::id::SECOND_MS;
+use super::super::id::{EmailAddress, SECOND_MS};
 use super::super::message::{Content, Inbound, Provenance};
+use super::super::policy::Gate;
 use super::super::reading::{self, Codes, Command, Reading};
 use super::{
     ANSWERABLE_MS, Action, AuditEvent, ButtonAction, Opening, OurButton, Outcome, SAME_BREATH_MS,
@@ -16,9 +17,6 @@ const CLOCKS_APART_MS: u64 = 60 * SECOND_MS;
 /// When a contact last wrote is known this exactly: what counts in days needs no write for every
 /// message of a lively chat.
 const NOTED_EVERY_MS: u64 = 60 * SECOND_MS;
-
-/// Longest text kept for the bot, in bytes.
-const KEPT_TEXT_BYTES_MAX: usize = Content::TEXT_BYTES_MAX;
 
 impl Turn<'_> {
     pub(super) fn message(&mut self, message: &Inbound) -> Outcome {
@@ -47,6 +45,9 @@ impl Turn<'_> {
         if self.contact.is_bound() {
             return self.bound(message);
         }
+        if self.is_left_to_the_bot(message) {
+            return self.hand_on(message);
+        }
         if age_ms > ANSWERABLE_MS {
             return Outcome::Stale;
         }
@@ -65,6 +66,11 @@ impl Turn<'_> {
             Content::Text(text) => match reading::read(text, self.context.policy.code_digits) {
                 Reading::Command(command) => self.command(command, message),
                 Reading::Addresses(addresses) => self.addresses(&addresses, message),
+                Reading::Codes(Codes::WrongLength) | Reading::Words
+                    if self.is_signing_in() && reading::looks_like_a_password(text) =>
+                {
+                    self.ask(Sentence::NeverYourPassword)
+                }
                 Reading::Codes(codes) => self.codes(&codes, message),
                 Reading::Words => self.words(message),
             },
@@ -86,32 +92,17 @@ impl Turn<'_> {
         if !self.contact.is_bound() {
             return;
         }
-        let policy = self.context.policy;
         let changed_hands = match (&self.contact.identity_key, &message.sender.identity_key) {
             (Some(proved), Some(now)) => proved != now && !self.is_older_than_the_proof(message),
             _ => false,
         };
-        let proved_at = || {
-            self.contact
-                .bindings
-                .iter()
-                .map(|binding| binding.proved_at)
-        };
-        let (oldest, newest) = (proved_at().min(), proved_at().max());
-        let last_sign_of_life = newest.map_or(self.contact.last_message_at, |proved_at| {
-            self.contact.last_message_at.max(proved_at)
-        });
-        let rested_ms = self.now().since_ms(last_sign_of_life);
-        let age_ms = oldest.map_or(0, |proved_at| self.now().since_ms(proved_at));
         if changed_hands {
             self.release(ReleaseReason::IdentityKeyChanged);
             // What the one before had begun is not for the one after.
             self.contact.stage = Stage::Idle;
             self.burn();
-        } else if rested_ms > policy.binding_idle_ms {
-            self.release(ReleaseReason::Idle);
-        } else if policy.binding_age_max_ms.is_some_and(|max| age_ms > max) {
-            self.release(ReleaseReason::Aged);
+        } else if let Some(reason) = self.contact.outlived(self.now(), self.context.policy) {
+            self.release(reason);
         } else if self.contact.identity_key.is_none() {
             // Proved before the operator switched the check on: it holds from here.
             self.contact
@@ -170,11 +161,13 @@ impl Turn<'_> {
                 Outcome::Released
             }
             Some(Command::WhoAmI) => self.ask(Sentence::WhoYouAre(self.contact.bindings.clone())),
-            _ => {
-                self.actions.push(Action::HandOn(keep(message)));
-                Outcome::HandedOn
-            }
+            _ => self.hand_on(message),
         }
+    }
+
+    fn hand_on(&mut self, message: &Inbound) -> Outcome {
+        self.actions.push(Action::HandOn(keep(message)));
+        Outcome::HandedOn
     }
 
     /// What a bound contact answers to a sign-in that the bot asked for: the code of a step-up and
@@ -183,31 +176,28 @@ impl Turn<'_> {
         let is_late = self.now().since_ms(message.sent_at) > self.context.policy.message_age_max_ms;
         match &message.content {
             Content::Text(text) => {
-                let Stage::CodeAwaited(challenge) = &self.contact.stage else {
-                    return None;
+                let outcome = match reading::read(text, self.context.policy.code_digits) {
+                    Reading::Codes(codes) => self.code_again(&codes, message, is_late),
+                    Reading::Addresses(found) => self.address_again(&found, message, is_late),
+                    Reading::Command(command) if self.is_demanded() && !is_late => {
+                        self.command_again(command, message)
+                    }
+                    Reading::Command(_) | Reading::Words => None,
                 };
-                let Reading::Codes(codes) = reading::read(text, self.context.policy.code_digits)
-                else {
-                    return None;
-                };
-                let expected = self.context.expected_code.as_ref();
-                let is_the_code = matches!(
-                    (&codes, expected),
-                    (Codes::One(typed), Some(expected)) if typed.matches(expected)
-                );
-                let is_live = challenge.is_live(self.now(), self.context.policy);
-                let is_try = is_live && matches!(codes, Codes::One(_) | Codes::Several);
-                if !is_the_code && !is_try {
-                    return None;
+                if outcome.is_none() && self.is_signing_in() && reading::looks_like_a_password(text)
+                {
+                    return Some(self.ask(Sentence::NeverYourPassword));
                 }
-                Some(match message.provenance {
-                    Provenance::Forwarded => self.forwarded(message),
-                    _ if is_late => self.late(message),
-                    _ => self.codes(&codes, message),
-                })
+                outcome
             }
             Content::Button { id } => {
                 let button = OurButton::parse(id).filter(|_| !is_late)?;
+                if let Stage::SpellingAsked { tag, .. } = &self.contact.stage
+                    && *tag == button.tag
+                    && self.is_demanded()
+                {
+                    return Some(self.button(button, message));
+                }
                 let is_of_the_link = (self.contact.mapping.as_ref())
                     .is_some_and(|mapping| mapping.id.tag() == button.tag);
                 let is_of_the_code = matches!(
@@ -229,6 +219,69 @@ impl Turn<'_> {
         }
     }
 
+    fn code_again(&mut self, codes: &Codes, message: &Inbound, is_late: bool) -> Option<Outcome> {
+        let Stage::CodeAwaited(challenge) = &self.contact.stage else {
+            return None;
+        };
+        let expected = self.context.expected_code.as_ref();
+        let is_the_code = matches!(
+            (codes, expected),
+            (Codes::One(typed), Some(expected)) if typed.matches(expected)
+        );
+        // What was asked for is ours even when it comes too late.
+        let is_awaited = challenge.is_live(self.now(), self.context.policy) || self.is_demanded();
+        let is_try = is_awaited && matches!(codes, Codes::One(_) | Codes::Several);
+        if !is_the_code && !is_try {
+            return None;
+        }
+        Some(match message.provenance {
+            Provenance::Forwarded => self.forwarded(message),
+            _ if is_late => self.late(message),
+            _ => self.codes(codes, message),
+        })
+    }
+
+    fn address_again(
+        &mut self,
+        addresses: &[EmailAddress],
+        message: &Inbound,
+        is_late: bool,
+    ) -> Option<Outcome> {
+        if !self.is_signing_in() {
+            return None;
+        }
+        match &self.contact.stage {
+            Stage::AddressAsked { .. } | Stage::SpellingAsked { .. } if self.is_demanded() => {
+                Some(match message.provenance {
+                    Provenance::Forwarded => self.forwarded(message),
+                    _ if is_late => self.late(message),
+                    _ => self.addresses(addresses, message),
+                })
+            }
+            Stage::CodeAwaited(_) => Some(self.remind()),
+            _ if self.contact.mapping.is_some() => Some(self.remind_of_link()),
+            _ => None,
+        }
+    }
+
+    /// The words for what the buttons do, from somebody whom the bot wants to sign in again.
+    fn command_again(&mut self, command: Command, message: &Inbound) -> Option<Outcome> {
+        let is_asked_for_an_address = matches!(
+            self.contact.stage,
+            Stage::AddressAsked { .. } | Stage::SpellingAsked { .. }
+        );
+        let is_ours = match command {
+            Command::Resend => matches!(self.contact.stage, Stage::CodeAwaited(_)),
+            Command::Yes | Command::No => {
+                matches!(self.contact.stage, Stage::SpellingAsked { .. })
+            }
+            Command::OtherAddress => is_asked_for_an_address,
+            Command::Cancel => return Some(self.cancel()),
+            Command::LogOut | Command::WhoAmI | Command::Web => false,
+        };
+        is_ours.then(|| self.command(command, message))
+    }
+
     pub(super) fn is_proved_just_now(&self) -> bool {
         let proved_at = self
             .contact
@@ -241,6 +294,39 @@ impl Turn<'_> {
     }
 
     // --- a contact that is not known -----------------------------------------------------------
+
+    /// Whether a message of somebody unknown goes to the bot unread, because the bot asks for a
+    /// sign-in when it needs one. While one is under way everything is part of it, also what may be
+    /// a password typed in the wrong place; what is an answer to it stays one when it comes late.
+    fn is_left_to_the_bot(&self, message: &Inbound) -> bool {
+        let (now, policy) = (self.now(), self.context.policy);
+        if policy.gate == Gate::Everyone {
+            return false;
+        }
+        let is_under_way = match &self.contact.stage {
+            Stage::Idle => false,
+            Stage::AddressAsked { at } => now.since_ms(*at) < policy.code_lifetime_ms,
+            Stage::SpellingAsked { .. } => true,
+            Stage::CodeAwaited(challenge) => now < challenge.expires_at,
+            Stage::LinkSent => (self.contact.mapping.as_ref())
+                .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
+        };
+        if is_under_way {
+            return false;
+        }
+        match &message.content {
+            Content::Text(text) => match reading::read(text, policy.code_digits) {
+                Reading::Addresses(_) => !matches!(
+                    self.contact.stage,
+                    Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
+                ),
+                Reading::Codes(_) => !matches!(self.contact.stage, Stage::CodeAwaited(_)),
+                Reading::Command(_) | Reading::Words => true,
+            },
+            Content::Button { id } => OurButton::parse(id).is_none(),
+            Content::Other(_) => true,
+        }
+    }
 
     pub(super) fn words(&mut self, message: &Inbound) -> Outcome {
         let methods = self.context.policy.methods;
@@ -414,24 +500,14 @@ impl Turn<'_> {
         self.contact.stage = Stage::Idle;
         self.contact.kept = None;
         self.burn();
+        self.refuse_requirement();
         self.ask(Sentence::Cancelled)
     }
 }
 
 fn keep(message: &Inbound) -> Kept {
-    let text = match &message.content {
-        Content::Text(text) => {
-            let mut end = text.len().min(KEPT_TEXT_BYTES_MAX);
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            Some(text[..end].to_owned())
-        }
-        Content::Button { .. } | Content::Other(_) => None,
-    };
     Kept {
         id: message.id.clone(),
         sent_at: message.sent_at,
-        text,
     }
 }

@@ -108,16 +108,23 @@ impl Turn<'_> {
 
     /// Another code for the challenge in flight.
     pub(super) fn resend(&mut self, challenge: Challenge) -> Outcome {
-        if self.context.policy.methods.mail && !self.contact.is_bound() {
+        let policy = self.context.policy;
+        let does_alone = self.is_demanded_by_mail();
+        let is_found = matches!(challenge.sought, Sought::Found(_));
+        if policy.methods.mail && (!self.contact.is_bound() || (does_alone && !is_found)) {
             return self.begin(challenge.address);
         }
         // Where a mailbox alone is not what was asked for, the password stands behind the code, and only while
         // the code is good.
         match &challenge.sought {
-            Sought::Found(accounts) if self.now() < challenge.expires_at => {
+            Sought::Found(accounts)
+                if self.now() < challenge.expires_at
+                    || (does_alone && self.are_bound_already(accounts)) =>
+            {
                 self.mail_again(&challenge, accounts.clone())
             }
-            _ => self.send_link(Opening::Asked),
+            _ if policy.methods.web => self.send_link(Opening::Asked),
+            _ => self.ask(Sentence::OldButton),
         }
     }
 
@@ -136,6 +143,11 @@ impl Turn<'_> {
             return self.limited(Sentence::TooManyCodes { until });
         }
         let tag = self.mail_code(to.clone(), accounts);
+        if let Some(requirement) = &mut self.contact.requirement
+            && requirement.after_password == Some(before.id)
+        {
+            requirement.after_password = Some(ChallengeId(self.context.fresh));
+        }
         self.actions
             .push(Action::Say(Sentence::CodeOnItsWay { address: to, tag }));
         Outcome::CodeAsked
@@ -256,6 +268,7 @@ impl Turn<'_> {
             .any(|binding| self.barred_from(binding).is_some())
         {
             self.contact.stage = Stage::Idle;
+            self.refuse_requirement();
             self.audit(AuditEvent::AccountRefused);
             self.say(Sentence::AccountRefused);
             return Outcome::Limited;
@@ -354,7 +367,13 @@ impl Turn<'_> {
             // It was the code of a step-up: there is no address to be asked for.
             let tag = self.link_tag();
             self.contact.stage = Stage::Idle;
-            self.say(Sentence::StepUpFailed { tag });
+            let sentence = if self.is_demanded_by_mail() {
+                Sentence::ConfirmFailed
+            } else {
+                Sentence::StepUpFailed { tag }
+            };
+            self.refuse_requirement();
+            self.say(sentence);
             return Outcome::GaveUp;
         }
         self.contact.stage = Stage::AddressAsked { at: self.now() };

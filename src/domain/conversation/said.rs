@@ -1,7 +1,7 @@
 //! What the conversation can say, write down and be: the words of its log and interface.
 
-use super::super::binding::{Binding, ReleaseReason};
-use super::super::id::{EmailAddress, MappingId, Timestamp};
+use super::super::binding::{Binding, Proof, ReleaseReason};
+use super::super::id::{EmailAddress, MappingId, RequirementId, Timestamp};
 
 /// Everything Portero says in a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,19 @@ pub enum Sentence {
     },
     /// The account's owner ended the sign-in.
     Undone,
+    /// To go on, type the code that was mailed.
+    Confirm {
+        /// The address on file.
+        address: EmailAddress,
+        /// Names the challenge.
+        tag: String,
+    },
+    /// To go on, which address do you have with us?
+    ConfirmAddress,
+    /// That code could not be mailed; try again later.
+    ConfirmFailed,
+    /// What was typed looks like a password, which has no place in a chat.
+    NeverYourPassword,
 }
 
 /// What comes before a link.
@@ -157,6 +170,8 @@ pub enum Sentence {
 pub enum Opening {
     /// Nothing: it was asked for.
     Asked,
+    /// What it is for: to go on with something.
+    Confirm,
     /// Who we are: it is the first answer.
     First,
     /// Why it is needed again.
@@ -206,6 +221,10 @@ impl Sentence {
             Sentence::StepUp { .. } => "step_up",
             Sentence::StepUpFailed { .. } => "step_up_failed",
             Sentence::Undone => "undone",
+            Sentence::Confirm { .. } => "confirm",
+            Sentence::ConfirmAddress => "confirm_address",
+            Sentence::ConfirmFailed => "confirm_failed",
+            Sentence::NeverYourPassword => "never_your_password",
         }
     }
 }
@@ -226,6 +245,7 @@ impl AuditEvent {
             AuditEvent::PasswordRight => "password.right",
             AuditEvent::AccountRefused => "account.refused",
             AuditEvent::Bound => "contact.bound",
+            AuditEvent::ProofAsked => "proof.asked",
             AuditEvent::Released(reason) => reason.event(),
         }
     }
@@ -259,8 +279,34 @@ pub enum AuditEvent {
     AccountRefused,
     /// An account was proved.
     Bound,
+    /// The bot asked for a fresh proof.
+    ProofAsked,
     /// The proof ended.
     Released(ReleaseReason),
+}
+
+/// What the bot is told about what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BotAnswer {
+    /// There is a link.
+    Link(MappingId),
+    /// Such a proof stands already.
+    Proved {
+        /// Which.
+        proof: Proof,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The person has been asked.
+    Asked(RequirementId),
+    /// A limit stops it; the sentence says which, and was not said in the chat.
+    Limited(Sentence),
+    /// The person last wrote too long ago to be answered.
+    Closed,
+    /// There is no way to such a proof.
+    NoWay,
+    /// So many bindings ended.
+    Released(usize),
 }
 
 /// What a step was, for the log and the counters.

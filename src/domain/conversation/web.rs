@@ -5,7 +5,7 @@ use super::super::account::Account;
 use super::super::binding::{Binding, Proof, ReleaseReason};
 use super::super::contact::Stage;
 use super::super::delivery::Notice;
-use super::super::id::{Language, MappingId, ProofId, ReturnCode, Timestamp};
+use super::super::id::{ChallengeId, Language, MappingId, ProofId, ReturnCode, Timestamp};
 use super::super::message::{Inbound, Provenance};
 use super::super::policy::{Finish, PhoneOnFile, Policy};
 use super::super::sign_in::{
@@ -18,6 +18,19 @@ impl Turn<'_> {
 
     /// Sends a link, which takes the place of an earlier one.
     pub(super) fn send_link(&mut self, opening: Opening) -> Outcome {
+        match self.make_link() {
+            Ok(mapping) => {
+                self.actions
+                    .push(Action::Say(Sentence::Link { mapping, opening }));
+                Outcome::LinkSent
+            }
+            Err(limit) => self.limited(limit),
+        }
+    }
+
+    /// Makes a link, which takes the place of an earlier one, and says nothing; `Err` says which
+    /// limit forbids it.
+    pub(super) fn make_link(&mut self) -> Result<MappingId, Sentence> {
         let (now, policy) = (self.now(), self.context.policy);
         let links = |max, window_ms| self.contact.links.blocked_until(now, window_ms, max);
         let mismatches = self.no_links_until();
@@ -25,7 +38,7 @@ impl Turn<'_> {
             .max(links(Policy::LINKS_PER_DAY, Policy::DAY_MS))
             .max(mismatches);
         if let Some(until) = until {
-            return self.limited(Sentence::TooManyLinks { until });
+            return Err(Sentence::TooManyLinks { until });
         }
         let earlier = match self.contact.mapping.take() {
             Some(Mapping {
@@ -50,11 +63,7 @@ impl Turn<'_> {
             self.contact.stage = Stage::LinkSent;
         }
         self.audit(AuditEvent::LinkSent);
-        self.actions.push(Action::Say(Sentence::Link {
-            mapping: id,
-            opening,
-        }));
-        Outcome::LinkSent
+        Ok(id)
     }
 
     /// After [`Policy::MISMATCHES_PER_DAY`] within a day there are no links for a whole day, counted
@@ -125,6 +134,7 @@ impl Turn<'_> {
             PageAct::Claimed(who) => self.signed_in(mapping, who, Proof::Page),
             PageAct::Declined => {
                 self.burn();
+                self.refuse_requirement();
                 self.audit(AuditEvent::LinkDeclined);
                 self.say(Sentence::LinkDeclined);
                 self.answer(PageAnswer::Declined, Outcome::OnPage)
@@ -281,6 +291,7 @@ impl Turn<'_> {
     /// somebody may have been sent this contact's link.
     fn refuse_account(&mut self, bindings: &[Binding]) -> Outcome {
         self.burn();
+        self.refuse_requirement();
         self.audit(AuditEvent::AccountRefused);
         self.contact.mismatches.count(self.now(), Policy::DAY_MS);
         self.say(Sentence::AccountRefused);
@@ -320,6 +331,9 @@ impl Turn<'_> {
             .collect();
         self.audit(AuditEvent::PasswordRight);
         let tag = self.mail_code(to.clone(), accounts);
+        if let Some(requirement) = &mut self.contact.requirement {
+            requirement.after_password = Some(ChallengeId(self.context.fresh));
+        }
         let address = to;
         self.actions
             .push(Action::Say(Sentence::StepUp { address, tag }));
@@ -430,6 +444,7 @@ impl Turn<'_> {
             }
             mapping.earlier.clear();
         }
+        self.refuse_requirement();
         self.contact.mismatches.count(self.now(), Policy::DAY_MS);
         self.audit(AuditEvent::LinkMismatch);
         self.say(Sentence::SignInNotCompleted { tag });

@@ -11,6 +11,7 @@ use crate::domain::id::{
 };
 use crate::domain::message::{Provenance, Sender};
 use crate::domain::policy::{Finish, Methods, PhoneOnFile};
+use crate::domain::requirement::Standing;
 use crate::domain::sign_in::Mapping;
 use proptest::prelude::*;
 
@@ -20,6 +21,10 @@ enum Doing {
     AskLink,
     TapNewLink,
     BotAsksLink,
+    BotAsksMail,
+    BotAsksPassword,
+    BotReleases,
+    PasswordInTheChat,
     RightPassword,
     RightPasswordOfThisPhone,
     RightPasswordOfOtherPhone,
@@ -60,11 +65,15 @@ enum Doing {
 
 use Doing::*;
 
-const EVERYTHING: [Doing; 40] = [
+const EVERYTHING: [Doing; 44] = [
     Hello,
     AskLink,
     TapNewLink,
     BotAsksLink,
+    BotAsksMail,
+    BotAsksPassword,
+    BotReleases,
+    PasswordInTheChat,
     RightPassword,
     RightPasswordOfThisPhone,
     RightPasswordOfOtherPhone,
@@ -183,6 +192,14 @@ struct State {
     proofs: Vec<ProofId>,
 }
 
+/// What the message of an event says, if that is the one.
+fn message_of<'e>(event: &'e Event<'_>, kept: &Kept) -> Option<&'e Content> {
+    match event {
+        Event::Message(message) if message.id == kept.id => Some(&message.content),
+        _ => None,
+    }
+}
+
 impl State {
     fn new() -> State {
         let now = Timestamp(1_800_000_000_000);
@@ -249,6 +266,7 @@ impl State {
         let mailed = mailed_code_of(self.challenge());
         Some(match doing {
             Hello | NewPhone => self.text("hola"),
+            PasswordInTheChat => self.text("hunter2"),
             AskLink => self.text("entrar en la web"),
             TapNewLink => tap(ButtonAction::NewLink, &self.link().tag()),
             CodeBack => returned(self.link(), Provenance::Direct, 0),
@@ -310,7 +328,7 @@ impl State {
     fn take(&mut self, event: &Event<'_>, doing: Doing, policy: &Policy) -> Step {
         self.events += 1;
         let step = self.decide(event, doing, policy);
-        self.check(&step, doing, policy);
+        self.check(&step, event, doing, policy);
         if let Some(before) = &self.contact.mapping
             && step.contact.mapping.as_ref().map(|after| after.id) != Some(before.id)
         {
@@ -392,7 +410,16 @@ impl State {
             Declined => page(PageAct::Declined),
             Claimed => page(PageAct::Claimed(Who::These(&here))),
             ClaimedUnnamed => page(PageAct::Claimed(Who::Somebody(&name))),
-            BotAsksLink => Event::LinkAsked,
+            BotAsksLink => Event::LinkAsked { send: true },
+            BotAsksMail => Event::ProofAsked {
+                proof: ProofWanted::MailCode,
+                age_max_ms: Some(0),
+            },
+            BotAsksPassword => Event::ProofAsked {
+                proof: ProofWanted::Password,
+                age_max_ms: Some(0),
+            },
+            BotReleases => Event::ReleasedByBot { service: None },
             CodeBackElsewhere => Event::ReturnedElsewhere {
                 mapping: link,
                 code_made_at: self.code_made_at,
@@ -449,7 +476,7 @@ impl State {
         Some(step)
     }
 
-    fn check(&self, step: &Step, doing: Doing, policy: &Policy) {
+    fn check(&self, step: &Step, event: &Event<'_>, doing: Doing, policy: &Policy) {
         let (before, after, now) = (&self.contact, &step.contact, self.now);
         let says: Vec<&Sentence> = (step.actions.iter())
             .filter_map(|action| match action {
@@ -461,29 +488,54 @@ impl State {
 
         self.check_proof(step, doing, policy);
         self.check_mapping(step, doing);
+        self.check_requirement(step, doing, policy);
 
         // Nothing that was typed or tapped for a sign-in is the bot's.
-        for action in &step.actions {
-            if let Action::HandOn(kept) = action {
-                assert!(after.is_bound(), "{doing:?} reaches the bot");
-                let text = kept.text.as_deref().unwrap_or_default();
+        let handed_on = step.actions.iter().filter_map(|action| match action {
+            Action::HandOn(kept) => Some(kept),
+            _ => None,
+        });
+        let newly_kept = (after.kept.as_ref()).filter(|_| after.kept != before.kept);
+        for kept in handed_on.clone() {
+            assert!(after.is_bound(), "{doing:?} reaches the bot");
+            assert!(
+                before.kept.as_ref() == Some(kept) || message_of(event, kept).is_some(),
+                "{doing:?} hands on what nobody wrote"
+            );
+        }
+        for kept in handed_on.chain(newly_kept) {
+            if let Some(content) = message_of(event, kept) {
+                let Content::Text(text) = content else {
+                    panic!("a tap reaches the bot")
+                };
                 assert!(
                     !text.contains("Quiero entrar"),
                     "a return code reaches the bot"
                 );
                 assert!(!text.contains("cerrar"), "a word of ours reaches the bot");
+                let in_flight = |m: &Mapping| m.is_live(now) || m.awaits_return(now);
+                let is_signing_in = (before.mapping.as_ref()).is_some_and(in_flight)
+                    || (before.requirement.as_ref()).is_some_and(|r| r.is_pending(now))
+                    || matches!(&before.stage, Stage::CodeAwaited(c) if c.is_live(now, policy));
+                // What waited is handed on when the sign-in ends; nothing of it is kept before.
+                if before.is_bound() && doing != NewPhone {
+                    let is_code =
+                        text == "99999999" && matches!(before.stage, Stage::CodeAwaited(_));
+                    let is_secret = text == "hunter2" || is_code || text.contains('@');
+                    let is_kept_here = is_signing_in && is_secret;
+                    assert!(!is_kept_here, "{text} reaches the bot");
+                }
                 let is_awaited = matches!(
                     &before.stage,
                     Stage::CodeAwaited(challenge) if now.since_ms(challenge.asked_at) < HOUR_MS
                 );
-                let is_code = is_awaited && text == mailed_code_of(self.challenge());
+                let is_code = is_awaited && *text == mailed_code_of(self.challenge());
                 assert!(!is_code, "a mailed code reaches the bot");
-                assert!(kept.text.is_some(), "a tap reaches the bot");
             }
         }
 
         // Whoever ends something ends what is in flight as well.
-        let is_ended = matches!(doing, Undone | OldUndone | NumberChanged)
+        let is_ended = matches!(doing, Undone | OldUndone | NumberChanged | BotReleases)
             && step.outcome == Outcome::Released
             || step.page == Some(PageAnswer::Declined);
         if is_ended {
@@ -581,6 +633,43 @@ impl State {
             !(after.mapping.as_ref()).is_some_and(|m| m.is_live(now) || m.awaits_return(now)),
             "another proof stays in flight"
         );
+    }
+
+    /// A proof that the bot asked for passes by a fitting proof of the same person, in time, and by
+    /// nothing else; what is settled stays settled unless the proof ends.
+    fn check_requirement(&self, step: &Step, doing: Doing, policy: &Policy) {
+        let (before, after, now) = (&self.contact, &step.contact, self.now);
+        let asked = matches!(step.bot, Some(BotAnswer::Asked(_)));
+        assert!(!asked || matches!(doing, BotAsksMail | BotAsksPassword));
+        let Some(requirement) = &after.requirement else {
+            assert!(before.requirement.is_none(), "{doing:?} forgets a demand");
+            return;
+        };
+        let known = (before.requirement.as_ref()).filter(|known| known.id == requirement.id);
+        let Some(known) = known else {
+            assert!(asked, "{doing:?} makes a demand");
+            assert!(requirement.is_pending(now));
+            return;
+        };
+        if known.standing(now) == requirement.standing(now) {
+            return;
+        }
+        match requirement.standing(now) {
+            Standing::Passed => {
+                assert!(known.is_pending(now), "{doing:?} passes what was settled");
+                assert_eq!(step.outcome, Outcome::Bound);
+                let has_password = matches!(after.bindings[0].proof, Proof::Password | Proof::Page)
+                    || matches!(&before.stage, Stage::CodeAwaited(code)
+                        if known.after_password == Some(code.id) && policy.finish != Finish::Nothing);
+                assert!(known.proof != ProofWanted::Password || has_password);
+                let has_code = after.bindings[0].proof == Proof::MailCode;
+                assert!(known.proof != ProofWanted::MailCode || has_code);
+                let same = |new: &Binding| before.bindings.iter().any(|old| new.is_same_user(old));
+                assert!(before.bindings.is_empty() || after.bindings.iter().any(same));
+            }
+            Standing::Refused => assert_ne!(known.standing(now), Standing::Expired),
+            Standing::Pending | Standing::Expired => panic!("{doing:?} reopens a demand"),
+        }
     }
 
     /// A dead link stays dead, and one that somebody signed in with is no link any more.

@@ -8,8 +8,9 @@ use crate::domain::challenge::{Challenge, Sought};
 use crate::domain::contact::{Barred, Contact, Kept, Stage};
 use crate::domain::id::{
     Bsuid, ChallengeId, ContactId, EmailAddress, IdentityKey, Language, Malformed, MappingId,
-    MessageId, ProofId, ServiceName, Timestamp, WaId,
+    MessageId, ProofId, RequirementId, ServiceName, Timestamp, WaId,
 };
+use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub(super) struct ContactRecord {
     stage: StageRecord,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     mapping: Option<MappingRecord>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    requirement: Option<RequirementRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     barred: Vec<BarredRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -92,6 +95,25 @@ enum MappingStateRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct RequirementRecord {
+    id: [u8; 16],
+    proof: String,
+    asked_at: u64,
+    expires_at: u64,
+    state: RequirementStateRecord,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    after_password: Option<[u8; 16]>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RequirementStateRecord {
+    Pending,
+    Passed,
+    Refused,
+}
+
+#[derive(Serialize, Deserialize)]
 struct BarredRecord {
     service: String,
     user_id: String,
@@ -144,11 +166,9 @@ struct BindingRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct KeptRecord {
+struct KeptRecord {
     id: String,
     sent_at: u64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    text: Option<String>,
 }
 
 impl From<&Contact> for ContactRecord {
@@ -190,6 +210,7 @@ impl From<&Contact> for ContactRecord {
             last_message_at: contact.last_message_at.0,
             stage,
             mapping: contact.mapping.as_ref().map(MappingRecord::from),
+            requirement: contact.requirement.as_ref().map(RequirementRecord::from),
             barred: contact.barred.iter().map(BarredRecord::from).collect(),
             bindings: contact.bindings.iter().map(BindingRecord::from).collect(),
             identity_key: contact
@@ -249,6 +270,10 @@ impl ContactRecord {
             last_message_at: Timestamp(self.last_message_at),
             stage,
             mapping: self.mapping.map(MappingRecord::into_mapping).transpose()?,
+            requirement: self
+                .requirement
+                .map(RequirementRecord::into_requirement)
+                .transpose()?,
             barred: self
                 .barred
                 .into_iter()
@@ -325,6 +350,43 @@ impl MappingRecord {
                 .into_iter()
                 .map(BindingRecord::into_binding)
                 .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&Requirement> for RequirementRecord {
+    fn from(requirement: &Requirement) -> RequirementRecord {
+        RequirementRecord {
+            id: requirement.id.0,
+            proof: requirement.proof.name().to_owned(),
+            asked_at: requirement.asked_at.0,
+            expires_at: requirement.expires_at.0,
+            state: match requirement.state {
+                RequirementState::Pending => RequirementStateRecord::Pending,
+                RequirementState::Passed => RequirementStateRecord::Passed,
+                RequirementState::Refused => RequirementStateRecord::Refused,
+            },
+            after_password: requirement.after_password.map(|id| id.0),
+        }
+    }
+}
+
+impl RequirementRecord {
+    fn into_requirement(self) -> Result<Requirement, Malformed> {
+        Ok(Requirement {
+            id: RequirementId(self.id),
+            proof: ProofWanted::ALL
+                .into_iter()
+                .find(|proof| proof.name() == self.proof)
+                .ok_or(Malformed("an unknown proof"))?,
+            asked_at: Timestamp(self.asked_at),
+            expires_at: Timestamp(self.expires_at),
+            state: match self.state {
+                RequirementStateRecord::Pending => RequirementState::Pending,
+                RequirementStateRecord::Passed => RequirementState::Passed,
+                RequirementStateRecord::Refused => RequirementState::Refused,
+            },
+            after_password: self.after_password.map(ChallengeId),
         })
     }
 }
@@ -424,17 +486,15 @@ impl From<&Kept> for KeptRecord {
         KeptRecord {
             id: kept.id.as_str().to_owned(),
             sent_at: kept.sent_at.0,
-            text: kept.text.clone(),
         }
     }
 }
 
 impl KeptRecord {
-    pub(super) fn into_kept(self) -> Result<Kept, Malformed> {
+    fn into_kept(self) -> Result<Kept, Malformed> {
         Ok(Kept {
             id: MessageId::parse(&self.id)?,
             sent_at: Timestamp(self.sent_at),
-            text: self.text,
         })
     }
 }

@@ -15,10 +15,12 @@ use crate::domain::conversation::AddressCounts;
 use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
 };
+use crate::domain::id::RequirementId;
 use crate::domain::id::{
     Bsuid, ChallengeId, ContactId, EmailAddress, HOUR_MS, IdentityKey, Language, MappingId,
     MessageId, PhoneNumberId, ProofId, ServiceName, Timestamp, WaId,
 };
+use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
 use proptest::prelude::*;
 
@@ -67,8 +69,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_kept()(id in "[!-~]{1,60}", sent_at in any_moment(), text in prop::option::of("(?s).{0,60}")) -> Kept {
-        Kept { id: MessageId::parse(&id).unwrap(), sent_at, text }
+    fn any_kept()(id in "[!-~]{1,60}", sent_at in any_moment()) -> Kept {
+        Kept { id: MessageId::parse(&id).unwrap(), sent_at }
     }
 }
 
@@ -140,6 +142,18 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_requirement()(
+        id in any::<[u8; 16]>(), proof in prop::sample::select(&ProofWanted::ALL[..]),
+        (asked_at, expires_at) in (any_moment(), any_moment()),
+        state in prop::sample::select(&[RequirementState::Pending, RequirementState::Passed, RequirementState::Refused][..]),
+        after_password in prop::option::of(any::<[u8; 16]>()),
+    ) -> Requirement {
+        let after_password = after_password.map(ChallengeId);
+        Requirement { id: RequirementId(id), proof, asked_at, expires_at, state, after_password }
+    }
+}
+
+prop_compose! {
     fn any_contact()(
         (id, bsuid, wa_id) in (any::<[u8; 16]>(), prop::option::of(any_bsuid()), prop::option::of(any_number())),
         language in prop::sample::select(&Language::ALL[..]),
@@ -151,12 +165,12 @@ prop_compose! {
         kept in prop::option::of(any_kept()),
         (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
         (links, mismatches, mapping) in (any_budget(), any_budget(), prop::option::of(any_mapping())),
-        barred in prop::collection::vec(any_barred(), 0..3),
+        barred in prop::collection::vec(any_barred(), 0..3), requirement in prop::option::of(any_requirement()),
     ) -> Contact {
         Contact {
             id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
             identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
-            released, kept, failures, codes, replies, links, mismatches, mapping, barred,
+            released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement,
         }
     }
 }
@@ -208,7 +222,13 @@ fn any_errand() -> impl Strategy<Value = Errand> {
                     language,
                 }
             }),
-        any_kept().prop_map(Errand::HandOn),
+        (prop::option::of(any_kept()), any::<u64>()).prop_map(|(kept, origin)| Errand::HandOn {
+            message: kept.map(|kept| kept.id),
+            origin: EntryId(origin),
+        }),
+        any::<u64>().prop_map(|origin| Errand::Event {
+            origin: EntryId(origin)
+        }),
     ]
 }
 
