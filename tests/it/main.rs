@@ -14,6 +14,7 @@ mod page_browser;
 mod process;
 mod python;
 mod services;
+mod shapes;
 mod smtp_sink;
 mod tidy;
 mod webdriver;
