@@ -21,6 +21,7 @@ mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;
+mod handing_on;
 mod house;
 mod keys;
 mod limits;
