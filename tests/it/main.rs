@@ -6,6 +6,7 @@ mod browser;
 mod cli;
 mod config;
 mod crash;
+mod description;
 mod door;
 mod mail;
 mod outside;
