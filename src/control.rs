@@ -10,6 +10,7 @@
 //! opened the store itself because no server runs.
 
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
+use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
 use crate::app::user::{self, FieldProblem, HashedPassword};
 use crate::app::{App, Failed};
 use crate::domain::id::{EmailAddress, Malformed, Secret};
@@ -105,6 +106,13 @@ pub enum Request {
         /// Each with the Argon2id hash of a password, if there is one.
         users: Vec<(UserText, Option<Hidden>)>,
     },
+    /// The keys that tokens are signed with.
+    ListKeys,
+    /// Make a new key.
+    RotateKeys {
+        /// Whether it signs at once, or when every verifier can know it.
+        now: bool,
+    },
 }
 
 impl Request {
@@ -115,6 +123,8 @@ impl Request {
             Request::SetPassword { .. } => "set_password",
             Request::RemoveUser { .. } => "remove_user",
             Request::ImportUsers { .. } => "import_users",
+            Request::ListKeys => "list_keys",
+            Request::RotateKeys { .. } => "rotate_keys",
         }
     }
 }
@@ -199,6 +209,28 @@ pub enum Answer {
         /// Users that were there just so.
         unchanged: usize,
     },
+    /// The keys, by the moment at which they begin to sign.
+    Keys {
+        /// At least one.
+        keys: Vec<KeyLine>,
+    },
+    /// There is a new key.
+    KeyMade {
+        /// Its name.
+        id: String,
+        /// From when on it signs, in milliseconds since 1970.
+        signs_from_ms: u64,
+    },
+    /// A new key is on its way already. Nothing has changed.
+    KeyComing {
+        /// From when on that one signs, in milliseconds since 1970.
+        signs_from_ms: u64,
+    },
+    /// There are as many keys as there may be. Nothing has changed.
+    KeysFull {
+        /// When the oldest of them goes, in milliseconds since 1970.
+        room_from_ms: u64,
+    },
     /// There is no user with this address. Nothing has changed.
     NoSuchUser,
     /// Something in the request is wrong. Nothing has changed.
@@ -222,6 +254,10 @@ impl Answer {
             Answer::PasswordSet => "set",
             Answer::UserRemoved => "removed",
             Answer::UsersImported { .. } => "imported",
+            Answer::Keys { .. } => "listed",
+            Answer::KeyMade { .. } => "made",
+            Answer::KeyComing { .. } => "coming",
+            Answer::KeysFull { .. } => "full",
             Answer::NoSuchUser => "no_such_user",
             Answer::Refused { .. } => "refused",
             Answer::Failed { .. } => "failed",
@@ -263,6 +299,54 @@ impl From<User> for UserLine {
             password: user.password_hash.is_some(),
         }
     }
+}
+
+/// A key in a list. Moments are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLine {
+    /// Its name, the `kid` of what it signs.
+    pub id: String,
+    /// What it does now.
+    pub state: KeyLineState,
+    /// From when on it signs.
+    pub signs_from_ms: u64,
+    /// When it stops signing; unknown as long as there is no later one.
+    pub signs_until_ms: Option<u64>,
+    /// When it stops being published and verifying.
+    pub published_until_ms: Option<u64>,
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyLineState {
+    /// It is published and will sign.
+    Coming,
+    /// It signs.
+    Signing,
+    /// It only verifies what it signed.
+    Verifying,
+    /// It is out of use and about to be removed.
+    Over,
+}
+
+fn key_lines(keys: &[KeyView]) -> Vec<KeyLine> {
+    let successors = keys.iter().skip(1).map(Some).chain([None]);
+    keys.iter()
+        .zip(successors)
+        .map(|(key, successor)| KeyLine {
+            id: key.id.clone(),
+            state: match key.state {
+                KeyState::Coming => KeyLineState::Coming,
+                KeyState::Signing => KeyLineState::Signing,
+                KeyState::Kept { .. } => KeyLineState::Verifying,
+                KeyState::Over => KeyLineState::Over,
+            },
+            signs_from_ms: key.signs_from.0,
+            signs_until_ms: successor.map(|next| next.signs_from.0),
+            published_until_ms: successor.map(|next| next.signs_from.plus_ms(KEPT_MS).0),
+        })
+        .collect()
 }
 
 /// Does what is asked, in this process.
@@ -335,6 +419,24 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
                 new: imported.new,
                 changed: imported.changed,
                 unchanged: imported.unchanged,
+            }
+        }
+        Request::ListKeys => Answer::Keys {
+            keys: key_lines(&app.signing_keys()),
+        },
+        Request::RotateKeys { now } => {
+            let when = if *now { When::Now } else { When::Soon };
+            match app.rotate_keys(when)? {
+                Turned::Made { id, signs_from } => Answer::KeyMade {
+                    id,
+                    signs_from_ms: signs_from.0,
+                },
+                Turned::Not(NoTurn::Coming { signs_from }) => Answer::KeyComing {
+                    signs_from_ms: signs_from.0,
+                },
+                Turned::Not(NoTurn::Full { room_from }) => Answer::KeysFull {
+                    room_from_ms: room_from.0,
+                },
             }
         }
     };
@@ -609,7 +711,7 @@ impl Attendant {
                 });
                 let (name, outcome) = (request.name(), answer.name());
                 match request {
-                    Request::ListUsers { .. } => {
+                    Request::ListUsers { .. } | Request::ListKeys => {
                         tracing::debug!(request = name, outcome, "a command was attended to");
                     }
                     _ => tracing::info!(request = name, outcome, "a command was attended to"),

@@ -26,6 +26,7 @@
 //! - *The outbox is the only sender.* Nothing is sent inside a transaction, and nothing is sent
 //!   that is not on disk.
 //! - *`Err` is for the world.* Whatever a person may do is an outcome.
+//! - *What Portero vouches for is signed*, by [`signing`] and nowhere else, with keys that take turns.
 //! - *Everything is bounded*: bodies, queues, waits, retries, each by a constant with a name.
 //! - *Secrets and names do not print themselves*, so no log line can show one by chance.
 //!

@@ -174,6 +174,8 @@ struct Shared {
     settings: Settings,
     /// What tokens are signed with.
     ring: RwLock<Arc<KeyRing>>,
+    /// Held by whoever replaces the ring.
+    ring_reload: Mutex<()>,
     /// The last number given to an entry or an audit line. Numbers are given inside updates, which
     /// happen one after the other, so what is stored later has the higher number.
     number: AtomicU64,
@@ -207,6 +209,7 @@ impl App {
             keys,
             settings,
             ring: RwLock::new(Arc::new(ring)),
+            ring_reload: Mutex::default(),
             number: AtomicU64::new(start),
             alarmed_at_ms: AtomicU64::new(0),
         };

@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod demo;
+mod keys;
 mod log;
 mod serve;
 mod terminal;
@@ -49,6 +50,8 @@ enum Command {
     Config(config::Arguments),
     /// Add, list and change the users that Portero keeps itself
     User(user::Arguments),
+    /// List and change the keys with which Portero signs who wrote a message
+    Keys(keys::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -249,6 +252,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
+        Command::Keys(arguments) => keys::run(&mut shell, &arguments),
     }
 }
 

@@ -34,8 +34,10 @@ impl<'a> Worker<'a> {
     pub(super) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
         match self.answer(request)? {
             Answer::Refused { reason } => Err(Failure::new(Exit::Data, reason)),
-            Answer::Failed { reason } => Err(Failure::new(Exit::Io, reason)
-                .hint("asking again is safe; what is done already is not done twice")),
+            Answer::Failed { reason } => Err(Failure::new(Exit::Io, reason).hint(match request {
+                Request::RotateKeys { .. } => "look with `portero keys list` what has happened",
+                _ => "asking again is safe; what is done already is not done twice",
+            })),
             answer => Ok(answer),
         }
     }
@@ -50,7 +52,7 @@ impl<'a> Worker<'a> {
             match control::ask(&socket, request) {
                 Ok(answer) => return Ok(answer),
                 Err(AskError::NoServer(_)) => {}
-                Err(error) => return Err(unanswered(&error)),
+                Err(error) => return Err(unanswered(&error, request)),
             }
             match self.open(request) {
                 Ok(app) => self.app = Some(app),
@@ -96,16 +98,17 @@ enum Unopened {
     Failed(Failure),
 }
 
-fn unanswered(error: &AskError) -> Failure {
+fn unanswered(error: &AskError, request: &Request) -> Failure {
     let failure = |exit| Failure::new(exit, error.to_string());
     match error {
         AskError::Denied(_) => failure(Exit::NoPermission)
             .hint("run the command as the user that runs the server, for example with sudo -u"),
         AskError::OtherVersion(_) => failure(Exit::Unavailable)
             .hint("restart the server, so that both are of the version that is installed"),
-        AskError::NoAnswer => {
-            failure(Exit::Unavailable).hint("look with `portero user list`; asking again is safe")
-        }
+        AskError::NoAnswer => failure(Exit::Unavailable).hint(match request {
+            Request::ListKeys | Request::RotateKeys { .. } => "look with `portero keys list`",
+            _ => "look with `portero user list`; asking again is safe",
+        }),
         AskError::NoServer(_) | AskError::Unreachable(_) => failure(Exit::Unavailable),
     }
 }

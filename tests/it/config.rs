@@ -102,6 +102,8 @@ fn a_short_file_is_completed_with_the_documented_defaults() {
     assert_eq!(config.store.cache_bytes, 16 * 1024 * 1024);
     assert!(config.directory.enabled);
     assert_eq!(config.directory.title, "La Espiga");
+    assert_eq!(config.identity.lifetime_ms, 300_000);
+    assert_eq!(config.identity.rotate_ms, 90 * 24 * 3_600_000);
     assert_eq!(config.log.level, tracing::Level::INFO);
 }
 
@@ -165,7 +167,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, services, pages, directory, limits, texts, log"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, services, pages, directory, identity, limits, texts, log"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -233,6 +235,8 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("store", "cache_bytes = 1.5", "14:15  store.cache_bytes: expected a whole number without quotes, found a number with a point"),
         ("directory", "enabled = \"yes\"", "14:11  directory.enabled: expected true or false without quotes, found text in quotes"),
         ("directory", "enabled = false", "14:1  directory.enabled: there would be no users at all; write true, or add a [[services]]"),
+        ("identity", "lifetime_seconds = 301", "14:20  identity.lifetime_seconds: must be 10 to 300, not 301; a bot needs a moment to ask, and an identity that was copied must not be worth much"),
+        ("identity", "rotate_days = 0", "14:15  identity.rotate_days: must be 1 to 3650, not 0; `portero keys rotate` changes the key at any time"),
         ("limits", "code_digits = 4", "14:15  limits.code_digits: must be 6 to 10, not 4; fewer can be guessed, more are mistyped"),
         ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 2 to 10, not 60; NIST SP 800-63B allows 10 minutes at most, and a mail needs one"),
         ("limits", "failures_per_day_in_all = 9", "14:1  limits.failures_per_day_in_all: must be at least limits.failures_per_day, which is 10"),

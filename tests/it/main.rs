@@ -22,6 +22,7 @@ mod webdriver;
 // The core: conversations, limits, faults.
 mod faults;
 mod house;
+mod keys;
 mod limits;
 mod mappings;
 mod sign_in;

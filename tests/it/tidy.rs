@@ -198,7 +198,7 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
         "what tokens are believed is decided in one place",
     ),
     (
-        "ring::",
+        "ring::signature",
         &["signing/provider.rs"],
         "the JWT crate asks it for signatures, and nobody else does",
     ),

@@ -36,7 +36,7 @@ const PASSWORD: &str = "doce perros verdes";
 /// Generous, because a loaded machine is not a failure.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     folder_with(CONFIG)
 }
 
@@ -46,7 +46,7 @@ fn folder_with(config: &str) -> tempfile::TempDir {
     folder
 }
 
-fn portero(folder: &Path) -> Command {
+pub fn portero(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portero"));
     command
         .current_dir(folder)
@@ -61,9 +61,9 @@ fn portero(folder: &Path) -> Command {
 }
 
 /// Exit code, standard output, standard error.
-type Ended = (i32, String, String);
+pub type Ended = (i32, String, String);
 
-fn ended(output: Output) -> Ended {
+pub fn ended(output: Output) -> Ended {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         output.status.code().unwrap(),
@@ -119,7 +119,7 @@ fn addresses(folder: &Path) -> Vec<String> {
     users.iter().map(email).collect()
 }
 
-struct Server {
+pub struct Server {
     child: Child,
     lines: Receiver<String>,
     log: String,
@@ -127,7 +127,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(folder: &Path) -> Server {
+    pub fn start(folder: &Path) -> Server {
         let mut child = portero(folder)
             .arg("serve")
             .stdout(Stdio::null())
@@ -171,7 +171,7 @@ impl Server {
     }
 
     /// Its whole log.
-    fn stop(mut self) -> String {
+    pub fn stop(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.log_until(|_| false);

@@ -410,6 +410,29 @@ fn records_of_the_first_version_are_read() {
 }
 
 #[test]
+fn signing_keys_are_kept_until_they_are_removed_and_read_as_they_were_first_written() {
+    const WRITTEN: &[u8] =
+        b"\x01{\"seed\":[9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9],\
+        \"made_at\":1,\"signs_from\":2}";
+    let key = |id: &str| SigningKey {
+        id: id.to_owned(),
+        seed: zeroize::Zeroizing::new([9; 32]),
+        made_at: Timestamp(1),
+        signs_from: Timestamp(2),
+    };
+    let found = in_store(move |writer| {
+        writer.put(Table::Key, b"old", WRITTEN)?;
+        put_signing_key(writer, &key("new"))?;
+        let both = signing_keys(writer)?;
+        delete_signing_key(writer, "old")?;
+        delete_signing_key(writer, "never there")?;
+        Ok((both, signing_keys(writer)?))
+    });
+    assert_eq!(found, (vec![key("new"), key("old")], vec![key("new")]));
+    assert_eq!(format!("{:?}", key("new")), "SigningKey(new, ..)");
+}
+
+#[test]
 fn a_message_is_seen_once_and_forgotten_by_its_hour() {
     let number = PhoneNumberId::parse("106540352242922").unwrap();
     let found = in_store(move |writer| {
