@@ -4,6 +4,8 @@
 //! may hold a thread for longer than the deadline or cost more memory than the cap. What the
 //! answers mean is known to the adapters that call.
 
+pub mod standard_webhooks;
+
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
@@ -60,6 +62,11 @@ impl Endpoint {
             Some("http") if is_loopback(&host) => Ok(Endpoint(uri)),
             _ => Err("must begin with https:// (http:// is for this machine only)".to_owned()),
         }
+    }
+
+    /// The whole address, as it is called.
+    pub fn text(&self) -> String {
+        self.0.to_string()
     }
 
     /// Lower case, without port, IPv6 in brackets.
@@ -119,6 +126,31 @@ fn unbracketed(host: &str) -> Option<&str> {
     host.strip_prefix('[')?.strip_suffix(']')
 }
 
+/// How something is asked for (RFC 9110, section 9.3, and RFC 5789).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Without a body.
+    Get,
+    /// The usual one.
+    Post,
+    /// With a body or an empty one.
+    Put,
+    /// With a body or an empty one.
+    Patch,
+}
+
+impl Method {
+    /// As it stands in a request.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+        }
+    }
+}
+
 /// An answer of any status. `Debug` shows no body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -128,9 +160,20 @@ pub struct Answer {
     pub retry_after_ms: Option<u64>,
     /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
     pub is_json: bool,
+    /// The fields of its head that help to understand it: [`TELLING`], in that order.
+    pub telling: Vec<(&'static str, String)>,
     /// The body, whole, at most [`ANSWER_BYTES_MAX`].
     pub body: Vec<u8>,
 }
+
+/// Fields of an answer's head that an operator who looks for a mistake wants to see; the others
+/// may be cookies.
+pub const TELLING: [&str; 4] = [
+    "content-type",
+    "location",
+    "retry-after",
+    "www-authenticate",
+];
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,14 +247,30 @@ impl Agent {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, Broken> {
+        self.send(Method::Post, to, headers, body)
+    }
+
+    /// The same with another method than `POST`; an empty body is said to be nothing.
+    pub fn send(
+        &self,
+        method: Method,
+        to: &Endpoint,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Broken> {
+        if method == Method::Get {
+            return self.get(to, headers);
+        }
         let mut body = Watched {
             rest: body,
             touched: false,
         };
-        let mut request =
-            ureq::http::Request::post(to.0.clone()).header("content-length", body.rest.len());
+        let mut request = ureq::http::Request::builder()
+            .method(method.name())
+            .uri(to.0.clone())
+            .header("content-length", body.rest.len());
         let is_type = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("content-type");
-        if !headers.iter().any(is_type) {
+        if !body.rest.is_empty() && !headers.iter().any(is_type) {
             request = request.header("content-type", "application/json");
         }
         for (name, value) in headers {
@@ -279,6 +338,10 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     let retry_after_ms =
         header("retry-after").and_then(|after| retry_after_ms(after, header("date")));
     let is_json = header("content-type").is_some_and(is_json);
+    let telling = TELLING
+        .into_iter()
+        .filter_map(|name| Some((name, header(name)?.to_owned())))
+        .collect();
     let body = answer
         .body_mut()
         .with_config()
@@ -288,6 +351,7 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
         status,
         retry_after_ms,
         is_json,
+        telling,
         body,
     })
 }

@@ -12,7 +12,7 @@
 //!   store  text  signing              bytes in tables; words in languages; keys and tokens
 //!   domain                            decisions, and nothing else
 //!
-//!   whatsapp  mail  services  backend
+//!   whatsapp  mail  services  backend  bot
 //!                                     adapters beside them: know domain and http, not one another
 //!   http                              calls to other people's servers, with every limit set
 //! ```
@@ -78,6 +78,8 @@ pub mod mail;
 pub mod services;
 
 pub mod backend;
+
+pub mod bot;
 
 pub mod outbox;
 

@@ -4,9 +4,14 @@
 //! other, those of different contacts at the same time; a contact that is slow or cannot be
 //! reached holds up nobody else. The queue in memory is a window on the store: what does not fit
 //! waits there, and a restart begins with the store alone.
+//!
+//! Two things may be wrong with the other side of a lane. It may not answer at all: then the lane
+//! rests, tries with one entry at a time, and everything keeps its order. Or it may refuse one
+//! entry and take others: then that entry steps aside after a while, and what waits behind it
+//! overtakes it.
 
 use crate::app::{App, Report, Settled, Waiting, Work};
-use crate::domain::delivery::{EntryId, FailureKind, Lane, PAUSE_MS};
+use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +45,13 @@ const STORE_RETRY: Duration = Duration::from_millis(500);
 const PAIR_BURST: u64 = 10;
 const PAIR_PACE_MS: u64 = 6 * SECOND_MS;
 
+/// Pauses of a lane whose other side does not answer: the first, and the longest.
+const UNREACHABLE_MS_MIN: u64 = SECOND_MS;
+const UNREACHABLE_MS_MAX: u64 = 30 * SECOND_MS;
+
+/// How long an entry is refused, while others of its lane are taken, before it steps aside.
+const STEP_ASIDE_AFTER_MS: u64 = 15 * 60 * SECOND_MS;
+
 /// An alarm about a lane that is at rest is repeated this often.
 const ALARM_EVERY_MS: u64 = 3_600 * SECOND_MS;
 
@@ -69,7 +81,7 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             messages_per_second: 80,
-            threads: [4, 2, 4, 1],
+            threads: [4, 2, 4, 16, 2],
         }
     }
 }
@@ -114,7 +126,8 @@ impl Outbox {
             } else {
                 None
             };
-            Mutex::new(Queue::new(per_second, lane == Lane::Chat))
+            let steps_aside = matches!(lane, Lane::Bot | Lane::Events);
+            Mutex::new(Queue::new(per_second, lane == Lane::Chat, steps_aside))
         });
         Outbox {
             app,
@@ -203,7 +216,7 @@ impl Outbox {
             }
             // Questions and mails are slow: nobody waits for another's. Messages share commits.
             let take_max = match lane {
-                Lane::Chat | Lane::Bot => take_max,
+                Lane::Chat | Lane::Bot | Lane::Events => take_max,
                 Lane::Mail | Lane::Services => 1,
             };
             let ids = queue.take(now, take_max, threads);
@@ -227,11 +240,17 @@ impl Outbox {
         };
         let mut begun_at = Instant::now();
         let mut is_over = false;
-        for ((contact, id), work) in fresh.into_iter().zip(work) {
+        let (mut is_slow, mut left) = (false, Vec::new());
+        for ((line, id), work) in fresh.into_iter().zip(work) {
             let Some(work) = work else {
-                self.queue(lane).finish(contact, id, None, self.app.now());
+                self.queue(lane)
+                    .finish(line, id, After::Gone, self.app.now());
                 continue;
             };
+            if is_slow {
+                left.push((line, id));
+                continue;
+            }
             is_over = is_over || self.stopping.load(Ordering::Acquire);
             let report = if is_over {
                 Report::Untried
@@ -239,18 +258,20 @@ impl Outbox {
                 self.carry_one(&work)
             };
             // The others would fail in the same way.
-            is_over = is_over || is_about_settings(&report);
-            done.push(Carried {
-                contact,
-                id,
-                report,
-            });
+            is_over = is_over || is_about_the_lane(&report);
+            done.push(Carried { line, id, report });
             if begun_at.elapsed() >= SETTLE_AFTER {
                 self.conclude(lane, std::mem::take(&mut done));
                 begun_at = Instant::now();
+                // The other side is slow: what was taken for company is for whoever is free. A
+                // message in the chat has begun on disk, so that it stays.
+                is_slow = lane != Lane::Chat;
             }
         }
         self.conclude(lane, done);
+        if !left.is_empty() {
+            self.give_back(lane, left);
+        }
         Turn::Carried(taken)
     }
 
@@ -259,19 +280,15 @@ impl Outbox {
     fn already_carried(
         &self,
         lane: Lane,
-        ids: Vec<(ContactId, EntryId)>,
-    ) -> (Vec<Carried>, Vec<(ContactId, EntryId)>) {
+        ids: Vec<(LineKey, EntryId)>,
+    ) -> (Vec<Carried>, Vec<(LineKey, EntryId)>) {
         let mut queue = self.queue(lane);
         let mut done = Vec::new();
         let mut fresh = Vec::new();
-        for (contact, id) in ids {
+        for (line, id) in ids {
             match queue.unsettled.remove(&id) {
-                Some(report) => done.push(Carried {
-                    contact,
-                    id,
-                    report,
-                }),
-                None => fresh.push((contact, id)),
+                Some(report) => done.push(Carried { line, id, report }),
+                None => fresh.push((line, id)),
             }
         }
         (done, fresh)
@@ -292,11 +309,15 @@ impl Outbox {
                 let mut queue = self.queue(lane);
                 let now = self.app.now();
                 for (carried, settled) in done.iter().zip(settled) {
-                    let again = match settled {
-                        Settled::Done => None,
-                        Settled::Again(at) => Some(at),
+                    let after = match settled {
+                        Settled::Done => After::Gone,
+                        Settled::Again(at) if is_refused(&carried.report) => After::Refused(at),
+                        Settled::Again(at) => After::Again(at),
                     };
-                    queue.finish(carried.contact, carried.id, again, now);
+                    if matches!(carried.report, Report::Sent(_)) {
+                        queue.taken_at = Some(now);
+                    }
+                    queue.finish(carried.line, carried.id, after, now);
                 }
             }
             None => self.keep(lane, done),
@@ -307,14 +328,9 @@ impl Outbox {
     fn keep(&self, lane: Lane, done: Vec<Carried>) {
         let mut queue = self.queue(lane);
         let now = self.app.now();
-        for Carried {
-            contact,
-            id,
-            report,
-        } in done
-        {
+        for Carried { line, id, report } in done {
             queue.unsettled.insert(id, report);
-            queue.finish(contact, id, Some(now.plus_ms(LOOK_MS_MAX)), now);
+            queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
     }
 
@@ -370,25 +386,49 @@ impl Outbox {
         Ok(())
     }
 
-    fn put_back(&self, lane: Lane, ids: Vec<(ContactId, EntryId)>) {
+    fn put_back(&self, lane: Lane, ids: Vec<(LineKey, EntryId)>) {
         let mut queue = self.queue(lane);
         let now = self.app.now();
-        for (contact, id) in ids {
-            queue.finish(contact, id, Some(now.plus_ms(LOOK_MS_MAX)), now);
+        for (line, id) in ids {
+            queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
     }
 
-    /// Token, permission, account or payment: the lane rests and says so; receiving goes on.
+    /// What was taken and not begun is anybody's again, at once.
+    fn give_back(&self, lane: Lane, ids: Vec<(LineKey, EntryId)>) {
+        let mut queue = self.queue(lane);
+        let now = self.app.now();
+        for (line, id) in ids {
+            queue.finish(line, id, After::Again(now), now);
+        }
+        drop(queue);
+        self.app.bells().of(lane).ring();
+    }
+
+    /// Token, permission, account or payment, or nobody there: the lane rests and says so; receiving
+    /// goes on.
     fn note_rest(&self, lane: Lane, done: &[Carried]) {
         let now = self.app.now();
         let mut queue = self.queue(lane);
         for Carried { report, .. } in done {
             match report {
-                Report::Failed(failure) if failure.kind == FailureKind::Configuration => {
+                Report::Failed(failure) if is_about_the_lane(report) => {
+                    queue.unreachable_ms = match failure.kind {
+                        FailureKind::Unreachable { .. } => {
+                            (2 * queue.unreachable_ms).clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX)
+                        }
+                        _ => 0,
+                    };
+                    let pause_ms = match failure.kind {
+                        FailureKind::Unreachable { retry_after_ms } => {
+                            queue.unreachable_ms.max(retry_after_ms.unwrap_or(0))
+                        }
+                        _ => PAUSE_MS,
+                    };
                     let rest = Rest {
                         reason: failure.reason.clone(),
                         advice: failure.advice,
-                        until: now.plus_ms(PAUSE_MS),
+                        until: now.plus_ms(pause_ms),
                     };
                     queue.rest = Some(rest);
                     if queue
@@ -405,10 +445,17 @@ impl Outbox {
                     }
                 }
                 Report::Sent(_) | Report::Answers(_) => {
+                    queue.unreachable_ms = 0;
                     if queue.rest.take().is_some() {
                         queue.alarmed_at = None;
                         tracing::info!(lane = lane.name(), "sending goes on");
                     }
+                }
+                // It is there, and does not want this entry.
+                Report::Failed(_) if queue.unreachable_ms > 0 => {
+                    queue.unreachable_ms = 0;
+                    queue.rest = None;
+                    queue.alarmed_at = None;
                 }
                 Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {}
             }
@@ -424,13 +471,25 @@ impl Outbox {
 
 /// Something that was carried, and what became of it.
 struct Carried {
-    contact: ContactId,
+    line: LineKey,
     id: EntryId,
     report: Report,
 }
 
-fn is_about_settings(report: &Report) -> bool {
-    matches!(report, Report::Failed(failure) if failure.kind == FailureKind::Configuration)
+/// Whether every other entry of the lane would fail as well.
+fn is_about_the_lane(report: &Report) -> bool {
+    matches!(
+        report,
+        Report::Failed(Failure {
+            kind: FailureKind::Configuration | FailureKind::Unreachable { .. },
+            ..
+        })
+    )
+}
+
+/// Whether the other side was there and did not take the entry.
+fn is_refused(report: &Report) -> bool {
+    matches!(report, Report::Failed(_)) && !is_about_the_lane(report)
 }
 
 enum Turn {
@@ -480,20 +539,40 @@ impl Running {
     }
 }
 
+/// Names a line: what waits for a contact, or one entry that has stepped aside from there.
+type LineKey = (ContactId, Option<EntryId>);
+
+/// What becomes of an entry of a line that was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// It is not in the outbox any more.
+    Gone,
+    /// It is tried again.
+    Again(Timestamp),
+    /// The same, after the other side was there and did not take it.
+    Refused(Timestamp),
+}
+
 /// A window on what waits in one lane.
 struct Queue {
     loaded_to: Option<EntryId>,
-    contacts: HashMap<ContactId, Line>,
-    /// Contacts with something to send and nothing under way, by the moment to look at them.
-    due: BTreeSet<(Timestamp, ContactId)>,
+    lines: HashMap<LineKey, Line>,
+    /// Lines with something to send and nothing under way, by the moment to look at them.
+    due: BTreeSet<(Timestamp, LineKey)>,
     entries: usize,
     under_way: usize,
     /// Carried, and not yet stored as carried.
     unsettled: HashMap<EntryId, Report>,
     rest: Option<Rest>,
+    /// The last pause after which the other side did not answer; 0 when it did.
+    unreachable_ms: u64,
     alarmed_at: Option<Timestamp>,
+    /// When the other side last took something.
+    taken_at: Option<Timestamp>,
     bucket: Option<Bucket>,
     paces_pairs: bool,
+    /// Whether an entry that is refused may be overtaken by those behind it.
+    steps_aside: bool,
 }
 
 /// What waits for one contact, in order.
@@ -503,6 +582,8 @@ struct Line {
     busy: bool,
     /// A status has settled the first one while it was under way.
     freed: bool,
+    /// Since when the first one is refused.
+    refused_since: Option<Timestamp>,
     /// The theoretical moment at which the burst allowance would be whole again.
     paced_to: Timestamp,
 }
@@ -526,7 +607,7 @@ impl Bucket {
 }
 
 impl Queue {
-    fn new(per_second: Option<u32>, paces_pairs: bool) -> Queue {
+    fn new(per_second: Option<u32>, paces_pairs: bool, steps_aside: bool) -> Queue {
         let bucket = per_second.map(|per_second| Bucket {
             per_second: u64::from(per_second),
             milli_tokens: u64::from(per_second) * 1_000,
@@ -534,31 +615,35 @@ impl Queue {
         });
         Queue {
             loaded_to: None,
-            contacts: HashMap::new(),
+            lines: HashMap::new(),
             due: BTreeSet::new(),
             entries: 0,
             under_way: 0,
             unsettled: HashMap::new(),
             rest: None,
+            unreachable_ms: 0,
             alarmed_at: None,
+            taken_at: None,
             bucket,
             paces_pairs,
+            steps_aside,
         }
     }
 
     fn add(&mut self, entry: Waiting) {
         self.loaded_to = Some(entry.id);
         self.entries += 1;
-        let line = self.contacts.entry(entry.contact).or_default();
+        let key = (entry.contact, None);
+        let line = self.lines.entry(key).or_default();
         line.waiting.push_back((entry.id, entry.look_at));
         if line.waiting.len() == 1 && !line.busy {
             let at = look_at(line, self.paces_pairs);
-            self.due.insert((at, entry.contact));
+            self.due.insert((at, key));
         }
     }
 
     /// The next entries to begin. A lane at rest tries one at a time.
-    fn take(&mut self, now: Timestamp, max: usize, threads: usize) -> Vec<(ContactId, EntryId)> {
+    fn take(&mut self, now: Timestamp, max: usize, threads: usize) -> Vec<(LineKey, EntryId)> {
         let mut max = max.min((self.due.len() / threads).max(1));
         if let Some(rest) = &self.rest {
             if now < rest.until || self.under_way > 0 {
@@ -572,14 +657,14 @@ impl Queue {
         }
         let mut taken = Vec::new();
         while taken.len() < max {
-            let Some(&(at, contact)) = self.due.first() else {
+            let Some(&(at, key)) = self.due.first() else {
                 break;
             };
             if at > now {
                 break;
             }
             self.due.pop_first();
-            let Some(line) = self.contacts.get_mut(&contact) else {
+            let Some(line) = self.lines.get_mut(&key) else {
                 continue;
             };
             let Some((id, _)) = line.waiting.front().copied() else {
@@ -589,7 +674,7 @@ impl Queue {
             if self.paces_pairs {
                 line.paced_to = line.paced_to.max(now).plus_ms(PAIR_PACE_MS);
             }
-            taken.push((contact, id));
+            taken.push((key, id));
         }
         self.under_way += taken.len();
         if let Some(bucket) = &mut self.bucket {
@@ -602,43 +687,72 @@ impl Queue {
         self.rest.is_none() && self.due.first().is_some_and(|(at, _)| *at <= now)
     }
 
-    fn finish(
-        &mut self,
-        contact: ContactId,
-        id: EntryId,
-        again: Option<Timestamp>,
-        now: Timestamp,
-    ) {
+    fn finish(&mut self, key: LineKey, id: EntryId, after: After, now: Timestamp) {
         self.under_way = self.under_way.saturating_sub(1);
-        let Some(line) = self.contacts.get_mut(&contact) else {
+        let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
         line.busy = false;
-        // Known in the meantime: there is nothing to wait for.
-        let again = match std::mem::take(&mut line.freed) {
-            true => again.map(|_| now),
-            false => again,
-        };
+        let is_freed = std::mem::take(&mut line.freed);
         if let Some(front) = line.waiting.front_mut().filter(|front| front.0 == id) {
-            match again {
-                Some(at) => front.1 = at,
-                None => {
+            match after {
+                After::Gone => {
                     line.waiting.pop_front();
+                    line.refused_since = None;
                     self.entries -= 1;
+                }
+                // Known in the meantime: there is nothing to wait for.
+                After::Again(_) | After::Refused(_) if is_freed => front.1 = now,
+                After::Again(at) => front.1 = at,
+                After::Refused(at) => {
+                    front.1 = at;
+                    let since = *line.refused_since.get_or_insert(now);
+                    let others_are_taken = self.taken_at.is_some_and(|taken| taken > since);
+                    let is_alone = key.1.is_some() || line.waiting.len() == 1;
+                    if self.steps_aside
+                        && others_are_taken
+                        && !is_alone
+                        && now.since_ms(since) >= STEP_ASIDE_AFTER_MS
+                    {
+                        self.step_aside(key.0, now);
+                        return;
+                    }
                 }
             }
         }
+        self.look_again(key, now);
+    }
+
+    /// The first of a line makes a line of its own, and the rest goes on.
+    fn step_aside(&mut self, contact: ContactId, now: Timestamp) {
+        let Some(line) = self.lines.get_mut(&(contact, None)) else {
+            return;
+        };
+        line.refused_since = None;
+        if let Some(first) = line.waiting.pop_front() {
+            let own = (contact, Some(first.0));
+            self.lines.entry(own).or_default().waiting.push_back(first);
+            self.look_again(own, now);
+        }
+        self.look_again((contact, None), now);
+    }
+
+    /// Nothing of the line is under way: when is it to be looked at?
+    fn look_again(&mut self, key: LineKey, now: Timestamp) {
+        let Some(line) = self.lines.get(&key) else {
+            return;
+        };
         if line.waiting.is_empty() {
             // The allowance is remembered as long as it is not whole.
             if line.paced_to <= now || !self.paces_pairs {
-                self.contacts.remove(&contact);
+                self.lines.remove(&key);
             }
         } else {
             let at = look_at(line, self.paces_pairs);
-            self.due.insert((at, contact));
+            self.due.insert((at, key));
         }
-        if self.contacts.len() > 2 * QUEUE_ENTRIES_MAX {
-            self.contacts
+        if self.lines.len() > 2 * QUEUE_ENTRIES_MAX {
+            self.lines
                 .retain(|_, line| !line.waiting.is_empty() || line.busy || line.paced_to > now);
         }
     }
@@ -646,17 +760,18 @@ impl Queue {
     /// The first of this contact's line was settled without its sender: it is looked at now, found
     /// gone, and makes way for the next.
     fn free(&mut self, contact: ContactId, now: Timestamp) {
-        let Some(line) = self.contacts.get_mut(&contact) else {
+        let key = (contact, None);
+        let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
         if line.busy {
             line.freed = true;
         } else if !line.waiting.is_empty() {
-            self.due.remove(&(look_at(line, self.paces_pairs), contact));
+            self.due.remove(&(look_at(line, self.paces_pairs), key));
             if let Some(front) = line.waiting.front_mut() {
                 front.1 = now;
             }
-            self.due.insert((look_at(line, self.paces_pairs), contact));
+            self.due.insert((look_at(line, self.paces_pairs), key));
         }
     }
 
@@ -697,7 +812,7 @@ mod tests {
 
     /// A queue of one contact whose first entry waits for a minute, and its second one for that.
     fn waiting() -> Queue {
-        let mut queue = Queue::new(None, true);
+        let mut queue = Queue::new(None, true, false);
         for (number, look_at) in [(1, Timestamp(60_000)), (2, Timestamp(0))] {
             queue.add(Waiting {
                 id: EntryId(number),
@@ -713,18 +828,23 @@ mod tests {
         let (mut queue, now) = (waiting(), Timestamp(1_000));
         assert_eq!(queue.take(now, 1, 1), []);
         queue.free(ANA, now);
-        assert_eq!(queue.take(now, 1, 1), [(ANA, EntryId(1))]);
-        queue.finish(ANA, EntryId(1), None, now);
-        assert_eq!(queue.take(now, 1, 1), [(ANA, EntryId(2))]);
+        assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(1))]);
+        queue.finish((ANA, None), EntryId(1), After::Gone, now);
+        assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(2))]);
     }
 
     #[test]
     fn a_status_that_comes_while_its_message_is_under_way_is_not_forgotten() {
         let (mut queue, later) = (waiting(), Timestamp(60_000));
-        assert_eq!(queue.take(later, 1, 1), [(ANA, EntryId(1))]);
+        assert_eq!(queue.take(later, 1, 1), [((ANA, None), EntryId(1))]);
         queue.free(ANA, later);
-        queue.finish(ANA, EntryId(1), Some(Timestamp(120_000)), later);
-        assert_eq!(queue.take(later, 1, 1), [(ANA, EntryId(1))]);
+        queue.finish(
+            (ANA, None),
+            EntryId(1),
+            After::Again(Timestamp(120_000)),
+            later,
+        );
+        assert_eq!(queue.take(later, 1, 1), [((ANA, None), EntryId(1))]);
     }
 
     #[test]

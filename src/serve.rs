@@ -1,15 +1,15 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
 use crate::app::{
-    self, App, CheckFailed, Failed, Issued, Janitor, Report, SystemClock, SystemRandom,
+    self, App, CheckFailed, Failed, HandOver, Issued, Janitor, Report, SystemClock, SystemRandom,
     TokenWanted, Verdict, Work,
 };
 use crate::backend::Backend;
+use crate::bot::{Bot, EventReceiver};
 use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::account::{Answer, Unavailable};
-use crate::domain::binding::Scope;
-use crate::domain::delivery::Failure;
+use crate::domain::delivery::{Failure, Lane};
 use crate::domain::id::{Secret, ServiceName, Timestamp};
 use crate::mail::Mailer;
 use crate::outbox::{Outbox, Pace, Running as Senders};
@@ -153,6 +153,8 @@ fn settings(config: &Config) -> app::Settings {
         },
         directory: config.directory.enabled.then_some(directory),
         places: places(config),
+        hands_on: config.bot.is_some(),
+        tells_events: config.events.is_some(),
         identity: app::IdentitySettings {
             // Verifiers who are told only the issuer find the keys below it.
             issuer: (config.server.public_url.clone())
@@ -279,15 +281,23 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let services = Services::new(config.services.clone()).map_err(StartError::Settings)?;
     let services = Arc::new(services);
     let app = open(config)?;
+    let mut pace = Pace {
+        messages_per_second: config.whatsapp.messages_per_second,
+        ..Pace::default()
+    };
+    if let Some(bot) = &config.bot {
+        pace.threads[Lane::Bot as usize] = bot.connections;
+    }
+    let bot = (config.bot.as_ref()).map(Bot::new);
+    let receiver = (config.events.as_ref())
+        .map(|events| EventReceiver::new(events, pace.threads[Lane::Events as usize]));
     let carrier = Carrier {
         app: Arc::clone(&app),
         client,
         mailer,
         services: Arc::clone(&services),
-    };
-    let pace = Pace {
-        messages_per_second: config.whatsapp.messages_per_second,
-        ..Pace::default()
+        bot: bot.transpose().map_err(StartError::Settings)?,
+        receiver: receiver.transpose().map_err(StartError::Settings)?,
     };
     let outbox = Arc::new(Outbox::new(
         Arc::clone(&app),
@@ -450,6 +460,8 @@ struct Carrier {
     client: Client,
     mailer: Mailer,
     services: Arc<Services>,
+    bot: Option<Bot>,
+    receiver: Option<EventReceiver>,
 }
 
 impl Carrier {
@@ -493,22 +505,25 @@ impl Carrier {
                 }
                 Report::Answers(answers)
             }
-            Work::HandOn {
-                contact,
-                message,
-                scope,
-            } => {
-                let kind = if message.text.is_some() {
-                    "text"
-                } else {
-                    "other"
-                };
-                let scope = scope.map_or("none", Scope::name);
-                tracing::info!(%contact, kind, scope, "a message of a known contact is for the bot");
-                Report::Sent(None)
+            Work::HandOn(hand_over) => {
+                let HandOver { id, body, identity } = hand_over;
+                taken(self.bot.as_ref().map_or(Ok(()), |bot| {
+                    bot.hand_on(id, body, identity.as_ref(), self.app.now())
+                }))
             }
+            Work::Tell(telling) => taken(self.receiver.as_ref().map_or(Ok(()), |receiver| {
+                receiver.tell(&telling.id, &telling.json, self.app.now())
+            })),
             Work::Nothing(report) => report.clone(),
         }
+    }
+}
+
+/// What is left over for a part that is not configured any more is taken by nobody.
+fn taken(result: Result<(), Failure>) -> Report {
+    match result {
+        Ok(()) => Report::Sent(None),
+        Err(failure) => Report::Failed(failure),
     }
 }
 

@@ -289,6 +289,8 @@ pub(super) mod tests {
             },
             directory: Some(directory),
             places: crate::app::Places::default(),
+            hands_on: false,
+            tells_events: false,
             identity: crate::app::IdentitySettings::default(),
         };
         App::new(

@@ -8,6 +8,7 @@ use super::{App, Shared};
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
 use crate::domain::id::{ContactId, MINUTE_MS, MessageId, SECOND_MS, Secret, Timestamp};
+use crate::domain::policy::Policy;
 use crate::signing::{CLAIMS_BYTES_MAX, Dated, Expected, Kind, TOKEN_LIFETIME_MS_MAX};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -252,6 +253,18 @@ struct BindingClaims<'a> {
     scope: &'static str,
 }
 
+/// Bindings, as identities and events tell them.
+pub(super) fn bindings_json(
+    bindings: &[Binding],
+    now: Timestamp,
+    policy: &Policy,
+) -> serde_json::Value {
+    let told: Vec<BindingClaims<'_>> = (bindings.iter())
+        .map(|binding| BindingClaims::new(binding, binding.scope(now, policy)))
+        .collect();
+    serde_json::to_value(told).unwrap_or_default()
+}
+
 impl<'a> BindingClaims<'a> {
     fn new(binding: &'a Binding, scope: Scope) -> BindingClaims<'a> {
         BindingClaims {
@@ -311,7 +324,8 @@ impl Dated for Told {
     }
 }
 
-fn rfc_3339(at: Timestamp) -> String {
+/// A moment as JSON has it, in UTC.
+pub fn rfc_3339(at: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
         .ok()
         .and_then(|at| at.format(&Rfc3339).ok())

@@ -7,7 +7,7 @@ use crate::domain::contact::Contact;
 use crate::domain::conversation::AuditEvent;
 use crate::domain::id::{ContactId, DAY_MS, HOUR_MS, Timestamp};
 use crate::domain::sign_in::{Mapping, MappingState};
-use crate::store::record::{self, Sweep};
+use crate::store::record::{self, BodyOf, Sweep};
 use crate::store::{StoreError, Writer};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ const LOOKS_PER_UPDATE: usize = 256;
 /// How long what is kept for questions is kept (section 6.1 of the threat model).
 const SENT_MS: u64 = 7 * DAY_MS;
 const DEAD_MS: u64 = 30 * DAY_MS;
+const EVENT_MS: u64 = 30 * DAY_MS;
 const COUNTS_MS: u64 = 2 * DAY_MS;
 /// Long enough that an old link and an old return code are still known as such.
 const HANDLE_MS: u64 = 2 * DAY_MS;
@@ -38,6 +39,7 @@ pub struct Janitor {
     counts: Option<Vec<u8>>,
     audit: Option<Vec<u8>>,
     handles: Option<Vec<u8>>,
+    events: Option<Vec<u8>>,
     asked: Option<Vec<u8>>,
     contacts: Option<ContactId>,
 }
@@ -50,18 +52,20 @@ impl Janitor {
         let shared = Arc::clone(&app.shared);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
         let (audit, handles) = (self.audit.take(), self.handles.take());
-        let (asked, contacts) = (self.asked.take(), self.contacts.take());
+        let (events, asked) = (self.events.take(), self.asked.take());
+        let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
         let (sweeps, contacts, removed) = app.update(move |writer| {
             record::put_latest_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let mut removed = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
-            let sweeps: [Sweep; 6] = [
+            let sweeps: [Sweep; 7] = [
                 record::forget_sent(writer, now.minus_ms(SENT_MS), sent.as_deref(), looks)?,
                 record::forget_dead(writer, now.minus_ms(DEAD_MS), dead.as_deref(), looks)?,
                 record::forget_counts(writer, now.minus_ms(COUNTS_MS), counts.as_deref(), looks)?,
                 record::forget_audit(writer, now.minus_ms(AUDIT_MS), audit.as_deref(), looks)?,
                 record::forget_handles(writer, now.minus_ms(HANDLE_MS), handles.as_deref(), looks)?,
+                record::forget_events(writer, now.minus_ms(EVENT_MS), events.as_deref(), looks)?,
                 record::forget_asked(writer, now.minus_ms(ASKED_MS), asked.as_deref(), looks)?,
             ];
             removed += sweeps.iter().map(|sweep| sweep.removed).sum::<usize>();
@@ -96,13 +100,15 @@ impl Janitor {
             };
             Ok((sweeps, next, removed))
         })?;
-        let [sent, dead, counts, audit, handles, asked] = sweeps.map(|sweep| sweep.cursor);
+        let cursors = sweeps.map(|sweep| sweep.cursor);
+        let [sent, dead, counts, audit, handles, events, asked] = cursors;
         *self = Janitor {
             sent,
             dead,
             counts,
             audit,
             handles,
+            events,
             asked,
             contacts,
         };
@@ -155,5 +161,6 @@ fn forget(
     contact: &Contact,
 ) -> Result<(), StoreError> {
     record::delete_aliases(writer, keys, contact)?;
+    record::delete_body(writer, BodyOf::Contact(contact.id))?;
     record::delete_contact(writer, contact.id)
 }

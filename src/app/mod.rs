@@ -8,6 +8,8 @@ pub mod admin;
 mod api;
 mod bell;
 mod clock;
+mod events;
+mod hand_on;
 mod identity;
 mod janitor;
 pub mod keys;
@@ -21,13 +23,15 @@ pub mod user;
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
+pub use hand_on::{Body, DeadLetterChange, DeadLetterChanged};
 pub use identity::{
     AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
+    rfc_3339,
 };
 pub use janitor::Janitor;
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
-pub use settle::{Lookup, Report, Settled, Waiting, Work};
+pub use settle::{HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};
 
@@ -46,6 +50,7 @@ use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
 use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
+use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,6 +109,10 @@ pub struct Settings {
     pub directory: Option<ServiceName>,
     /// Where the web is.
     pub places: Places,
+    /// Whether there is a bot that messages are handed on to.
+    pub hands_on: bool,
+    /// Whether anybody is told what happens with sign-ins.
+    pub tells_events: bool,
     /// How tokens are signed.
     pub identity: IdentitySettings,
 }
@@ -145,9 +154,6 @@ const PROMPT_LIFETIME_MS: u64 = 10 * MINUTE_MS;
 
 /// How long the services may take to answer before the person is told.
 const LOOK_UP_LIFETIME_MS: u64 = 2 * MINUTE_MS;
-
-/// How long a message waits for the bot.
-const HAND_ON_LIFETIME_MS: u64 = 24 * HOUR_MS;
 
 /// How long a notice to the owner of an account waits for the mail server.
 const NOTICE_LIFETIME_MS: u64 = DAY_MS;
@@ -275,6 +281,7 @@ impl App {
                 writer,
                 filled: Vec::new(),
                 freed: Vec::new(),
+                hand_on: Vec::new(),
             };
             let value = body(&mut transaction)?;
             Ok((value, transaction.filled, transaction.freed))
@@ -307,11 +314,12 @@ impl App {
 }
 
 /// A store's update that remembers which lanes it gave something, and from whom it took a message
-/// that a sender may still be waiting for.
+/// that a sender may still be waiting for, and what of the webhook is the bot's.
 struct Transaction<'w> {
     writer: &'w mut dyn Writer,
     filled: Vec<Lane>,
     freed: Vec<ContactId>,
+    hand_on: Vec<HandOn>,
 }
 
 impl Reader for Transaction<'_> {
@@ -353,6 +361,8 @@ struct About {
     guessers: Option<(Guesser, Guesser)>,
     /// Whether the message carries a return code of another contact.
     foreign_return_code: bool,
+    /// The element of a webhook that is decided about.
+    element: Option<Element>,
 }
 
 impl Shared {
@@ -436,7 +446,7 @@ impl Shared {
         {
             self.alarm_about_guessing(about.now);
         }
-        self.store_step(writer, contact, &context.counts, &step, about.now)?;
+        self.store_step(writer, contact, &context.counts, &step, about)?;
         if let Some((user_name, network)) = &about.guessers {
             for (guesser, before, after) in [
                 (user_name, &context.counts.user_name, &step.counts.user_name),
@@ -468,8 +478,9 @@ impl Shared {
         before: &Contact,
         counts_before: &Counts,
         step: &Step,
-        now: Timestamp,
+        about: &About,
     ) -> Result<(), StoreError> {
+        let now = about.now;
         if step.contact != *before {
             record::put_contact(writer, &step.contact)?;
             self.hand_out(writer, before, &step.contact, now)?;
@@ -489,10 +500,13 @@ impl Shared {
         for action in &step.actions {
             match action {
                 Action::Audit(event) => self.audit(writer, &step.contact, *event, now)?,
+                Action::HandOn(kept) => {
+                    self.hand_on(writer, &step.contact, kept, about)?;
+                }
                 other => self.enqueue(writer, &step.contact, other, now)?,
             }
         }
-        Ok(())
+        self.keep_for_later(writer, before, &step.contact, about)
     }
 
     fn audit(
@@ -508,7 +522,8 @@ impl Shared {
             contact: contact.id.to_string(),
             number_ending: contact.number_ending().map(str::to_owned),
         };
-        record::put_audit(writer, self.next_number(), &line)
+        record::put_audit(writer, self.next_number(), &line)?;
+        self.tell(writer, contact, event, now)
     }
 
     fn enqueue(
@@ -519,7 +534,8 @@ impl Shared {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (errand, expires_at) = match action {
-            Action::Audit(_) => return Ok(()),
+            // Neither is an errand of the contact's own making; both have their own places.
+            Action::Audit(_) | Action::HandOn(_) => return Ok(()),
             Action::Say(sentence) => {
                 let Some(to) = contact.recipient() else {
                     return Ok(());
@@ -575,29 +591,19 @@ impl Shared {
                 };
                 (errand, now.plus_ms(NOTICE_LIFETIME_MS))
             }
-            Action::HandOn(kept) => (
-                Errand::HandOn(kept.clone()),
-                now.plus_ms(HAND_ON_LIFETIME_MS),
-            ),
         };
-        let entry = Entry {
-            id: EntryId(self.next_number()),
-            contact: contact.id,
-            errand,
-            created_at: now,
-            expires_at,
-            not_before: now,
-            attempts: 0,
-            unknown: 0,
-            hushed: false,
-            in_flight_since: None,
-        };
-        let lane = entry.errand.lane();
-        if !writer.filled.contains(&lane) {
-            writer.filled.push(lane);
-        }
-        record::put_entry(writer, &entry)
+        let id = EntryId(self.next_number());
+        put_new_entry(writer, Entry::new(id, contact.id, errand, now, expires_at))
     }
+}
+
+/// Stores an entry and remembers that its lane has something to do.
+fn put_new_entry(writer: &mut Transaction<'_>, entry: Entry) -> Result<(), StoreError> {
+    let lane = entry.errand.lane();
+    if !writer.filled.contains(&lane) {
+        writer.filled.push(lane);
+    }
+    record::put_entry(writer, &entry)
 }
 
 #[cfg(test)]
@@ -624,6 +630,8 @@ mod tests {
             },
             directory: None,
             places: Places::default(),
+            hands_on: false,
+            tells_events: false,
             identity: IdentitySettings::default(),
         };
         let clock = Arc::new(SystemClock::new(Timestamp(0)));

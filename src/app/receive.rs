@@ -1,14 +1,17 @@
 //! What came through the webhook takes effect: once, in order, durably.
 
+use super::hand_on::{Body, Element, HandOn};
 use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
-use crate::domain::id::{ContactId, DAY_MS, Language, Timestamp};
+use crate::domain::id::{Bsuid, ContactId, DAY_MS, Language, MessageId, Timestamp, WaId};
 use crate::domain::message::{
-    IdentityChanged, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
+    IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
+    WebhookItem,
 };
+use crate::domain::policy::Gate;
 use crate::domain::reading;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Sent};
@@ -40,107 +43,211 @@ impl App {
     /// Lets every element of a webhook take effect. When this returns `Ok`, all of it is durable
     /// and may be acknowledged. After an error any part may have happened: the sender repeats the
     /// whole, and what had its effect has none again.
-    pub fn receive(&self, items: Vec<WebhookItem>) -> Result<Received, Failed> {
+    pub fn receive(
+        &self,
+        items: Vec<WebhookItem>,
+        body: Arc<dyn Body>,
+    ) -> Result<Received, Failed> {
         let now = self.now();
         let mut received = Received::default();
-        let items: Vec<WebhookItem> = items
-            .into_iter()
-            .filter(|item| match item {
-                WebhookItem::Ignored(_) => {
-                    received.ignored += 1;
-                    false
-                }
-                WebhookItem::Notice(notice) => {
-                    if notice.severe {
-                        tracing::error!(
-                            topic = notice.topic,
-                            event = notice.event,
-                            "Meta reports a problem"
-                        );
-                    } else {
-                        tracing::info!(topic = notice.topic, event = notice.event, "Meta notifies");
-                    }
-                    false
-                }
-                WebhookItem::Message(_)
-                | WebhookItem::Status(_)
-                | WebhookItem::IdentityChanged(_) => true,
-            })
-            .collect();
+        let mut takes_effect = false;
+        for item in &items {
+            match item {
+                WebhookItem::Ignored(_) => received.ignored += 1,
+                WebhookItem::Notice(notice) => note(notice),
+                _ => {}
+            }
+            takes_effect |= self.takes_effect(item);
+        }
+        if !takes_effect {
+            return Ok(received);
+        }
+        let count = items.len();
         let items = Arc::new(items);
-        for start in (0..items.len()).step_by(ITEMS_PER_UPDATE) {
-            let end = items.len().min(start + ITEMS_PER_UPDATE);
+        for start in (0..count).step_by(ITEMS_PER_UPDATE) {
+            let end = count.min(start + ITEMS_PER_UPDATE);
             // One for a contact that may be new, one for a challenge that may begin.
             let fresh = self.draw(2 * (end - start))?;
             let (shared, items) = (Arc::clone(&self.shared), Arc::clone(&items));
+            let body = Arc::clone(&body);
             let outcomes = self.update(move |writer| {
-                items[start..end]
-                    .iter()
-                    .zip(fresh.chunks_exact(2))
-                    .map(|(item, fresh)| shared.receive_one(writer, item, now, fresh[0], fresh[1]))
-                    .collect::<Result<Vec<_>, _>>()
+                let mut outcomes = Vec::with_capacity(end - start);
+                for (item, fresh) in (start..end).zip(fresh.chunks_exact(2)) {
+                    let element = Element {
+                        item,
+                        items: count,
+                        message: None,
+                        body: Arc::clone(&body),
+                    };
+                    let outcome = shared.receive_one(
+                        writer,
+                        &items[item],
+                        element,
+                        now,
+                        fresh[0],
+                        fresh[1],
+                    )?;
+                    outcomes.extend(outcome);
+                }
+                shared.put_hand_overs(writer, &*body, end - start == count, count, now)?;
+                Ok(outcomes)
             })?;
             for outcome in outcomes {
                 match outcome {
-                    Some(outcome) => received.outcomes.push(outcome),
-                    None => received.repeated += 1,
+                    Effect::Was(outcome) => received.outcomes.push(outcome),
+                    Effect::Repeated => received.repeated += 1,
                 }
             }
         }
         self.count(&received.outcomes);
         Ok(received)
     }
+
+    fn takes_effect(&self, item: &WebhookItem) -> bool {
+        match item {
+            WebhookItem::Message(_) | WebhookItem::Status(_) | WebhookItem::IdentityChanged(_) => {
+                true
+            }
+            WebhookItem::Notice(_) => self.settings().hands_on,
+            WebhookItem::Ignored(why) => self.settings().hands_on && why.may_be_handed_on(),
+        }
+    }
+}
+
+fn note(notice: &Notice) {
+    let Notice {
+        topic,
+        event,
+        severe,
+    } = notice;
+    if *severe {
+        tracing::error!(topic, event, "Meta reports a problem");
+    } else {
+        tracing::info!(topic, event, "Meta notifies");
+    }
+}
+
+/// What became of an element that can take effect.
+enum Effect {
+    /// It was this.
+    Was(&'static str),
+    /// It had its effect before.
+    Repeated,
 }
 
 impl Shared {
-    /// `None` when the element had its effect before.
+    /// `None` for what only the bot may have a use for.
     fn receive_one(
         &self,
         writer: &mut Transaction<'_>,
         item: &WebhookItem,
+        mut element: Element,
+        now: Timestamp,
+        fresh_contact: [u8; 16],
+        fresh_challenge: [u8; 16],
+    ) -> Result<Option<Effect>, StoreError> {
+        let effect = |outcome: Option<&'static str>| outcome.map_or(Effect::Repeated, Effect::Was);
+        match item {
+            WebhookItem::Message(message) => {
+                element.message = Some(message.id.clone());
+                let outcome = self.message(
+                    writer,
+                    message,
+                    element,
+                    now,
+                    fresh_contact,
+                    fresh_challenge,
+                )?;
+                Ok(Some(effect(outcome)))
+            }
+            WebhookItem::IdentityChanged(change) => {
+                let outcome = self.identity_changed(writer, change, element.item, now)?;
+                Ok(Some(effect(outcome)))
+            }
+            WebhookItem::Status(status) => {
+                let outcome = self.status(writer, status, element.item, now)?;
+                Ok(Some(effect(outcome)))
+            }
+            WebhookItem::Notice(_) => {
+                self.news(writer, element.item, self.line_of(&[]));
+                Ok(None)
+            }
+            WebhookItem::Ignored(Ignored::UnknownStatus { id, recipient, tag }) => {
+                if !self.is_our_own(writer, id, tag.as_deref())? {
+                    let line = self.line_of_recipient(writer, recipient)?;
+                    self.news(writer, element.item, line);
+                }
+                Ok(None)
+            }
+            WebhookItem::Ignored(why) => {
+                if why.may_be_handed_on() {
+                    self.news(writer, element.item, self.line_of(&[]));
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Something that is no message of somebody's is the bot's.
+    fn news(&self, writer: &mut Transaction<'_>, item: usize, line: ContactId) {
+        if self.settings.hands_on {
+            writer.hand_on.push(HandOn {
+                item,
+                line,
+                message: None,
+            });
+        }
+    }
+
+    /// `None` when it had its effect before.
+    fn message(
+        &self,
+        writer: &mut Transaction<'_>,
+        message: &Inbound,
+        element: Element,
         now: Timestamp,
         fresh_contact: [u8; 16],
         fresh_challenge: [u8; 16],
     ) -> Result<Option<&'static str>, StoreError> {
-        match item {
-            WebhookItem::Message(message) => {
-                if self.is_repeated(writer, &message.id, message.sent_at, now)? {
-                    return Ok(None);
-                }
-                let handle = match reading::return_code_of(message) {
-                    Some(code) => record::handle_of_return_code(writer, &self.keys, &code)?,
-                    None => None,
-                };
-                if message.provenance == Provenance::Group {
-                    let outcome = match handle {
-                        Some(handle) => self.returned_elsewhere(writer, handle, None, now)?,
-                        None => Outcome::Ignored,
-                    };
-                    return Ok(Some(outcome.name()));
-                }
-                let contact = self.contact_of(writer, &message.sender, now, fresh_contact)?;
-                let foreign = handle.filter(|handle| handle.contact != contact.id);
-                if let Some(handle) = foreign {
-                    self.returned_elsewhere(writer, handle, Some(contact.language), now)?;
-                }
-                let about = About {
-                    now,
-                    fresh: fresh_challenge,
-                    foreign_return_code: foreign.is_some(),
-                    ..About::default()
-                };
-                let event = Event::Message(message);
-                let outcome = self.decide_about(writer, &contact, &event, &about)?.outcome;
-                if outcome == Outcome::Mismatch && foreign.is_none() {
-                    warn_of_links_passed_on(&contact);
-                }
-                log(message, &contact, outcome);
-                Ok(Some(outcome.name()))
-            }
-            WebhookItem::IdentityChanged(change) => self.identity_changed(writer, change, now),
-            WebhookItem::Status(status) => self.status(writer, status, now),
-            WebhookItem::Notice(_) | WebhookItem::Ignored(_) => Ok(None),
+        if self.is_repeated(writer, &message.id, message.sent_at, now)? {
+            return Ok(None);
         }
+        let handle = match reading::return_code_of(message) {
+            Some(code) => record::handle_of_return_code(writer, &self.keys, &code)?,
+            None => None,
+        };
+        if message.provenance == Provenance::Group {
+            let outcome = match handle {
+                Some(handle) => self.returned_elsewhere(writer, handle, None, now)?,
+                // In a group nobody is signed in, so that no identity goes with it.
+                None if self.settings.policy.gate == Gate::OnRequest => {
+                    let names = names(&message.sender);
+                    self.news(writer, element.item, self.line_of(&names));
+                    Outcome::HandedOn
+                }
+                None => Outcome::Ignored,
+            };
+            return Ok(Some(outcome.name()));
+        }
+        let contact = self.contact_of(writer, &message.sender, now, fresh_contact)?;
+        let foreign = handle.filter(|handle| handle.contact != contact.id);
+        if let Some(handle) = foreign {
+            self.returned_elsewhere(writer, handle, Some(contact.language), now)?;
+        }
+        let about = About {
+            now,
+            fresh: fresh_challenge,
+            foreign_return_code: foreign.is_some(),
+            element: Some(element),
+            ..About::default()
+        };
+        let event = Event::Message(message);
+        let outcome = self.decide_about(writer, &contact, &event, &about)?.outcome;
+        if outcome == Outcome::Mismatch && foreign.is_none() {
+            warn_of_links_passed_on(&contact);
+        }
+        log(message, &contact, outcome);
+        Ok(Some(outcome.name()))
     }
 
     /// A return code came from where it does not belong: whoever asked for its link hears of it.
@@ -296,6 +403,7 @@ impl Shared {
         &self,
         writer: &mut Transaction<'_>,
         change: &IdentityChanged,
+        item: usize,
         now: Timestamp,
     ) -> Result<Option<&'static str>, StoreError> {
         if self.is_repeated(writer, &change.id, change.at, now)? {
@@ -309,10 +417,18 @@ impl Shared {
             found.extend(record::contact_of_wa_id(writer, &self.keys, wa_id)?);
         }
         found.dedup();
-        for id in found {
-            if let Some(contact) = record::contact(writer, id)? {
+        // It names the person, so that it is the bot's only if their messages were.
+        let mut is_for_the_bot = self.settings.policy.gate == Gate::OnRequest;
+        for id in &found {
+            if let Some(contact) = record::contact(writer, *id)? {
+                is_for_the_bot |= contact.is_bound();
                 self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
             }
+        }
+        if is_for_the_bot {
+            let line = found.first().copied();
+            let line = line.unwrap_or_else(|| self.line_of(&names(&change.before)));
+            self.news(writer, item, line);
         }
         Ok(Some(Outcome::Released.name()))
     }
@@ -323,6 +439,7 @@ impl Shared {
         &self,
         writer: &mut Transaction<'_>,
         update: &StatusUpdate,
+        item: usize,
         now: Timestamp,
     ) -> Result<Option<&'static str>, StoreError> {
         let tagged = update.tag.as_deref().and_then(EntryId::from_tag);
@@ -337,7 +454,7 @@ impl Shared {
                 record::delete_entry(writer, Lane::Chat, entry.id)?;
                 writer.freed.push(entry.contact);
                 let Errand::Chat { sentence, .. } = &entry.errand else {
-                    return Ok(None);
+                    return Ok(Some("status"));
                 };
                 Sent {
                     entry: entry.id,
@@ -347,8 +464,9 @@ impl Shared {
                     status: Status::Sent,
                 }
             }
-            // Not ours: the bot's, or older than our memory.
-            (None, None) => return Ok(None),
+            // Ours, older than our memory.
+            (None, None) if tagged.is_some() => return Ok(Some("status")),
+            (None, None) => return self.status_of_the_bot(writer, update, item, now),
         };
         let news = update.status > known.status;
         if news || waiting.is_some() {
@@ -367,6 +485,53 @@ impl Shared {
             self.send_failed(writer, update, &known, waiting, now)?;
         }
         Ok(Some("status"))
+    }
+
+    /// The fate of a message that the bot has sent.
+    fn status_of_the_bot(
+        &self,
+        writer: &mut Transaction<'_>,
+        update: &StatusUpdate,
+        item: usize,
+        now: Timestamp,
+    ) -> Result<Option<&'static str>, StoreError> {
+        if !self.settings.hands_on {
+            return Ok(Some("status"));
+        }
+        let told = MessageId::parse(&format!("{} {:?}", update.id.as_str(), update.status));
+        if let Ok(told) = told
+            && self.is_repeated(writer, &told, update.at, now)?
+        {
+            return Ok(None);
+        }
+        let line = self.line_of_recipient(writer, &update.recipient)?;
+        self.news(writer, item, line);
+        Ok(Some("status"))
+    }
+
+    /// Whether a message that has a status was sent by Portero itself.
+    fn is_our_own(
+        &self,
+        writer: &Transaction<'_>,
+        id: &MessageId,
+        tag: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let is_tagged = tag.and_then(EntryId::from_tag).is_some();
+        Ok(is_tagged || record::sent(writer, &self.keys, id)?.is_some())
+    }
+
+    /// Where what is about a message to somebody waits: behind what that person wrote.
+    fn line_of_recipient(
+        &self,
+        writer: &Transaction<'_>,
+        recipient: &Sender,
+    ) -> Result<ContactId, StoreError> {
+        let contact = match (&recipient.bsuid, &recipient.wa_id) {
+            (Some(bsuid), _) => record::contact_of_bsuid(writer, &self.keys, bsuid)?,
+            (None, Some(wa_id)) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
+            (None, None) => None,
+        };
+        Ok(contact.unwrap_or_else(|| self.line_of(&names(recipient))))
     }
 
     fn send_failed(
@@ -397,6 +562,12 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+fn names(sender: &Sender) -> Vec<&str> {
+    let bsuid = sender.bsuid.as_ref().map(Bsuid::as_str);
+    let wa_id = sender.wa_id.as_ref().map(WaId::as_str);
+    bsuid.into_iter().chain(wa_id).collect()
 }
 
 /// The contact's number is somebody else's now: nothing goes there on its account any more.

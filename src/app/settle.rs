@@ -2,17 +2,17 @@
 
 use super::{App, Failed, Settings, Shared, Transaction};
 use crate::domain::account::Answer;
-use crate::domain::binding::{Binding, Scope};
-use crate::domain::contact::{Contact, Kept, Stage};
+use crate::domain::binding::Binding;
+use crate::domain::contact::{Contact, Stage};
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{
     self, ChatMessage, Entry, EntryId, Errand, Failure, FailureKind, Lane, LinkTarget, Mail, Next,
-    Notice, Recipient,
+    Notice, Recipient, SignedBody,
 };
-use crate::domain::id::{ContactId, EmailAddress, Language, MessageId, Timestamp};
+use crate::domain::id::{ContactId, EmailAddress, Language, MessageId, Secret, Timestamp};
 use crate::domain::message::Status;
 use crate::store::StoreError;
-use crate::store::record::{self, DeadLetter, Sent};
+use crate::store::record::{self, BodyOf, DeadLetter, Sent, ToldEvent};
 use crate::text::BoundAccount;
 use std::sync::Arc;
 
@@ -46,16 +46,37 @@ pub enum Work {
     /// Ask the services.
     LookUp(Lookup),
     /// Give this to the bot.
-    HandOn {
-        /// Whose message it is.
-        contact: ContactId,
-        /// The message.
-        message: Kept,
-        /// What may be done for whoever wrote it; `None` when they have left since.
-        scope: Option<Scope>,
-    },
+    HandOn(HandOver),
+    /// Tell this to whoever wants to know.
+    Tell(Telling),
     /// Nothing to do but to settle it: its time is over, or it was replaced.
     Nothing(Report),
+}
+
+/// What the bot gets in one request.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    /// Names it, on every try and when it is replayed.
+    pub id: String,
+    /// The body as Meta sent it, or what was cut out of it.
+    pub body: SignedBody,
+    /// Who wrote the message in it, signed just now; `None` when there is none.
+    pub identity: Option<Secret>,
+}
+
+/// An event as it is told.
+#[derive(Clone)]
+pub struct Telling {
+    /// Names it, on every try and when it is replayed.
+    pub id: String,
+    /// All of it.
+    pub json: String,
+}
+
+impl std::fmt::Debug for Telling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Telling({})", self.id)
+    }
 }
 
 /// A question to the services.
@@ -136,6 +157,22 @@ impl App {
                         None => Ok(None),
                         Some(entry) => {
                             let contact = record::contact(reader, entry.contact)?;
+                            if let Errand::HandOn { message, origin } = &entry.errand {
+                                let body = record::body(reader, BodyOf::Entry(entry.id))?;
+                                let message = message.as_ref();
+                                return Ok(Some(shared.hand_over(
+                                    &entry,
+                                    *origin,
+                                    message,
+                                    contact.as_ref(),
+                                    body,
+                                    now,
+                                )));
+                            }
+                            if let Errand::Event { origin } = &entry.errand {
+                                let event = record::event(reader, *origin)?;
+                                return Ok(Some(telling(&entry, event, now)));
+                            }
                             Ok(Some(shared.work(entry, contact.as_ref(), now)))
                         }
                     })
@@ -262,11 +299,8 @@ impl Shared {
                 id: format!("look-up-{}", entry.id.tag()),
             }),
             Errand::PretendMail { challenge: _ } => Work::PretendMail,
-            Errand::HandOn(message) => Work::HandOn {
-                contact: entry.contact,
-                message,
-                scope: contact.and_then(|contact| contact.scope(now, &self.settings.policy)),
-            },
+            // What they carry is not at hand here.
+            Errand::HandOn { .. } | Errand::Event { .. } => Work::Nothing(Report::Superseded),
             Errand::MailCode { challenge, to } => {
                 let Some((contact, code)) = contact.zip(self.code(entry.contact, challenge)) else {
                     return Work::Nothing(Report::Superseded);
@@ -283,6 +317,32 @@ impl Shared {
                 ))
             }
         }
+    }
+
+    fn hand_over(
+        &self,
+        entry: &Entry,
+        origin: EntryId,
+        message: Option<&MessageId>,
+        contact: Option<&Contact>,
+        body: Option<SignedBody>,
+        now: Timestamp,
+    ) -> Work {
+        let Some(body) = body else {
+            return Work::Nothing(Report::Superseded);
+        };
+        if now >= entry.expires_at {
+            return Work::Nothing(Report::Expired);
+        }
+        // Who wrote it is who stood behind the chat when it was decided that it is for the bot:
+        // what was proved later says nothing about it.
+        let identity = (message.zip(contact))
+            .map(|(message, contact)| self.identity_of(contact, message, entry.created_at, now));
+        Work::HandOn(HandOver {
+            id: origin.tag(),
+            body,
+            identity,
+        })
     }
 
     /// The mail about a binding that still stands, or about one that was refused.
@@ -359,11 +419,11 @@ impl Shared {
                     };
                     record::put_sent(writer, &self.keys, remote, &sent)?;
                 }
-                record::delete_entry(writer, lane, id)?;
+                self.end(writer, &entry)?;
                 Ok((Settled::Done, None))
             }
             Report::Superseded => {
-                record::delete_entry(writer, lane, id)?;
+                self.end(writer, &entry)?;
                 Ok((Settled::Done, None))
             }
             Report::Expired => {
@@ -374,6 +434,15 @@ impl Shared {
             Report::Answers(answers) => self.answered(writer, entry, answers, now, fresh),
             Report::Failed(failure) => self.failed(writer, entry, failure, now, fresh),
         }
+    }
+
+    /// Nothing of the entry is needed any more.
+    fn end(&self, writer: &mut Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+        let lane = entry.errand.lane();
+        if lane == Lane::Bot {
+            record::delete_body(writer, BodyOf::Entry(entry.id))?;
+        }
+        record::delete_entry(writer, lane, entry.id)
     }
 
     fn answered(
@@ -423,7 +492,9 @@ impl Shared {
         entry.hushed = match failure.kind {
             FailureKind::Recipient | FailureKind::RecipientForNow | FailureKind::Permanent => true,
             FailureKind::Unknown => entry.errand.lane() == Lane::Mail,
-            FailureKind::Temporary { .. } | FailureKind::Configuration => false,
+            FailureKind::Temporary { .. }
+            | FailureKind::Configuration
+            | FailureKind::Unreachable { .. } => false,
         };
         match delivery::after_failure(&entry, failure, now, fresh[0]) {
             Next::RetryAt(at) => {
@@ -465,7 +536,10 @@ impl Shared {
         let errand = match &entry.errand {
             Errand::LookUp { .. } => conversation::Errand::LookUp,
             Errand::MailCode { .. } | Errand::PretendMail { .. } => conversation::Errand::Mail,
-            Errand::Chat { .. } | Errand::MailNotice { .. } | Errand::HandOn(_) => {
+            Errand::Chat { .. }
+            | Errand::MailNotice { .. }
+            | Errand::HandOn { .. }
+            | Errand::Event { .. } => {
                 return Ok(None);
             }
         };
@@ -483,5 +557,16 @@ impl Shared {
             fresh,
         )
         .map(Some)
+    }
+}
+
+fn telling(entry: &Entry, event: Option<ToldEvent>, now: Timestamp) -> Work {
+    match event {
+        None => Work::Nothing(Report::Superseded),
+        Some(_) if now >= entry.expires_at => Work::Nothing(Report::Expired),
+        Some(event) => Work::Tell(Telling {
+            id: super::events::name_of(event.id),
+            json: event.json,
+        }),
     }
 }

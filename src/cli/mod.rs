@@ -4,6 +4,7 @@
 //! cannot do its work; here alone failures become words and an exit code. Nothing below exits.
 
 mod check;
+mod check_service;
 mod config;
 mod demo;
 mod keys;
@@ -44,7 +45,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
     Serve(serve::Arguments),
-    /// Read the configuration and say everything that is wrong with it
+    /// Say everything that is wrong with the configuration, or try one of its services
     Check(check::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),

@@ -1,8 +1,8 @@
 //! Who may call the API: each `[[api_keys]]`.
 
+use super::keys;
 use super::problem::did_you_mean;
 use super::read::{Reader, Table, list, switch, text};
-use super::{keys, services};
 use crate::domain::id::ServiceName;
 use crate::web::{ApiKey, ApiScope};
 use toml::de::DeTable;
@@ -88,7 +88,7 @@ pub(super) fn fits(
     reader: &mut Reader<'_>,
     tables: &[Table<'_>],
     api_keys: &[ApiKey],
-    known: &[services::Settings],
+    known: &[crate::services::Settings],
     directory: Option<&str>,
 ) {
     let names = || {

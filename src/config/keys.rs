@@ -4,7 +4,8 @@
 /// A key that the configuration file may have.
 #[derive(Debug)]
 pub struct Key {
-    /// The table it is in; a name of [`ARRAYS`] stands for every table of that array.
+    /// The table it is in; a name of [`ARRAYS`] stands for every table of that array, and a name of
+    /// [`INNER`] for a table in each of those.
     pub table: &'static str,
     /// Its name in the table.
     pub name: &'static str,
@@ -42,7 +43,7 @@ impl Key {
 
     /// Whether its value must never be shown.
     pub fn is_secret(&self) -> bool {
-        self.form == SECRET || self.form == SECRETS
+        [SECRET, SECRETS, HEADERS, BODY].contains(&self.form)
     }
 
     /// Whether its value is an address that is called.
@@ -52,13 +53,15 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 14] = [
+pub const TABLES: [&str; 16] = [
     "business",
     "server",
     "whatsapp",
     "mail",
     "sign_in",
     "store",
+    "bot",
+    "events",
     "services",
     "pages",
     "api_keys",
@@ -72,12 +75,23 @@ pub const TABLES: [&str; 14] = [
 /// The tables of which there may be several, each under `[[name]]`.
 pub const ARRAYS: [&str; 3] = ["services", "pages", "api_keys"];
 
+/// The tables that may stand in place of the key of that name.
+pub const INNER: [&str; 3] = [
+    "services.find_user",
+    "services.issue_token",
+    "services.check_password",
+];
+
 const TEXT: &str = "text in quotes";
 const TEXTS: &str = "a list of texts in quotes, such as [\"one\", \"two\"]";
 const NUMBER: &str = "a whole number";
 const SWITCH: &str = "true or false";
 const PATH: &str = "a path in quotes, taken from the folder of this file when relative";
 const URL: &str = "an https:// address in quotes";
+const POINTER: &str = "a JSON pointer (RFC 6901) in quotes";
+const COMPANY: &str = "a table with id and name";
+const HEADERS: &str = "a table of names and values in quotes, each value \"env:NAME\", \"file:/path\" or the value itself";
+const BODY: &str = "a table, or JSON in quotes, in which texts may have placeholders or be \"env:NAME\" or \"file:/path\"";
 const SECRET: &str = "\"env:NAME\", \"file:/path\" or the secret itself, in quotes";
 const SECRETS: &str =
     "a list of secrets, each \"env:NAME\", \"file:/path\" or the secret itself, in quotes";
@@ -186,18 +200,41 @@ keys! {
     STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"),
         "Memory for the store's cache.";
 
+    BOT_URL "bot" "url" URL Unset("there is no bot, and messages of known people go nowhere", "\"http://127.0.0.1:9000/webhook\""),
+        "Address of the bot's webhook: the one that was the callback URL at Meta before Portero.";
+    BOT_GATE "bot" "gate" TEXT Default("\"everyone\""),
+        "Whose messages reach the bot: everyone (everyone signs in first) or on_request (all do, and the bot asks for a sign-in when it needs one).";
+    BOT_SECRET "bot" "secret" SECRET Unset("no webhook-signature header", "\"env:PORTERO_BOT_SECRET\""),
+        "Secret with which what the bot gets is signed besides Meta's signature (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    BOT_TIMEOUT_SECONDS "bot" "timeout_seconds" NUMBER Default("30"),
+        "Longest time that the bot may take to answer; then it gets the same again.";
+    BOT_CONNECTIONS "bot" "connections" NUMBER Default("16"),
+        "Messages that the bot works on at one time, each of another person.";
+    BOT_CA_FILE "bot" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    EVENTS_URL "events" "url" URL Unset("no events are sent", "\"https://crm.example.com/portero\""),
+        "Address that is told who has signed in, who has left and what was refused.";
+    EVENTS_SECRET "events" "secret" SECRET Unset("needed with events.url", "\"env:PORTERO_EVENTS_SECRET\""),
+        "Secret with which events are signed (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
+    EVENTS_TIMEOUT_SECONDS "events" "timeout_seconds" NUMBER Default("10"),
+        "Longest time for one event.";
+    EVENTS_CA_FILE "events" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+
     SERVICES_NAME "services" "name" TEXT Required("\"erp\""),
         "Its name in this file, in tokens and in the log: a–z, 0–9, - and _.";
     SERVICES_TITLE "services" "title" TEXT Unset("its name", "\"Mi ERP\""),
         "What people call it.";
     SERVICES_FIND_USER "services" "find_user" URL Required("\"https://erp.example.com/portero/find-user\""),
-        "Endpoint that says who has a mail address.";
+        "Endpoint that says who has a mail address; an address, or a table that says how to ask and what the answer looks like.";
     SERVICES_ISSUE_TOKEN "services" "issue_token" URL Required("\"https://erp.example.com/portero/issue-token\""),
-        "Endpoint that gives a token for a user.";
+        "Endpoint that gives a token for a user; an address, or a table.";
     SERVICES_CHECK_PASSWORD "services" "check_password" URL
         Unset("its users sign in by mail only", "\"https://erp.example.com/portero/check-password\""),
-        "Endpoint that says whose a user name and a password are.";
-    SERVICES_SECRET "services" "secret" SECRET Required("\"env:PORTERO_ERP_SECRET\""),
+        "Endpoint that says whose a user name and a password are; an address, or a table.";
+    SERVICES_SECRET "services" "secret" SECRET
+        Unset("needed unless each of its calls is a table with headers of its own", "\"env:PORTERO_ERP_SECRET\""),
         "Secret with which calls are signed (Standard Webhooks): whsec_ and base64 of at least 24 random bytes.";
     SERVICES_BEARER "services" "bearer" SECRET Unset("no Authorization header", "\"env:PORTERO_ERP_BEARER\""),
         "A bearer token to send as well, when the service wants one.";
@@ -205,6 +242,87 @@ keys! {
         "Longest time for one call.";
     SERVICES_CA_FILE "services" "ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
         "Certificates (PEM) to trust for this connection instead of the public ones.";
+
+    FIND_USER_URL "services.find_user" "url" URL Required("\"https://crm.example.com/api/v2/customers?mail={email}\""),
+        "Where this call goes, with {email} filled in, percent-encoded.";
+    FIND_USER_METHOD "services.find_user" "method" TEXT Default("\"POST\""),
+        "Method of this call: GET, POST, PUT or PATCH.";
+    FIND_USER_HEADERS "services.find_user" "headers" HEADERS Unset("none of its own", "{ X-Api-Key = \"env:PORTERO_CRM_KEY\" }"),
+        "Headers to send with this call.";
+    FIND_USER_BODY "services.find_user" "body" BODY Unset("the documented one, or none with GET or when url has placeholders", "{ filter = { mail = \"{email}\" } }"),
+        "Body of this call, in which {email} may stand in texts.";
+    FIND_USER_ENCODING "services.find_user" "encoding" TEXT Default("\"json\""),
+        "How the body of this call is written: json or form.";
+    FIND_USER_USERS "services.find_user" "users" POINTER Default("\"/users\""),
+        "Where in the answer the list of users is, or the one user; all below is from there.";
+    FIND_USER_ABSENT_IS_NOBODY "services.find_user" "absent_is_nobody" SWITCH Default("false"),
+        "Whether nothing, or null, in that place says that there is nobody.";
+    FIND_USER_NOBODY_STATUS "services.find_user" "nobody_status" NUMBER Default("404"),
+        "Status that says that there is nobody.";
+    FIND_USER_ID "services.find_user" "id" POINTER Default("\"/id\""),
+        "Where in a user the id is.";
+    FIND_USER_NAME "services.find_user" "name" POINTER Default("\"/name\""),
+        "Where in a user the name is.";
+    FIND_USER_EMAIL "services.find_user" "email" POINTER Default("\"/email\""),
+        "Where in a user the address on file is; \"asked\" when there is none and the address asked for counts, which is safe only if the service finds nobody but by the exact address.";
+    FIND_USER_PHONE "services.find_user" "phone" POINTER Default("\"/phone\""),
+        "Where in a user the phone on file is, if there is one.";
+    FIND_USER_COMPANY_ID "services.find_user" "company_id" POINTER Default("\"/company/id\""),
+        "Where in a user the id of the company is.";
+    FIND_USER_COMPANY_NAME "services.find_user" "company_name" POINTER Default("\"/company/name\""),
+        "Where in a user the name of the company is.";
+    FIND_USER_COMPANY "services.find_user" "company" COMPANY Unset("each user has one in the answer", "{ id = \"1\", name = \"La Espiga\" }"),
+        "The company of all users, in place of the two keys before.";
+
+    ISSUE_TOKEN_URL "services.issue_token" "url" URL Required("\"https://crm.example.com/oauth/token\""),
+        "Where this call goes, with {userId}, {companyId}, {userUuid} and {scope} filled in, percent-encoded.";
+    ISSUE_TOKEN_METHOD "services.issue_token" "method" TEXT Default("\"POST\""),
+        "Method of this call: GET, POST, PUT or PATCH.";
+    ISSUE_TOKEN_HEADERS "services.issue_token" "headers" HEADERS Unset("none of its own", "{ X-Api-Key = \"env:PORTERO_CRM_KEY\" }"),
+        "Headers to send with this call.";
+    ISSUE_TOKEN_BODY "services.issue_token" "body" BODY Unset("the documented one, or none with GET or when url has placeholders", "{ grant_type = \"urn:example:customer\", customer = \"{userId}\" }"),
+        "Body of this call, in which {userId}, {companyId}, {userUuid} and {scope} may stand in texts.";
+    ISSUE_TOKEN_ENCODING "services.issue_token" "encoding" TEXT Default("\"json\""),
+        "How the body of this call is written: json or form.";
+    ISSUE_TOKEN_TOKEN "services.issue_token" "token" POINTER Default("\"/token\""),
+        "Where in the answer the token is.";
+    ISSUE_TOKEN_TOKEN_TYPE "services.issue_token" "token_type" POINTER Default("\"/tokenType\""),
+        "Where in the answer the kind of the token is, or the kind itself, such as \"Bearer\".";
+    ISSUE_TOKEN_EXPIRES_IN "services.issue_token" "expires_in" POINTER Default("\"/expiresIn\""),
+        "Where in the answer the seconds are for which the token is good.";
+    ISSUE_TOKEN_EXPIRES_IN_SECONDS "services.issue_token" "expires_in_seconds" NUMBER Unset("the answer says it", "3600"),
+        "Seconds for which a token is good, when the answer does not say it.";
+
+    CHECK_PASSWORD_URL "services.check_password" "url" URL Required("\"https://crm.example.com/api/v2/login\""),
+        "Where this call goes, with {user} filled in, percent-encoded.";
+    CHECK_PASSWORD_METHOD "services.check_password" "method" TEXT Default("\"POST\""),
+        "Method of this call: GET, POST, PUT or PATCH.";
+    CHECK_PASSWORD_HEADERS "services.check_password" "headers" HEADERS Unset("none of its own", "{ X-Api-Key = \"env:PORTERO_CRM_KEY\" }"),
+        "Headers to send with this call.";
+    CHECK_PASSWORD_BODY "services.check_password" "body" BODY Unset("the documented one, or none with GET or when url has placeholders", "{ login = \"{user}\", password = \"{password}\" }"),
+        "Body of this call, in which {user} and {password} may stand in texts.";
+    CHECK_PASSWORD_ENCODING "services.check_password" "encoding" TEXT Default("\"json\""),
+        "How the body of this call is written: json or form.";
+    CHECK_PASSWORD_USERS "services.check_password" "users" POINTER Unset("as in find_user", "\"/users\""),
+        "Where in the answer the list of users is, or the one user; all below is from there.";
+    CHECK_PASSWORD_ABSENT_IS_NOBODY "services.check_password" "absent_is_nobody" SWITCH Unset("as in find_user", "false"),
+        "Whether nothing, or null, in that place says that there is nobody.";
+    CHECK_PASSWORD_NOBODY_STATUS "services.check_password" "nobody_status" NUMBER Unset("as in find_user", "404"),
+        "Status that says that there is nobody: that of a wrong password.";
+    CHECK_PASSWORD_ID "services.check_password" "id" POINTER Unset("as in find_user", "\"/id\""),
+        "Where in a user the id is.";
+    CHECK_PASSWORD_NAME "services.check_password" "name" POINTER Unset("as in find_user", "\"/name\""),
+        "Where in a user the name is.";
+    CHECK_PASSWORD_EMAIL "services.check_password" "email" POINTER Unset("as in find_user", "\"/email\""),
+        "Where in a user the address on file is; \"asked\" when there is none and the address asked for counts, which is safe only if the service finds nobody but by the exact address.";
+    CHECK_PASSWORD_PHONE "services.check_password" "phone" POINTER Unset("as in find_user", "\"/phone\""),
+        "Where in a user the phone on file is, if there is one.";
+    CHECK_PASSWORD_COMPANY_ID "services.check_password" "company_id" POINTER Unset("as in find_user", "\"/company/id\""),
+        "Where in a user the id of the company is.";
+    CHECK_PASSWORD_COMPANY_NAME "services.check_password" "company_name" POINTER Unset("as in find_user", "\"/company/name\""),
+        "Where in a user the name of the company is.";
+    CHECK_PASSWORD_COMPANY "services.check_password" "company" COMPANY Unset("as in find_user", "{ id = \"1\", name = \"La Espiga\" }"),
+        "The company of all users, in place of the two keys before.";
 
     PAGES_NAME "pages" "name" TEXT Required("\"tienda\""),
         "Its name in this file and in the log: a–z, 0–9, - and _.";

@@ -8,14 +8,17 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs` and `sign_in.rs` have the tables of those names, `problem.rs` is what people read, `show.rs` answers what
+//! `limits.rs`, `services.rs`, `sign_in.rs` and `bot.rs` have the tables of those names, `problem.rs` is what people
+//! read, `show.rs` answers what
 //! is in force and what a key means.
 
 mod api_keys;
+mod bot;
 pub mod keys;
 mod limits;
 mod problem;
 mod read;
+mod services;
 mod show;
 mod sign_in;
 
@@ -24,21 +27,18 @@ pub use show::{Explanation, explain};
 pub use sign_in::SignIn;
 
 use crate::domain::delivery::Lane;
-use crate::domain::id::{
-    DAY_MS, EmailAddress, Language, PhoneNumberId, SECOND_MS, Secret, ServiceName, WaId,
-};
+use crate::domain::id::{DAY_MS, EmailAddress, Language, PhoneNumberId, SECOND_MS, Secret, WaId};
 use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
 use crate::text::{Override, Texts};
 use crate::web::{ApiKey, Color, Logo, PageSettings};
-use crate::{mail, services, whatsapp};
+use crate::{mail, whatsapp};
 use base64::Engine as _;
-use read::{Reader, Table, choice, expected, list, number, switch, text};
+use read::{Reader, choice, expected, list, number, switch, text};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// An example that names every key with its default and one sentence.
@@ -68,8 +68,12 @@ pub struct Config {
     pub sign_in: SignIn,
     /// `[store]`
     pub store: Store,
+    /// `[bot]`, when there is one.
+    pub bot: Option<crate::bot::Settings>,
+    /// `[events]`, when they go anywhere.
+    pub events: Option<crate::bot::EventSettings>,
     /// Each `[[services]]`, in order; names are unique.
-    pub services: Vec<services::Settings>,
+    pub services: Vec<crate::services::Settings>,
     /// Each `[[pages]]`, in order; names are unique.
     pub pages: Vec<PageSettings>,
     /// Each `[[api_keys]]`, in order; names and keys are unique.
@@ -348,7 +352,9 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let mail = mail(reader, root, name);
     let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
-    let services = services(reader, root);
+    let bot = bot::bot(reader, root);
+    let events = bot::events(reader, root);
+    let services = services::services(reader, root);
     let pages = sign_in::pages(reader, root, whatsapp.as_ref());
     let (api_key_tables, api_keys) = api_keys::api_keys(reader, root);
     let directory = directory(reader, root, name);
@@ -371,6 +377,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         api_keys::fits(reader, &api_key_tables, api_keys, services, directory);
     }
     let (sign_in, rules) = sign_in?;
+    let (bot, gate) = bot?;
     Some(Config {
         business: business?,
         server: server?,
@@ -378,12 +385,17 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         mail: mail?,
         sign_in,
         store: store?,
+        bot,
+        events: events?,
         services: services?,
         pages: pages?,
         api_keys: api_keys?,
         directory: directory?,
+        policy: Policy {
+            gate,
+            ..rules.over(policy?)
+        },
         identity: identity?,
-        policy: rules.over(policy?),
         texts: texts?,
         log: log?,
     })
@@ -692,73 +704,6 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
     })
 }
 
-fn services(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Vec<services::Settings>> {
-    let tables = reader.tables(root, "services", services::SERVICES_MAX);
-    let mut services: Vec<Option<services::Settings>> = Vec::new();
-    for table in &tables {
-        let service = service(reader, table);
-        let same =
-            |other: &services::Settings| service.as_ref().is_some_and(|s| s.name == other.name);
-        if services.iter().flatten().any(same) {
-            reader.problem(
-                table,
-                &keys::SERVICES_NAME,
-                "another service has this name; each needs one of its own",
-            );
-        }
-        services.push(service);
-    }
-    services.into_iter().collect()
-}
-
-fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<services::Settings> {
-    let name = reader.one(
-        table,
-        &keys::SERVICES_NAME,
-        text(|name| ServiceName::parse(name).map_err(|wrong| wrong.to_string())),
-    );
-    let title = reader.maybe(table, &keys::SERVICES_TITLE, text(title));
-    let find_user = reader.one(table, &keys::SERVICES_FIND_USER, text(Url::parse));
-    let issue_token = reader.one(table, &keys::SERVICES_ISSUE_TOKEN, text(Url::parse));
-    let check_password = reader.maybe(table, &keys::SERVICES_CHECK_PASSWORD, text(Url::parse));
-    let secret = reader.secret(table, &keys::SERVICES_SECRET, signing_secret);
-    let bearer = reader.maybe_secret(table, &keys::SERVICES_BEARER, header_value);
-    let timeout = reader.one(table, &keys::SERVICES_TIMEOUT_SECONDS, number(1..=60, ""));
-    let ca_pem = reader.certificates(table, &keys::SERVICES_CA_FILE);
-    for (url, key) in [
-        (find_user.as_ref(), &keys::SERVICES_FIND_USER),
-        (issue_token.as_ref(), &keys::SERVICES_ISSUE_TOKEN),
-        (
-            check_password.as_ref().and_then(Option::as_ref),
-            &keys::SERVICES_CHECK_PASSWORD,
-        ),
-    ] {
-        if url.is_some_and(|url| !url.endpoint.is_encrypted()) {
-            reader.weakens(table, key, HTTP_CALLED);
-        }
-    }
-    let (name, title) = (name?, title?);
-    let title = match title {
-        Some(title) => title,
-        None => {
-            reader.derived(&keys::SERVICES_TITLE, &name.as_str().into(), "its name");
-            name.as_str().to_owned()
-        }
-    };
-    Some(services::Settings {
-        title,
-        name,
-        find_user_url: find_user?.text,
-        issue_token_url: issue_token?.text,
-        check_password_url: check_password?.map(|url| url.text),
-        secret: secret?,
-        bearer: bearer?,
-        timeout: Duration::from_secs(timeout?),
-        ca_pem: ca_pem?,
-        connections: senders(Lane::Services),
-    })
-}
-
 fn directory(
     reader: &mut Reader<'_>,
     root: &DeTable<'_>,
@@ -928,6 +873,14 @@ impl Url {
         Ok(Url {
             text: text.trim_end_matches('/').to_owned(),
             endpoint: Endpoint::parse(text)?,
+        })
+    }
+
+    /// One that is somebody else's: a slash at its end is part of it.
+    fn kept(text: &str) -> Result<Url, String> {
+        Ok(Url {
+            text: text.to_owned(),
+            ..Url::parse(text)?
         })
     }
 

@@ -66,6 +66,12 @@ impl<'t> Table<'t> {
             .is_some_and(|entries| entries.contains_key(key.name))
     }
 
+    /// Whether a table stands in place of the value of `key`.
+    pub fn has_inner(&self, key: &Key) -> bool {
+        let entry = self.entries.and_then(|entries| entries.get(key.name));
+        entry.is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// Names, places and values, for a table whose keys are not in the list.
     pub fn entries(&self) -> impl Iterator<Item = (&'t str, usize, &'t DeValue<'t>)> + use<'t> {
         let entries = self.entries.into_iter().flatten();
@@ -254,6 +260,25 @@ impl<'a> Reader<'a> {
             tables.push(table);
         }
         tables
+    }
+
+    /// The table that stands in place of the value of `key`, if one does.
+    pub fn inner<'t>(
+        &mut self,
+        table: &Table<'t>,
+        key: &'static Key,
+        kind: &'static str,
+    ) -> Option<Table<'t>> {
+        let (name, value) = table.entries?.get_key_value(key.name)?;
+        let entries = value.get_ref().as_table()?;
+        let inner = Table {
+            path: format!("{}.{}", table.path, key.name),
+            kind,
+            at: Some(name.span().start),
+            entries: Some(entries),
+        };
+        self.known_keys(&inner, entries);
+        Some(inner)
     }
 
     fn known_keys(&mut self, table: &Table<'_>, entries: &DeTable<'_>) {
@@ -491,8 +516,17 @@ impl<'a> Reader<'a> {
         value: &Spanned<DeValue<'_>>,
         check: fn(&str) -> Result<(), String>,
     ) -> Option<(Secret, String)> {
-        let at = Some(value.span().start);
         let path = format!("{}.{}", table.path, key.name);
+        self.custody_of(path, value, check)
+    }
+
+    fn custody_of(
+        &mut self,
+        path: String,
+        value: &Spanned<DeValue<'_>>,
+        check: fn(&str) -> Result<(), String>,
+    ) -> Option<(Secret, String)> {
+        let at = Some(value.span().start);
         let taken = match value.get_ref() {
             DeValue::String(text) => self.follow(text),
             other => Err(expected("\"env:NAME\" or \"file:/path\"", other)),
@@ -519,6 +553,109 @@ impl<'a> Reader<'a> {
             }
             Err(words) => {
                 self.problem_at(at, path, words);
+                None
+            }
+        }
+    }
+
+    /// Names and values of a table, such as headers. All values count as secrets but those of the
+    /// names in `open`.
+    pub fn named_secrets(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static Key,
+        open: &[&str],
+        check_names: impl Fn(&[&str]) -> Result<(), String>,
+        check: fn(&str) -> Result<(), String>,
+    ) -> Option<Vec<(String, Secret)>> {
+        let Found::Written(value) = self.find(table, key) else {
+            self.set(table, key, None, "not set");
+            return Some(Vec::new());
+        };
+        let path = format!("{}.{}", table.path, key.name);
+        let Some(entries) = value.get_ref().as_table() else {
+            let words = expected("a table such as { Name = \"value\" }", value.get_ref());
+            self.problem_at(Some(value.span().start), path, words);
+            return None;
+        };
+        let names: Vec<&str> = entries.keys().map(|name| name.get_ref().as_ref()).collect();
+        if let Err(words) = check_names(&names) {
+            self.problem_at(Some(value.span().start), path, words);
+            return None;
+        }
+        let mut taken = Vec::new();
+        let mut shown = Vec::new();
+        for (name, value) in entries {
+            let name = name.get_ref().as_ref();
+            let is_open = open.iter().any(|open| open.eq_ignore_ascii_case(name));
+            let before = self.secrets_in_file.len();
+            let one = self.custody_of(format!("{path}.{}", printable(name)), value, check);
+            let hidden = match (&one, is_open) {
+                (Some((secret, hidden)), true) if hidden == IN_FILE => {
+                    self.secrets_in_file.truncate(before);
+                    secret.reveal().to_owned()
+                }
+                (Some((_, hidden)), _) => hidden.clone(),
+                (None, _) => String::new(),
+            };
+            shown.push(format!("{} = {}", as_text(name), as_text(&hidden)));
+            taken.push(one.map(|(secret, _)| (name.to_owned(), secret)));
+        }
+        let taken = taken.into_iter().collect::<Option<Vec<_>>>()?;
+        self.set_secret(table, key, value, format!("{{ {} }}", shown.join(", ")));
+        Some(taken)
+    }
+
+    /// A document of names, texts, numbers and switches, as a table or as JSON in quotes; `parse`
+    /// makes something of it, asks about each text whether it is a secret, and says how people may
+    /// see it.
+    pub fn document<T>(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static Key,
+        is_secret: impl Fn(&str, &str) -> bool,
+        parse: impl FnOnce(
+            &serde_json::Value,
+            &mut dyn FnMut(&str, &str) -> Result<Option<Secret>, String>,
+        ) -> Result<(T, serde_json::Value), String>,
+    ) -> Option<Option<T>> {
+        let Found::Written(value) = self.find(table, key) else {
+            self.set(table, key, None, "not set");
+            return Some(None);
+        };
+        let path = format!("{}.{}", table.path, key.name);
+        let mut in_file = false;
+        let mut follow = |name: &str, text: &str| {
+            let reference = text.starts_with("env:") || text.starts_with("file:");
+            if !reference && !is_secret(name, text) {
+                return Ok(None);
+            }
+            let (secret, hidden) = self.follow(text)?;
+            in_file |= hidden == IN_FILE;
+            Ok(Some(secret))
+        };
+        let document = match value.get_ref() {
+            DeValue::String(text) => serde_json::from_str(text).map_err(|error| {
+                format!(
+                    "is not JSON (line {}, column {} of it)",
+                    error.line(),
+                    error.column()
+                )
+            }),
+            table @ DeValue::Table(_) => as_json(table),
+            other => Err(expected("a table, or JSON in quotes", other)),
+        };
+        match document.and_then(|document| parse(&document, &mut follow)) {
+            Ok((parsed, shown)) => {
+                if in_file {
+                    let position = Position::of(self.text, value.span().start);
+                    self.secrets_in_file.push((position, path));
+                }
+                self.set_secret(table, key, value, as_text(&shown.to_string()));
+                Some(Some(parsed))
+            }
+            Err(words) => {
+                self.problem_at(Some(value.span().start), path, words);
                 None
             }
         }
@@ -838,6 +975,31 @@ pub(super) fn printable(name: &str) -> String {
     name.to_owned()
 }
 
+/// The same value as JSON, for what JSON has.
+fn as_json(value: &DeValue<'_>) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Boolean(switch) => (*switch).into(),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map_err(|_| "has a number that is too large".to_owned())?
+            .into(),
+        DeValue::Float(float) => float
+            .as_str()
+            .parse::<f64>()
+            .map_err(|_| "has a number that cannot be read".to_owned())?
+            .into(),
+        DeValue::Datetime(_) => return Err("has a date; write it in quotes".to_owned()),
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| as_json(item.get_ref()))
+            .collect::<Result<_, _>>()?,
+        DeValue::Table(entries) => entries
+            .iter()
+            .map(|(name, value)| Ok((name.get_ref().to_string(), as_json(value.get_ref())?)))
+            .collect::<Result<_, String>>()?,
+    })
+}
+
 fn as_toml(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => as_text(text),
@@ -847,8 +1009,17 @@ fn as_toml(value: &DeValue<'_>) -> String {
             let elements: Vec<_> = elements.iter().map(|e| as_toml(e.get_ref())).collect();
             format!("[{}]", elements.join(", "))
         }
+        DeValue::Table(entries) => {
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(name, value)| {
+                    format!("{} = {}", as_text(name.get_ref()), as_toml(value.get_ref()))
+                })
+                .collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
         // No key takes one of these.
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => String::new(),
+        DeValue::Float(_) | DeValue::Datetime(_) => String::new(),
     }
 }
 

@@ -17,7 +17,10 @@ impl Loaded {
                 shown.push('\n');
             }
             match table.split_once('[') {
-                Some((array, _)) => shown.push_str(&format!("[[{array}]]\n")),
+                Some((array, rest)) => match rest.split_once("].") {
+                    Some((_, inner)) => shown.push_str(&format!("[{array}.{inner}]\n")),
+                    None => shown.push_str(&format!("[[{array}]]\n")),
+                },
                 None => shown.push_str(&format!("[{table}]\n")),
             }
             for setting in settings {
@@ -61,28 +64,31 @@ pub fn explain(written: &str) -> Result<Explanation, Option<String>> {
         by_path
     };
     if !found.is_empty() {
-        let blocks: Vec<_> = found.into_iter().map(|key| of_key(key)).collect();
+        // A key in whose place a table may stand is explained with the keys of that.
+        let with_table = |key: &&Key| of_key(key) + &of_tables(&key.path()).unwrap_or_default();
+        let blocks: Vec<_> = found.into_iter().map(with_table).collect();
         return Ok(Explanation(blocks.join("\n")));
     }
-    let of_table: Vec<_> = keys::ALL
-        .iter()
-        .filter(|key| key.table == written)
-        .collect();
-    if !of_table.is_empty() {
-        let width = of_table
-            .iter()
-            .map(|key| key.path().len())
-            .max()
-            .unwrap_or(0);
-        let lines = of_table
-            .iter()
-            .map(|key| format!("{:width$}  {}\n", key.path(), key.about));
-        return Ok(Explanation(lines.collect()));
+    if let Some(lines) = of_tables(written) {
+        return Ok(Explanation(lines));
     }
     let paths: Vec<_> = keys::ALL.iter().map(|key| key.path()).collect();
     let names = keys::ALL.iter().map(|key| key.name).chain(keys::TABLES);
     let near = did_you_mean(written, paths.iter().map(String::as_str).chain(names));
     Err(near.map(str::to_owned))
+}
+
+/// A line for each key of a table.
+fn of_tables(written: &str) -> Option<String> {
+    let of_table: Vec<_> = keys::ALL
+        .iter()
+        .filter(|key| key.table == written)
+        .collect();
+    let width = of_table.iter().map(|key| key.path().len()).max()?;
+    let lines = of_table
+        .iter()
+        .map(|key| format!("{:width$}  {}\n", key.path(), key.about));
+    Some(lines.collect())
 }
 
 fn of_key(key: &Key) -> String {

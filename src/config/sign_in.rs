@@ -66,7 +66,7 @@ impl Around<'_> {
         let (Some(services), Some(directory)) = (self.services, self.directory) else {
             return false;
         };
-        let checks = |service: &services::Settings| service.check_password_url.is_some();
+        let checks = |service: &services::Settings| service.check_password.is_some();
         !directory.enabled && !services.iter().any(checks)
     }
 

@@ -29,6 +29,8 @@ fn app_on(engine: Arc<Memory>) -> Arc<App> {
         },
         directory: Some(ServiceName::parse("directory").unwrap()),
         places: crate::app::Places::default(),
+        hands_on: false,
+        tells_events: false,
         identity: crate::app::IdentitySettings::default(),
     };
     let app = App::new(

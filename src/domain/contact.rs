@@ -95,21 +95,14 @@ pub enum Stage {
     LinkSent,
 }
 
-/// A message that is handed on once its writer is known.
-#[derive(Clone, PartialEq, Eq)]
+/// A message that is handed on, at once or when its writer is known. What it says is not looked
+/// at: its bytes lie in the store as they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Meta's id.
     pub id: MessageId,
     /// When it was sent.
     pub sent_at: Timestamp,
-    /// Its text, or `None` when it was something else.
-    pub text: Option<String>,
-}
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept(..)")
-    }
 }
 
 impl Contact {

@@ -1,9 +1,8 @@
 //! What leaves the house, and what became of it.
 
-use super::contact::Kept;
 use super::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, Language, MappingId, ProofId, SECOND_MS,
-    Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, Language, MappingId, MessageId, ProofId,
+    SECOND_MS, Timestamp, WaId,
 };
 
 /// Where a chat message goes (Meta's contract, section 2.6): the number with `+` when the person
@@ -91,6 +90,21 @@ impl Button {
     pub const TITLE_CHARS_MAX: usize = 20;
 }
 
+/// A webhook body as the bot gets it. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedBody {
+    /// Meta's own bytes, or what was cut out of them.
+    pub bytes: Vec<u8>,
+    /// The value of `X-Hub-Signature-256`.
+    pub signature: String,
+}
+
+impl std::fmt::Debug for SignedBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SignedBody({} bytes)", self.bytes.len())
+    }
+}
+
 /// A mail, ready to be sent. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mail {
@@ -143,6 +157,12 @@ pub enum FailureKind {
     Permanent,
     /// Token, permission, account or payment: the whole lane pauses until an operator acts.
     Configuration,
+    /// The other side as such does not answer, whatever is sent to it: the lane pauses and tries
+    /// with one entry at a time. Known not to have arrived.
+    Unreachable {
+        /// Wait at least this long, when the other side said so.
+        retry_after_ms: Option<u64>,
+    },
 }
 
 impl Failure {
@@ -167,13 +187,21 @@ pub enum Lane {
     Mail,
     /// Questions to the services.
     Services,
-    /// Messages of known people, to the bot.
+    /// Messages and news, to the bot.
     Bot,
+    /// What happened with sign-ins, to whoever wants to know.
+    Events,
 }
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Lane; 4] = [Lane::Chat, Lane::Mail, Lane::Services, Lane::Bot];
+    pub const ALL: [Lane; 5] = [
+        Lane::Chat,
+        Lane::Mail,
+        Lane::Services,
+        Lane::Bot,
+        Lane::Events,
+    ];
 
     /// Its name in log and interface.
     pub fn name(self) -> &'static str {
@@ -182,6 +210,7 @@ impl Lane {
             Lane::Mail => "mail",
             Lane::Services => "services",
             Lane::Bot => "bot",
+            Lane::Events => "events",
         }
     }
 }
@@ -210,6 +239,30 @@ pub struct Entry {
     pub hushed: bool,
     /// Set while a try is under way; still set after a crash, which makes that try unknown.
     pub in_flight_since: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Something decided now that nobody has tried yet.
+    pub fn new(
+        id: EntryId,
+        contact: ContactId,
+        errand: Errand,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Entry {
+        Entry {
+            id,
+            contact,
+            errand,
+            created_at: now,
+            expires_at,
+            not_before: now,
+            attempts: 0,
+            unknown: 0,
+            hushed: false,
+            in_flight_since: None,
+        }
+    }
 }
 
 /// Names an outbox entry.
@@ -271,8 +324,18 @@ pub enum Errand {
         /// In which language to say it.
         language: Language,
     },
-    /// A message for the bot.
-    HandOn(Kept),
+    /// Part of a webhook, for the bot; its bytes lie in the store beside the entry.
+    HandOn {
+        /// The message that it carries; `None` for statuses and other news.
+        message: Option<MessageId>,
+        /// The entry that it was at first: names it to the bot, also when it is replayed.
+        origin: EntryId,
+    },
+    /// Something that happened, for whoever wants to know; what it was lies in the store.
+    Event {
+        /// The entry that told it first: names the event, also when it is replayed.
+        origin: EntryId,
+    },
 }
 
 /// What the owner of an account is told by mail, whether they can read the chat or not.
@@ -294,7 +357,8 @@ impl Errand {
                 Lane::Mail
             }
             Errand::LookUp { .. } => Lane::Services,
-            Errand::HandOn(_) => Lane::Bot,
+            Errand::HandOn { .. } => Lane::Bot,
+            Errand::Event { .. } => Lane::Events,
         }
     }
 
@@ -306,7 +370,8 @@ impl Errand {
             Errand::MailCode { .. } | Errand::PretendMail { .. } => "code_mail",
             Errand::LookUp { .. } => "look_up",
             Errand::MailNotice { .. } => "notice_mail",
-            Errand::HandOn(_) => "hand_on",
+            Errand::HandOn { .. } => "hand_on",
+            Errand::Event { .. } => "event",
         }
     }
 
@@ -316,7 +381,10 @@ impl Errand {
             Errand::LookUp { challenge, .. }
             | Errand::MailCode { challenge, .. }
             | Errand::PretendMail { challenge } => Some(*challenge),
-            Errand::Chat { .. } | Errand::MailNotice { .. } | Errand::HandOn(_) => None,
+            Errand::Chat { .. }
+            | Errand::MailNotice { .. }
+            | Errand::HandOn { .. }
+            | Errand::Event { .. } => None,
         }
     }
 }
@@ -327,6 +395,10 @@ pub const UNKNOWN_WAIT_MS: u64 = 60 * SECOND_MS;
 
 /// Unknown attempts after which a message is given up: one repeat is harmless, three are not.
 pub const UNKNOWN_MAX: u32 = 2;
+
+/// Tries of one message for the bot, about an hour's worth, after which the next ones come more
+/// rarely.
+const BOT_PATIENT_ATTEMPTS: u32 = 60;
 
 /// Shortest pause of a lane whose settings are wrong; its first entry then tries again.
 pub const PAUSE_MS: u64 = 30 * SECOND_MS;
@@ -353,6 +425,8 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
             UNKNOWN_WAIT_MS
         }
         FailureKind::Configuration => PAUSE_MS,
+        // The pause of the lane decides.
+        FailureKind::Unreachable { retry_after_ms } => retry_after_ms.unwrap_or(0),
         FailureKind::Temporary { retry_after_ms } => {
             backoff_ms(lane, entry.attempts, jitter).max(retry_after_ms.unwrap_or(0))
         }
@@ -375,7 +449,12 @@ fn backoff_ms(lane: Lane, attempts: u32, jitter: u8) -> u64 {
         Lane::Chat => (SECOND_MS, 4, 60 * SECOND_MS),
         Lane::Mail => (5 * SECOND_MS, 3, 60 * SECOND_MS),
         Lane::Services => (SECOND_MS, 2, 15 * SECOND_MS),
-        Lane::Bot => (SECOND_MS, 2, 60 * SECOND_MS),
+        // For as long as a mended bot should have to wait for what it refused, and not longer than
+        // a message that it never takes should cost.
+        Lane::Bot | Lane::Events if attempts > BOT_PATIENT_ATTEMPTS => {
+            (SECOND_MS, 2, 600 * SECOND_MS)
+        }
+        Lane::Bot | Lane::Events => (SECOND_MS, 2, 60 * SECOND_MS),
     };
     let tries_before = attempts.saturating_sub(1).min(16);
     let pause_ms = first_ms

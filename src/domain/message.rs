@@ -104,6 +104,8 @@ pub struct StatusUpdate {
     pub status: Status,
     /// When it happened, by Meta's clock.
     pub at: Timestamp,
+    /// To whom the message went; without names when Meta names nobody who could be a person.
+    pub recipient: Sender,
     /// `biz_opaque_callback_data`: the tag that we sent along.
     pub tag: Option<String>,
     /// With [`Status::Failed`]: Meta's error code.
@@ -135,14 +137,33 @@ pub struct Notice {
 }
 
 /// Why an element of a batch was left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ignored {
     /// For another number of the same app (S-06); the dashboard's *Test* button too.
     ForeignNumber,
-    /// A webhook field that Portero has no use for.
+    /// A webhook field that Portero has no use for; it may be of use to the bot.
     UnknownField,
     /// No sender who could be answered, no id, or no shape.
     Malformed,
-    /// A status that says nothing new, such as `played`.
-    UnknownStatus,
+    /// A status that says nothing new, such as `played`; it may be of use to the bot, unless the
+    /// message was Portero's own.
+    UnknownStatus {
+        /// Meta's id of the message.
+        id: MessageId,
+        /// To whom the message went, as in [`StatusUpdate`].
+        recipient: Sender,
+        /// `biz_opaque_callback_data`, as in [`StatusUpdate`].
+        tag: Option<String>,
+    },
+}
+
+impl Ignored {
+    /// Whether the bot may have the element all the same. What is for another number is not the
+    /// bot's, and what could not be read could be anything, a password included.
+    pub fn may_be_handed_on(&self) -> bool {
+        match self {
+            Ignored::UnknownField | Ignored::UnknownStatus { .. } => true,
+            Ignored::ForeignNumber | Ignored::Malformed => false,
+        }
+    }
 }

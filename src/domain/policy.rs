@@ -51,6 +51,17 @@ pub struct Policy {
     pub phone_on_file: PhoneOnFile,
     /// A binding made on the web is worth less for this long.
     pub first_hours_ms: u64,
+    /// Whose messages reach the bot.
+    pub gate: Gate,
+}
+
+/// Whose messages reach the bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Everyone has to sign in first: only messages of bound contacts do.
+    Everyone,
+    /// All do but the turns of a sign-in, which the bot asks for when it needs one.
+    OnRequest,
 }
 
 /// The ways in that a contact is offered; at least one.
@@ -114,6 +125,7 @@ impl Default for Policy {
             ask_number: false,
             phone_on_file: PhoneOnFile::MustMatch,
             first_hours_ms: DAY_MS,
+            gate: Gate::Everyone,
         }
     }
 }

@@ -1,11 +1,16 @@
 //! What a service answers, read with suspicion: bytes in, accounts or a reason out.
 
+use super::shape::{
+    CompanyPlace, EmailPlace, LifetimePlace, Place, TokenShape, TokenTypePlace, UsersShape,
+};
 use super::{Token, Trouble};
 use crate::domain::account::{Account, Company};
 use crate::domain::clean::{is_hidden, one_line};
+use crate::domain::delivery::Failure;
 use crate::domain::id::{EmailAddress, Secret, ServiceName};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
 
 /// Most users that one address may have in one service; more is a wrong answer, not a long one.
 pub const USERS_MAX: usize = 50;
@@ -19,46 +24,8 @@ pub const EXPIRES_IN_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 /// Fewest and most digits of a phone number, country code included (ITU E.164 allows 15).
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 5..=20;
 
-#[derive(Deserialize)]
-struct WireUsers {
-    users: Vec<WireUser>,
-    error: Option<Value>,
-    errors: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct WireUser {
-    id: WireId,
-    name: String,
-    email: String,
-    phone: Option<String>,
-    company: WireCompany,
-}
-
-#[derive(Deserialize)]
-struct WireCompany {
-    id: WireId,
-    name: String,
-}
-
-/// Databases count, and their JSON shows it; both forms are kept as text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WireId {
-    Text(String),
-    Unsigned(u64),
-    Signed(i64),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireToken {
-    token: String,
-    token_type: String,
-    expires_in: u64,
-    error: Option<Value>,
-    errors: Option<Value>,
-}
+/// What is to be done about a place that is not where the configuration says.
+const ELSEWHERE: &str = "write the JSON pointer of its place in the key that is named; `portero check --service NAME --email ADDRESS` shows an answer";
 
 /// Whom a question was about, as far as an answer can be held against it.
 #[derive(Clone, Copy)]
@@ -72,19 +39,21 @@ pub(super) enum Asked<'a> {
 /// The users in an answer about `asked`.
 pub(super) fn users(
     service: &ServiceName,
+    shape: &UsersShape,
     asked: Asked<'_>,
     body: &[u8],
 ) -> Result<Vec<Account>, Trouble> {
-    let answer: WireUsers = parse(body)?;
-    no_error(&[&answer.error, &answer.errors])?;
-    if answer.users.len() > USERS_MAX {
+    let answer = parse(body)?;
+    no_error(&answer)?;
+    let found = list(shape, &answer)?;
+    if found.len() > USERS_MAX {
         return Err(Trouble::data(format!(
             "more than {USERS_MAX} users with one address"
         )));
     }
-    let mut accounts: Vec<Account> = Vec::with_capacity(answer.users.len());
-    for user in answer.users {
-        let account = account(service, asked, user)?;
+    let mut accounts: Vec<Account> = Vec::with_capacity(found.len());
+    for user in found {
+        let account = account(service, shape, asked, user)?;
         if !accounts.contains(&account) {
             accounts.push(account);
         }
@@ -92,76 +61,270 @@ pub(super) fn users(
     if matches!(asked, Asked::UserName) && accounts.len() > 1 {
         return Err(Trouble::data("more than one user with one user name"));
     }
+    if shape.email == EmailPlace::AsAsked && accounts.len() > 1 {
+        // Whoever searches finds similar addresses too, and nothing here would show it.
+        return Err(Trouble::data(
+            "more than one user, and no address that says whether all of them were meant",
+        ));
+    }
     Ok(accounts)
 }
 
-fn account(service: &ServiceName, asked: Asked<'_>, user: WireUser) -> Result<Account, Trouble> {
+/// The users as they stand in the answer.
+fn list<'v>(shape: &UsersShape, answer: &'v Value) -> Result<&'v [Value], Trouble> {
+    match shape.users.of(answer) {
+        Some(Value::Array(users)) => Ok(users),
+        Some(user @ Value::Object(_)) if !shape.documented => Ok(std::slice::from_ref(user)),
+        Some(_) => Err(wrong_type(&shape.users)),
+        // What has an answer in it at all must at least be an object, or it is somebody else's.
+        None if shape.absent_is_nobody && (answer.is_object() || answer.is_null()) => Ok(&[]),
+        None => Err(missing(&shape.users, answer, "the answer")),
+    }
+}
+
+/// Whether a body says that nobody was found, beside a status that does: it may say anything but
+/// somebody.
+pub(super) fn says_nobody(shape: &UsersShape, body: &[u8]) -> bool {
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+        return false;
+    };
+    if shape.users.pointer.as_str().is_empty() {
+        // Every body stands there, and that of an error is not a user.
+        return shape.id.of(&answer).is_none() && answer.as_array().is_none_or(Vec::is_empty);
+    }
+    // A list with somebody in it contradicts the status.
+    match shape.users.pointer.of(&answer) {
+        None => true,
+        Some(Value::Array(users)) => users.is_empty(),
+        Some(Value::Null) => !shape.documented,
+        Some(_) => false,
+    }
+}
+
+fn account(
+    service: &ServiceName,
+    shape: &UsersShape,
+    asked: Asked<'_>,
+    user: &Value,
+) -> Result<Account, Trouble> {
+    if !user.is_object() {
+        return Err(Trouble::Service(Failure {
+            advice: Some(ELSEWHERE),
+            ..Failure::temporary(format!(
+                "a user that is no object at {:?} ({})",
+                shape.users.pointer.as_str(),
+                shape.users.key
+            ))
+        }));
+    }
+    let text = |place: &Place| -> Result<String, Trouble> {
+        let found = place
+            .of(user)
+            .ok_or_else(|| missing(place, user, "a user"))?;
+        let text = found.as_str().ok_or_else(|| wrong_type(place))?;
+        Ok(text.to_owned())
+    };
     // S-84: an answer about somebody else says that the service did not understand the question,
     // so the rest of the answer is worth nothing either.
-    let email = EmailAddress::parse(&user.email)
-        .ok()
-        .filter(|email| match asked {
-            Asked::Address(asked) => email == asked,
-            Asked::UserName => true,
-        })
-        .ok_or_else(|| Trouble::data("a user with another address than the one asked for"))?;
-    let user_id = id(user.id, "a user's id")?;
-    let company_id = id(user.company.id, "a company's id")?;
+    let another = || Trouble::data("a user with another address than the one asked for");
+    let email = match (&shape.email, asked) {
+        (EmailPlace::AsAsked, Asked::Address(asked)) => asked.clone(),
+        (EmailPlace::AsAsked, Asked::UserName) => {
+            return Err(Trouble::data(
+                "no address on file for a user name that is none",
+            ));
+        }
+        (EmailPlace::At(place), asked) => {
+            let email = EmailAddress::parse(&text(place)?).map_err(|_| another())?;
+            match asked {
+                Asked::Address(asked) if email != *asked => return Err(another()),
+                Asked::Address(_) | Asked::UserName => email,
+            }
+        }
+    };
+    let user_id = id(user, &shape.id, "a user's id")?;
+    let phone_on_file = match shape.phone.of(user) {
+        None => None,
+        Some(Value::String(text)) => phone(text)?,
+        Some(_) => return Err(wrong_type(&shape.phone)),
+    };
+    let company = match &shape.company {
+        CompanyPlace::Always(company) => company.clone(),
+        CompanyPlace::At {
+            id: place,
+            name: called,
+        } => {
+            let company_id = id(user, place, "a company's id")?;
+            Company {
+                name: name(&text(called)?, &company_id),
+                id: company_id,
+            }
+        }
+    };
     Ok(Account {
         service: service.clone(),
-        name: name(&user.name, &user_id),
+        name: name(&text(&shape.name)?, &user_id),
         email,
-        phone: phone(user.phone.as_deref())?,
-        company: Company {
-            name: name(&user.company.name, &company_id),
-            id: company_id,
-        },
+        phone: phone_on_file,
+        company,
         user_id,
     })
 }
 
 /// The token in an answer to `issue_token`.
-pub(super) fn token(body: &[u8]) -> Result<Token, Trouble> {
-    let answer: WireToken = parse(body)?;
+pub(super) fn token(shape: &TokenShape, body: &[u8]) -> Result<Token, Trouble> {
+    let mut answer = parse(body)?;
     // Taken into custody first, so that it is wiped whatever comes of it.
-    let token = Secret::new(answer.token);
-    no_error(&[&answer.error, &answer.errors])?;
+    let token = match answer
+        .pointer_mut(shape.token.pointer.as_str())
+        .map(Value::take)
+    {
+        Some(Value::String(token)) => Secret::new(token),
+        Some(Value::Null) | None => {
+            no_error(&answer)?;
+            return Err(missing(&shape.token, &answer, "the answer"));
+        }
+        Some(_) => return Err(wrong_type(&shape.token)),
+    };
+    no_error(&answer)?;
     let visible = |text: &str, bytes_max: usize| {
         (1..=bytes_max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
     };
     if !visible(token.reveal(), TOKEN_BYTES_MAX) {
         return Err(Trouble::data("a token that fits no header"));
     }
-    if !visible(&answer.token_type, Account::TEXT_CHARS_MAX) {
+    let found = |place: &Place| -> Result<Value, Trouble> {
+        let found = place.of(&answer);
+        Ok(found
+            .ok_or_else(|| missing(place, &answer, "the answer"))?
+            .clone())
+    };
+    let token_type = match &shape.token_type {
+        TokenTypePlace::Always(word) => word.clone(),
+        TokenTypePlace::At(place) => match found(place)? {
+            Value::String(word) => word,
+            _ => return Err(wrong_type(place)),
+        },
+    };
+    if !visible(&token_type, Account::TEXT_CHARS_MAX) {
         return Err(Trouble::data("a token type that is not a word"));
     }
-    if answer.expires_in == 0 {
+    let expires_in = match &shape.lifetime {
+        LifetimePlace::Always(seconds) => *seconds,
+        LifetimePlace::At(place) => match found(place)? {
+            Value::String(digits) if !shape.documented && is_number(&digits) => {
+                // More digits than fit are a long time too.
+                digits.parse().unwrap_or(u64::MAX)
+            }
+            value => value.as_u64().ok_or_else(|| wrong_type(place))?,
+        },
+    };
+    if expires_in == 0 {
         return Err(Trouble::data("a token that has expired already"));
     }
     Ok(Token {
         token,
-        token_type: answer.token_type,
-        expires_in_seconds: answer.expires_in.min(EXPIRES_IN_SECONDS_MAX),
+        token_type,
+        expires_in_seconds: expires_in.min(EXPIRES_IN_SECONDS_MAX),
     })
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(body).map_err(|error| {
-        // The parser's own words may quote the answer, except about what is not there.
-        let words = error.to_string();
-        let reason = if words.starts_with("missing field") {
-            words
-        } else if error.is_data() {
-            "a field of the wrong type".to_owned()
-        } else {
-            "not JSON".to_owned()
-        };
-        Trouble::service(reason)
+fn is_number(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn missing(place: &Place, value: &Value, what: &str) -> Trouble {
+    Trouble::Service(Failure {
+        advice: Some(ELSEWHERE),
+        ..Failure::temporary(place.missing_in(value, what))
     })
+}
+
+fn wrong_type(place: &Place) -> Trouble {
+    Trouble::Service(Failure {
+        advice: Some(ELSEWHERE),
+        ..Failure::temporary(format!(
+            "a field of the wrong type at {:?} ({})",
+            place.pointer.as_str(),
+            place.key
+        ))
+    })
+}
+
+/// A JSON document in which no object has a name twice: readers differ about which of them counts,
+/// and what one of them sees another would not.
+struct Unambiguous(Value);
+
+fn parse(body: &[u8]) -> Result<Value, Trouble> {
+    let parsed: Result<Unambiguous, _> = serde_json::from_slice(body);
+    parsed.map(|document| document.0).map_err(|error| {
+        // The parser's own words may quote the answer.
+        Trouble::service(if error.is_data() {
+            "a name that stands twice in one object"
+        } else {
+            "not JSON"
+        })
+    })
+}
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unambiguous, D::Error> {
+        struct Builder;
+        impl<'de> Visitor<'de> for Builder {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, switch: bool) -> Result<Value, E> {
+                Ok(switch.into())
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+                Ok(number.into())
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+                Ok(number.into())
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+                Ok(number.into())
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+                Ok(text.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Unambiguous(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Value::Array(list))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+                let mut object = Map::new();
+                while let Some((name, Unambiguous(member))) = members.next_entry::<String, _>()? {
+                    if object.insert(name, member).is_some() {
+                        return Err(A::Error::custom("a name twice"));
+                    }
+                }
+                Ok(Value::Object(object))
+            }
+        }
+        deserializer.deserialize_any(Builder).map(Unambiguous)
+    }
 }
 
 /// Refuses a 200 that carries an error, even beside an empty list: *no users* must be meant.
-fn no_error(fields: &[&Option<Value>]) -> Result<(), Trouble> {
+fn no_error(answer: &Value) -> Result<(), Trouble> {
     let empty = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
@@ -169,18 +332,21 @@ fn no_error(fields: &[&Option<Value>]) -> Result<(), Trouble> {
         Value::Object(members) => members.is_empty(),
         Value::Bool(true) | Value::Number(_) => false,
     };
-    if fields.iter().all(|field| field.as_ref().is_none_or(empty)) {
+    let said = ["error", "errors"].map(|name| answer.get(name));
+    if said.into_iter().flatten().all(empty) {
         Ok(())
     } else {
         Err(Trouble::service("200 with an error inside"))
     }
 }
 
-fn id(id: WireId, what: &str) -> Result<String, Trouble> {
-    let text = match id {
-        WireId::Text(text) => text,
-        WireId::Unsigned(number) => number.to_string(),
-        WireId::Signed(number) => number.to_string(),
+/// Databases count, and their JSON shows it; both forms are kept as text.
+fn id(user: &Value, place: &Place, what: &str) -> Result<String, Trouble> {
+    let text = match place.of(user) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) if number.is_u64() || number.is_i64() => number.to_string(),
+        Some(_) => return Err(wrong_type(place)),
+        None => return Err(missing(place, user, "a user")),
     };
     // An id is given back as it came or not at all.
     let whole = text.trim() == text && !text.chars().any(is_hidden);
@@ -203,8 +369,8 @@ fn name(text: &str, id: &str) -> String {
 
 /// Digits with the country code first. What cannot be read is refused rather than left out: a phone
 /// that seems not to be on file is compared with nothing.
-fn phone(text: Option<&str>) -> Result<Option<String>, Trouble> {
-    let text = text.unwrap_or_default().trim();
+fn phone(text: &str) -> Result<Option<String>, Trouble> {
+    let text = text.trim();
     if text.is_empty() {
         return Ok(None);
     }
@@ -241,6 +407,7 @@ mod tests {
     fn read(answer: &Value) -> Result<Vec<Account>, Trouble> {
         users(
             &service(),
+            &UsersShape::documented(),
             Asked::Address(&asked()),
             answer.to_string().as_bytes(),
         )
@@ -317,7 +484,8 @@ mod tests {
     fn a_user_name_may_have_any_address_and_belongs_to_one_user() {
         let read = |answer: &Value| {
             let body = answer.to_string();
-            users(&service(), Asked::UserName, body.as_bytes())
+            let shape = UsersShape::documented();
+            users(&service(), &shape, Asked::UserName, body.as_bytes())
         };
         assert!(read(&json!({"users": []})).unwrap().is_empty());
         let accounts = read(&json!({"users": [user(), user()]})).unwrap();
@@ -361,7 +529,8 @@ mod tests {
             json!({"users": [{"id": {"secret": 1}}]}),
             json!({"users": [{"id": "eve secret", "name": 5}]}),
             json!({"users": [], "error": "ana is secret"}),
-            json!({"secret": "ana"}),
+            json!({"data": "ana is secret"}),
+            json!({"ana@example.com": 1, "573001234567": 2, "57300": 3}),
         ] {
             let reason = format!("{:?}", read(&answer).unwrap_err());
             assert!(
@@ -374,7 +543,8 @@ mod tests {
     #[test]
     fn a_token_is_taken_only_whole_and_alive() {
         let good = json!({"token": "abc.def", "tokenType": "Bearer", "expiresIn": 3600});
-        let token_of = |answer: &Value| token(answer.to_string().as_bytes());
+        let token_of =
+            |answer: &Value| token(&TokenShape::documented(), answer.to_string().as_bytes());
         let taken = token_of(&good).unwrap();
         assert_eq!(taken.token.reveal(), "abc.def");
         assert_eq!(taken.token_type, "Bearer");
@@ -412,9 +582,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = users(&service(), Asked::Address(&asked()), &body);
-            let _ = users(&service(), Asked::UserName, &body);
-            let _ = token(&body);
+            for shape in [UsersShape::documented(), UsersShape::like_documented()] {
+                let _ = users(&service(), &shape, Asked::Address(&asked()), &body);
+                let _ = users(&service(), &shape, Asked::UserName, &body);
+                let _ = says_nobody(&shape, &body);
+            }
+            let _ = token(&TokenShape::documented(), &body);
         }
 
         #[test]
@@ -422,7 +595,8 @@ mod tests {
             let whole = json!({"users": [user(), user()]}).to_string();
             let cut = (whole.len() as f64 * part) as usize;
             for asked in [Asked::Address(&asked()), Asked::UserName] {
-                prop_assert!(users(&service(), asked, &whole.as_bytes()[..cut]).is_err());
+                let shape = UsersShape::documented();
+                prop_assert!(users(&service(), &shape, asked, &whole.as_bytes()[..cut]).is_err());
             }
         }
 

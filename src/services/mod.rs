@@ -7,20 +7,27 @@
 //! a 200 with an empty list, or a 404 that a service and not a lost path has sent, says that
 //! nobody has this address.
 
+//!
+//! A service that has such calls already, in another shape, is met by configuration: [`template`]
+//! says what is sent and [`shape`] where in the answer things are. The documented contract is the
+//! shape that is used when nothing is said.
+
 mod answer;
 mod breaker;
+mod dry_run;
+mod shape;
+mod template;
 
 use crate::domain::account::{Account, Answer, Unavailable};
 use crate::domain::binding::Scope;
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
-use crate::http::{self, Agent, AgentSettings, Broken, Endpoint};
+use crate::http::{self, Agent, AgentSettings, Broken, Endpoint, Method};
 use answer::Asked;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use breaker::Breaker;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +37,15 @@ use zeroize::Zeroizing;
 
 pub use answer::{EXPIRES_IN_SECONDS_MAX, TOKEN_BYTES_MAX, USERS_MAX};
 pub use breaker::{FAILURES_MAX, Health, PAUSE_MS_MAX, REST_MS};
+pub use dry_run::{Asking, DryRun, Exchange, Reading, Refusal, TokenReading, is_secret_name};
+pub use shape::{
+    CompanyPlace, EmailPlace, LifetimePlace, Place, Pointer, TokenCall, TokenShape, TokenTypePlace,
+    UsersCall, UsersShape, token_type,
+};
+pub use template::{
+    BodyTemplate, Call, Encoding, Misfit, Placeholder, Question, UrlTemplate, has_placeholder,
+};
+use template::{UnfitForPath, Values};
 
 /// Most services: each is asked on a thread of its own for every address typed.
 pub const SERVICES_MAX: usize = 16;
@@ -54,14 +70,16 @@ pub struct Settings {
     pub name: ServiceName,
     /// What people call it.
     pub title: String,
-    /// `POST {"email"}`; `https`, or `http` to loopback.
-    pub find_user_url: String,
-    /// `POST {"userId","companyId","userUuid"}`; `https`, or `http` to loopback.
-    pub issue_token_url: String,
-    /// `POST {"user","password"}`, when the service has that call; `https`, or `http` to loopback.
-    pub check_password_url: Option<String>,
-    /// Signing secret per Standard Webhooks, `whsec_` and base64.
-    pub secret: Secret,
+    /// Documented: `POST {"email"}`.
+    pub find_user: UsersCall,
+    /// Documented: `POST {"userId","companyId","userUuid"}`.
+    pub issue_token: TokenCall,
+    /// Documented: `POST {"user","password"}`; when the service has that call.
+    pub check_password: Option<UsersCall>,
+    /// Signing secret per Standard Webhooks, `whsec_` and base64. May be missing only where every
+    /// call carries something else by which the service knows Portero: an endpoint that answers
+    /// anybody would give everybody's tokens away.
+    pub secret: Option<Secret>,
     /// An additional `Authorization: Bearer`, when the service wants one.
     pub bearer: Option<Secret>,
     /// Longest time for one call, connection included.
@@ -108,11 +126,8 @@ pub struct Services {
 struct Service {
     settings: Settings,
     agent: Agent,
-    find_user_url: Endpoint,
-    issue_token_url: Endpoint,
-    check_password_url: Option<Endpoint>,
     authorization: Option<Secret>,
-    key: Zeroizing<Vec<u8>>,
+    key: Option<Zeroizing<Vec<u8>>>,
     breaker: Mutex<Breaker>,
 }
 
@@ -182,7 +197,7 @@ impl Services {
     pub fn check_passwords(&self) -> bool {
         self.services
             .iter()
-            .any(|service| service.check_password_url.is_some())
+            .any(|service| service.settings.check_password.is_some())
     }
 
     /// Asks every service that has the call, at the same time, which of its users signs in with
@@ -209,7 +224,7 @@ impl Services {
         let services: Vec<&Service> = self
             .services
             .iter()
-            .filter(|service| service.check_password_url.is_some())
+            .filter(|service| service.settings.check_password.is_some())
             .collect();
         let answerable = (1..=USER_CHARS_MAX).contains(&user.chars().count())
             && (1..=PASSWORD_BYTES_MAX).contains(&password.reveal().len());
@@ -304,29 +319,12 @@ fn ask_each(
 
 impl Service {
     fn new(settings: Settings) -> Result<Service, String> {
-        let secret = settings.secret.reveal();
-        let key = secret
-            .strip_prefix("whsec_")
-            .and_then(|encoded| STANDARD.decode(encoded).ok())
-            .map(Zeroizing::new)
-            .ok_or("services.secret must be whsec_ and base64")?;
-        if !SECRET_BYTES.contains(&key.len()) {
-            return Err(format!(
-                "services.secret must be {} to {} bytes before base64",
-                SECRET_BYTES.start(),
-                SECRET_BYTES.end()
-            ));
+        let key = settings.secret.as_ref().map(signing_key).transpose()?;
+        if key.is_none() && !settings.has_credentials() {
+            return Err(
+                "services.secret is missing, and not every call has headers of its own".to_owned(),
+            );
         }
-        let find_user_url = Endpoint::parse(&settings.find_user_url)
-            .map_err(|words| format!("services.find_user {words}"))?;
-        let issue_token_url = Endpoint::parse(&settings.issue_token_url)
-            .map_err(|words| format!("services.issue_token {words}"))?;
-        let check_password_url = settings
-            .check_password_url
-            .as_deref()
-            .map(Endpoint::parse)
-            .transpose()
-            .map_err(|words| format!("services.check_password {words}"))?;
         if settings.timeout.is_zero() || settings.timeout > TIMEOUT_MAX {
             return Err(format!(
                 "services.timeout_seconds must be more than 0 and at most {}",
@@ -352,9 +350,6 @@ impl Service {
         Ok(Service {
             settings,
             agent,
-            find_user_url,
-            issue_token_url,
-            check_password_url,
             authorization,
             key,
             breaker: Mutex::default(),
@@ -367,11 +362,12 @@ impl Service {
         now: Timestamp,
         id: &str,
     ) -> Result<Vec<Account>, Trouble> {
-        let body = serde_json::json!({ "email": email.as_str() }).to_string();
+        let call = &self.settings.find_user;
+        let values = [(Placeholder::Email, email.as_str())];
+        let request = self.request(&call.question, Values(&values), now, id)?;
         self.guarded(now, || {
-            let answer = self.post(&self.find_user_url, "find_user", id, now, body.as_bytes())?;
-            self.users(Asked::Address(email), &answer)?
-                .ok_or_else(|| unusable(&answer))
+            let answer = self.send(&request)?;
+            self.users(call, Asked::Address(email), &answer)
         })
     }
 
@@ -383,31 +379,44 @@ impl Service {
         now: Timestamp,
         id: &str,
     ) -> Result<Vec<Account>, Trouble> {
-        let Some(url) = &self.check_password_url else {
+        let Some(call) = &self.settings.check_password else {
             return Ok(Vec::new());
         };
         let email = EmailAddress::parse(user.trim()).ok();
         let asked = email.as_ref().map_or(Asked::UserName, Asked::Address);
-        let body = password_question(user, password);
+        let values = [
+            (Placeholder::User, user),
+            (Placeholder::Password, password.reveal()),
+        ];
+        let request = self.request(&call.question, Values(&values), now, id)?;
         self.guarded(now, || {
-            let answer = self.post(url, "check_password", id, now, &body)?;
-            self.users(asked, &answer)?
-                .ok_or_else(|| unusable_about_a_password(&answer))
+            let answer = self.send(&request)?;
+            self.users(call, asked, &answer)
         })
     }
 
-    /// The users in an answer about one; `None` when its status or type is no answer.
+    /// The users in an answer about one.
     fn users(
         &self,
+        call: &UsersCall,
         asked: Asked<'_>,
         answer: &http::Answer,
-    ) -> Result<Option<Vec<Account>>, Trouble> {
+    ) -> Result<Vec<Account>, Trouble> {
+        let shape = &call.answer;
+        // What answers a POST with 201 in place of 200 is common; the contract has no need of it.
+        let created =
+            answer.status == 201 && !shape.documented && call.question.method != Method::Get;
         match answer.status {
-            200 if answer.is_json => {
-                answer::users(&self.settings.name, asked, &answer.body).map(Some)
+            status if status == shape.nobody_status => {
+                nobody(answer, |body| answer::says_nobody(shape, body)).map(|()| Vec::new())
             }
-            404 => nobody(answer).map(|()| Some(Vec::new())),
-            _ => Ok(None),
+            200 | 201 if answer.is_json && (answer.status == 200 || created) => {
+                answer::users(&self.settings.name, shape, asked, &answer.body)
+            }
+            _ if call.question.call == Call::CheckPassword => {
+                Err(unusable_about_a_password(answer, call.question.method))
+            }
+            _ => Err(unusable(answer, call.question.method)),
         }
     }
 
@@ -426,36 +435,23 @@ impl Service {
         now: Timestamp,
         id: &str,
     ) -> Result<Token, Trouble> {
-        let mut body = serde_json::json!({
-            "userId": wanted.user_id,
-            "companyId": wanted.company_id,
-            "userUuid": wanted.contact.to_string(),
-        });
+        let call = &self.settings.issue_token;
+        let contact = wanted.contact.to_string();
+        let mut values = vec![
+            (Placeholder::UserId, wanted.user_id),
+            (Placeholder::CompanyId, wanted.company_id),
+            (Placeholder::UserUuid, &contact),
+        ];
         // Everything is what the contract means when it says nothing.
         if wanted.scope < Scope::Full {
-            body["scope"] = wanted.scope.name().into();
+            values.push((Placeholder::Scope, wanted.scope.name()));
         }
-        let body = body.to_string();
+        let request = self.request(&call.question, Values(&values), now, id)?;
         let pause_ms = self.breaker().pause_left_ms(now);
         if pause_ms > 0 {
             return Err(resting("asked for a pause", pause_ms));
         }
-        let issued = self.guarded(now, || {
-            let url = &self.issue_token_url;
-            let answer = self.post(url, "issue_token", id, now, body.as_bytes())?;
-            match answer.status {
-                200 | 201 if answer.is_json => answer::token(&answer.body),
-                404 | 410 => {
-                    nobody(&answer)?;
-                    Err(Trouble::Data(Failure {
-                        kind: FailureKind::Permanent,
-                        reason: format!("{}: the service knows no such user", answer.status),
-                        advice: None,
-                    }))
-                }
-                _ => Err(unusable(&answer)),
-            }
-        });
+        let issued = self.guarded(now, || self.token(call, &self.send(&request)?));
         if let Err(Trouble::Service(Failure {
             kind: FailureKind::Temporary {
                 retry_after_ms: Some(ms),
@@ -466,6 +462,76 @@ impl Service {
             self.breaker().pause(now, ms);
         }
         issued
+    }
+
+    /// The token in an answer about one.
+    fn token(&self, call: &TokenCall, answer: &http::Answer) -> Result<Token, Trouble> {
+        match answer.status {
+            200 | 201 if answer.is_json => answer::token(&call.answer, &answer.body),
+            404 | 410 => {
+                let contradicts = |answer: serde_json::Value| {
+                    let token = call.answer.token.pointer.of(&answer);
+                    token.is_some_and(|token| !token.is_null() && !token.is_object())
+                };
+                nobody(answer, |body| {
+                    serde_json::from_slice(body).is_ok_and(|answer| !contradicts(answer))
+                })?;
+                Err(Trouble::Data(Failure {
+                    kind: FailureKind::Permanent,
+                    reason: format!("{}: the service knows no such user", answer.status),
+                    advice: None,
+                }))
+            }
+            _ => Err(unusable(answer, call.question.method)),
+        }
+    }
+
+    /// What is sent, whole; `id` names the question.
+    fn request(
+        &self,
+        question: &Question,
+        values: Values<'_>,
+        now: Timestamp,
+        id: &str,
+    ) -> Result<Request, Trouble> {
+        let to = question.url.fill(values).map_err(|UnfitForPath| unfit())?;
+        let body = match &question.body {
+            Some(body) => body.fill(question.encoding, values),
+            None => Zeroizing::default(),
+        };
+        let named = |name: &str| {
+            let mut names = question.headers.iter().map(|(name, _)| name);
+            names.any(|own| own.eq_ignore_ascii_case(name))
+        };
+        let mut headers = Vec::new();
+        if !body.is_empty() && !named("content-type") {
+            let kind = Secret::new(question.encoding.content_type());
+            headers.push(("content-type".to_owned(), kind));
+        }
+        if let Some(key) = &self.key {
+            let id = webhook_id(&self.settings.name, question.call.name(), id);
+            let timestamp = now.seconds().to_string();
+            let signature = signature(key, &id, &timestamp, &body);
+            headers.extend([
+                ("webhook-id".to_owned(), Secret::new(id)),
+                ("webhook-timestamp".to_owned(), Secret::new(timestamp)),
+                ("webhook-signature".to_owned(), Secret::new(signature)),
+            ]);
+        }
+        if let Some(authorization) = self
+            .authorization
+            .as_ref()
+            .filter(|_| !named("authorization"))
+        {
+            headers.push(("authorization".to_owned(), authorization.clone()));
+        }
+        headers.extend(question.headers.iter().cloned());
+        Ok(Request {
+            method: question.method,
+            to,
+            headers,
+            body,
+        })
     }
 
     /// Lets the breaker decide whether to call, and tells it what became of the call.
@@ -491,26 +557,18 @@ impl Service {
         outcome
     }
 
-    fn post(
-        &self,
-        url: &Endpoint,
-        call: &str,
-        id: &str,
-        now: Timestamp,
-        body: &[u8],
-    ) -> Result<http::Answer, Trouble> {
-        let id = webhook_id(&self.settings.name, call, id);
-        let timestamp = now.seconds().to_string();
-        let signature = signature(&self.key, &id, &timestamp, body);
-        let mut headers = vec![
-            ("webhook-id", id.as_str()),
-            ("webhook-timestamp", &timestamp),
-            ("webhook-signature", &signature),
-        ];
-        if let Some(authorization) = &self.authorization {
-            headers.push(("authorization", authorization.reveal()));
-        }
-        self.agent.post_json(url, &headers, body).map_err(trouble)
+    fn send(&self, request: &Request) -> Result<http::Answer, Trouble> {
+        self.transmit(request).map_err(trouble)
+    }
+
+    fn transmit(&self, request: &Request) -> Result<http::Answer, Broken> {
+        let headers: Vec<_> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.reveal()))
+            .collect();
+        self.agent
+            .send(request.method, &request.to, &headers, &request.body)
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
@@ -536,24 +594,57 @@ fn resting(reason: &str, left_ms: u64) -> Trouble {
     })
 }
 
-/// The body that asks about a password, wiped when dropped.
-fn password_question(user: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Question<'a> {
-        user: &'a str,
-        password: &'a str,
+/// One call, ready to leave.
+struct Request {
+    method: Method,
+    to: Endpoint,
+    headers: Vec<(String, Secret)>,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Settings {
+    /// Whether every call carries something of its own by which the service can know Portero.
+    pub fn has_credentials(&self) -> bool {
+        let knows = |question: &Question, documented: bool| {
+            question.has_credentials() || self.bearer.is_some() && !documented
+        };
+        let users = |call: &UsersCall| knows(&call.question, call.answer.documented);
+        users(&self.find_user)
+            && knows(
+                &self.issue_token.question,
+                self.issue_token.answer.documented,
+            )
+            && self.check_password.as_ref().is_none_or(users)
     }
-    let question = Question {
-        user,
-        password: password.reveal(),
-    };
-    // JSON writes a byte as six at most (RFC 8259, section 7). A buffer that had to grow would
-    // leave its beginning behind.
-    let bytes_max =
-        r#"{"user":"","password":""}"#.len() + 6 * (user.len() + question.password.len());
-    let mut body = Zeroizing::new(Vec::with_capacity(bytes_max));
-    serde_json::to_writer(&mut *body, &question).expect("two texts are JSON, and memory takes all");
-    body
+}
+
+fn signing_key(secret: &Secret) -> Result<Zeroizing<Vec<u8>>, String> {
+    let key = secret
+        .reveal()
+        .strip_prefix("whsec_")
+        .and_then(|encoded| STANDARD.decode(encoded).ok())
+        .map(Zeroizing::new)
+        .ok_or("services.secret must be whsec_ and base64")?;
+    if SECRET_BYTES.contains(&key.len()) {
+        return Ok(key);
+    }
+    Err(format!(
+        "services.secret must be {} to {} bytes before base64",
+        SECRET_BYTES.start(),
+        SECRET_BYTES.end()
+    ))
+}
+
+/// Nothing was sent: a value would have changed the path, or a server on the way might think so.
+fn unfit() -> Trouble {
+    Trouble::Data(Failure {
+        advice: Some(
+            "put the placeholder behind the ? of the address or into the body, where every sign is only a sign",
+        ),
+        ..Failure::temporary(
+            "what was asked for has a slash or a percent sign, or is dots only, and would stand in the path of the address",
+        )
+    })
 }
 
 /// No whole answer came. Asking again is harmless, so it does not matter whether this one arrived.
@@ -570,18 +661,11 @@ fn trouble(broken: Broken) -> Trouble {
     })
 }
 
-/// Whether a 404 was said by the service: it has no body or a JSON one. A web server that does not
-/// know the path sends a page, and a wrong path must never look like an unknown user.
-fn nobody(answer: &http::Answer) -> Result<(), Trouble> {
-    let said_nobody = answer.body.is_empty()
-        || answer.is_json
-            && serde_json::from_slice::<serde_json::Value>(&answer.body).is_ok_and(|value| {
-                // A list with somebody in it contradicts the status.
-                value
-                    .get("users")
-                    .is_none_or(|users| users.as_array().is_some_and(Vec::is_empty))
-            });
-    if said_nobody {
+/// Whether *nobody* was said by the service: the answer has no body, or a JSON one that agrees. A
+/// web server that does not know the path sends a page, and a wrong path must never look like an
+/// unknown user.
+fn nobody(answer: &http::Answer, agrees: impl FnOnce(&[u8]) -> bool) -> Result<(), Trouble> {
+    if answer.body.is_empty() || answer.is_json && agrees(&answer.body) {
         return Ok(());
     }
     Err(Trouble::Service(Failure {
@@ -594,7 +678,7 @@ fn nobody(answer: &http::Answer) -> Result<(), Trouble> {
 }
 
 /// A status, or a type of content, that is not an answer.
-fn unusable(answer: &http::Answer) -> Trouble {
+fn unusable(answer: &http::Answer, method: Method) -> Trouble {
     let configuration = |reason: String, advice| {
         Trouble::Service(Failure {
             kind: FailureKind::Configuration,
@@ -613,13 +697,13 @@ fn unusable(answer: &http::Answer) -> Trouble {
         ),
         401 | 403 => configuration(
             format!("{status}: the service does not accept who we are"),
-            "compare services.secret and services.bearer with what the service expects",
+            "compare services.secret, services.bearer and the headers of the call with what the service expects",
         ),
         // The service works and does not like this question.
         400 | 409 | 422 => Trouble::data(format!("{status}: the question was not understood")),
         405 => configuration(
-            "405: POST is not accepted here".to_owned(),
-            "check the path in services.find_user, services.issue_token and services.check_password",
+            format!("405: {} is not accepted here", method.name()),
+            "check method and path in services.find_user, services.issue_token and services.check_password",
         ),
         429 | 503 => Trouble::Service(Failure {
             kind: FailureKind::Temporary {
@@ -634,12 +718,12 @@ fn unusable(answer: &http::Answer) -> Trouble {
 
 /// The same about a password. People who guess must not be able to switch the service off, so what
 /// it says to somebody who guesses too much is not counted.
-fn unusable_about_a_password(answer: &http::Answer) -> Trouble {
-    match (answer.status, unusable(answer)) {
+fn unusable_about_a_password(answer: &http::Answer, method: Method) -> Trouble {
+    match (answer.status, unusable(answer, method)) {
         (429, Trouble::Service(failure)) => Trouble::Data(failure),
         (401 | 403, Trouble::Service(failure)) => Trouble::Service(Failure {
             advice: Some(
-                "compare services.secret and services.bearer with what the service expects; to a wrong password it answers 200 with no users, or 404",
+                "compare services.secret, services.bearer and the headers of the call with what the service expects; to a wrong password it answers 200 with no users, or what services.check_password.nobody_status says",
             ),
             ..failure
         }),
@@ -688,10 +772,12 @@ mod tests {
         Settings {
             name: ServiceName::parse("kutamma").unwrap(),
             title: "Kutamma".to_owned(),
-            find_user_url: "https://api.example.com/find".to_owned(),
-            issue_token_url: "https://api.example.com/token".to_owned(),
-            check_password_url: Some("https://api.example.com/check".to_owned()),
-            secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            find_user: UsersCall::find_user("https://api.example.com/find").unwrap(),
+            issue_token: TokenCall::issue_token("https://api.example.com/token").unwrap(),
+            check_password: Some(
+                UsersCall::check_password("https://api.example.com/check").unwrap(),
+            ),
+            secret: Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
             bearer: None,
             timeout: Duration::from_secs(10),
             ca_pem: None,
@@ -726,27 +812,13 @@ mod tests {
     }
 
     #[test]
-    fn the_body_with_a_password_never_grows() {
-        for text in ["", "a", "\u{0}\n\"", "ñ🙂\u{7f}"] {
-            let long = text.repeat(PASSWORD_BYTES_MAX);
-            let body = password_question(&long, &Secret::new(long.clone()));
-            let capacity = 25 + 6 * 2 * long.len();
-            assert_eq!(body.capacity(), capacity);
-            let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(read, serde_json::json!({"user": long, "password": long}));
-        }
-    }
-
-    #[test]
     fn settings_that_cannot_work_are_refused_with_the_name_of_the_service() {
-        let wrong: [fn(&mut Settings); 11] = [
-            |s| s.secret = Secret::new("whsec_"),
-            |s| s.secret = Secret::new("whsec_not base64!"),
-            |s| s.secret = Secret::new("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-            |s| s.secret = Secret::new("whsec_c2hvcnQ="),
-            |s| s.find_user_url = "http://api.example.com/".to_owned(),
-            |s| s.issue_token_url = "http://api.example.com/".to_owned(),
-            |s| s.check_password_url = Some("http://api.example.com/".to_owned()),
+        let wrong: [fn(&mut Settings); 9] = [
+            |s| s.secret = Some(Secret::new("whsec_")),
+            |s| s.secret = Some(Secret::new("whsec_not base64!")),
+            |s| s.secret = Some(Secret::new("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
+            |s| s.secret = Some(Secret::new("whsec_c2hvcnQ=")),
+            |s| s.secret = None,
             |s| s.timeout = Duration::ZERO,
             |s| s.timeout = Duration::from_secs(3600),
             |s| s.bearer = Some(Secret::new("a\r\nb")),

@@ -387,7 +387,8 @@ fn to_whom(entry: &Entry) -> String {
         Errand::MailCode { .. } | Errand::PretendMail { .. } | Errand::MailNotice { .. } => {
             "to the mail server".to_owned()
         }
-        Errand::HandOn(_) => "to the bot".to_owned(),
+        Errand::HandOn { .. } => "to the bot".to_owned(),
+        Errand::Event { .. } => "to the receiver of events".to_owned(),
     }
 }
 

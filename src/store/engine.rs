@@ -51,6 +51,10 @@ pub enum Table {
     Erased,
     /// To whom the secrets of a sign-in on the web belong.
     Handle,
+    /// What is to be handed on to the bot, as it came.
+    Body,
+    /// What happened with sign-ins, as it is told.
+    Event,
     /// What tokens are signed with.
     Key,
     /// What bots asked for, under the mark with which they may ask again.
@@ -59,7 +63,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 15] = [
+    pub const ALL: [Table; 17] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -73,6 +77,8 @@ impl Table {
         Table::Audit,
         Table::Erased,
         Table::Handle,
+        Table::Body,
+        Table::Event,
         Table::Key,
         Table::Asked,
     ];
@@ -93,6 +99,8 @@ impl Table {
             Table::Audit => "audit",
             Table::Erased => "erased",
             Table::Handle => "handle",
+            Table::Body => "body",
+            Table::Event => "event",
             Table::Key => "key",
             Table::Asked => "asked",
         }

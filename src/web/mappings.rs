@@ -8,7 +8,7 @@
 
 use super::sign_in::{network, retry_after};
 use super::{Web, error, error_about};
-use crate::app::{Claim, Tried};
+use crate::app::{Claim, Tried, rfc_3339};
 use crate::domain::account::{Account, Company};
 use crate::domain::clean::{is_hidden, one_line};
 use crate::domain::id::{
@@ -456,14 +456,6 @@ fn invalid(details: &serde_json::Value) -> Response {
         "The body is not the documented payload",
         details,
     )
-}
-
-pub(super) fn rfc_3339(at: Timestamp) -> String {
-    use time::format_description::well_known::Rfc3339;
-    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 // --- who calls --------------------------------------------------------------------------------------

@@ -1,10 +1,14 @@
 //! Meta's door: the handshake, and signed webhooks.
 
 use super::{WebhookSettings, error};
-use crate::app::App;
-use crate::whatsapp::webhook::{self, Handshake};
+use crate::app::{App, Body};
+use crate::domain::delivery::SignedBody;
+use crate::domain::id::Secret;
+use crate::whatsapp::parts::Parts;
+use crate::whatsapp::webhook::{self, Handshake, Place};
 use rouille::{Request, Response};
 use std::io::Read;
+use std::sync::{Arc, OnceLock};
 
 /// The verification request (Meta's contract, section 1.1).
 pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Response {
@@ -56,21 +60,29 @@ pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> 
         .filter(|(name, _)| name.eq_ignore_ascii_case("X-Hub-Signature-256"))
         .map(|(_, value)| value)
         .collect();
-    if !webhook::verify(&settings.app_secrets, &signatures, &body) {
+    let Some(signer) = webhook::signer(&settings.app_secrets, &signatures, &body) else {
         tracing::warn!(
             "a webhook with a wrong signature was refused; compare whatsapp.app_secrets with the dashboard"
         );
         // The body stays empty: whoever cannot sign learns nothing (S-01).
         return Response::empty_400().with_status_code(401);
-    }
-    let items = match webhook::parse(&body, &settings.phone_number_id) {
-        Ok(items) => items,
+    };
+    let parsed = match webhook::parse(&body, &settings.phone_number_id) {
+        Ok(parsed) => parsed,
         Err(not_understood) => {
             tracing::warn!(reason = %not_understood, "a signed webhook was not understood");
             return Response::text("");
         }
     };
-    match app.receive(items) {
+    let signed = Signed {
+        signature: signatures.concat(),
+        secret: settings.app_secrets[signer].clone(),
+        places: parsed.places,
+        is_whole: parsed.is_whole,
+        parts: OnceLock::new(),
+        bytes: body,
+    };
+    match app.receive(parsed.items, Arc::new(signed)) {
         Ok(received) => {
             tracing::debug!(
                 took_effect = received.outcomes.len(),
@@ -84,5 +96,39 @@ pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> 
             tracing::error!(error = %failed, "a webhook could not be stored; Meta sends it again");
             error(503, "NOT_STORED", "It could not be stored; send it again")
         }
+    }
+}
+
+/// A body as it came, and what is needed to make others of it.
+struct Signed {
+    bytes: Vec<u8>,
+    signature: String,
+    /// The app secret that it was signed with: the one that the bot knows, too.
+    secret: Secret,
+    /// Where each item stands.
+    places: Vec<Option<Place>>,
+    is_whole: bool,
+    /// Made when the first part is wanted: most bodies go on as they are.
+    parts: OnceLock<Option<Parts>>,
+}
+
+impl Body for Signed {
+    fn whole(&self) -> Option<SignedBody> {
+        self.is_whole.then(|| SignedBody {
+            bytes: self.bytes.clone(),
+            signature: self.signature.clone(),
+        })
+    }
+
+    fn part(&self, items: &[usize]) -> Option<SignedBody> {
+        let places: Vec<Place> = (items.iter())
+            .map(|item| self.places.get(*item).copied().flatten())
+            .collect::<Option<_>>()?;
+        let parts = self.parts.get_or_init(|| Parts::new(&self.bytes));
+        let bytes = parts.as_ref()?.cut(&self.bytes, &places)?;
+        Some(SignedBody {
+            signature: webhook::sign(&self.secret, &bytes),
+            bytes,
+        })
     }
 }

@@ -4,7 +4,8 @@
 //! bytes, then [`parse`]; [`handshake`] answers the GET of the dashboard. Parsing is total and
 //! tolerant: every level is optional, what is unknown is [`Ignored`], and one odd element never
 //! spoils its batch, because an answer other than 200 to a signed body is resent for seven days
-//! (Meta's contract, section 1.4).
+//! (Meta's contract, section 1.4). What goes on to the bot is cut out of the body by
+//! [`super::parts`] and [`sign`]ed again.
 
 use crate::domain::clean::one_line;
 use crate::domain::delivery::FailureKind;
@@ -43,29 +44,45 @@ const LEVELS_MAX: usize = 16;
 /// bytes is tried once more in Meta's escaped form, `\uXXXX` in lower case (Meta's contract,
 /// section 1.2, step 4). An empty secret never matches.
 pub fn verify(app_secrets: &[Secret], header_values: &[&str], body: &[u8]) -> bool {
+    signer(app_secrets, header_values, body).is_some()
+}
+
+/// [`verify`], telling which of the app secrets signed, by its index: what is made of this body
+/// is signed with the same one, because it is the one that the sender and the bot share.
+pub fn signer(app_secrets: &[Secret], header_values: &[&str], body: &[u8]) -> Option<usize> {
     let [header] = header_values else {
-        return false;
+        return None;
     };
-    let Some(tag) = header.strip_prefix("sha256=").and_then(tag_of_hex) else {
-        return false;
+    let tag = tag_of_hex(header.strip_prefix("sha256=")?)?;
+    let signer_of = |feed: &dyn Fn(&mut Hmac<Sha256>)| {
+        app_secrets.iter().position(|secret| {
+            let mut mac = keyed(secret);
+            feed(&mut mac);
+            !secret.reveal().is_empty() && mac.verify_slice(&tag).is_ok()
+        })
     };
-    let signed_by_one = |feed: &dyn Fn(&mut Hmac<Sha256>)| {
-        app_secrets
-            .iter()
-            .filter(|secret| !secret.reveal().is_empty())
-            .filter_map(|secret| Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()).ok())
-            .any(|mut mac| {
-                feed(&mut mac);
-                mac.verify_slice(&tag).is_ok()
-            })
-    };
-    if signed_by_one(&|mac| mac.update(body)) {
-        return true;
+    signer_of(&|mac| mac.update(body)).or_else(|| match std::str::from_utf8(body) {
+        Ok(text) if !text.is_ascii() => signer_of(&|mac| update_escaped(mac, text)),
+        _ => None,
+    })
+}
+
+/// The value of `X-Hub-Signature-256` for `body`: `sha256=` and 64 lower-case hex digits (S-01).
+pub fn sign(app_secret: &Secret, body: &[u8]) -> String {
+    let mut mac = keyed(app_secret);
+    mac.update(body);
+    let mut header = String::from("sha256=");
+    for byte in mac.finalize().into_bytes() {
+        for digit in [byte >> 4, byte & 0xf] {
+            header.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
     }
-    match std::str::from_utf8(body) {
-        Ok(text) if !text.is_ascii() => signed_by_one(&|mac| update_escaped(mac, text)),
-        _ => false,
-    }
+    header
+}
+
+fn keyed(secret: &Secret) -> Hmac<Sha256> {
+    // HMAC takes keys of any length (RFC 2104, section 2).
+    Hmac::new_from_slice(secret.reveal().as_bytes()).expect("a key of any length")
 }
 
 fn tag_of_hex(hex: &str) -> Option<[u8; 32]> {
@@ -150,6 +167,42 @@ impl fmt::Display for NotUnderstood {
 
 impl std::error::Error for NotUnderstood {}
 
+/// What a body says, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// In the order of the batch.
+    pub items: Vec<WebhookItem>,
+    /// For each item, where it stands in the body; `None` when it may never be handed on
+    /// ([`Ignored::may_be_handed_on`]), so that no part can hold it. Their order is that of the
+    /// body.
+    pub places: Vec<Option<Place>>,
+    /// Whether the body holds exactly what the items say: there are some, each has a place, and
+    /// nothing else is there, be it a repeated message, an empty entry or a contact whom nobody
+    /// names.
+    pub is_whole: bool,
+}
+
+/// Where an item stands in the body it was read from; means nothing in any other body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Position in `entry[]`, counting everything that is in the list.
+    pub(super) entry: u32,
+    /// Position in `changes[]`, likewise.
+    pub(super) change: u32,
+    pub(super) what: What,
+}
+
+/// What of a change it is, with its position in the list as JSON has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum What {
+    /// More than a change: all of it.
+    Body,
+    Change,
+    Message(u32),
+    Status(u32),
+    Error(u32),
+}
+
 /// Reads a verified body into what it says, in the order of the batch (Meta's contract, sections
 /// 2.1 to 2.8).
 ///
@@ -157,37 +210,50 @@ impl std::error::Error for NotUnderstood {}
 /// element in which a key that is read here appears twice is [`Ignored::Malformed`] (S-76), because
 /// two readers could disagree about it. A message without a usable time is as old as the epoch,
 /// which is too old for anything. Time and memory are linear in the size.
-pub fn parse(
-    body: &[u8],
-    phone_number_id: &PhoneNumberId,
-) -> Result<Vec<WebhookItem>, NotUnderstood> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let tree = match serde_json::from_slice::<Json<'_>>(body) {
-        Ok(tree) => tree,
-        // What serde_json refuses as a whole (half a surrogate pair, a number beyond f64, great
-        // depth) may be one odd element among good ones.
-        Err(_) => {
-            let raw = serde_json::from_slice::<&RawValue>(body).map_err(|_| NotUnderstood)?;
-            patient(raw, 0)
-        }
-    };
-    let Json::Object(root) = &tree else {
+pub fn parse(body: &[u8], phone_number_id: &PhoneNumberId) -> Result<Parsed, NotUnderstood> {
+    let Some(Json::Object(root)) = read(without_mark(body), 0) else {
         return Err(NotUnderstood);
     };
     let mut batch = Batch {
         phone_number_id,
         items: Vec::new(),
+        places: Vec::new(),
+        is_whole: true,
         ignored: 0,
         seen: HashSet::new(),
     };
-    batch.root(root);
-    Ok(batch.items)
+    batch.root(&root);
+    Ok(Parsed {
+        is_whole: batch.is_whole && !batch.items.is_empty(),
+        items: batch.items,
+        places: batch.places,
+    })
+}
+
+/// The body after its byte order mark, which some bridges write.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// Reads JSON that stands so many levels below the root; `None` when it is none.
+pub(super) fn read(json: &[u8], level: usize) -> Option<Json<'_>> {
+    match serde_json::from_slice(json) {
+        Ok(tree) => Some(tree),
+        // What serde_json refuses as a whole (half a surrogate pair, a number beyond f64, great
+        // depth) may be one odd element among good ones.
+        Err(_) => {
+            let raw = serde_json::from_slice::<&RawValue>(json).ok()?;
+            Some(patient(raw, level))
+        }
+    }
 }
 
 /// The items of one body as they are found.
 struct Batch<'t> {
     phone_number_id: &'t PhoneNumberId,
     items: Vec<WebhookItem>,
+    places: Vec<Option<Place>>,
+    is_whole: bool,
     ignored: usize,
     seen: HashSet<&'t str>,
 }
@@ -195,19 +261,31 @@ struct Batch<'t> {
 impl<'t> Batch<'t> {
     fn root(&mut self, root: &'t Object<'_>) {
         if root.has_duplicates_itself {
-            return self.ignore(Ignored::Malformed, 1);
+            return self.malformed(1);
         }
         let ours = |object: &str| object == "whatsapp_business_account";
         if root.text(Key::Object).is_some_and(|object| !ours(object)) {
-            return self.ignore(Ignored::UnknownField, 1);
+            let everything = Place {
+                entry: 0,
+                change: 0,
+                what: What::Body,
+            };
+            return self.leave(Ignored::UnknownField, everything);
         }
         for entry in self.elements(root, Key::Entry) {
             if entry.has_duplicates_itself {
-                self.ignore(Ignored::Malformed, 1);
+                self.malformed(1);
                 continue;
             }
-            for change in self.elements(entry, Key::Changes) {
-                self.change(change);
+            let changes = self.elements(entry, Key::Changes);
+            self.is_whole &= !changes.is_empty();
+            for change in changes {
+                let place = Place {
+                    entry: entry.at,
+                    change: change.at,
+                    what: What::Change,
+                };
+                self.change(change, place);
             }
         }
     }
@@ -215,50 +293,61 @@ impl<'t> Batch<'t> {
     /// The objects of a list; a single object stands for a list of one, as some bridges write it.
     /// Whatever else is in the list is counted.
     fn elements<'o, 'a>(&mut self, object: &'o Object<'a>, key: Key) -> &'o [Object<'a>] {
-        match object.get(key) {
-            None | Some(Json::No) => &[],
-            Some(Json::Array { objects, odd }) => {
-                self.ignore(Ignored::Malformed, *odd);
-                objects
-            }
-            Some(Json::Object(single)) => std::slice::from_ref(single),
-            Some(_) => {
-                self.ignore(Ignored::Malformed, 1);
-                &[]
-            }
+        self.malformed(object.odd(key));
+        object.list(key)
+    }
+
+    fn found(&mut self, item: WebhookItem, place: Place) {
+        self.items.push(item);
+        self.places.push(Some(place));
+    }
+
+    /// Counts one element that stays without effect, as long as there are not too many.
+    fn leave(&mut self, why: Ignored, place: Place) {
+        let place = why.may_be_handed_on().then_some(place);
+        let has_room = self.ignored < IGNORED_MAX;
+        self.is_whole &= has_room && place.is_some();
+        if has_room {
+            self.ignored += 1;
+            self.items.push(WebhookItem::Ignored(why));
+            self.places.push(place);
         }
     }
 
-    fn ignore(&mut self, why: Ignored, count: usize) {
-        let count = count.min(IGNORED_MAX - self.ignored);
-        self.ignored += count;
-        self.items
-            .extend(std::iter::repeat_n(WebhookItem::Ignored(why), count));
+    /// Counts elements of which nothing can be said.
+    fn malformed(&mut self, count: usize) {
+        let room = IGNORED_MAX - self.ignored;
+        self.is_whole &= count == 0;
+        self.ignored += count.min(room);
+        for _ in 0..count.min(room) {
+            self.items.push(WebhookItem::Ignored(Ignored::Malformed));
+            self.places.push(None);
+        }
     }
 
-    fn change(&mut self, change: &'t Object<'_>) {
+    fn change(&mut self, change: &'t Object<'_>, place: Place) {
         let value = match change.get(Key::Value) {
             Some(Json::Object(value)) => value,
-            _ => return self.ignore(Ignored::Malformed, 1),
+            _ => return self.malformed(1),
         };
         if change.has_duplicates_itself || value.has_duplicates_itself {
-            return self.ignore(Ignored::Malformed, 1);
+            return self.malformed(1);
         }
-        let is_messages = |key| value.get(key).is_some();
+        let elements = [Key::Messages, Key::Statuses, Key::Errors];
         match change.text(Key::Field) {
-            Some("messages") => self.messages_value(value),
-            None if is_messages(Key::Messages) || is_messages(Key::Statuses) => {
-                self.messages_value(value);
+            Some("messages") => self.messages_value(value, place),
+            None if elements.iter().any(|key| value.get(*key).is_some()) => {
+                self.messages_value(value, place);
             }
             Some(field) => match notice_of_field(field, value) {
-                Some(notice) => self.items.push(WebhookItem::Notice(notice)),
-                None => self.ignore(Ignored::UnknownField, 1),
+                Some(notice) => self.found(WebhookItem::Notice(notice), place),
+                None => self.leave(Ignored::UnknownField, place),
             },
-            None => self.ignore(Ignored::Malformed, 1),
+            None => self.malformed(1),
         }
     }
 
-    fn messages_value(&mut self, value: &'t Object<'_>) {
+    fn messages_value(&mut self, value: &'t Object<'_>, place: Place) {
         // S-06: one app receives the events of all its numbers on one URL. Without a number
         // nothing can be attributed.
         let refused = match value.object(Key::Metadata) {
@@ -270,41 +359,62 @@ impl<'t> Batch<'t> {
             },
             None => Some(Ignored::Malformed),
         };
+        self.is_whole &= ContactsOfNames::of(value).everybody_is_named(value);
+        let of = |what| Place { what, ..place };
+        let is_odd = [Key::Messages, Key::Statuses, Key::Errors]
+            .iter()
+            .any(|key| value.odd(*key) > 0);
         let messages = self.elements(value, Key::Messages);
         let statuses = self.elements(value, Key::Statuses);
         let errors = self.elements(value, Key::Errors);
         if messages.is_empty() && statuses.is_empty() && errors.is_empty() {
-            return self.ignore(refused.unwrap_or(Ignored::UnknownField), 1);
+            match refused {
+                Some(why) => self.leave(why, place),
+                None if !is_odd => self.leave(Ignored::UnknownField, place),
+                // An odd message must not travel on under the name of its change.
+                None => {}
+            }
+            return;
         }
-        if let Some(why) = refused {
-            self.ignore(why, messages.len() + statuses.len());
+        if let Some(why) = &refused {
+            for message in messages {
+                self.leave(why.clone(), of(What::Message(message.at)));
+            }
+            for status in statuses {
+                self.leave(why.clone(), of(What::Status(status.at)));
+            }
         } else {
             let contacts = Contacts::of(value);
             for message in messages {
-                self.message(message, &contacts);
+                self.message(message, &contacts, of(What::Message(message.at)));
             }
             for status in statuses {
+                let place = of(What::Status(status.at));
                 match status_update(status) {
-                    Ok(update) => self.items.push(WebhookItem::Status(update)),
-                    Err(why) => self.ignore(why, 1),
+                    Ok(update) => self.found(WebhookItem::Status(update), place),
+                    Err(why) => self.leave(why, place),
                 }
             }
         }
-        if refused == Some(Ignored::ForeignNumber) {
-            return self.ignore(Ignored::ForeignNumber, errors.len());
-        }
         for error in errors {
-            self.items.push(WebhookItem::Notice(notice_of_error(error)));
+            let place = of(What::Error(error.at));
+            if refused == Some(Ignored::ForeignNumber) {
+                self.leave(Ignored::ForeignNumber, place);
+            } else {
+                self.found(WebhookItem::Notice(notice_of_error(error)), place);
+            }
         }
     }
 
-    fn message(&mut self, message: &'t Object<'_>, contacts: &Contacts) {
+    fn message(&mut self, message: &'t Object<'_>, contacts: &Contacts, place: Place) {
         let Some(item) = message_item(message, contacts) else {
-            return self.ignore(Ignored::Malformed, 1);
+            return self.malformed(1);
         };
         // A malformed namesake must not hide the message that can be read, so the mark comes last.
         if message.text(Key::Id).is_some_and(|id| self.seen.insert(id)) {
-            self.items.push(item);
+            self.found(item, place);
+        } else {
+            self.is_whole = false;
         }
     }
 }
@@ -486,73 +596,103 @@ fn agree(one: &Sender, other: &Sender) -> bool {
     )
 }
 
-/// `contacts[]` of one value, findable by either name.
+/// The names that an element bears itself, without those that a contact would lend.
+fn own_names(object: &Object<'_>, keys: [Key; 2]) -> Sender {
+    let mut own = Sender::default();
+    for key in keys {
+        if let Some(name) = object.digits(key) {
+            add_name(&mut own, &name);
+        }
+    }
+    own
+}
+
+/// Who wrote a message, as far as the message says.
+pub(super) fn writer(message: &Object<'_>) -> Sender {
+    own_names(message, [Key::FromUserId, Key::From])
+}
+
+/// To whom a status says that the message went.
+pub(super) fn recipient(status: &Object<'_>) -> Sender {
+    own_names(status, [Key::RecipientUserId, Key::RecipientId])
+}
+
+/// `None` when two readers could disagree about who it is.
+fn contact(object: &Object<'_>) -> Option<Sender> {
+    let mut contact = own_names(object, [Key::UserId, Key::WaId]);
+    contact.identity_key = object
+        .text(Key::IdentityKeyHash)
+        .and_then(|key| IdentityKey::parse(key).ok());
+    (!object.has_duplicates()).then_some(contact)
+}
+
+/// The people in `contacts[]` of one value. The same person twice is one person, and an entry
+/// without names is nobody.
+fn known(value: &Object<'_>) -> Vec<Sender> {
+    let mut known: Vec<Sender> = value
+        .list(Key::Contacts)
+        .iter()
+        .filter_map(contact)
+        .filter(has_a_name)
+        .collect();
+    known.dedup();
+    known
+}
+
+/// Whether all messages and statuses of one value that name anybody name the same person.
+fn is_about_one(value: &Object<'_>) -> bool {
+    let messages = value.list(Key::Messages).iter().map(writer);
+    let statuses = value.list(Key::Statuses).iter().map(recipient);
+    let mut people = messages.chain(statuses).filter(has_a_name);
+    let first = people.next();
+    people.all(|person| Some(&person) == first.as_ref())
+}
+
+/// Who is in `contacts[]` of one value, findable by either name.
 struct Contacts {
     known: Vec<Sender>,
     /// Index in `known`; `None` when two different contacts share the name.
     by_name: HashMap<String, Option<usize>>,
+    /// Whether the value knows one contact and is about one person.
+    is_only: bool,
 }
 
 impl Contacts {
     fn of(value: &Object<'_>) -> Contacts {
-        let objects = match value.get(Key::Contacts) {
-            Some(Json::Array { objects, .. }) => objects.as_slice(),
-            Some(Json::Object(single)) => std::slice::from_ref(single),
-            _ => &[],
-        };
-        let mut contacts = Contacts {
-            known: Vec::with_capacity(objects.len()),
-            by_name: HashMap::new(),
-        };
-        for object in objects.iter().filter(|object| !object.has_duplicates()) {
-            let mut contact = Sender::default();
-            for key in [Key::UserId, Key::WaId] {
-                if let Some(name) = object.digits(key) {
-                    add_name(&mut contact, &name);
-                }
-            }
-            contact.identity_key = object
-                .text(Key::IdentityKeyHash)
-                .and_then(|key| IdentityKey::parse(key).ok());
-            // The same person twice is one person, and an entry without names is nobody.
-            if has_a_name(&contact) && contacts.known.last() != Some(&contact) {
-                contacts.known.push(contact);
+        let known = known(value);
+        let mut by_name = HashMap::new();
+        for (index, contact) in known.iter().enumerate() {
+            for name in names(contact) {
+                by_name
+                    .entry(name.to_owned())
+                    .and_modify(|at: &mut Option<usize>| {
+                        if at.is_some_and(|at| known[at] != *contact) {
+                            *at = None;
+                        }
+                    })
+                    .or_insert(Some(index));
             }
         }
-        if contacts.known.len() > 1 {
-            for (index, contact) in contacts.known.iter().enumerate() {
-                for name in names(contact) {
-                    contacts
-                        .by_name
-                        .entry(name.to_owned())
-                        .and_modify(|at| {
-                            if at.is_some_and(|at| contacts.known[at] != *contact) {
-                                *at = None;
-                            }
-                        })
-                        .or_insert(Some(index));
-                }
-            }
+        Contacts {
+            is_only: known.len() == 1 && is_about_one(value),
+            known,
+            by_name,
         }
-        contacts
     }
 
     /// Who wrote `message` (section 2.6, rule 2), or `None` when nobody who could be answered.
     ///
     /// A contact lends its other names and its identity key only when it is certainly the same
-    /// person: it shares a name with the message or is the only one, and contradicts nothing.
+    /// person: it shares a name with the message or is the only one beside messages of one person,
+    /// and contradicts nothing.
     fn sender(&self, message: &Object<'_>) -> Option<Sender> {
-        let mut sender = Sender::default();
-        for key in [Key::FromUserId, Key::From] {
-            if let Some(name) = message.digits(key) {
-                add_name(&mut sender, &name);
-            }
-        }
-        let contact = match self.known.as_slice() {
-            [only] => Some(only),
-            many => names(&sender)
+        let mut sender = writer(message);
+        let contact = if self.is_only {
+            self.known.first()
+        } else {
+            names(&sender)
                 .find_map(|name| self.by_name.get(name).copied().flatten())
-                .map(|index| &many[index]),
+                .map(|index| &self.known[index])
         };
         if let Some(contact) = contact.filter(|contact| agree(contact, &sender)) {
             sender.bsuid = sender.bsuid.or_else(|| contact.bsuid.clone());
@@ -560,6 +700,60 @@ impl Contacts {
             sender.identity_key = contact.identity_key.clone();
         }
         has_a_name(&sender).then_some(sender)
+    }
+}
+
+/// Which elements of `contacts[]` go along with which messages and statuses of their value.
+///
+/// They are the contacts that [`Contacts`] could need for those, so that a message is from the
+/// same sender wherever it stands, and never those of other people.
+pub(super) struct ContactsOfNames {
+    /// Positions in the list as JSON has it.
+    by_name: HashMap<String, Vec<u32>>,
+    /// Those that go along with every message and status, because the value is about one person.
+    always: Vec<u32>,
+}
+
+impl ContactsOfNames {
+    pub(super) fn of(value: &Object<'_>) -> ContactsOfNames {
+        let contacts = value.list(Key::Contacts);
+        let mut by_name: HashMap<String, Vec<u32>> = HashMap::new();
+        let mut always = Vec::new();
+        let is_only = known(value).len() <= 1 && is_about_one(value);
+        for object in contacts {
+            let Some(contact) = contact(object) else {
+                continue;
+            };
+            for name in names(&contact) {
+                by_name.entry(name.to_owned()).or_default().push(object.at);
+            }
+            if is_only && (has_a_name(&contact) || contacts.len() == 1) {
+                always.push(object.at);
+            }
+        }
+        ContactsOfNames { by_name, always }
+    }
+
+    /// The positions of what goes along with messages and statuses of these people, in the order of
+    /// the list; a person may be without names.
+    pub(super) fn along_with(&self, people: &[Sender]) -> Vec<u32> {
+        if people.is_empty() {
+            return Vec::new();
+        }
+        let names: HashSet<&str> = people.iter().flat_map(names).collect();
+        let named = names.iter().filter_map(|name| self.by_name.get(*name));
+        let mut positions: Vec<u32> = named.flatten().chain(&self.always).copied().collect();
+        positions.sort_unstable();
+        positions.dedup();
+        positions
+    }
+
+    fn everybody_is_named(&self, value: &Object<'_>) -> bool {
+        let messages = value.list(Key::Messages).iter().map(writer);
+        let statuses = value.list(Key::Statuses).iter().map(recipient);
+        let people: Vec<Sender> = messages.chain(statuses).collect();
+        let count = value.list(Key::Contacts).len();
+        value.odd(Key::Contacts) == 0 && self.along_with(&people).len() == count
     }
 }
 
@@ -571,30 +765,30 @@ fn status_update(status: &Object<'_>) -> Result<StatusUpdate, Ignored> {
         .text(Key::Id)
         .and_then(|id| MessageId::parse(id).ok());
     let id = id.ok_or(Ignored::Malformed)?;
+    let recipient = recipient(status);
+    let tag = status
+        .text(Key::BizOpaqueCallbackData)
+        .filter(|tag| tag.len() <= TAG_BYTES_MAX)
+        .map(str::to_owned);
     let what = match status.text(Key::Status).ok_or(Ignored::Malformed)? {
         "sent" => Status::Sent,
         "delivered" => Status::Delivered,
         "read" => Status::Read,
         "failed" => Status::Failed,
-        _ => return Err(Ignored::UnknownStatus),
+        _ => return Err(Ignored::UnknownStatus { id, recipient, tag }),
     };
-    let first_error = match status.get(Key::Errors) {
-        Some(Json::Array { objects, .. }) => objects.first(),
-        Some(Json::Object(single)) => Some(single),
-        _ => None,
-    };
-    let error_code = first_error
+    let error_code = status
+        .list(Key::Errors)
+        .first()
         .filter(|_| what == Status::Failed)
         .and_then(|error| error.number(Key::Code))
         .and_then(|code| u32::try_from(code).ok());
-    let tag = status
-        .text(Key::BizOpaqueCallbackData)
-        .filter(|tag| tag.len() <= TAG_BYTES_MAX);
     Ok(StatusUpdate {
         id,
         status: what,
         at: status.time(),
-        tag: tag.map(str::to_owned),
+        recipient,
+        tag,
         error_code,
     })
 }
@@ -663,7 +857,7 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 /// JSON as far as it is read here: keys that are not in [`Key`] are checked and dropped, and what
 /// nobody asks for leaves a mark, so that hostile bodies cost little memory.
-enum Json<'a> {
+pub(super) enum Json<'a> {
     Text(Cow<'a, str>),
     Number(u64),
     /// `null` or `false`.
@@ -679,10 +873,12 @@ enum Json<'a> {
 }
 
 #[derive(Default)]
-struct Object<'a> {
+pub(super) struct Object<'a> {
     fields: Vec<(Key, Json<'a>)>,
     /// Whether a key of [`Key`] appears twice; the first value is kept.
     has_duplicates_itself: bool,
+    /// Position in the list that it stands in, counting everything; 0 when it stands in none.
+    at: u32,
 }
 
 impl<'a> Object<'a> {
@@ -699,6 +895,24 @@ impl<'a> Object<'a> {
         fields
             .find(|(other, _)| *other == key)
             .map(|(_, value)| value)
+    }
+
+    /// The objects of a list; a single object stands for a list of one.
+    fn list(&self, key: Key) -> &[Object<'a>] {
+        match self.get(key) {
+            Some(Json::Array { objects, .. }) => objects,
+            Some(Json::Object(single)) => std::slice::from_ref(single),
+            _ => &[],
+        }
+    }
+
+    /// How much in the place of a list is no object.
+    fn odd(&self, key: Key) -> usize {
+        match self.get(key) {
+            None | Some(Json::No | Json::Object(_)) => 0,
+            Some(Json::Array { odd, .. }) => *odd,
+            Some(Json::Text(_) | Json::Number(_) | Json::Odd) => 1,
+        }
     }
 
     fn text(&self, key: Key) -> Option<&str> {
@@ -753,7 +967,7 @@ macro_rules! keys {
     ($($name:ident = $text:literal,)*) => {
         /// The keys that are read; all others are skipped.
         #[derive(Clone, Copy, PartialEq, Eq)]
-        enum Key { $($name,)* }
+        pub(super) enum Key { $($name,)* }
 
         impl Key {
             fn of(text: &str) -> Option<Key> {
@@ -804,6 +1018,8 @@ keys! {
     Payload = "payload",
     PhoneNumberId = "phone_number_id",
     PreviousUserId = "previous_user_id",
+    RecipientId = "recipient_id",
+    RecipientUserId = "recipient_user_id",
     Status = "status",
     Statuses = "statuses",
     System = "system",
@@ -824,7 +1040,8 @@ impl<'de> DeserializeSeed<'de> for KeySeed {
     }
 }
 
-struct KeySeed;
+/// Reads a key, written with escapes or not.
+pub(super) struct KeySeed;
 
 impl Visitor<'_> for KeySeed {
     type Value = Option<Key>;
@@ -884,10 +1101,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json<'de>, A::Error> {
         let (mut objects, mut odd) = (Vec::new(), 0);
         while let Some(element) = elements.next_element()? {
-            match element {
-                Json::Object(object) => objects.push(object),
-                _ => odd += 1,
-            }
+            sort_in(element, &mut objects, &mut odd);
         }
         Ok(Json::Array { objects, odd })
     }
@@ -903,6 +1117,17 @@ impl<'de> Visitor<'de> for JsonVisitor {
             }
         }
         Ok(Json::Object(object))
+    }
+}
+
+/// Takes in the next element of a list.
+fn sort_in<'a>(element: Json<'a>, objects: &mut Vec<Object<'a>>, odd: &mut usize) {
+    match element {
+        Json::Object(mut object) => {
+            object.at = u32::try_from(objects.len() + *odd).unwrap_or(u32::MAX);
+            objects.push(object);
+        }
+        _ => *odd += 1,
     }
 }
 
@@ -926,10 +1151,7 @@ fn patient(raw: &RawValue, level: usize) -> Json<'_> {
             Ok(elements) => {
                 let (mut objects, mut odd) = (Vec::new(), 0);
                 for element in elements {
-                    match patient(element, level + 1) {
-                        Json::Object(object) => objects.push(object),
-                        _ => odd += 1,
-                    }
+                    sort_in(patient(element, level + 1), &mut objects, &mut odd);
                 }
                 Json::Array { objects, odd }
             }
@@ -994,4 +1216,4 @@ impl<'de> serde::Deserialize<'de> for LossyText {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -146,7 +146,7 @@ fn services_are_read_and_switch_the_directory_off() {
     };
     assert_eq!((erp.name.as_str(), erp.title.as_str()), ("erp", "erp"));
     assert_eq!(erp.timeout, Duration::from_secs(3));
-    assert_eq!(erp.issue_token_url, "http://127.0.0.1:9/t?k=1");
+    assert!(erp.check_password.is_none());
     assert!(!config.directory.enabled);
     let weakened: Vec<_> = warnings
         .iter()
@@ -167,7 +167,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, services, pages, directory, identity, limits, texts, log"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, directory, identity, limits, texts, log"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -325,6 +325,9 @@ fn every_key_is_refused_when_misspelled() {
         let line = format!("{misspelled} = {}", key.example());
         let text = match key.table {
             array if keys::ARRAYS.contains(&array) => format!("{GOOD}[[{array}]]\n{line}\n"),
+            inner if keys::INNER.contains(&inner) => {
+                format!("{GOOD}[[services]]\n[{inner}]\n{line}\n")
+            }
             table => with(table, &line),
         };
         let wrong = problems(&text);
@@ -865,7 +868,8 @@ fn what_is_switched_off_is_named() {
 #[test]
 fn every_key_has_a_sentence_and_an_explanation() {
     for key in keys::ALL {
-        assert!(keys::TABLES.contains(&key.table), "{}", key.path());
+        let tables = [&keys::TABLES[..], &keys::INNER].concat();
+        assert!(tables.contains(&key.table), "{}", key.path());
         assert!(key.about.ends_with('.'), "{}", key.path());
         let explanation = explain(&key.path()).unwrap().to_string();
         assert!(explanation.contains(key.about) && explanation.contains(key.example()));
@@ -885,7 +889,11 @@ fn every_key_has_a_sentence_and_an_explanation() {
 }
 
 fn is_in_array(key: &Key) -> bool {
-    keys::ARRAYS.contains(&key.table)
+    keys::ARRAYS.contains(&key.table) || is_inner(key)
+}
+
+fn is_inner(key: &Key) -> bool {
+    keys::INNER.contains(&key.table)
 }
 
 /// `#key = value` becomes `key = value`; sentences stay comments.
@@ -895,10 +903,14 @@ fn uncommented(only: impl Fn(&Key) -> bool) -> String {
     for line in EXAMPLE.lines() {
         let bare = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
         let header = bare.and_then(|bare| bare.strip_prefix("[[")?.strip_suffix("]]"));
-        array = header.or(array);
+        let inner = bare.and_then(|bare| bare.strip_prefix("[services.")?.strip_suffix("]"));
+        let inner = inner.map(|_| bare.unwrap().trim_matches(['[', ']']));
+        array = header.or(inner).or(array);
         let wanted = bare.is_some_and(|bare| {
             let name = bare.split(" =").next().unwrap();
-            let path = match (header, array) {
+            let path = match (header.or(inner), array) {
+                // The address stands for the table, as the name does for that of an array.
+                (Some(table), _) if inner.is_some() => format!("{table}.url"),
                 (Some(header), _) => format!("{header}.name"),
                 (None, Some(array)) => format!("{array}.{name}"),
                 (None, None) => name.to_owned(),
@@ -916,7 +928,10 @@ fn uncommented(only: impl Fn(&Key) -> bool) -> String {
 fn the_example_names_every_key_with_its_default_and_its_sentence() {
     for key in keys::ALL {
         let example = if is_in_array(key) {
-            let header = format!("\n#[[{}]]\n", key.table);
+            let header = match is_inner(key) {
+                true => format!("\n#[{}]\n", key.table),
+                false => format!("\n#[[{}]]\n", key.table),
+            };
             EXAMPLE.split(&header).nth(1).unwrap_or_default()
         } else {
             EXAMPLE
@@ -972,9 +987,9 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
     let defaults = parse(&defaults).config;
     assert_eq!(format!("{:?}", plain.config), format!("{defaults:?}"));
     // One deployment is one half of the document: the page, or the back end.
-    let with_page = uncommented(|key| !key.name.starts_with("backend"));
+    let with_page = uncommented(|key| !key.name.starts_with("backend") && !is_inner(key));
     let with_page = parse(&with_page).config;
-    let with_backend = uncommented(|key| key.path() != "sign_in.page");
+    let with_backend = uncommented(|key| key.path() != "sign_in.page" && !is_inner(key));
     let with_backend = parse(&with_backend).config;
     for all in [&with_page, &with_backend] {
         assert_eq!((all.services.len(), all.pages.len()), (1, 1));
@@ -1038,6 +1053,8 @@ fn every_key_that_an_adapter_names_exists() {
     for (file, named_min) in [
         ("mail.rs", 10),
         ("services/mod.rs", 8),
+        ("services/shape.rs", 10),
+        ("config/services.rs", 4),
         ("whatsapp/mod.rs", 8),
         ("config/mod.rs", 3),
         ("backend.rs", 6),

@@ -128,15 +128,15 @@ fn a_batch_whose_middle_cannot_be_stored_is_taken_whole_when_repeated() {
         .map(|person| WebhookItem::Message(house.text(person, "hola")))
         .collect();
     let before = house.memory().operations();
-    house.app.receive(batch.clone()).unwrap();
+    house.receive_all(batch.clone()).unwrap();
     let operations = house.memory().operations() - before;
     for nth in [1, operations / 2, operations - 1, operations] {
         let house = self::house();
         house
             .memory()
             .fail_operation(nth, StoreError::Unavailable("pulled".into()));
-        assert!(house.app.receive(batch.clone()).is_err(), "operation {nth}");
-        let received = house.app.receive(batch.clone()).unwrap();
+        assert!(house.receive_all(batch.clone()).is_err(), "operation {nth}");
+        let received = house.receive_all(batch.clone()).unwrap();
         assert_eq!(received.repeated + received.outcomes.len(), 100);
         while house.settle() > 0 {
             house.clock.forward(SECOND_MS);
@@ -646,7 +646,7 @@ fn a_stop_in_the_middle_of_a_batch_sends_nothing_more_and_puts_the_rest_back() {
         Report::Sent(None)
     };
     let pace = Pace {
-        threads: [1; 4],
+        threads: [1; Lane::ALL.len()],
         ..Pace::default()
     };
     let outbox = Arc::new(Outbox::new(Arc::clone(&house.app), Arc::new(carry), pace));

@@ -4,13 +4,13 @@
 
 use portero::app::admin::Overview;
 use portero::app::{
-    App, Clock, Failed, IdentitySettings, IssueToken, NoRandomness, Places, Random, Received,
-    Report, Settings, TokenWanted, Verdict, Visitor, Work,
+    App, Body, Clock, Failed, HandOver, IdentitySettings, IssueToken, NoRandomness, Places, Random,
+    Received, Report, Settings, Telling, TokenWanted, Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
-use portero::domain::contact::{Contact, Kept};
+use portero::domain::contact::Contact;
 use portero::domain::delivery::{
-    ChatMessage, Failure, FailureKind, Lane, LinkTarget, Mail, Recipient,
+    ChatMessage, Failure, FailureKind, Lane, LinkTarget, Mail, Recipient, SignedBody,
 };
 use portero::domain::id::{
     Bsuid, EmailAddress, IdentityKey, Language, MINUTE_MS, MappingHash, MessageId, PhoneNumberId,
@@ -131,7 +131,9 @@ pub struct Said {
 pub enum Left {
     Said(Said),
     Mailed(Mail),
-    HandedOn(Kept),
+    HandedOn(HandOver),
+    #[allow(dead_code)]
+    Told(Telling),
 }
 
 /// How the other side takes a try.
@@ -159,6 +161,8 @@ pub struct Outside {
     pub whatsapp_next: VecDeque<Takes>,
     pub whatsapp: Takes,
     pub mail: Takes,
+    pub bot: Takes,
+    pub receiver: Takes,
     /// Mailboxes for which the mail server has only a refusal.
     pub refusing: Vec<EmailAddress>,
     /// What it says to them.
@@ -249,14 +253,23 @@ impl World {
                 };
                 Report::Answers(outside.services.iter().map(answer).collect())
             }
-            Work::HandOn {
-                contact: _,
-                message,
-                scope: _,
-            } => {
-                outside.left.push(Left::HandedOn(message.clone()));
-                Report::Sent(None)
-            }
+            Work::HandOn(hand_over) => match outside.bot.clone() {
+                Takes::Not(failure) => Report::Failed(failure),
+                takes => {
+                    outside.left.push(Left::HandedOn(hand_over.clone()));
+                    match takes {
+                        Takes::ItSilently => Report::Failed(no_answer()),
+                        _ => Report::Sent(None),
+                    }
+                }
+            },
+            Work::Tell(telling) => match outside.receiver.clone() {
+                Takes::Not(failure) => Report::Failed(failure),
+                _ => {
+                    outside.left.push(Left::Told(telling.clone()));
+                    Report::Sent(None)
+                }
+            },
             Work::Nothing(report) => report.clone(),
         }
     }
@@ -305,6 +318,42 @@ impl Ground {
                 Arc::new(Redb::open(&path, Options::default()).unwrap())
             }
         }
+    }
+}
+
+/// What the items of a webhook say stands for its body: text as it was typed, and nothing for all
+/// else, one after the other.
+struct Words(Vec<String>);
+
+const NO_TEXT: &str = "\u{0}";
+
+fn text_of(item: &WebhookItem) -> String {
+    match item {
+        WebhookItem::Message(Inbound {
+            content: Content::Text(text),
+            ..
+        }) => text.clone(),
+        _ => NO_TEXT.to_owned(),
+    }
+}
+
+/// What a hand-over says; `None` when it is not text.
+pub fn said_in(hand_over: &HandOver) -> Option<String> {
+    let text = String::from_utf8(hand_over.body.bytes.clone()).unwrap();
+    (text != NO_TEXT).then_some(text)
+}
+
+impl Body for Words {
+    fn whole(&self) -> Option<SignedBody> {
+        self.part(&(0..self.0.len()).collect::<Vec<_>>())
+    }
+
+    fn part(&self, items: &[usize]) -> Option<SignedBody> {
+        let texts: Vec<&str> = items.iter().map(|item| self.0[*item].as_str()).collect();
+        Some(SignedBody {
+            bytes: texts.join("\n").into_bytes(),
+            signature: "sha256=of the house".into(),
+        })
     }
 }
 
@@ -389,6 +438,8 @@ impl House {
             texts: Texts::default(),
             directory: None,
             places,
+            hands_on: true,
+            tells_events: false,
             identity: IdentitySettings::default(),
         };
         let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
@@ -404,6 +455,8 @@ impl House {
             whatsapp_next: VecDeque::new(),
             whatsapp: Takes::It,
             mail: Takes::It,
+            bot: Takes::It,
+            receiver: Takes::It,
             refusing: Vec::new(),
             refusal: mailbox_refused(),
             is_careless: false,
@@ -571,7 +624,13 @@ impl House {
     }
 
     pub fn receive(&self, message: Inbound) -> Result<Received, Failed> {
-        self.app.receive(vec![WebhookItem::Message(message)])
+        self.receive_all(vec![WebhookItem::Message(message)])
+    }
+
+    /// A whole webhook arrives.
+    pub fn receive_all(&self, items: Vec<WebhookItem>) -> Result<Received, Failed> {
+        let body = Arc::new(Words(items.iter().map(text_of).collect()));
+        self.app.receive(items, body)
     }
 
     /// The person writes; returns the outcome. Nothing leaves yet.
@@ -596,15 +655,15 @@ impl House {
 
     /// News of a message that Meta took.
     pub fn status(&self, said: &Said, status: Status) {
-        self.app
-            .receive(vec![WebhookItem::Status(StatusUpdate {
-                id: said.id.clone(),
-                status,
-                at: self.clock.now(),
-                tag: Some(said.tag.clone()),
-                error_code: (status == Status::Failed).then_some(131_026),
-            })])
-            .unwrap();
+        self.receive_all(vec![WebhookItem::Status(StatusUpdate {
+            id: said.id.clone(),
+            status,
+            at: self.clock.now(),
+            recipient: Sender::default(),
+            tag: Some(said.tag.clone()),
+            error_code: (status == Status::Failed).then_some(131_026),
+        })])
+        .unwrap();
     }
 
     // --- what leaves ----------------------------------------------------------------------------
@@ -644,7 +703,7 @@ impl House {
         let left = self.left().into_iter();
         left.filter_map(|left| match left {
             Left::Said(said) => Some(said),
-            Left::Mailed(_) | Left::HandedOn(..) => None,
+            Left::Mailed(_) | Left::HandedOn(..) | Left::Told(_) => None,
         })
         .collect()
     }
@@ -662,7 +721,7 @@ impl House {
         let left = self.left().into_iter();
         left.filter_map(|left| match left {
             Left::Mailed(mail) => Some(mail),
-            Left::Said(_) | Left::HandedOn(..) => None,
+            Left::Said(_) | Left::HandedOn(..) | Left::Told(_) => None,
         })
         .collect()
     }
@@ -679,8 +738,8 @@ impl House {
     pub fn handed_on(&self) -> Vec<Option<String>> {
         let left = self.left().into_iter();
         left.filter_map(|left| match left {
-            Left::HandedOn(kept) => Some(kept.text),
-            Left::Said(_) | Left::Mailed(_) => None,
+            Left::HandedOn(hand_over) => Some(said_in(&hand_over)),
+            Left::Said(_) | Left::Mailed(_) | Left::Told(_) => None,
         })
         .collect()
     }

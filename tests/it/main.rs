@@ -26,6 +26,7 @@ mod keys;
 mod limits;
 mod mappings;
 mod sign_in;
+mod tokens;
 mod transcripts;
 mod troubles;
 mod user;

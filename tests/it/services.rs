@@ -6,7 +6,8 @@ use portero::domain::binding::Scope;
 use portero::domain::delivery::FailureKind;
 use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
 use portero::services::{
-    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenFor, USER_CHARS_MAX,
+    FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor,
+    USER_CHARS_MAX, UsersCall,
 };
 use portero::simulator;
 use serde_json::{Value, json};
@@ -117,10 +118,10 @@ fn settings(name: &str, url: &str) -> Settings {
     Settings {
         name: ServiceName::parse(name).unwrap(),
         title: name.to_uppercase(),
-        find_user_url: format!("{url}{FIND}"),
-        issue_token_url: format!("{url}{TOKEN}"),
-        check_password_url: Some(format!("{url}{CHECK}")),
-        secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        find_user: UsersCall::find_user(&format!("{url}{FIND}")).unwrap(),
+        issue_token: TokenCall::issue_token(&format!("{url}{TOKEN}")).unwrap(),
+        check_password: Some(UsersCall::check_password(&format!("{url}{CHECK}")).unwrap()),
+        secret: Some(Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
         bearer: None,
         // Long enough for a loaded machine; tests that wait for it set their own.
         timeout: Duration::from_secs(30),
@@ -262,6 +263,56 @@ fn a_token_is_issued_for_the_named_user() {
             json!({"userId": "42", "companyId": "c-1", "userUuid": contact().to_string()})
         );
     }
+}
+
+#[test]
+fn a_service_hears_of_the_scope_only_when_it_is_less_than_everything() {
+    let token = json!({"token": "abc.def", "tokenType": "Bearer", "expiresIn": 3600});
+    let (url, requests) = answering(ok(&token));
+    let services = one(&url);
+    let name = ServiceName::parse("kutamma").unwrap();
+    let uuid = contact();
+    for (scope, body) in [
+        (
+            Scope::Full,
+            format!(r#"{{"companyId":"c-1","userId":"42","userUuid":"{uuid}"}}"#),
+        ),
+        (
+            Scope::FirstHours,
+            format!(
+                r#"{{"companyId":"c-1","scope":"first_hours","userId":"42","userUuid":"{uuid}"}}"#
+            ),
+        ),
+    ] {
+        services
+            .issue_token(&name, &token_for(scope), NOW, "entry-1")
+            .unwrap();
+        assert_eq!(requests.recv().unwrap().text, body);
+    }
+}
+
+#[test]
+fn a_service_that_asks_for_a_pause_is_asked_for_no_token_until_it_is_over() {
+    let pause =
+        "HTTP/1.1 503 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let (url, requests) = answering(pause);
+    let services = one(&url);
+    let name = ServiceName::parse("kutamma").unwrap();
+    let ask_at = |now| {
+        let asked = services.issue_token(&name, &token_for(Scope::Full), now, "x");
+        asked.unwrap_err().kind
+    };
+    let temporary = |ms| FailureKind::Temporary {
+        retry_after_ms: Some(ms),
+    };
+    assert_eq!(ask_at(NOW), temporary(7_000));
+    assert_eq!(ask_at(NOW.plus_ms(1_000)), temporary(6_000));
+    requests.recv().unwrap();
+    assert!(requests.try_recv().is_err(), "not asked again");
+    find(&services).unwrap_err();
+    requests.recv().unwrap();
+    assert_eq!(ask_at(NOW.plus_ms(7_000)), temporary(7_000));
+    requests.recv().unwrap();
 }
 
 #[test]
@@ -510,7 +561,7 @@ fn only_services_with_the_call_are_asked_and_all_at_the_same_time() {
     let (b, asked_b) = answering(ok(&users()));
     let (c, _keep_c) = waiting(ok(&users()));
     let mut without = settings("b", &b);
-    without.check_password_url = None;
+    without.check_password = None;
     let services = Services::new(vec![settings("a", &a), without.clone(), settings("c", &c)]);
     let password = Secret::new(PASSWORD);
     let answers = services
@@ -611,8 +662,8 @@ fn the_services_of_the_simulator_know_their_passwords_and_count_what_they_are_as
     let configured = |service: &simulator::cast::Service| {
         let url = |call| world.services.url(service.name, call);
         let mut settings = settings(service.name, "http://127.0.0.1:9");
-        settings.secret = Secret::new(world.services.secret(service.name).unwrap());
-        settings.check_password_url = Some(url("check_password"));
+        settings.secret = Some(Secret::new(world.services.secret(service.name).unwrap()));
+        settings.check_password = Some(UsersCall::check_password(&url("check_password")).unwrap());
         settings
     };
     let services = simulator::cast::SERVICES.iter().map(configured).collect();

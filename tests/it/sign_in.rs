@@ -1,7 +1,7 @@
 //! Signing in on the web, below the web: the rows of the threat model about links, pages and return
 //! codes, by their numbers, and attacks that are made up at random.
 
-use super::house::{House, Left, NETWORK, Person, Takes};
+use super::house::{House, Left, NETWORK, Person, Takes, said_in};
 use portero::app::{Verdict, Visitor};
 use portero::domain::binding::{Proof, Scope};
 use portero::domain::contact::Stage;
@@ -1585,7 +1585,6 @@ fn nothing_that_leaves_for_the_bot_has_a_return_code_in_it() {
     forwarded(&house, &vera(), &text);
     house.sign_in(&malo(), MALO);
     house.ask(&malo(), &text);
-    let bots =
-        |left: &Left| matches!(left, Left::HandedOn(kept) if kept.text.as_deref() != Some("hola"));
+    let bots = |left: &Left| matches!(left, Left::HandedOn(one) if said_in(one).as_deref() != Some("hola"));
     assert!(!house.left().iter().any(bots));
 }

@@ -101,6 +101,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("mail", &["domain"]),
     ("services", &["domain", "http"]),
     ("backend", &["domain", "http"]),
+    ("bot", &["domain", "http"]),
     ("outbox", &["domain", "app"]),
     ("control", &["domain", "app", "store"]),
     (
@@ -110,15 +111,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "outbox",
-            "web",
+            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "bot",
+            "outbox", "web",
         ],
     ),
     (
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control", "backend",
+            "config", "control", "backend", "bot",
         ],
     ),
     (
@@ -139,6 +140,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "simulator",
             "control",
             "outbox",
+            "services",
         ],
     ),
     ("lib", &[]),

@@ -32,7 +32,7 @@
 //! `{ready}` is what the page has ready in the chat. `{code}` is the code of the last mail, `{old code}` the one before, `{wrong code}` another one,
 //! `{code to ana@example.com}` the last one sent there, `{code in groups}` 1234-5678.
 
-use super::house::{House, Left, Person, Takes, code_of, other_than};
+use super::house::{House, Left, Person, Takes, code_of, other_than, said_in};
 use portero::domain::delivery::{Failure, FailureKind, Mail};
 use portero::domain::id::{
     Bsuid, DAY_MS, EmailAddress, HOUR_MS, IdentityKey, MINUTE_MS, MappingHash, MessageId,
@@ -443,8 +443,7 @@ impl Stage {
                             before: person.1.sender(),
                         };
                         house
-                            .app
-                            .receive(vec![WebhookItem::IdentityChanged(change)])
+                            .receive_all(vec![WebhookItem::IdentityChanged(change)])
                             .unwrap();
                     }
                     _ => return Err(format!("({event}) is not understood")),
@@ -504,7 +503,8 @@ impl Stage {
                         lines.extend(text.lines().map(|line| format!("    | {}", hide(line))));
                     }
                 }
-                Left::HandedOn(kept) => lines.push(match &kept.text {
+                Left::Told(_) => {}
+                Left::HandedOn(hand_over) => lines.push(match &said_in(hand_over) {
                     Some(text) => format!("  bot gets: {}", hide(text)),
                     None => "  bot gets something that is not text".into(),
                 }),

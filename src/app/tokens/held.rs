@@ -368,3 +368,29 @@ impl Drop for Lead<'_> {
         }
     }
 }
+
+#[cfg(test)]
+impl Held {
+    /// Entries and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let inner = self.inner();
+        assert_eq!(inner.entries.len(), inner.order.len());
+        let bytes = inner.entries.values().map(|entry| entry.bytes).sum();
+        assert_eq!(inner.bytes, bytes);
+        (inner.entries.len(), bytes)
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.inner().flights.len()
+    }
+
+    /// How many have come to wait for questions under way.
+    pub(super) fn waiters(&self) -> usize {
+        let inner = self.inner();
+        inner
+            .flights
+            .values()
+            .map(|under_way| under_way.waiters)
+            .sum()
+    }
+}

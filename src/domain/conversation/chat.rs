@@ -4,6 +4,7 @@ use super::super::binding::ReleaseReason;
 use super::super::contact::{Kept, Stage};
 use super::super::id::{EmailAddress, SECOND_MS};
 use super::super::message::{Content, Inbound, Provenance};
+use super::super::policy::Gate;
 use super::super::reading::{self, Codes, Command, Reading};
 use super::{
     ANSWERABLE_MS, Action, AuditEvent, ButtonAction, Opening, OurButton, Outcome, SAME_BREATH_MS,
@@ -16,9 +17,6 @@ const CLOCKS_APART_MS: u64 = 60 * SECOND_MS;
 /// When a contact last wrote is known this exactly: what counts in days needs no write for every
 /// message of a lively chat.
 const NOTED_EVERY_MS: u64 = 60 * SECOND_MS;
-
-/// Longest text kept for the bot, in bytes.
-const KEPT_TEXT_BYTES_MAX: usize = Content::TEXT_BYTES_MAX;
 
 impl Turn<'_> {
     pub(super) fn message(&mut self, message: &Inbound) -> Outcome {
@@ -46,6 +44,9 @@ impl Turn<'_> {
         }
         if self.contact.is_bound() {
             return self.bound(message);
+        }
+        if self.is_left_to_the_bot(message) {
+            return self.hand_on(message);
         }
         if age_ms > ANSWERABLE_MS {
             return Outcome::Stale;
@@ -160,11 +161,13 @@ impl Turn<'_> {
                 Outcome::Released
             }
             Some(Command::WhoAmI) => self.ask(Sentence::WhoYouAre(self.contact.bindings.clone())),
-            _ => {
-                self.actions.push(Action::HandOn(keep(message)));
-                Outcome::HandedOn
-            }
+            _ => self.hand_on(message),
         }
+    }
+
+    fn hand_on(&mut self, message: &Inbound) -> Outcome {
+        self.actions.push(Action::HandOn(keep(message)));
+        Outcome::HandedOn
     }
 
     /// What a bound contact answers to a sign-in that the bot asked for: the code of a step-up and
@@ -291,6 +294,39 @@ impl Turn<'_> {
     }
 
     // --- a contact that is not known -----------------------------------------------------------
+
+    /// Whether a message of somebody unknown goes to the bot unread, because the bot asks for a
+    /// sign-in when it needs one. While one is under way everything is part of it, also what may be
+    /// a password typed in the wrong place; what is an answer to it stays one when it comes late.
+    fn is_left_to_the_bot(&self, message: &Inbound) -> bool {
+        let (now, policy) = (self.now(), self.context.policy);
+        if policy.gate == Gate::Everyone {
+            return false;
+        }
+        let is_under_way = match &self.contact.stage {
+            Stage::Idle => false,
+            Stage::AddressAsked { at } => now.since_ms(*at) < policy.code_lifetime_ms,
+            Stage::SpellingAsked { .. } => true,
+            Stage::CodeAwaited(challenge) => now < challenge.expires_at,
+            Stage::LinkSent => (self.contact.mapping.as_ref())
+                .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
+        };
+        if is_under_way {
+            return false;
+        }
+        match &message.content {
+            Content::Text(text) => match reading::read(text, policy.code_digits) {
+                Reading::Addresses(_) => !matches!(
+                    self.contact.stage,
+                    Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
+                ),
+                Reading::Codes(_) => !matches!(self.contact.stage, Stage::CodeAwaited(_)),
+                Reading::Command(_) | Reading::Words => true,
+            },
+            Content::Button { id } => OurButton::parse(id).is_none(),
+            Content::Other(_) => true,
+        }
+    }
 
     pub(super) fn words(&mut self, message: &Inbound) -> Outcome {
         let methods = self.context.policy.methods;
@@ -470,19 +506,8 @@ impl Turn<'_> {
 }
 
 fn keep(message: &Inbound) -> Kept {
-    let text = match &message.content {
-        Content::Text(text) => {
-            let mut end = text.len().min(KEPT_TEXT_BYTES_MAX);
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            Some(text[..end].to_owned())
-        }
-        Content::Button { .. } | Content::Other(_) => None,
-    };
     Kept {
         id: message.id.clone(),
         sent_at: message.sent_at,
-        text,
     }
 }

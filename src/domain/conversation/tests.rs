@@ -456,11 +456,18 @@ fn check(
     }
 
     // Only a known contact's messages are the bot's, and nothing typed for the sign-in.
+    if after.kept.is_some() && after.kept != before.contact.kept {
+        let is_for_the_sign_in = matches!(
+            doing,
+            Address | OtherAddress | Slip | RightCode | WrongCode | TwoCodes | LateRightCode
+        );
+        assert!(!is_for_the_sign_in, "{doing:?} is kept for the bot");
+    }
     for action in &step.actions {
         if let Action::HandOn(kept) = action {
             assert!(after.is_bound());
-            let text = kept.text.as_deref().unwrap_or("hola");
-            assert!(before.contact.is_bound() || !(text.contains('@') || text == "99999999"));
+            let is_first = before.contact.kept.as_ref() == Some(kept);
+            assert!(before.contact.is_bound() || is_first);
         }
         if let Action::MailCode { to, .. } = action {
             assert!(before.somebody_has_it && *to == the_address());

@@ -192,6 +192,14 @@ struct State {
     proofs: Vec<ProofId>,
 }
 
+/// What the message of an event says, if that is the one.
+fn message_of<'e>(event: &'e Event<'_>, kept: &Kept) -> Option<&'e Content> {
+    match event {
+        Event::Message(message) if message.id == kept.id => Some(&message.content),
+        _ => None,
+    }
+}
+
 impl State {
     fn new() -> State {
         let now = Timestamp(1_800_000_000_000);
@@ -320,7 +328,7 @@ impl State {
     fn take(&mut self, event: &Event<'_>, doing: Doing, policy: &Policy) -> Step {
         self.events += 1;
         let step = self.decide(event, doing, policy);
-        self.check(&step, doing, policy);
+        self.check(&step, event, doing, policy);
         if let Some(before) = &self.contact.mapping
             && step.contact.mapping.as_ref().map(|after| after.id) != Some(before.id)
         {
@@ -468,7 +476,7 @@ impl State {
         Some(step)
     }
 
-    fn check(&self, step: &Step, doing: Doing, policy: &Policy) {
+    fn check(&self, step: &Step, event: &Event<'_>, doing: Doing, policy: &Policy) {
         let (before, after, now) = (&self.contact, &step.contact, self.now);
         let says: Vec<&Sentence> = (step.actions.iter())
             .filter_map(|action| match action {
@@ -483,10 +491,23 @@ impl State {
         self.check_requirement(step, doing, policy);
 
         // Nothing that was typed or tapped for a sign-in is the bot's.
-        for action in &step.actions {
-            if let Action::HandOn(kept) = action {
-                assert!(after.is_bound(), "{doing:?} reaches the bot");
-                let text = kept.text.as_deref().unwrap_or_default();
+        let handed_on = step.actions.iter().filter_map(|action| match action {
+            Action::HandOn(kept) => Some(kept),
+            _ => None,
+        });
+        let newly_kept = (after.kept.as_ref()).filter(|_| after.kept != before.kept);
+        for kept in handed_on.clone() {
+            assert!(after.is_bound(), "{doing:?} reaches the bot");
+            assert!(
+                before.kept.as_ref() == Some(kept) || message_of(event, kept).is_some(),
+                "{doing:?} hands on what nobody wrote"
+            );
+        }
+        for kept in handed_on.chain(newly_kept) {
+            if let Some(content) = message_of(event, kept) {
+                let Content::Text(text) = content else {
+                    panic!("a tap reaches the bot")
+                };
                 assert!(
                     !text.contains("Quiero entrar"),
                     "a return code reaches the bot"
@@ -508,9 +529,8 @@ impl State {
                     &before.stage,
                     Stage::CodeAwaited(challenge) if now.since_ms(challenge.asked_at) < HOUR_MS
                 );
-                let is_code = is_awaited && text == mailed_code_of(self.challenge());
+                let is_code = is_awaited && *text == mailed_code_of(self.challenge());
                 assert!(!is_code, "a mailed code reaches the bot");
-                assert!(kept.text.is_some(), "a tap reaches the bot");
             }
         }
 

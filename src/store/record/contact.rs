@@ -166,11 +166,9 @@ struct BindingRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct KeptRecord {
+struct KeptRecord {
     id: String,
     sent_at: u64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    text: Option<String>,
 }
 
 impl From<&Contact> for ContactRecord {
@@ -488,17 +486,15 @@ impl From<&Kept> for KeptRecord {
         KeptRecord {
             id: kept.id.as_str().to_owned(),
             sent_at: kept.sent_at.0,
-            text: kept.text.clone(),
         }
     }
 }
 
 impl KeptRecord {
-    pub(super) fn into_kept(self) -> Result<Kept, Malformed> {
+    fn into_kept(self) -> Result<Kept, Malformed> {
         Ok(Kept {
             id: MessageId::parse(&self.id)?,
             sent_at: Timestamp(self.sent_at),
-            text: self.text,
         })
     }
 }

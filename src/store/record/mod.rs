@@ -6,9 +6,11 @@
 
 mod asked;
 mod audit;
+mod body;
 mod budget;
 mod contact;
 mod directory;
+mod event;
 mod handle;
 mod key;
 mod meta;
@@ -17,9 +19,11 @@ mod seen;
 
 pub use asked::*;
 pub use audit::*;
+pub use body::*;
 pub use budget::*;
 pub use contact::*;
 pub use directory::*;
+pub use event::*;
 pub use handle::*;
 pub use key::*;
 pub use meta::*;
@@ -194,22 +198,38 @@ fn sweep(
     looks: usize,
     is_due: impl Fn(&[u8]) -> Result<bool, StoreError>,
 ) -> Result<Sweep, StoreError> {
+    let (cursor, due) = due(writer, table, cursor, looks, is_due)?;
+    for key in &due {
+        writer.delete(table, key)?;
+    }
+    Ok(Sweep {
+        cursor,
+        removed: due.len(),
+    })
+}
+
+/// Looks at up to `looks` records after `cursor`: where to go on, and the keys of those that are
+/// due.
+#[allow(clippy::type_complexity)]
+fn due(
+    reader: &dyn Reader,
+    table: Table,
+    cursor: Option<&[u8]>,
+    looks: usize,
+    is_due: impl Fn(&[u8]) -> Result<bool, StoreError>,
+) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), StoreError> {
     let start = cursor.map_or(Bound::Unbounded, Bound::Excluded);
     let range = KeyRange::new(start, Bound::Unbounded);
-    let seen = collect(writer, table, range, Order::Forward, looks, |key, bytes| {
+    let seen = collect(reader, table, range, Order::Forward, looks, |key, bytes| {
         Ok((key.to_vec(), is_due(bytes)?))
     })?;
-    let mut removed = 0;
-    for (key, _) in seen.iter().filter(|(_, due)| *due) {
-        writer.delete(table, key)?;
-        removed += 1;
-    }
     let cursor = if seen.len() < looks {
         None
     } else {
-        seen.into_iter().next_back().map(|(key, _)| key)
+        seen.last().map(|(key, _)| key.clone())
     };
-    Ok(Sweep { cursor, removed })
+    let due = seen.into_iter().filter(|(_, is_due)| *is_due);
+    Ok((cursor, due.map(|(key, _)| key).collect()))
 }
 
 #[cfg(test)]

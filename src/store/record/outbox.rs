@@ -1,7 +1,7 @@
 //! What is to be sent, what was sent, and what could not be sent.
 
-use super::contact::KeptRecord;
-use super::{Keys, Sweep, collect, damaged, read, sweep, write};
+use super::body::{BodyOf, delete_body};
+use super::{Keys, Sweep, collect, damaged, due, read, sweep, write};
 use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
 };
@@ -63,7 +63,14 @@ enum ErrandRecord {
         bound: Option<[u8; 16]>,
         language: String,
     },
-    HandOn(KeptRecord),
+    HandOn {
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        message: Option<String>,
+        origin: u64,
+    },
+    Event {
+        origin: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,7 +159,11 @@ impl From<&Errand> for ErrandRecord {
                     Notice::Refused => None,
                 },
             },
-            Errand::HandOn(kept) => ErrandRecord::HandOn(kept.into()),
+            Errand::HandOn { message, origin } => ErrandRecord::HandOn {
+                message: message.as_ref().map(|id| id.as_str().to_owned()),
+                origin: origin.0,
+            },
+            Errand::Event { origin } => ErrandRecord::Event { origin: origin.0 },
         }
     }
 }
@@ -203,7 +214,13 @@ impl ErrandRecord {
                 to: EmailAddress::parse(&to)?,
                 notice: bound.map_or(Notice::Refused, |proof| Notice::Bound(ProofId(proof))),
             },
-            ErrandRecord::HandOn(kept) => Errand::HandOn(kept.into_kept()?),
+            ErrandRecord::HandOn { message, origin } => Errand::HandOn {
+                message: message.as_deref().map(MessageId::parse).transpose()?,
+                origin: EntryId(origin),
+            },
+            ErrandRecord::Event { origin } => Errand::Event {
+                origin: EntryId(origin),
+            },
         })
     }
 }
@@ -216,6 +233,7 @@ pub(super) fn entry_key(lane: Lane, id: EntryId) -> [u8; 9] {
         Lane::Mail => 2,
         Lane::Services => 3,
         Lane::Bot => 4,
+        Lane::Events => 5,
     };
     key[1..].copy_from_slice(&id.0.to_be_bytes());
     key
@@ -368,6 +386,30 @@ pub fn put_dead(writer: &mut dyn Writer, letter: &DeadLetter) -> Result<(), Stor
     )
 }
 
+/// The dead letter of this entry.
+pub fn dead_letter(reader: &dyn Reader, id: EntryId) -> Result<Option<DeadLetter>, StoreError> {
+    let Some(bytes) = reader.get(Table::Dead, &id.0.to_be_bytes())? else {
+        return Ok(None);
+    };
+    read_dead(id, &bytes).map(Some)
+}
+
+fn read_dead(id: EntryId, bytes: &[u8]) -> Result<DeadLetter, StoreError> {
+    let record: DeadRecord = read(Table::Dead, bytes)?;
+    let entry = record.entry.into_entry(id).map_err(damaged(Table::Dead))?;
+    Ok(DeadLetter {
+        entry,
+        at: Timestamp(record.at),
+        reason: record.reason,
+    })
+}
+
+/// Removes a dead letter and what it would have handed on.
+pub fn delete_dead(writer: &mut dyn Writer, id: EntryId) -> Result<(), StoreError> {
+    delete_body(writer, BodyOf::Entry(id))?;
+    writer.delete(Table::Dead, &id.0.to_be_bytes())
+}
+
 /// The newest `limit` dead letters, newest first.
 pub fn dead_letters(reader: &dyn Reader, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
     collect(
@@ -376,16 +418,7 @@ pub fn dead_letters(reader: &dyn Reader, limit: usize) -> Result<Vec<DeadLetter>
         KeyRange::all(),
         Order::Backward,
         limit,
-        |key, bytes| {
-            let record: DeadRecord = read(Table::Dead, bytes)?;
-            let id = entry_id(key, Table::Dead)?;
-            let entry = record.entry.into_entry(id).map_err(damaged(Table::Dead))?;
-            Ok(DeadLetter {
-                entry,
-                at: Timestamp(record.at),
-                reason: record.reason,
-            })
-        },
+        |key, bytes| read_dead(entry_id(key, Table::Dead)?, bytes),
     )
 }
 
@@ -396,9 +429,16 @@ pub fn forget_dead(
     cursor: Option<&[u8]>,
     looks: usize,
 ) -> Result<Sweep, StoreError> {
-    sweep(writer, Table::Dead, cursor, looks, |bytes| {
+    let (cursor, due) = due(writer, Table::Dead, cursor, looks, |bytes| {
         let record: DeadRecord = read(Table::Dead, bytes)?;
         Ok(record.at < before.0)
+    })?;
+    for key in &due {
+        delete_dead(writer, entry_id(key, Table::Dead)?)?;
+    }
+    Ok(Sweep {
+        cursor,
+        removed: due.len(),
     })
 }
 

@@ -69,8 +69,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_kept()(id in "[!-~]{1,60}", sent_at in any_moment(), text in prop::option::of("(?s).{0,60}")) -> Kept {
-        Kept { id: MessageId::parse(&id).unwrap(), sent_at, text }
+    fn any_kept()(id in "[!-~]{1,60}", sent_at in any_moment()) -> Kept {
+        Kept { id: MessageId::parse(&id).unwrap(), sent_at }
     }
 }
 
@@ -222,7 +222,13 @@ fn any_errand() -> impl Strategy<Value = Errand> {
                     language,
                 }
             }),
-        any_kept().prop_map(Errand::HandOn),
+        (prop::option::of(any_kept()), any::<u64>()).prop_map(|(kept, origin)| Errand::HandOn {
+            message: kept.map(|kept| kept.id),
+            origin: EntryId(origin),
+        }),
+        any::<u64>().prop_map(|origin| Errand::Event {
+            origin: EntryId(origin)
+        }),
     ]
 }
 

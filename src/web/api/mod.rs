@@ -12,10 +12,10 @@ mod wire;
 pub use caller::{ApiKey, ApiScope};
 pub(super) use marks::Marks;
 
-use super::mappings::rfc_3339;
 use super::sign_in::retry_after;
 use super::{Route, Web, error, error_about};
 use crate::app::keys::JWKS_MAX_AGE_SECONDS;
+use crate::app::rfc_3339;
 use crate::app::{Granted, Once, Refused, TokenAnswer, TokenAsked, Wish};
 use crate::domain::binding::Scope;
 use crate::domain::id::{ContactId, ServiceName, Timestamp};

@@ -1,10 +1,11 @@
 //! What callers send and are answered: JSON as the published description has it, and nothing else.
 
+use crate::app::rfc_3339;
 use crate::app::{ContactView, DemandView, NamedAccount};
 use crate::domain::account::{Account, Company};
 use crate::domain::id::{SECOND_MS, ServiceName};
 use crate::domain::requirement::ProofWanted;
-use crate::web::mappings::{is_json, rfc_3339};
+use crate::web::mappings::is_json;
 use crate::web::{error, error_about};
 use rouille::{Request, Response};
 use serde::de::DeserializeOwned;

@@ -1,0 +1,70 @@
+//! What is to be handed on to the bot, as it came: kept for a contact that is not known yet, or
+//! waiting beside its outbox entry.
+
+use super::{VERSION, damaged};
+use crate::domain::delivery::{EntryId, SignedBody};
+use crate::domain::id::ContactId;
+use crate::store::{Reader, StoreError, Table, Writer};
+
+/// Whose body it is. Keys of one kind are never those of the other: they differ in length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyOf {
+    /// The message that this contact wrote first.
+    Contact(ContactId),
+    /// What this entry hands on, also when it has become a dead letter.
+    Entry(EntryId),
+}
+
+impl BodyOf {
+    fn key(self) -> Vec<u8> {
+        match self {
+            BodyOf::Contact(contact) => contact.0.to_vec(),
+            BodyOf::Entry(entry) => entry.0.to_be_bytes().to_vec(),
+        }
+    }
+}
+
+/// The body, if it is still there.
+pub fn body(reader: &dyn Reader, of: BodyOf) -> Result<Option<SignedBody>, StoreError> {
+    let Some(record) = reader.get(Table::Body, &of.key())? else {
+        return Ok(None);
+    };
+    read_body(record).map(Some)
+}
+
+/// Version, length of the signature, signature, bytes.
+fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
+    let damage = || StoreError::Damaged { table: Table::Body };
+    let [VERSION, length, ..] = record[..] else {
+        return Err(damage());
+    };
+    let start = 2 + usize::from(length);
+    let signature = record.get(2..start).ok_or_else(damage)?;
+    let signature = std::str::from_utf8(signature)
+        .map_err(damaged(Table::Body))?
+        .to_owned();
+    record.drain(..start);
+    Ok(SignedBody {
+        bytes: record,
+        signature,
+    })
+}
+
+/// Stores a body.
+///
+/// # Errors
+/// Besides those of the store: a signature of more than 255 bytes, which none has.
+pub fn put_body(writer: &mut dyn Writer, of: BodyOf, body: &SignedBody) -> Result<(), StoreError> {
+    let signature = body.signature.as_bytes();
+    let length = u8::try_from(signature.len()).map_err(damaged(Table::Body))?;
+    let mut record = Vec::with_capacity(2 + signature.len() + body.bytes.len());
+    record.extend([VERSION, length]);
+    record.extend(signature);
+    record.extend(&body.bytes);
+    writer.put(Table::Body, &of.key(), &record)
+}
+
+/// Removes a body; nothing happens when there is none.
+pub fn delete_body(writer: &mut dyn Writer, of: BodyOf) -> Result<(), StoreError> {
+    writer.delete(Table::Body, &of.key())
+}
