@@ -56,6 +56,14 @@
 //! 5. The person presses *Send*: the code arrives like any message. From the contact that asked for
 //!    the link it binds; from anywhere else it burns the sign-in, and both chats are told.
 //!
+//! # The walk of a token
+//!
+//! Whoever acts for a person asks [`app::App::token`]. It looks at the contact as it is now, so a
+//! proof that has ended gives nothing; what is held in memory for this very proof is handed out, and
+//! what is not is asked of the service, once for all who wait for it.
+//!
+//! # Pages and back ends of others
+//!
 //! A page that is not Portero's takes steps 2 to 4 upon itself, by two calls that [`web`] answers;
 //! and Portero's page can serve a [`backend`] that is not Portero's.
 //!

@@ -443,8 +443,10 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
     let number = PhoneNumberId::parse("106540352242922").unwrap();
     let found = in_store(move |writer| {
         let id = |text: &str| MessageId::parse(text).unwrap();
-        let mut see =
-            |text: &str, at: u64| super::see(writer, &keys(), &number, &id(text), Timestamp(at));
+        let mut see = |text: &str, at: u64| {
+            let since = Remembered::Since(Timestamp(at));
+            super::see(writer, &keys(), &number, &id(text), since)
+        };
         let seen = [
             see("a", 5 * HOUR_MS)?,
             see("a", 5 * HOUR_MS)?,
