@@ -66,6 +66,17 @@
 //!
 //! A page that is not Portero's takes steps 2 to 4 upon itself, by two calls that [`web`] answers;
 //! and Portero's page can serve a [`backend`] that is not Portero's.
+//!
+//! # The walk of a question of the bot's
+//!
+//! 1. The bot sends an API key and the identity that came with a message: [`web`] finds the caller,
+//!    and [`app::App::identity`] the contact. Nobody is found by a number.
+//! 2. A token: [`app::App::token`] looks at the contact as it is now, and asks the service once for
+//!    all who ask at the same time.
+//! 3. A link or a fresh proof: [`app::App::grant`], one transaction with the mark under which the
+//!    bot may ask again; [`domain::conversation::step`] begins the sign-in and remembers the
+//!    [`domain::requirement::Requirement`].
+//! 4. Whatever binds judges the requirement, and [`app::App::demand`] tells the bot how it stands.
 
 pub mod domain;
 

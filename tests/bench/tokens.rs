@@ -169,6 +169,8 @@ fn app(path: &Path) -> App {
         policy,
         directory: None,
         places: Places::default(),
+        hands_on: false,
+        tells_events: false,
         identity: IdentitySettings::default(),
     };
     App::new(

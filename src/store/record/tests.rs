@@ -463,3 +463,51 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
     });
     assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0]));
 }
+
+#[test]
+fn what_a_bot_asked_for_is_found_by_caller_and_mark_until_it_is_old() {
+    let every = [
+        Got::Link {
+            mapping: MappingId([1; 16]),
+            expires_at: Timestamp(9),
+        },
+        Got::Demand {
+            requirement: RequirementId([2; 16]),
+            proof: ProofWanted::MailCode,
+            expires_at: Timestamp(8),
+        },
+        Got::Proved {
+            proof: Proof::Password,
+            proved_at: Timestamp(3),
+        },
+    ];
+    for got in every {
+        let known = Asked {
+            at: Timestamp(5),
+            request: [6; 32],
+            contact: ContactId([7; 16]),
+            got,
+        };
+        let stored = known.clone();
+        let found = in_store(move |writer| {
+            put_asked(writer, &keys(), "agent", "mark", &stored)?;
+            let forgotten = forget_asked(writer, Timestamp(5), None, 10)?.removed;
+            let found = asked(writer, &keys(), "agent", "mark")?;
+            let others = [
+                asked(writer, &keys(), "other", "mark")?,
+                asked(writer, &keys(), "agen", "tmark")?,
+            ];
+            let swept = forget_asked(writer, Timestamp(6), None, 10)?.removed;
+            Ok((forgotten, found, others, swept))
+        });
+        assert_eq!(found, (0, Some(known), [None, None], 1));
+    }
+    const WRITTEN: &[u8] = b"\x01{\"at\":5,\"request\":[6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6],\
+        \"contact\":[7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7],\"got\":{\"proved\":{\"proof\":\"page\",\"proved_at\":3}}}";
+    let found = in_store(|writer| {
+        writer.put(Table::Asked, &keys().asked("agent", "mark"), WRITTEN)?;
+        asked(writer, &keys(), "agent", "mark")
+    });
+    let (proof, proved_at) = (Proof::Page, Timestamp(3));
+    assert_eq!(found.unwrap().got, Got::Proved { proof, proved_at });
+}
