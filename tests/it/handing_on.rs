@@ -3,12 +3,13 @@
 
 use super::house::{House, Left, Person, code_of, other_than, said_in};
 use portero::app::{Verdict, Wish};
+use portero::domain::contact::Stage;
 use portero::domain::conversation::Outcome;
 use portero::domain::delivery::{LinkTarget, Mail};
-use portero::domain::requirement::ProofWanted;
 use portero::domain::id::{MINUTE_MS, SECOND_MS};
 use portero::domain::message::{Content, Inbound, Provenance};
 use portero::domain::policy::{Gate, Policy};
+use portero::domain::requirement::ProofWanted;
 use portero::domain::sign_in::PageAnswer;
 use std::collections::HashSet;
 
@@ -16,7 +17,7 @@ use std::collections::HashSet;
 const CONVERSATIONS: u64 = 500;
 
 /// Turns of each.
-const TURNS: usize = 40;
+const TURNS: usize = 30;
 
 /// Numbers that repeat themselves (xorshift64*).
 struct Dice(u64);
@@ -137,7 +138,7 @@ impl Talker {
     fn answer(&mut self, house: &House, dice: &mut Dice, last: &str, is_bound: bool) {
         let asks = |words: &[&str]| words.iter().any(|word| last.contains(word));
         let in_flight = self.is_in_flight(house);
-        let typed = if asks(&["código", "code"]) && in_flight {
+        let typed = if self.awaits_code(house) {
             let right = self.mailed_code(house).unwrap_or_else(|| "73519284".into());
             let code = if dice.below(3) == 0 {
                 other_than(&right)
@@ -182,7 +183,6 @@ impl Talker {
 
     /// Whether Portero is waiting for an answer: what is typed then is typed for it.
     fn is_in_flight(&self, house: &House) -> bool {
-        use portero::domain::contact::Stage;
         let (now, policy) = (house.app.now(), Policy::default());
         let contacts = house.contacts();
         let contact = contacts
@@ -196,6 +196,16 @@ impl Talker {
             Stage::CodeAwaited(challenge) => now < challenge.expires_at,
             Stage::LinkSent => (contact.mapping.as_ref())
                 .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
+        })
+    }
+
+    fn awaits_code(&self, house: &House) -> bool {
+        let contacts = house.contacts();
+        let contact = contacts
+            .iter()
+            .find(|known| known.wa_id == self.person.wa_id);
+        contact.is_some_and(|contact| {
+            matches!(&contact.stage, Stage::CodeAwaited(challenge) if house.app.now() < challenge.expires_at)
         })
     }
 

@@ -220,7 +220,7 @@ impl Turn<'_> {
         in_chat || self.has_link(now)
     }
 
-    fn has_link(&self, now: Timestamp) -> bool {
+    pub(super) fn has_link(&self, now: Timestamp) -> bool {
         (self.contact.mapping.as_ref())
             .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now))
     }
