@@ -5,10 +5,10 @@ use super::house::{House, Left, Person, code_of, other_than, said_in};
 use portero::app::{Verdict, Wish};
 use portero::domain::conversation::Outcome;
 use portero::domain::delivery::{LinkTarget, Mail};
-use portero::domain::requirement::ProofWanted;
 use portero::domain::id::{MINUTE_MS, SECOND_MS};
 use portero::domain::message::{Content, Inbound, Provenance};
 use portero::domain::policy::{Gate, Policy};
+use portero::domain::requirement::ProofWanted;
 use portero::domain::sign_in::PageAnswer;
 use std::collections::HashSet;
 
