@@ -331,11 +331,18 @@ impl Turn<'_> {
             return false;
         }
         match &message.content {
+            // Of somebody whom the bot wants to sign in, what was meant for that is never the bot's.
+            Content::Text(text) if self.is_demanded() && reading::looks_like_a_password(text) => {
+                false
+            }
             Content::Text(text) => match reading::read(text, policy.code_digits) {
-                Reading::Addresses(_) => !matches!(
-                    self.contact.stage,
-                    Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
-                ),
+                Reading::Addresses(_) => {
+                    let is_asked_for = matches!(
+                        self.contact.stage,
+                        Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
+                    );
+                    !is_asked_for && !self.is_demanded()
+                }
                 Reading::Codes(_) => !matches!(self.contact.stage, Stage::CodeAwaited(_)),
                 Reading::Command(_) | Reading::Words => true,
             },
