@@ -38,7 +38,7 @@ fn environment(name: &str) -> Option<String> {
         "APP_SECRET" | "PORTERO_APP_SECRET" => "0123456789abcdef",
         "VERIFY" | "PORTERO_VERIFY_TOKEN" => "tomillo",
         "PORTERO_MAIL_PASSWORD" | "PORTERO_ERP_BEARER" => "romero",
-        "PORTERO_ERP_SECRET" => SIGNING_SECRET,
+        "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
         "PORTERO_AGENT_KEY" => AGENT_KEY,
         "PORTERO_BACKEND_KEY" => "laurel",

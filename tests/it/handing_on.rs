@@ -192,7 +192,8 @@ impl Talker {
             Stage::Idle => (contact.mapping.as_ref())
                 .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
             Stage::AddressAsked { at } => now.since_ms(*at) < policy.code_lifetime_ms,
-            Stage::SpellingAsked { .. } => true,
+            // The next day it is another conversation.
+            Stage::SpellingAsked { .. } => now.since_ms(contact.last_message_at) < 60 * MINUTE_MS,
             Stage::CodeAwaited(challenge) => now < challenge.expires_at,
             Stage::LinkSent => (contact.mapping.as_ref())
                 .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
