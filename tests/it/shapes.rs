@@ -4,8 +4,9 @@
 use crate::outside::{World, text};
 use crate::python::{StandIn, interpreter};
 use portero::config::Config;
+use portero::domain::binding::Scope;
 use portero::domain::id::{ContactId, EmailAddress, ServiceName, Timestamp};
-use portero::services::Services;
+use portero::services::{Services, TokenFor};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -161,15 +162,19 @@ fn a_token_is_asked_for_as_a_form_and_its_lifetime_may_be_digits_in_a_text() {
     let now = Timestamp(1_800_000_000_000);
     let crm = ServiceName::parse("crm").unwrap();
     let contact = ContactId::parse("4f1c0de0-1111-4222-8333-444455556666").unwrap();
+    let wanted = |user_id: &'static str| TokenFor {
+        user_id,
+        company_id: "1",
+        contact,
+        scope: Scope::Full,
+    };
     // What a service says an id is never becomes another member of the form.
     for (id, encoded) in [
         (UUID, UUID),
         ("7&admin=1", "7%26admin%3D1"),
         ("../x", "..%2Fx"),
     ] {
-        let token = services
-            .issue_token(&crm, id, "1", contact, now, "x")
-            .unwrap();
+        let token = services.issue_token(&crm, &wanted(id), now, "x").unwrap();
         assert_eq!(
             (token.token.reveal(), token.token_type.as_str()),
             (TOKEN, "bearer")
