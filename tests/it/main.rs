@@ -1,11 +1,14 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod api;
 mod browser;
 mod cli;
 mod config;
 mod crash;
+mod description;
 mod door;
+mod gateway;
 mod mail;
 mod outside;
 mod page;
@@ -20,6 +23,7 @@ mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;
+mod handing_on;
 mod house;
 mod keys;
 mod limits;

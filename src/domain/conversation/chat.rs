@@ -211,6 +211,10 @@ impl Turn<'_> {
                     ButtonAction::Resend if is_of_the_code => {
                         Some(self.command(Command::Resend, message))
                     }
+                    // The bot asked for this mailbox and no other.
+                    ButtonAction::OtherAddress if is_of_the_code && self.is_demanded() => {
+                        Some(self.remind())
+                    }
                     ButtonAction::Cancel if is_of_the_link || is_of_the_code => Some(self.cancel()),
                     _ => None,
                 }
