@@ -375,7 +375,7 @@ impl Veil {
             text.to_owned(),
         ];
         for form in forms {
-            if !self.0.iter().any(|known| known.reveal() == form) {
+            if !self.0.iter().any(|known| known.matches(&form)) {
                 self.0.push(Secret::new(form));
             }
         }
