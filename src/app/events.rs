@@ -14,7 +14,7 @@ use serde_json::{Map, json};
 pub(super) const LIFETIME_MS: u64 = 7 * DAY_MS;
 
 /// The event's name to its receiver: `webhook-id`.
-pub(super) fn name_of(event: EntryId) -> String {
+pub fn event_name(event: EntryId) -> String {
     format!("evt_{:x}", event.0)
 }
 

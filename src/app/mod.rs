@@ -24,6 +24,7 @@ pub mod user;
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
+pub use events::event_name;
 pub use hand_on::Body;
 pub use identity::{
     AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,

@@ -570,7 +570,7 @@ fn telling(entry: &Entry, event: Option<ToldEvent>, now: Timestamp) -> Work {
         None => Work::Nothing(Report::Superseded),
         Some(_) if now >= entry.expires_at => Work::Nothing(Report::Expired),
         Some(event) => Work::Tell(Telling {
-            id: super::events::name_of(event.id),
+            id: super::events::event_name(event.id),
             json: event.json,
         }),
     }
