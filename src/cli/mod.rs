@@ -35,7 +35,7 @@ Examples:
 #[derive(Parser)]
 #[command(name = "portero", version, after_help = EXAMPLE)]
 struct Cli {
-    /// Configuration file [default: $PORTERO_CONFIG, ./portero.toml, /etc/portero/portero.toml]
+    /// Configuration [default: $PORTERO_CONFIG, ., /etc/portero]
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]

@@ -21,6 +21,8 @@ mod webdriver;
 mod faults;
 mod house;
 mod keys;
+mod lanes;
+mod letters;
 mod limits;
 mod mappings;
 mod sign_in;
