@@ -599,6 +599,7 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::E
         attempts: 1,
         unknown: 0,
         hushed: false,
+        last_failure: None,
         in_flight_since: None,
     })
 }

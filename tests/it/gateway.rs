@@ -524,6 +524,10 @@ fn a_bot_that_fails_in_every_way_gets_everything_in_the_end_and_in_order() {
     assert_eq!(bot.came().len(), taken.len() + troubles.len() - 1);
     let (status, log) = portero.stop();
     assert_eq!(status, Some(0), "{log}");
+    // And it is shown, with what to do.
+    for words in ["the bot answered 500", "portero outbox list"] {
+        assert!(log.contains(words), "{words} is not in the log: {log}");
+    }
 }
 
 /// R-40 for bots: nobody is there, then the process is killed, then somebody is.

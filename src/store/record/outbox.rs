@@ -27,6 +27,8 @@ struct EntryRecord {
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     hushed: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    last_failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     in_flight_since: Option<u64>,
 }
 
@@ -255,6 +257,7 @@ impl EntryRecord {
             attempts: entry.attempts,
             unknown: entry.unknown,
             hushed: entry.hushed,
+            last_failure: entry.last_failure.clone(),
             in_flight_since: entry.in_flight_since.map(|at| at.0),
         }
     }
@@ -270,6 +273,7 @@ impl EntryRecord {
             attempts: self.attempts,
             unknown: self.unknown,
             hushed: self.hushed,
+            last_failure: self.last_failure,
             in_flight_since: self.in_flight_since.map(Timestamp),
         })
     }
