@@ -3,7 +3,7 @@
 use crate::app::rfc_3339;
 use crate::app::{ContactView, DemandView, NamedAccount};
 use crate::domain::account::{Account, Company};
-use crate::domain::id::{SECOND_MS, ServiceName, Timestamp};
+use crate::domain::id::{SECOND_MS, ServiceName};
 use crate::domain::requirement::ProofWanted;
 use crate::web::mappings::is_json;
 use crate::web::{error, error_about};
@@ -270,8 +270,4 @@ pub(super) fn contact(view: &ContactView) -> Response {
             .collect(),
         scopes: view.scope.map(|scope| scope.name()).into_iter().collect(),
     })
-}
-
-pub(super) fn moment(at: Timestamp) -> String {
-    rfc_3339(at)
 }
