@@ -344,6 +344,13 @@ impl UrlTemplate {
         Ok(text)
     }
 
+    /// What the operator wrote behind each `=` of the query.
+    pub(super) fn constants(&self) -> impl Iterator<Item = &str> {
+        let literals = self.query.iter().flat_map(Template::literals);
+        let pairs = literals.flat_map(|literal| literal.split('&'));
+        pairs.filter_map(|pair| pair.split_once('=').map(|(_, value)| value))
+    }
+
     /// The address for people: what the operator wrote behind a `=` may be a key of the service.
     pub(super) fn shown(&self, values: Values<'_>) -> String {
         let Some(query) = &self.query else {
@@ -398,6 +405,13 @@ fn unfit_for_path(value: &str) -> bool {
     value.is_empty()
         || value.bytes().all(|b| b == b'.')
         || value.contains(|c: char| matches!(c, '/' | '\\' | '%') || c.is_control())
+}
+
+/// The same as a text of its own.
+pub(super) fn encoded(value: &str) -> String {
+    let mut text = String::new();
+    encode(value, |byte| text.push(char::from(byte)));
+    text
 }
 
 /// RFC 3986, section 2.1: everything but the unreserved characters.

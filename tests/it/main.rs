@@ -6,7 +6,9 @@ mod browser;
 mod cli;
 mod config;
 mod crash;
+mod description;
 mod door;
+mod gateway;
 mod mail;
 mod outside;
 mod page;
@@ -14,12 +16,14 @@ mod page_browser;
 mod process;
 mod python;
 mod services;
+mod shapes;
 mod smtp_sink;
 mod tidy;
 mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;
+mod handing_on;
 mod house;
 mod keys;
 mod limits;

@@ -323,7 +323,7 @@ pub fn entries(
     )
 }
 
-/// The newest entry id in use in any lane or among the dead letters.
+/// The newest entry id in use in any lane, among the dead letters and among the events.
 pub fn last_entry_id(reader: &dyn Reader) -> Result<EntryId, StoreError> {
     let mut last = EntryId(0);
     for lane in Lane::ALL {
@@ -337,15 +337,12 @@ pub fn last_entry_id(reader: &dyn Reader) -> Result<EntryId, StoreError> {
             ControlFlow::Break(())
         })?;
     }
-    reader.scan(
-        Table::Dead,
-        KeyRange::all(),
-        Order::Backward,
-        &mut |key, _| {
-            last = last.max(entry_id(key, Table::Dead).unwrap_or(last));
+    for table in [Table::Dead, Table::Event] {
+        reader.scan(table, KeyRange::all(), Order::Backward, &mut |key, _| {
+            last = last.max(entry_id(key, table).unwrap_or(last));
             ControlFlow::Break(())
-        },
-    )?;
+        })?;
+    }
     Ok(last)
 }
 

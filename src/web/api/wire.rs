@@ -53,13 +53,34 @@ pub(super) struct ChallengeBody {
     pub contact: Option<String>,
     #[serde(default, deserialize_with = "there")]
     pub proof: Option<String>,
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "whole")]
     pub max_age_seconds: Option<u64>,
 }
 
 /// A field that may be left out, but not be `null`.
 fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// A whole number however it is written: to JSON Schema 300 and 300.0 are the same (draft 2020-12,
+/// section 4.2.3).
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    /// Up to here every whole number is exact.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Whole(u64),
+        Point(f64),
+    }
+    match Number::deserialize(from)? {
+        Number::Whole(number) => Ok(Some(number)),
+        Number::Point(number) if number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&number) => {
+            // Whole, not negative and exact.
+            Ok(Some(number as u64))
+        }
+        Number::Point(_) => Err(serde::de::Error::custom("not a whole number")),
+    }
 }
 
 /// The body as it came.
