@@ -422,7 +422,11 @@ function drawBot() {
   $("#bot-empty").hidden = state.bot.length > 0;
   for (const request of [...state.bot].reverse()) {
     if (requestRows.has(request.number)) continue;
-    const row = request.kind === "message" ? messageToBot(request) : newsToBot(request);
+    // What becomes of one answer comes in a row: one line for it.
+    const first = list.firstElementChild;
+    const goesOn = request.kind !== "message" && first && first.matches(".request-news.ok") && isTaken(request);
+    const row = goesOn ? first : request.kind === "message" ? messageToBot(request) : newsToBot(request);
+    if (goesOn) row.querySelector("span").append(`, ${request.text}`);
     requestRows.set(request.number, row);
     list.prepend(row);
   }
@@ -430,34 +434,35 @@ function drawBot() {
   for (const [number, row] of requestRows) if (!known.has(number)) { row.remove(); requestRows.delete(number); }
 }
 
-const answered = (status) => pill(String(status ?? "no answer"), status >= 200 && status < 300 ? "good" : "bad");
+const isTaken = (one) => one.status >= 200 && one.status < 300;
+const answered = (one) => pill(String(one.status ?? "no answer"), isTaken(one) ? "good" : "bad");
 
 /** One line: the fate of a message of the bot's own. */
 function newsToBot(request) {
-  return make("li.request-news", {}, make("time", {}, exactClock(request.at_ms)), make("span", {}, `${request.kind}: ${request.text}`), answered(request.status));
+  return make(`li.request-news${isTaken(request) ? ".ok" : ""}`, {}, make("time", {}, exactClock(request.at_ms)), make("span", {}, `${request.kind}: ${request.text}`), answered(request));
 }
 
 function messageToBot(request) {
-  const shown = ["X-Hub-Signature-256", "webhook-id", "webhook-timestamp", "webhook-signature", "Portero-Identity"];
+  const shown = ["X-Hub-Signature-256", "webhook-id", "Portero-Identity"];
   const rows = (pairs) => make("dl", {}, ...pairs.flatMap(([label, value]) => [make("dt", {}, label), make("dd", {}, value)]));
   const value = (name) => request.headers.find(([known]) => known === name);
   const judged = (name, words, good) => {
     const header = value(name);
-    return header ? [[name, make("span", {}, make("code", {}, header[1]), " ", pill(words, good ? "good" : "bad"))]] : [];
+    return header ? [[make("span", {}, name, " ", pill(words, good ? "good" : "bad")), make("code", {}, header[1])]] : [];
   };
   const others = request.headers.filter(([name]) => !shown.includes(name));
   return make("li.card.request", {},
-    make("div.card-head", {}, make("strong", {}, `“${shorten(request.text)}”`), make("span", {}, make("time", {}, exactClock(request.at_ms)), " ", answered(request.status))),
+    make("div.card-head", {}, make("strong", {}, `“${shorten(request.text)}”`), make("span", {}, make("time", {}, exactClock(request.at_ms)), " ", answered(request))),
     make("h3", {}, "Headers"),
     rows([
       ...judged("X-Hub-Signature-256", request.signed ? "fits, as from Meta" : "does not fit", request.signed),
-      ...shown.slice(1, 4).map(value).filter(Boolean).map(([name, text]) => [name, make("code", {}, text)]),
+      ...[value("webhook-id")].filter(Boolean).map(([name, text]) => [name, make("code", {}, text)]),
       ...judged("Portero-Identity", request.identity, request.identity === "verified"),
     ]),
     request.claims.length ? make("div.claims", {}, rows(request.claims)) : null,
-    make("details", {}, make("summary", {}, `${others.length} more, as Meta sends them too`), rows(others.map(([name, text]) => [name, make("code", {}, text)]))),
+    make("details", {}, make("summary", {}, `${others.length} more headers`), rows(others.map(([name, text]) => [name, make("code", {}, text)]))),
     request.calls.length ? make("h3", {}, "What it did") : null,
-    make("ol.calls", {}, ...request.calls.map((call) => make("li", {}, make("code", {}, call.call), answered(call.status), make("small", {}, call.told)))),
+    make("ol.calls", {}, ...request.calls.map((call) => make("li", {}, make("code", {}, call.call), answered(call), make("small", {}, call.told)))),
     request.reply ? make("p.reply", {}, ...formatted(request.reply)) : null);
 }
 

@@ -823,3 +823,186 @@ fn addressed(name: &str, sentence: &str) -> String {
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::World;
+    use super::super::cast::ANA;
+    use super::*;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    const ISSUER: &str = "http://portero.example";
+    const NOW: u64 = 1_000_000;
+
+    /// A token as RFC 8037 makes it, and the set with its key.
+    fn token(head: Value, claims: Value) -> (String, Value) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let packed = |value: &Value| BASE64URL.encode(value.to_string());
+        let signed = format!("{}.{}", packed(&head), packed(&claims));
+        let signature = BASE64URL.encode(pair.sign(signed.as_bytes()));
+        let point = BASE64URL.encode(pair.public_key().as_ref());
+        let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": point}]});
+        (format!("{signed}.{signature}"), keys)
+    }
+
+    fn head() -> Value {
+        json!({"alg": "EdDSA", "typ": "portero-identity+jwt", "kid": "k"})
+    }
+
+    fn claims() -> Value {
+        json!({"iss": ISSUER, "aud": "bot", "jti": "m", "exp": NOW + 300})
+    }
+
+    fn with(mut value: Value, key: &str, other: Value) -> Value {
+        value[key] = other;
+        value
+    }
+
+    #[test]
+    fn an_identity_is_believed_only_as_it_was_made_for_this_message_and_bot() {
+        let judge = |head: Value, claims: Value, now: u64| {
+            let (token, keys) = token(head, claims);
+            verified(&token, &keys, ISSUER, "m", now).err()
+        };
+        assert_eq!(judge(head(), claims(), NOW), None);
+        assert_eq!(judge(head(), claims(), NOW + 359), None, "clocks differ");
+        assert_eq!(judge(head(), claims(), NOW + 360), Some(Refused::Expired));
+        for (head, claims, refused) in [
+            (
+                with(head(), "alg", json!("none")),
+                claims(),
+                Refused::Malformed,
+            ),
+            (
+                with(head(), "typ", json!("JWT")),
+                claims(),
+                Refused::Malformed,
+            ),
+            (with(head(), "kid", json!("other")), claims(), Refused::Key),
+            (head(), with(claims(), "iss", json!("x")), Refused::Party),
+            (
+                head(),
+                with(claims(), "aud", json!("kutamma")),
+                Refused::Party,
+            ),
+            (head(), with(claims(), "jti", json!("n")), Refused::Message),
+        ] {
+            assert_eq!(judge(head, claims, NOW), Some(refused));
+        }
+        let (token, keys) = token(head(), claims());
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}", BASE64URL.encode([0; 64]));
+        let judged = verified(&forged, &keys, ISSUER, "m", NOW);
+        assert_eq!(judged, Err(Refused::Signature));
+    }
+
+    #[test]
+    fn a_webhook_counts_only_under_the_app_secret() {
+        // RFC 4231, test case 2.
+        let known = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        let body = b"what do ya want for nothing?";
+        assert!(is_signed("Jefe", body, known));
+        assert!(!is_signed("Jefe", b"what do ya want for nothing", known));
+        assert!(!is_signed("other", body, known));
+        for wrong in ["", "sha256=", "sha256=5b", &known[7..], "sha256=é"] {
+            assert!(!is_signed("Jefe", body, wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_bot_fails_as_it_is_told_and_hears_nothing_then() {
+        let world = World::start().unwrap();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let ask = || {
+            let answer = agent.post(world.bot.url()).send("{}");
+            answer.ok().map(|answer| answer.status().as_u16())
+        };
+        assert_eq!(ask(), Some(401), "unsigned");
+        assert_eq!(world.bot.received().len(), 1);
+        for (trouble, status) in [
+            (Trouble::Down, 503),
+            (Trouble::Error, 500),
+            (Trouble::Garbage, 200),
+        ] {
+            world.bot.misbehave(Some(trouble));
+            assert_eq!(ask(), Some(status), "{trouble:?}");
+        }
+        world
+            .bot
+            .misbehave(Some(Trouble::Slow(Duration::from_millis(1))));
+        assert_eq!(ask(), Some(401));
+        assert_eq!(world.bot.received().len(), 2);
+        world.bot.misbehave(Some(Trouble::ClosesEarly));
+        let answer = agent.post(world.bot.url()).send("{}");
+        assert!(answer.is_err() || answer.unwrap().into_body().read_to_vec().is_err());
+        world.behave();
+        assert_eq!(world.bot.trouble(), None);
+    }
+
+    #[test]
+    fn the_handshake_is_for_whoever_knows_the_word() {
+        let world = World::start().unwrap();
+        let ask = |word: &str| {
+            let url = format!(
+                "{}?hub.mode=subscribe&hub.challenge=42&hub.verify_token={word}",
+                world.bot.url()
+            );
+            ureq::get(url)
+                .call()
+                .ok()
+                .map(|mut answer| answer.body_mut().read_to_string().unwrap())
+        };
+        assert_eq!(ask(world.verify_token()).as_deref(), Some("42"));
+        assert_eq!(ask("other"), None);
+    }
+
+    #[test]
+    fn without_an_identity_nobody_is_named_and_nothing_is_fetched() {
+        let world = World::start().unwrap();
+        world.graph.connect(&world.bot.url());
+        let said = world.phone(ANA).say("¿Qué pedidos tengo?");
+        let reply = world
+            .phone(ANA)
+            .wait_for_reply(&said, Duration::from_secs(20));
+        assert!(reply.unwrap().body.starts_with("Soy el bot de Inpla"));
+        let noted = world.watch().wait_for(Duration::from_secs(20), || {
+            world.bot.received().into_iter().next()
+        });
+        let noted = noted.unwrap();
+        assert!(noted.is_signed && noted.identity.is_none());
+        assert_eq!(noted.calls.len(), 1, "the answer: {:?}", noted.calls);
+    }
+
+    #[test]
+    fn wishes_are_understood_in_three_languages_and_counts_are_worded() {
+        for (text, wish) in [
+            ("¿Qué PEDIDOS tengo?", Some(Wish::Orders)),
+            ("my orders", Some(Wish::Orders)),
+            ("e as faturas?", Some(Wish::Invoices)),
+            ("hola", None),
+        ] {
+            assert_eq!(Wish::of(text), wish, "{text}");
+        }
+        let words = Words::of("en");
+        assert_eq!(words.have(Wish::Orders, 1), "you have 1 order:");
+        assert_eq!(words.have(Wish::Orders, 9), "you have {count} orders:");
+        assert_eq!(
+            addressed("Ana", words.none(Wish::Invoices)),
+            "Ana, you have no invoices to pay."
+        );
+        let both = json!({"bindings": [
+            {"service": "woku", "account": {"id": "w-ana"}},
+            {"service": "kutamma", "account": {"id": ""}},
+        ]});
+        assert_eq!(
+            accounts(&both, Wish::Orders),
+            [("woku", Some("w-ana")), ("kutamma", None)]
+        );
+        assert_eq!(accounts(&both, Wish::Invoices), [("kutamma", None)]);
+        assert_eq!(accounts(&Value::Null, Wish::Orders), [("kutamma", None)]);
+    }
+}

@@ -707,7 +707,7 @@ fn document(phone: usize, words: &str) -> Markup {
                     section.bot id="view-bot" aria-label="The bot" {
                         div.panel-head {
                             h2 { "Bot" }
-                            p { "What the company’s bot is given, and what it does with it" }
+                            p { "What it is given, and what it does with it" }
                         }
                         p.empty id="bot-empty" { "Nothing yet. The bot hears of nobody before they have signed in, and of no code or address at all." }
                         ol.requests id="bot-requests" {}
@@ -923,6 +923,18 @@ mod tests {
         assert!(page.world.graph.messages(ANA).is_empty());
         assert_eq!(ask(&page, "POST", "/demo/say", &[HERE, OURS], say).0, 200);
         assert_eq!(page.world.graph.messages(ANA)[0].body, "hola");
+    }
+
+    #[test]
+    fn a_header_is_shown_so_that_it_can_be_recognised_and_not_used() {
+        let long = "eyJ".repeat(100);
+        let shown = shortened(&long);
+        assert!(shown.contains('…') && shown.chars().count() < HEADER_CHARS_MAX);
+        assert_eq!(shortened("portero-1"), "portero-1");
+        let claims =
+            json!({"sub": "u", "jti": long, "contact": {"language": "pt"}, "bindings": []});
+        let rows = readable(&claims);
+        assert!(rows.contains(&["contact".to_owned(), "pt, hidden number".to_owned()]));
     }
 
     #[test]
