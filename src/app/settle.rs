@@ -245,7 +245,8 @@ impl App {
 }
 
 impl Shared {
-    fn work(&self, entry: Entry, contact: Option<&Contact>, now: Timestamp) -> Work {
+    /// The work that an entry asks for, when it carries all that it needs.
+    pub(super) fn work(&self, entry: Entry, contact: Option<&Contact>, now: Timestamp) -> Work {
         if now >= entry.expires_at {
             return Work::Nothing(Report::Expired);
         }
@@ -437,7 +438,11 @@ impl Shared {
     }
 
     /// Nothing of the entry is needed any more.
-    fn end(&self, writer: &mut Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) fn end(
+        &self,
+        writer: &mut Transaction<'_>,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
         let lane = entry.errand.lane();
         if lane == Lane::Bot {
             record::delete_body(writer, BodyOf::Entry(entry.id))?;
@@ -565,7 +570,7 @@ fn telling(entry: &Entry, event: Option<ToldEvent>, now: Timestamp) -> Work {
         None => Work::Nothing(Report::Superseded),
         Some(_) if now >= entry.expires_at => Work::Nothing(Report::Expired),
         Some(event) => Work::Tell(Telling {
-            id: super::events::name_of(event.id),
+            id: super::events::event_name(event.id),
             json: event.json,
         }),
     }

@@ -409,10 +409,21 @@ pub fn delete_dead(writer: &mut dyn Writer, id: EntryId) -> Result<(), StoreErro
 
 /// The newest `limit` dead letters, newest first.
 pub fn dead_letters(reader: &dyn Reader, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    dead_letters_before(reader, None, limit)
+}
+
+/// Up to `limit` dead letters before `before`, those of the newest entries first.
+pub fn dead_letters_before(
+    reader: &dyn Reader,
+    before: Option<EntryId>,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    let end = before.map(|id| id.0.to_be_bytes());
+    let end = (end.as_ref()).map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
     collect(
         reader,
         Table::Dead,
-        KeyRange::all(),
+        KeyRange::new(Bound::Unbounded, end),
         Order::Backward,
         limit,
         |key, bytes| read_dead(entry_id(key, Table::Dead)?, bytes),
