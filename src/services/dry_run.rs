@@ -287,7 +287,7 @@ impl Service {
             .flatten();
         if let Some(body) = &mut body {
             let place = (question.call == Call::IssueToken)
-                .then(|| &self.settings.issue_token.answer.token.pointer);
+                .then_some(&self.settings.issue_token.answer.token.pointer);
             let mut token = place.and_then(|place| place.of(body)).cloned();
             if let Some(Value::String(token)) = &token {
                 veil.hide(token);
@@ -375,7 +375,7 @@ impl Veil {
             text.to_owned(),
         ];
         for form in forms {
-            if !self.0.iter().any(|known| known.reveal() == form) {
+            if !self.0.iter().any(|known| known.matches(&form)) {
                 self.0.push(Secret::new(form));
             }
         }
@@ -548,7 +548,7 @@ fn lines_for_users(call: &UsersCall, email: Option<&EmailAddress>, body: &[u8]) 
                 Some((pointer, value.as_array()?.first()?)).filter(|(_, first)| first.is_object())
             })
         };
-        let objects = places
+        let mut objects = places
             .iter()
             .filter(|(_, value)| {
                 value
@@ -557,7 +557,11 @@ fn lines_for_users(call: &UsersCall, email: Option<&EmailAddress>, body: &[u8]) 
             })
             .map(|(pointer, value)| (pointer, value));
         let best = lists().find(|(_, first)| holds_asked(first));
-        let best = best.or_else(|| objects.last().map(|(pointer, value)| (pointer, *value)));
+        let best = best.or_else(|| {
+            objects
+                .next_back()
+                .map(|(pointer, value)| (pointer, *value))
+        });
         if let Some((pointer, found)) = best.or_else(|| lists().next()) {
             lines.push(line("users", pointer));
             user = Some(found);
@@ -644,7 +648,7 @@ fn lines_for_token(call: &TokenCall, body: &[u8]) -> Vec<String> {
     if let LifetimePlace::At(place) = &shape.lifetime
         && lost(place)
     {
-        match place_named(&answer, &["expiresin", "ttl"], |value| is_id(value)) {
+        match place_named(&answer, &["expiresin", "ttl"], is_id) {
             Some(pointer) => lines.push(line("expires_in", &pointer)),
             None => lines.push("expires_in_seconds = 3600  # as the service has it".to_owned()),
         }

@@ -43,7 +43,8 @@ pub use shape::{
     UsersCall, UsersShape, token_type,
 };
 pub use template::{
-    BodyTemplate, Call, Encoding, Misfit, Placeholder, Question, UrlTemplate, has_placeholder,
+    BodyTemplate, Call, Custody, Encoding, Misfit, Placeholder, Question, UrlTemplate,
+    has_placeholder,
 };
 use template::{UnfitForPath, Values};
 

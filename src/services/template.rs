@@ -450,6 +450,19 @@ impl Encoding {
 const NODES_MAX: usize = 256;
 const DEPTH_MAX: usize = 16;
 
+/// Says which texts of a body stand for a secret.
+pub trait Custody {
+    /// The secret for which `text` stands as the member `name`; nothing when it is only a text.
+    /// `Err` is words that follow the name of the body.
+    fn of(&mut self, name: &str, text: &str) -> Result<Option<Secret>, String>;
+}
+
+impl<F: FnMut(&str, &str) -> Result<Option<Secret>, String>> Custody for F {
+    fn of(&mut self, name: &str, text: &str) -> Result<Option<Secret>, String> {
+        self(name, text)
+    }
+}
+
 /// A body with places for values.
 #[derive(Clone, Debug)]
 pub struct BodyTemplate(Body);
@@ -465,12 +478,11 @@ enum Body {
 }
 
 impl BodyTemplate {
-    /// Reads a body in which texts may have placeholders. `secret` says which texts stand for a
-    /// secret, and which: its arguments are the name of the member and the text.
+    /// Reads a body in which texts may have placeholders.
     pub fn parse(
         value: &Value,
         call: Call,
-        secret: &mut dyn FnMut(&str, &str) -> Result<Option<Secret>, String>,
+        secret: &mut dyn Custody,
     ) -> Result<BodyTemplate, String> {
         let mut nodes = 0;
         Ok(BodyTemplate(Body::parse(
@@ -572,7 +584,7 @@ impl Body {
         name: &str,
         value: &Value,
         call: Call,
-        secret: &mut dyn FnMut(&str, &str) -> Result<Option<Secret>, String>,
+        secret: &mut dyn Custody,
         depth: usize,
         nodes: &mut usize,
     ) -> Result<Body, String> {
@@ -583,7 +595,7 @@ impl Body {
             ));
         }
         Ok(match value {
-            Value::String(text) => match secret(name, text)? {
+            Value::String(text) => match secret.of(name, text)? {
                 Some(secret) => Body::Secret(secret),
                 None => Body::Text(Template::parse(text, call)?),
             },

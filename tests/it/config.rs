@@ -38,7 +38,7 @@ fn environment(name: &str) -> Option<String> {
         "APP_SECRET" | "PORTERO_APP_SECRET" => "0123456789abcdef",
         "VERIFY" | "PORTERO_VERIFY_TOKEN" => "tomillo",
         "PORTERO_MAIL_PASSWORD" | "PORTERO_ERP_BEARER" => "romero",
-        "PORTERO_ERP_SECRET" => SIGNING_SECRET,
+        "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
         "PORTERO_AGENT_KEY" => AGENT_KEY,
         "PORTERO_BACKEND_KEY" => "laurel",
@@ -284,6 +284,163 @@ fn what_is_wrong_with_services_is_said_of_each() {
         .map(|n| erp.replace("\"erp\"", &format!("\"erp{n}\"")))
         .collect::<String>();
     assert!(problems(&format!("{GOOD}{many}")).contains("there may be 16 at most, here are 17"));
+}
+
+/// Each bad table, where and how it is refused: the line, its column, and the end of the words.
+#[test]
+fn what_is_wrong_with_a_call_in_another_shape_is_said_with_its_place() {
+    let good = "url = \"https://e.example/?mail={email}\"\n";
+    #[rustfmt::skip] // one mistake a line
+    let cases = [
+        ("find_user", "", "18:11  services[1].find_user.url: is missing; write for example url = \"https://crm.example.com/api/v2/customers?mail={email}\""),
+        ("find_user", "url = \"https://{email}.example/\"", "19:7  services[1].find_user.url: must have its placeholders after the host"),
+        ("find_user", "url = \"http://e.example/{email}\"", "19:7  services[1].find_user.url: must begin with https:// (http:// is for this machine only)"),
+        ("find_user", "url = \"https://e.example/\"\nmethod = \"GET\"", "19:1  services[1].find_user.url: {email} must be in the address, or every question would be the same"),
+        ("find_user", "metod = \"GET\"", "20:1  services[1].find_user.metod: unknown key; did you mean method?"),
+        ("find_user", "method = \"get\"", "20:10  services[1].find_user.method: did you mean \"GET\"? (one of GET, POST, PUT, PATCH)"),
+        ("find_user", "token = \"/t\"", "20:1  services[1].find_user.token: unknown key; did you mean services.issue_token.token?"),
+        ("find_user", "users = \"data.items\"", "20:9  services[1].find_user.users: must be a JSON pointer: a slash before each name, such as \"/data/items\", or \"\" for the whole answer"),
+        ("find_user", "headers = \"X: 1\"", "20:11  services[1].find_user.headers: expected a table such as { Name = \"value\" }, found text in quotes"),
+        ("find_user", "headers = { Host = \"x\" }", "20:11  services[1].find_user.headers: Host is written by Portero itself"),
+        ("find_user", "headers = { Webhook-Id = \"x\" }", "20:11  services[1].find_user.headers: Webhook-Id is written by Portero itself"),
+        ("find_user", "headers = { A = \"env:SPACE\", B = \"env:NOWHERE\" }", "20:34  services[1].find_user.headers.B: the environment variable NOWHERE is not set"),
+        ("find_user", "headers = { A = \"{email}\" }", "20:17  services[1].find_user.headers.A: a header takes no placeholders; they go into url or body"),
+        ("find_user", "headers = { a = \"env:TOKEN\", A = \"env:TOKEN\" }", "20:11  services[1].find_user.headers: a is there twice"),
+        ("find_user", "body = { a = \"{mail}\" }", "20:8  services[1].find_user.body: a word in braces is no placeholder of this call; there are {email}. Braces that are text need a space inside: { … }"),
+        ("find_user", "body = \"{\"", "20:8  services[1].find_user.body: is not JSON (line 1, column 1 of it)"),
+        ("find_user", "body = { a = 1979-05-27 }", "20:8  services[1].find_user.body: has a date; write it in quotes"),
+        ("find_user", "body = { a = \"env:NOWHERE\" }", "20:8  services[1].find_user.body: the environment variable NOWHERE is not set"),
+        ("find_user", "encoding = \"form\"", "20:1  services[1].find_user.encoding: form needs a body of names with texts, numbers or switches"),
+        ("find_user", "nobody_status = 401", "20:17  services[1].find_user.nobody_status: must be 204, or a status from 400 that says nothing but that nobody was found"),
+        ("find_user", "nobody_status = 301", "20:17  services[1].find_user.nobody_status: must be 204, or a status from 400 that says nothing but that nobody was found"),
+        ("find_user", "company = { id = \"1\" }", "20:11  services[1].find_user.company: expected a table such as { id = \"1\", name = \"La Espiga\" }; name is missing"),
+        ("find_user", "company = { id = \"1\", name = \"A\" }\ncompany_id = \"/c\"", "20:1  services[1].find_user.company: is for all users alike; leave this or company_id and company_name out"),
+        ("issue_token", "url = \"https://e.example/{userid}\"", "19:7  services[1].issue_token.url: {userId} has no value here; there are {userId}, {companyId}, {userUuid}, {scope}"),
+        ("issue_token", "url = \"https://e.example/{companyId}\"", "19:1  services[1].issue_token.url: {userId} must be in the address or the body, or every question would be the same"),
+        ("issue_token", "url = \"https://e.example/\"\ntoken_type = \"two words\"", "20:14  services[1].issue_token.token_type: must be a JSON pointer such as \"/token_type\", or a word such as \"Bearer\""),
+        ("issue_token", "url = \"https://e.example/\"\nexpires_in = \"/e\"\nexpires_in_seconds = 60", "21:1  services[1].issue_token.expires_in_seconds: is for answers that do not say it; leave this or services.issue_token.expires_in out"),
+        ("check_password", "url = \"https://e.example/?p={password}\"", "19:7  services[1].check_password.url: must be without {password}, which addresses would carry into logs; it goes into the body"),
+        ("check_password", "url = \"https://e.example/{user}\"", "18:11  services[1].check_password.body: {password} must be in the body, or every question would be the same"),
+    ];
+    for (call, lines, words) in cases {
+        let others = [
+            "find_user = \"https://e.example/f\"",
+            "issue_token = \"https://e.example/t\"",
+            "check_password = \"https://e.example/c\"",
+        ];
+        let others: Vec<_> = others
+            .into_iter()
+            .filter(|line| !line.starts_with(&format!("{call} ")))
+            .collect();
+        let lines = match lines.starts_with("url") || lines.is_empty() {
+            true => lines.to_owned(),
+            false => format!("{good}{lines}"),
+        };
+        // The heading is line 18, so that the lines begin at 19.
+        let text = format!(
+            "{GOOD}[[services]]\nname = \"crm\"\nsecret = \"env:PORTERO_ERP_SECRET\"\n{}\n[services.{call}]\n{lines}\n",
+            others.join("\n"),
+        );
+        assert_eq!(
+            problems(&text),
+            format!("portero.toml:{words}\n1 problem in portero.toml"),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn a_service_without_a_secret_needs_headers_in_every_call() {
+    let service = |find: &str, token: &str, more: &str| {
+        parse(&format!(
+            "{GOOD}[[services]]\nname = \"crm\"\n{more}\nfind_user = {find}\nissue_token = {token}\n"
+        ))
+    };
+    let find = "{ url = \"https://e.example/{email}\", headers = { X = \"env:TOKEN\" } }";
+    let token = "{ url = \"https://e.example/{userId}\", headers = { X = \"env:TOKEN\" } }";
+    let bare = "{ url = \"https://e.example/{userId}\" }";
+    let in_body = "{ url = \"https://e.example/\", body = { client_secret = \"env:TOKEN\", u = \"{userId}\" } }";
+    let plain = "\"https://e.example/t\"";
+    for (token, more, fine) in [
+        (token, "", true),
+        (in_body, "", true),
+        (bare, "bearer = \"env:TOKEN\"", true),
+        (bare, "secret = \"env:PORTERO_ERP_SECRET\"", true),
+        (plain, "secret = \"env:PORTERO_ERP_SECRET\"", true),
+        (bare, "", false),
+        (plain, "", false),
+        (plain, "bearer = \"env:TOKEN\"", false),
+        (token, "check_password = \"https://e.example/c\"", false),
+    ] {
+        let read = service(find, token, more);
+        assert_eq!(read.is_ok(), fine, "{token} {more}");
+        if let Err(wrong) = read {
+            assert!(
+                wrong.contains("services[1].secret: is missing; write for example"),
+                "{wrong}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_address_that_nobody_has_confirmed_is_the_operators_word() {
+    let text = format!(
+        "{GOOD}[[services]]\nname = \"crm\"\nsecret = \"env:PORTERO_ERP_SECRET\"\nissue_token = \"https://e.example/t\"\n\
+         find_user = {{ url = \"https://e.example/?q={{email}}\", method = \"GET\", email = \"asked\" }}\n"
+    );
+    let loaded = parse(&text).unwrap();
+    let keys: Vec<_> = loaded
+        .warnings
+        .iter()
+        .filter(|w| w.weakens)
+        .map(|w| w.key.as_str())
+        .collect();
+    assert_eq!(keys, ["services[1].find_user.email"]);
+}
+
+#[test]
+fn secrets_in_a_call_are_never_shown_and_need_a_private_file() {
+    let text = format!(
+        "{GOOD}[[services]]\nname = \"crm\"\n[services.find_user]\nmethod = \"GET\"\nurl = \"https://e.example/?key=hunter2&mail={{email}}\"\n\
+         headers = {{ X-Api-Key = \"hunter2\", Accept = \"text/json\" }}\n\
+         [services.issue_token]\nurl = \"https://e.example/\"\nbody = {{ client_secret = \"hunter2\", grant = \"client\", user = \"{{userId}}\" }}\n"
+    );
+    let loaded = parse(&text).unwrap();
+    let shown = loaded.show();
+    assert!(!leaks(&shown), "{shown}");
+    assert!(!leaks(&format!("{:?}", loaded.config.services)));
+    assert!(shown.contains("\"Accept\" = \"text/json\""), "{shown}");
+    assert!(shown.contains("grant\\\":\\\"client"), "{shown}");
+    shown.parse::<toml::Table>().unwrap();
+    let keys: Vec<_> = loaded
+        .warnings
+        .iter()
+        .filter(|w| w.weakens)
+        .map(|w| w.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "services[1].find_user.headers.X-Api-Key",
+            "services[1].issue_token.body"
+        ]
+    );
+    for spoilt in [
+        text.replace("\"hunter2\", Accept", "\"hunter2{email}\", Accept"),
+        text.replace("\"hunter2\", Accept", "[\"hunter2\"], Accept"),
+        text.replace(
+            "client_secret = \"hunter2\"",
+            "client_secret = \"hunter2 {hunter2}\"",
+        ),
+        text.replace("X-Api-Key = \"hunter2\"", "X-Api-Key = \"hunter2"),
+        text.replace("\"hunter2\", grant", "\"hunter2, grant"),
+        text.replace("X-Api-Key", "\"hunter2\""),
+        text.replace("https://e.example/?key", "https://hunter2@e.example/?key"),
+    ] {
+        let wrong = parse(&spoilt).err().unwrap_or_default();
+        assert!(!leaks(&wrong), "{wrong}");
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::python::{StandIn, interpreter};
 use portero::config::Config;
 use portero::domain::binding::Scope;
 use portero::domain::id::{ContactId, EmailAddress, ServiceName, Timestamp};
-
 use portero::services::{Services, TokenFor};
 use serde_json::{Value, json};
 use std::fs;
@@ -163,7 +162,7 @@ fn a_token_is_asked_for_as_a_form_and_its_lifetime_may_be_digits_in_a_text() {
     let now = Timestamp(1_800_000_000_000);
     let crm = ServiceName::parse("crm").unwrap();
     let contact = ContactId::parse("4f1c0de0-1111-4222-8333-444455556666").unwrap();
-    let wanted = |user_id| TokenFor {
+    let wanted = |user_id: &'static str| TokenFor {
         user_id,
         company_id: "1",
         contact,

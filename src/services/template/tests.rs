@@ -19,7 +19,7 @@ fn filled(text: &str, user: &str) -> Result<String, UnfitForPath> {
 }
 
 fn body(value: &Value, call: Call) -> Result<BodyTemplate, String> {
-    BodyTemplate::parse(value, call, &mut |name, text| {
+    BodyTemplate::parse(value, call, &mut |name: &str, text: &str| {
         Ok((name == "client_secret").then(|| Secret::new(text)))
     })
 }
