@@ -704,6 +704,12 @@ fn in_javascript_an_identity_is_verified_with_jose() {
     let good = claims(&jwks.url(), &json!("wamid.1"));
     let accepted = verify(&environment, &signer.sign(&good, &json!({})));
     assert_eq!(accepted.json(), good);
+    let mut late = good.clone();
+    late["exp"] = json!(unix_seconds() - 10);
+    assert_eq!(
+        verify(&environment, &signer.sign(&late, &json!({}))).json(),
+        late
+    );
     for (what, token) in defects(&signer, &good) {
         let refused = verify(&environment, &token);
         assert!(!refused.is_good, "{what}: {refused:?}");
@@ -821,4 +827,126 @@ fn user_uuid_of(identity: &str) -> Value {
     let claims = identity.split('.').nth(1).unwrap();
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
     claims["sub"].clone()
+}
+
+// --- the README -------------------------------------------------------------------------------------
+
+/// The section of README.md that the recipes are in.
+fn section() -> String {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let (_, rest) = readme.split_once("\n## In front of your bot\n").unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    section.to_owned()
+}
+
+/// The blocks of these languages, each with the text before it.
+fn blocks<'s>(section: &'s str, languages: &[&str]) -> Vec<(&'s str, &'s str)> {
+    let mut found = Vec::new();
+    let mut parts = section.split("```");
+    // The text before each fence, and what is between it and the next one.
+    let mut before = 0;
+    while let (Some(text), Some(block)) = (parts.next(), parts.next()) {
+        let (language, code) = block.split_once('\n').unwrap();
+        let start = before + text.len();
+        if languages.contains(&language) {
+            found.push((&section[..start], code));
+        }
+        before = start + block.len() + 2 * "```".len();
+    }
+    found
+}
+
+#[test]
+fn what_the_readme_shows_of_a_recipe_is_in_the_file_that_it_names() {
+    let section = section();
+    let mut shown = Vec::new();
+    for (before, code) in blocks(&section, &["python", "js", "sh"]) {
+        let (_, named) = before.rsplit_once("(tests/it/recipes/").unwrap();
+        let (name, _) = named.split_once(')').unwrap();
+        let file = fs::read_to_string(recipe(name)).unwrap();
+        assert!(
+            file.contains(&format!("\n{code}")),
+            "{name} has no such lines:\n{code}"
+        );
+        shown.push(name);
+    }
+    let all = section.matches("```").count() / 2;
+    let configuration = blocks(&section, &["toml"]).len();
+    assert_eq!(
+        shown.len() + configuration,
+        all,
+        "a block in another language"
+    );
+    shown.dedup();
+    let mut files: Vec<String> = (fs::read_dir(recipe("")).unwrap())
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name != "__pycache__")
+        .collect();
+    files.sort();
+    shown.sort_unstable();
+    assert_eq!(
+        shown, files,
+        "each recipe is shown, and nothing else is there"
+    );
+}
+
+#[test]
+fn the_acting_bot_is_the_other_one_with_three_lines_more_in_its_handler() {
+    let read = |name: &str| fs::read_to_string(recipe(name)).unwrap();
+    let plain = read("bot_with_pywa.py");
+    let acting = read("bot_with_pywa_acting.py");
+    let parts = |file: &str| {
+        let (top, rest) = file.split_once("@wa.on_message").unwrap();
+        let (handler, end) = rest.split_once("\n\n\nif __name__").unwrap();
+        (top.to_owned(), handler.to_owned(), end.to_owned())
+    };
+    let ((plain_top, plain_handler, plain_end), (top, handler, end)) =
+        (parts(&plain), parts(&acting));
+    assert_eq!(plain_end, end);
+    // Above it everything stays; what Portero needs comes to it.
+    let mut lines = top.lines();
+    for line in plain_top.lines().skip(1) {
+        let is_there = match line {
+            "from flask import Flask" => {
+                lines.any(|other| other == "from flask import Flask, request")
+            }
+            line => lines.any(|other| other == line),
+        };
+        assert!(is_there, "{line} is gone or moved");
+    }
+    // In it three lines, and then what the bot does with them.
+    let (plain_head, plain_work) = plain_handler.split_once(":\n    ").unwrap();
+    assert_eq!(plain_work.lines().count(), 1);
+    let (head, _) = handler.split_once(":\n    ").unwrap();
+    assert_eq!(head, plain_head);
+    let (more, _) = handler.split_once("\n\n").unwrap();
+    let more: Vec<&str> = more.lines().skip(2).collect();
+    assert_eq!(more.len(), 3, "{more:#?}");
+    let more = format!("{}\n", more.join("\n"));
+    let section = section();
+    let is_shown = (blocks(&section, &["python"]).iter()).any(|(_, code)| *code == more);
+    assert!(is_shown, "the README does not show these three lines");
+}
+
+#[test]
+fn the_configuration_that_the_readme_shows_for_a_bot_is_good() {
+    let world = World::without_mail();
+    world.edit("name = \"kutamma\"", "name = \"erp\"");
+    let section = section();
+    let shown = blocks(&section, &["toml"]);
+    assert_eq!(shown.len(), 3);
+    let tables: Vec<&str> = shown.iter().map(|(_, table)| *table).collect();
+    world.edit("[store]\n", &format!("{}\n[store]\n", tables.join("\n")));
+    let secret = format!(
+        "whsec_{}",
+        base64::engine::general_purpose::STANDARD.encode([7; 32])
+    );
+    let checked = (world.command(&["check", "--config", "portero.toml"]))
+        .env("PORTERO_AGENT_KEY", API_KEY)
+        .env("PORTERO_EVENTS_SECRET", secret)
+        .stdout(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:#?}");
 }
