@@ -52,6 +52,10 @@ const UNREACHABLE_MS_MAX: u64 = 30 * SECOND_MS;
 /// How long an entry is refused, while others of its lane are taken, before it steps aside.
 const STEP_ASIDE_AFTER_MS: u64 = 15 * 60 * SECOND_MS;
 
+/// What is taken within this time after the first refusal may have been under way before it, and
+/// says nothing about the entry: longer than any request lasts.
+const STRAGGLER_MS: u64 = 3 * 60 * SECOND_MS;
+
 /// An alarm about a lane that is at rest is repeated this often.
 const ALARM_EVERY_MS: u64 = 3_600 * SECOND_MS;
 
@@ -209,10 +213,8 @@ impl Outbox {
                 return Turn::StoreRefused;
             }
             let now = self.app.now();
-            if lane == Lane::Chat {
-                for contact in self.app.take_freed() {
-                    queue.free(contact, now);
-                }
+            for (contact, id) in self.app.take_freed(lane) {
+                queue.free(contact, id, now);
             }
             // Questions and mails are slow: nobody waits for another's. Messages share commits.
             let take_max = match lane {
@@ -410,54 +412,16 @@ impl Outbox {
     fn note_rest(&self, lane: Lane, done: &[Carried]) {
         let now = self.app.now();
         let mut queue = self.queue(lane);
-        for Carried { report, .. } in done {
-            match report {
-                Report::Failed(failure) if is_about_the_lane(report) => {
-                    queue.unreachable_ms = match failure.kind {
-                        FailureKind::Unreachable { .. } => {
-                            (2 * queue.unreachable_ms).clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX)
-                        }
-                        _ => 0,
-                    };
-                    let pause_ms = match failure.kind {
-                        FailureKind::Unreachable { retry_after_ms } => {
-                            queue.unreachable_ms.max(retry_after_ms.unwrap_or(0))
-                        }
-                        _ => PAUSE_MS,
-                    };
-                    let rest = Rest {
-                        reason: failure.reason.clone(),
-                        advice: failure.advice,
-                        until: now.plus_ms(pause_ms),
-                    };
-                    queue.rest = Some(rest);
-                    if queue
-                        .alarmed_at
-                        .is_none_or(|at| now.since_ms(at) >= ALARM_EVERY_MS)
-                    {
-                        queue.alarmed_at = Some(now);
-                        tracing::error!(
-                            lane = lane.name(),
-                            reason = failure.reason,
-                            advice = failure.advice.unwrap_or(""),
-                            "sending is paused; it resumes by itself when this is put right"
-                        );
-                    }
-                }
-                Report::Sent(_) | Report::Answers(_) => {
-                    queue.unreachable_ms = 0;
-                    if queue.rest.take().is_some() {
-                        queue.alarmed_at = None;
-                        tracing::info!(lane = lane.name(), "sending goes on");
-                    }
-                }
-                // It is there, and does not want this entry.
-                Report::Failed(_) if queue.unreachable_ms > 0 => {
-                    queue.unreachable_ms = 0;
-                    queue.rest = None;
-                    queue.alarmed_at = None;
-                }
-                Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {}
+        for Carried { id, report, .. } in done {
+            match (queue.note(*id, report, now), report) {
+                (Noted::Paused, Report::Failed(failure)) => tracing::error!(
+                    lane = lane.name(),
+                    reason = failure.reason,
+                    advice = failure.advice.unwrap_or(""),
+                    "sending is paused; it resumes by itself when this is put right"
+                ),
+                (Noted::GoesOn, _) => tracing::info!(lane = lane.name(), "sending goes on"),
+                _ => {}
             }
         }
     }
@@ -553,6 +517,16 @@ enum After {
     Refused(Timestamp),
 }
 
+/// What is worth saying about a lane after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    Nothing,
+    /// It has come to rest.
+    Paused,
+    /// It was at rest, and is not any more.
+    GoesOn,
+}
+
 /// A window on what waits in one lane.
 struct Queue {
     loaded_to: Option<EntryId>,
@@ -564,6 +538,8 @@ struct Queue {
     /// Carried, and not yet stored as carried.
     unsettled: HashMap<EntryId, Report>,
     rest: Option<Rest>,
+    /// The entry that tries, while the lane rests, whether it still has to.
+    trying: Option<EntryId>,
     /// The last pause after which the other side did not answer; 0 when it did.
     unreachable_ms: u64,
     alarmed_at: Option<Timestamp>,
@@ -621,6 +597,7 @@ impl Queue {
             under_way: 0,
             unsettled: HashMap::new(),
             rest: None,
+            trying: None,
             unreachable_ms: 0,
             alarmed_at: None,
             taken_at: None,
@@ -677,6 +654,7 @@ impl Queue {
             taken.push((key, id));
         }
         self.under_way += taken.len();
+        self.trying = (self.rest.as_ref()).and(taken.first().map(|(_, id)| *id));
         if let Some(bucket) = &mut self.bucket {
             bucket.milli_tokens -= taken.len() as u64 * 1_000;
         }
@@ -707,7 +685,8 @@ impl Queue {
                 After::Refused(at) => {
                     front.1 = at;
                     let since = *line.refused_since.get_or_insert(now);
-                    let others_are_taken = self.taken_at.is_some_and(|taken| taken > since);
+                    let others_are_taken =
+                        (self.taken_at).is_some_and(|taken| taken > since.plus_ms(STRAGGLER_MS));
                     let is_alone = key.1.is_some() || line.waiting.len() == 1;
                     if self.steps_aside
                         && others_are_taken
@@ -721,6 +700,65 @@ impl Queue {
             }
         }
         self.look_again(key, now);
+    }
+
+    /// What a try says about the lane as a whole.
+    fn note(&mut self, id: EntryId, report: &Report, now: Timestamp) -> Noted {
+        match report {
+            Report::Failed(failure) if is_about_the_lane(report) => {
+                self.come_to_rest(id, failure, now)
+            }
+            Report::Sent(_) | Report::Answers(_) => {
+                self.unreachable_ms = 0;
+                self.alarmed_at = None;
+                match self.rest.take() {
+                    Some(_) => Noted::GoesOn,
+                    None => Noted::Nothing,
+                }
+            }
+            // It is there, and does not want this entry.
+            Report::Failed(_) if self.unreachable_ms > 0 => {
+                self.unreachable_ms = 0;
+                self.alarmed_at = None;
+                self.rest = None;
+                Noted::GoesOn
+            }
+            Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {
+                Noted::Nothing
+            }
+        }
+    }
+
+    fn come_to_rest(&mut self, id: EntryId, failure: &Failure, now: Timestamp) -> Noted {
+        let pause_ms = match failure.kind {
+            FailureKind::Unreachable { retry_after_ms } => {
+                // Those that were under way together when it went fail together: one outage, one
+                // pause. It grows with each try that was made to see whether it is over.
+                if self.unreachable_ms == 0 || self.trying == Some(id) {
+                    self.unreachable_ms =
+                        (2 * self.unreachable_ms).clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX);
+                }
+                self.unreachable_ms.max(retry_after_ms.unwrap_or(0))
+            }
+            _ => {
+                self.unreachable_ms = 0;
+                PAUSE_MS
+            }
+        };
+        // A pause that the other side asked for is not cut short by a failure of another kind.
+        let until = (self.rest.as_ref()).map_or(Timestamp(0), |rest| rest.until);
+        self.rest = Some(Rest {
+            reason: failure.reason.clone(),
+            advice: failure.advice,
+            until: until.max(now.plus_ms(pause_ms)),
+        });
+        let is_due = |at| now.since_ms(at) >= ALARM_EVERY_MS;
+        if self.alarmed_at.is_none_or(is_due) {
+            self.alarmed_at = Some(now);
+            Noted::Paused
+        } else {
+            Noted::Nothing
+        }
     }
 
     /// The first of a line makes a line of its own, and the rest goes on.
@@ -757,16 +795,20 @@ impl Queue {
         }
     }
 
-    /// The first of this contact's line was settled without its sender: it is looked at now, found
-    /// gone, and makes way for the next.
-    fn free(&mut self, contact: ContactId, now: Timestamp) {
-        let key = (contact, None);
-        let Some(line) = self.lines.get_mut(&key) else {
-            return;
-        };
-        if line.busy {
-            line.freed = true;
-        } else if !line.waiting.is_empty() {
+    /// This entry of the contact was settled without its sender. If it is the first of its line, it
+    /// is looked at now, found gone, and makes way for the next; if not, that happens when it is.
+    fn free(&mut self, contact: ContactId, id: EntryId, now: Timestamp) {
+        for key in [(contact, None), (contact, Some(id))] {
+            let Some(line) = self.lines.get_mut(&key) else {
+                continue;
+            };
+            if line.waiting.front().is_none_or(|front| front.0 != id) {
+                continue;
+            }
+            if line.busy {
+                line.freed = true;
+                continue;
+            }
             self.due.remove(&(look_at(line, self.paces_pairs), key));
             if let Some(front) = line.waiting.front_mut() {
                 front.1 = now;
@@ -776,6 +818,10 @@ impl Queue {
     }
 
     fn next_look_ms(&self, now: Timestamp) -> u64 {
+        if self.rest.is_some() && self.under_way > 0 {
+            // The one under way decides, and whoever carries it goes on.
+            return LOOK_MS_MAX;
+        }
         let due_ms = self
             .due
             .first()
@@ -827,7 +873,7 @@ mod tests {
     fn what_a_status_has_settled_is_waited_for_no_longer() {
         let (mut queue, now) = (waiting(), Timestamp(1_000));
         assert_eq!(queue.take(now, 1, 1), []);
-        queue.free(ANA, now);
+        queue.free(ANA, EntryId(1), now);
         assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(1))]);
         queue.finish((ANA, None), EntryId(1), After::Gone, now);
         assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(2))]);
@@ -837,7 +883,7 @@ mod tests {
     fn a_status_that_comes_while_its_message_is_under_way_is_not_forgotten() {
         let (mut queue, later) = (waiting(), Timestamp(60_000));
         assert_eq!(queue.take(later, 1, 1), [((ANA, None), EntryId(1))]);
-        queue.free(ANA, later);
+        queue.free(ANA, EntryId(1), later);
         queue.finish(
             (ANA, None),
             EntryId(1),
@@ -850,7 +896,8 @@ mod tests {
     #[test]
     fn a_status_for_somebody_who_waits_for_nothing_changes_nothing() {
         let mut queue = waiting();
-        queue.free(ContactId([2; 16]), Timestamp(1_000));
+        queue.free(ContactId([2; 16]), EntryId(1), Timestamp(1_000));
+        queue.free(ANA, EntryId(2), Timestamp(1_000));
         assert_eq!(queue.take(Timestamp(1_000), 1, 1), []);
     }
 }

@@ -1,7 +1,7 @@
 //! What whoever wants to know is told about sign-ins.
 
 use super::identity::{bindings_json, rfc_3339};
-use super::{App, Failed, Shared, Transaction, put_new_entry};
+use super::{Shared, Transaction, put_new_entry};
 use crate::domain::contact::Contact;
 use crate::domain::conversation::AuditEvent;
 use crate::domain::delivery::{Entry, EntryId, Errand};
@@ -9,16 +9,12 @@ use crate::domain::id::{DAY_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, ToldEvent};
 use serde_json::{Map, json};
-use std::sync::Arc;
 
 /// How long an event is tried.
-const LIFETIME_MS: u64 = 7 * DAY_MS;
-
-/// Events replayed in one transaction: others wait for it.
-const REPLAYED_AT_ONCE_MAX: usize = 256;
+pub(super) const LIFETIME_MS: u64 = 7 * DAY_MS;
 
 /// The event's name to its receiver: `webhook-id`.
-pub(super) fn name_of(event: EntryId) -> String {
+pub fn event_name(event: EntryId) -> String {
     format!("evt_{:x}", event.0)
 }
 
@@ -43,56 +39,6 @@ fn kind_of(event: AuditEvent) -> (&'static str, Option<&'static str>) {
             let word = reason.strip_prefix("contact.released.").unwrap_or(reason);
             ("contact.released", Some(word))
         }
-    }
-}
-
-impl App {
-    /// The events of the last 30 days after `after`, oldest first; `limit` at most.
-    pub fn events(
-        &self,
-        after: Option<EntryId>,
-        limit: usize,
-    ) -> Result<Vec<ToldEvent>, StoreError> {
-        self.shared
-            .store
-            .view(|reader| record::events(reader, after, limit))
-    }
-
-    /// Tells all events after `after` that happened at `since` or later once more, under the names
-    /// that they have. Returns how many, and where to go on when there may be more.
-    pub fn replay_events(
-        &self,
-        after: Option<EntryId>,
-        since: Timestamp,
-    ) -> Result<(usize, Option<EntryId>), Failed> {
-        let (now, shared) = (self.now(), Arc::clone(&self.shared));
-        Ok(self.update(move |writer| {
-            let events = record::events(writer, after, REPLAYED_AT_ONCE_MAX)?;
-            let next = match events.len() {
-                REPLAYED_AT_ONCE_MAX => events.last().map(|event| event.id),
-                _ => None,
-            };
-            let mut replayed = 0;
-            for event in events.iter().filter(|event| event.at >= since) {
-                replayed += 1;
-                let entry = EntryId(shared.next_number());
-                shared.put_telling(writer, entry, event, now)?;
-            }
-            Ok((replayed, next))
-        })?)
-    }
-
-    /// Tells one event once more; says whether there is one of this name.
-    pub fn replay_event(&self, id: EntryId) -> Result<bool, Failed> {
-        let (now, shared) = (self.now(), Arc::clone(&self.shared));
-        Ok(self.update(move |writer| {
-            let Some(event) = record::event(writer, id)? else {
-                return Ok(false);
-            };
-            let entry = EntryId(shared.next_number());
-            shared.put_telling(writer, entry, &event, now)?;
-            Ok(true)
-        })?)
     }
 }
 
@@ -137,7 +83,8 @@ impl Shared {
         self.put_telling(writer, id, &told, now)
     }
 
-    fn put_telling(
+    /// Tells an event, for the first time or once more.
+    pub(super) fn put_telling(
         &self,
         writer: &mut Transaction<'_>,
         entry: EntryId,

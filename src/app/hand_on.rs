@@ -4,7 +4,7 @@
 //! Where all of a webhook is for the bot and fits into one hand-over, the bot gets Meta's own bytes
 //! under Meta's own signature; otherwise parts of it, cut out and signed again.
 
-use super::{About, App, Failed, Shared, Transaction, put_new_entry};
+use super::{About, Shared, Transaction, put_new_entry};
 use crate::domain::contact::{Contact, Kept};
 use crate::domain::delivery::{Entry, EntryId, Errand, SignedBody};
 use crate::domain::id::{ContactId, DAY_MS, MessageId, Timestamp};
@@ -13,7 +13,7 @@ use crate::store::record::{self, BodyOf};
 use std::sync::Arc;
 
 /// How long the bot is tried: as long as Meta repeats a webhook (Meta's contract, section 1.4).
-const LIFETIME_MS: u64 = 7 * DAY_MS;
+pub(super) const LIFETIME_MS: u64 = 7 * DAY_MS;
 
 /// The body of a webhook, of which the bot may get all or parts.
 pub trait Body: Send + Sync {
@@ -56,64 +56,6 @@ pub(super) struct HandOn {
     pub(super) line: ContactId,
     /// The message that it is, when the bot may learn who wrote it.
     pub(super) message: Option<MessageId>,
-}
-
-/// What an operator wants with something that could not be handed on or sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadLetterChange {
-    /// Try again, from the beginning.
-    Retry,
-    /// Forget it.
-    Drop,
-}
-
-/// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadLetterChanged {
-    /// It is done.
-    Done,
-    /// There is no such letter.
-    NoSuchLetter,
-    /// Its words are gone, because Meta had taken the message; it can only be forgotten.
-    NothingLeft,
-}
-
-impl App {
-    /// Takes up a dead letter again, or forgets it. One that is taken up leaves after all that
-    /// waits for the same contact.
-    pub fn change_dead_letter(
-        &self,
-        id: EntryId,
-        change: DeadLetterChange,
-    ) -> Result<DeadLetterChanged, Failed> {
-        let (now, shared) = (self.now(), Arc::clone(&self.shared));
-        Ok(self.update(move |writer| {
-            let Some(letter) = record::dead_letter(writer, id)? else {
-                return Ok(DeadLetterChanged::NoSuchLetter);
-            };
-            if change == DeadLetterChange::Retry {
-                if is_spent(&letter.entry.errand) {
-                    return Ok(DeadLetterChanged::NothingLeft);
-                }
-                let Entry {
-                    errand,
-                    contact,
-                    created_at,
-                    expires_at,
-                    ..
-                } = letter.entry;
-                let new = EntryId(shared.next_number());
-                let lifetime_ms = expires_at.since_ms(created_at);
-                if let Some(body) = record::body(writer, BodyOf::Entry(id))? {
-                    record::put_body(writer, BodyOf::Entry(new), &body)?;
-                }
-                let entry = Entry::new(new, contact, errand, now, now.plus_ms(lifetime_ms));
-                put_new_entry(writer, entry)?;
-            }
-            record::delete_dead(writer, id)?;
-            Ok(DeadLetterChanged::Done)
-        })?)
-    }
 }
 
 impl Shared {
@@ -232,11 +174,6 @@ impl Shared {
         line.copy_from_slice(&digest[..16]);
         ContactId(line)
     }
-}
-
-/// Whether there is nothing left to be sent: the words of a message go once Meta has taken it.
-fn is_spent(errand: &Errand) -> bool {
-    matches!(errand, Errand::Chat { message, .. } if message.body.is_empty())
 }
 
 /// What goes together: each message by itself, everything else of one line at once. In the order

@@ -13,6 +13,7 @@ mod hand_on;
 mod identity;
 mod janitor;
 pub mod keys;
+mod operator;
 mod password;
 mod receive;
 mod settle;
@@ -23,12 +24,16 @@ pub mod user;
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
-pub use hand_on::{Body, DeadLetterChange, DeadLetterChanged};
+pub use events::event_name;
+pub use hand_on::Body;
 pub use identity::{
     AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
     rfc_3339,
 };
 pub use janitor::Janitor;
+pub use operator::{
+    CHANGED_AT_ONCE_MAX, Letter, LetterChange, LetterChanged, Obstacle, REPLAYED_AT_ONCE_MAX,
+};
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
 pub use settle::{HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
@@ -158,7 +163,7 @@ const LOOK_UP_LIFETIME_MS: u64 = 2 * MINUTE_MS;
 /// How long a notice to the owner of an account waits for the mail server.
 const NOTICE_LIFETIME_MS: u64 = DAY_MS;
 
-/// Contacts that are remembered as freed until the sender asks; more wait for their usual time.
+/// Entries that are remembered as freed until their lane asks; more wait for their usual time.
 const FREED_MAX: usize = 1_000;
 
 /// The operations.
@@ -167,7 +172,7 @@ pub struct App {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     bells: Arc<Bells>,
-    freed: Mutex<Vec<ContactId>>,
+    freed: Mutex<Vec<(Lane, ContactId, EntryId)>>,
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
     password_checks: password::Turns,
     tokens: tokens::Held,
@@ -293,9 +298,13 @@ impl App {
         if !freed.is_empty() {
             let mut known = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
             let room = FREED_MAX - known.len();
-            known.extend(freed.into_iter().take(room));
+            known.extend(freed.iter().take(room));
             drop(known);
-            self.bells.of(Lane::Chat).ring();
+            for lane in Lane::ALL {
+                if freed.iter().any(|(of, ..)| *of == lane) {
+                    self.bells.of(lane).ring();
+                }
+            }
         }
         for lane in filled {
             self.bells.of(lane).ring();
@@ -303,10 +312,12 @@ impl App {
         Ok(value)
     }
 
-    /// The contacts whose first message in [`Lane::Chat`] was settled by a status since the last
-    /// call: what waits behind it need wait no longer.
-    pub fn take_freed(&self) -> Vec<ContactId> {
-        std::mem::take(&mut *self.freed.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The entries of a lane that were settled without its senders since the last call, by a status
+    /// or an operator, each with its contact: what waits behind them need wait no longer.
+    pub fn take_freed(&self, lane: Lane) -> Vec<(ContactId, EntryId)> {
+        let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_lane = freed.extract_if(.., |(of, ..)| *of == lane);
+        of_lane.map(|(_, contact, id)| (contact, id)).collect()
     }
 
     fn count(&self, outcomes: &[&'static str]) {
@@ -317,12 +328,12 @@ impl App {
     }
 }
 
-/// A store's update that remembers which lanes it gave something, and from whom it took a message
-/// that a sender may still be waiting for, and what of the webhook is the bot's.
+/// A store's update that remembers which lanes it gave something, and which entries it took
+/// away that a sender may still hold, and what of the webhook is the bot's.
 struct Transaction<'w> {
     writer: &'w mut dyn Writer,
     filled: Vec<Lane>,
-    freed: Vec<ContactId>,
+    freed: Vec<(Lane, ContactId, EntryId)>,
     hand_on: Vec<HandOn>,
 }
 

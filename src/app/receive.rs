@@ -451,7 +451,7 @@ impl Shared {
             (None, Some(entry)) => {
                 // It was taken after all: nothing to send any more.
                 record::delete_entry(writer, Lane::Chat, entry.id)?;
-                writer.freed.push(entry.contact);
+                writer.freed.push((Lane::Chat, entry.contact, entry.id));
                 let Errand::Chat { sentence, .. } = &entry.errand else {
                     return Ok(Some("status"));
                 };
@@ -599,6 +599,7 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::E
         attempts: 1,
         unknown: 0,
         hushed: false,
+        last_failure: None,
         in_flight_since: None,
     })
 }

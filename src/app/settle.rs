@@ -245,7 +245,8 @@ impl App {
 }
 
 impl Shared {
-    fn work(&self, entry: Entry, contact: Option<&Contact>, now: Timestamp) -> Work {
+    /// The work that an entry asks for, when it carries all that it needs.
+    pub(super) fn work(&self, entry: Entry, contact: Option<&Contact>, now: Timestamp) -> Work {
         if now >= entry.expires_at {
             return Work::Nothing(Report::Expired);
         }
@@ -437,7 +438,11 @@ impl Shared {
     }
 
     /// Nothing of the entry is needed any more.
-    fn end(&self, writer: &mut Transaction<'_>, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) fn end(
+        &self,
+        writer: &mut Transaction<'_>,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
         let lane = entry.errand.lane();
         if lane == Lane::Bot {
             record::delete_body(writer, BodyOf::Entry(entry.id))?;
@@ -496,6 +501,25 @@ impl Shared {
             | FailureKind::Configuration
             | FailureKind::Unreachable { .. } => false,
         };
+        let lane = entry.errand.lane();
+        if matches!(lane, Lane::Chat | Lane::Bot | Lane::Events) {
+            entry.last_failure = Some(failure.reason.clone());
+        }
+        // A lane that rests says so itself.
+        let is_about_the_entry = !matches!(
+            failure.kind,
+            FailureKind::Configuration | FailureKind::Unreachable { .. }
+        );
+        if matches!(lane, Lane::Bot | Lane::Events) && is_about_the_entry && entry.attempts == 1 {
+            tracing::warn!(
+                contact = %entry.contact,
+                lane = lane.name(),
+                what = entry.errand.name(),
+                reason = failure.reason,
+                advice = failure.advice.unwrap_or(""),
+                "not taken; it is tried again, and `portero outbox list` shows it"
+            );
+        }
         match delivery::after_failure(&entry, failure, now, fresh[0]) {
             Next::RetryAt(at) => {
                 entry.not_before = at;
@@ -565,7 +589,7 @@ fn telling(entry: &Entry, event: Option<ToldEvent>, now: Timestamp) -> Work {
         None => Work::Nothing(Report::Superseded),
         Some(_) if now >= entry.expires_at => Work::Nothing(Report::Expired),
         Some(event) => Work::Tell(Telling {
-            id: super::events::name_of(event.id),
+            id: super::events::event_name(event.id),
             json: event.json,
         }),
     }

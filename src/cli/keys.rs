@@ -2,16 +2,14 @@
 //!
 //! Only their names are ever shown, which every token carries.
 
+use super::show::{self, moment, rfc_3339};
 use super::worker::Worker;
-use super::{Exit, Failure, Shell, Stop};
+use super::{Exit, Failure, Shell, Stop, unexpected};
 use crate::app::keys::{JWKS_MAX_AGE_SECONDS, KEPT_MS, KEYS_MAX};
 use crate::control::{Answer, KeyLine, KeyLineState, Request};
 use crate::domain::id::MINUTE_MS;
 use serde::Serialize;
 use std::io;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -142,22 +140,7 @@ fn table(keys: &[KeyLine]) -> String {
             until(key.published_until_ms),
         ]
     }));
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.len());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(&format!("{cell:width$}  "));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    show::text(&show::columns(&rows))
 }
 
 fn state(state: KeyLineState) -> &'static str {
@@ -196,32 +179,6 @@ impl<'a> KeyJson<'a> {
 struct MadeJson<'a> {
     kid: &'a str,
     signs_from: String,
-}
-
-fn at(ms: u64) -> OffsetDateTime {
-    // What is beyond the calendar was never a moment of ours.
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-fn rfc_3339(ms: u64) -> String {
-    at(ms).format(&Rfc3339).unwrap_or_default()
-}
-
-/// For people: to the second, as the log has it.
-fn moment(ms: u64) -> String {
-    at(ms)
-        .format(format_description!(
-            "[year]-[month]-[day] [hour]:[minute]:[second] UTC"
-        ))
-        .unwrap_or_default()
-}
-
-fn unexpected() -> Failure {
-    Failure::new(
-        Exit::Unavailable,
-        "the running server answered another question than the one that was asked",
-    )
 }
 
 #[cfg(test)]

@@ -7,9 +7,12 @@ mod check;
 mod check_service;
 mod config;
 mod demo;
+mod events;
 mod keys;
 mod log;
+mod outbox;
 mod serve;
+mod show;
 mod terminal;
 mod user;
 mod users_csv;
@@ -32,7 +35,7 @@ Examples:
 #[derive(Parser)]
 #[command(name = "portero", version, after_help = EXAMPLE)]
 struct Cli {
-    /// Configuration file [default: $PORTERO_CONFIG, ./portero.toml, /etc/portero/portero.toml]
+    /// Configuration [default: $PORTERO_CONFIG, ., /etc/portero]
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -53,6 +56,10 @@ enum Command {
     User(user::Arguments),
     /// List and change the keys with which Portero signs who wrote a message
     Keys(keys::Arguments),
+    /// List what waits and what was given up, and try that again or drop it
+    Outbox(outbox::Arguments),
+    /// List what happened with sign-ins, and tell it once more
+    Events(events::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -66,7 +73,7 @@ pub enum Exit {
     Data,
     /// A file that was named is not there or cannot be read.
     NoInput,
-    /// There is no user of that name.
+    /// There is no user, letter or event of that name.
     NoUser,
     /// Something that the command needs does not answer.
     Unavailable,
@@ -136,6 +143,13 @@ impl From<Unusable> for Failure {
                 .hint("`portero config explain KEY` says what a key means"),
         }
     }
+}
+
+fn unexpected() -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        "the running server answered another question than the one that was asked",
+    )
 }
 
 /// What commands share.
@@ -254,6 +268,8 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
+        Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
+        Command::Events(arguments) => events::run(&mut shell, &arguments),
     }
 }
 

@@ -3,10 +3,11 @@
 //! Passwords come from the terminal, unseen, or from standard input, never from the command line,
 //! which every user of the machine can read.
 
+use super::show::{self, count};
 use super::terminal::ask_hidden;
 use super::users_csv::{self, FILE_BYTES_MAX, Problem};
 use super::worker::Worker;
-use super::{Exit, Failure, Shell, Stop};
+use super::{Exit, Failure, Shell, Stop, unexpected};
 use crate::app::admin::{IMPORT_USERS_MAX, USERS_MAX};
 use crate::app::user::{self, FieldProblem};
 use crate::control::{Answer, Hidden, LIST_USERS_MAX, Request, UserLine, UserText};
@@ -14,7 +15,6 @@ use crate::domain::id::EmailAddress;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use unicode_width::UnicodeWidthStr;
 use zeroize::Zeroizing;
 
 /// Bytes taken from standard input for a password, far more than one can have.
@@ -152,34 +152,17 @@ fn all_users(worker: &mut Worker<'_>) -> Result<Vec<UserLine>, Failure> {
 }
 
 fn table(users: &[UserLine]) -> String {
-    let mut rows = vec![["EMAIL", "NAME", "COMPANY", "PHONE", "PASSWORD"]];
+    let mut rows = vec![["EMAIL", "NAME", "COMPANY", "PHONE", "PASSWORD"].map(String::from)];
     rows.extend(users.iter().map(|user| {
         [
-            user.email.as_str(),
-            &user.name,
-            &user.company,
-            user.phone.as_deref().unwrap_or("-"),
-            if user.password { "yes" } else { "no" },
+            user.email.clone(),
+            user.name.clone(),
+            user.company.clone(),
+            user.phone.clone().unwrap_or_else(|| "-".to_owned()),
+            if user.password { "yes" } else { "no" }.to_owned(),
         ]
     }));
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(cell);
-            // Not by `{:width$}`, which counts characters: some take two places, some none.
-            line.push_str(&" ".repeat(width - cell.width() + 2));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    show::text(&show::columns(&rows))
 }
 
 // --- one user ---------------------------------------------------------------------------------------------
@@ -280,13 +263,6 @@ fn no_such_user(email: &EmailAddress) -> Failure {
     Failure::new(Exit::NoUser, message).hint("`portero user list` shows all")
 }
 
-fn unexpected() -> Failure {
-    Failure::new(
-        Exit::Unavailable,
-        "the running server answered another question than the one that was asked",
-    )
-}
-
 // --- passwords --------------------------------------------------------------------------------------------
 
 fn no_terminal() -> Failure {
@@ -362,7 +338,10 @@ fn import(worker: &mut Worker<'_>, path: &Path, skip_bad: bool) -> Result<String
                 Failure::new(Exit::Data, format!("{problems}\nnothing has been imported"));
             return Err(match good {
                 0 => failure,
-                _ => failure.hint(format!("--skip-bad imports what is fine ({})", count(good))),
+                _ => failure.hint(format!(
+                    "--skip-bad imports what is fine ({})",
+                    count(good, "user")
+                )),
             });
         }
         eprintln!("{problems}");
@@ -396,13 +375,8 @@ fn import(worker: &mut Worker<'_>, path: &Path, skip_bad: bool) -> Result<String
     }
     Ok(format!(
         "{} in {name}: {added} added, {altered} changed, {same} as before",
-        count(good)
+        count(good, "user")
     ))
-}
-
-fn count(users: usize) -> String {
-    let noun = if users == 1 { "user" } else { "users" };
-    format!("{users} {noun}")
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -36,6 +36,9 @@ impl<'a> Worker<'a> {
             Answer::Refused { reason } => Err(Failure::new(Exit::Data, reason)),
             Answer::Failed { reason } => Err(Failure::new(Exit::Io, reason).hint(match request {
                 Request::RotateKeys { .. } => "look with `portero keys list` what has happened",
+                Request::Retry { .. } | Request::Drop { .. } => {
+                    "look with `portero outbox list --dead` what has happened"
+                }
                 _ => "asking again is safe; what is done already is not done twice",
             })),
             answer => Ok(answer),
@@ -107,6 +110,15 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
             .hint("restart the server, so that both are of the version that is installed"),
         AskError::NoAnswer => failure(Exit::Unavailable).hint(match request {
             Request::ListKeys | Request::RotateKeys { .. } => "look with `portero keys list`",
+            Request::ListWaiting { .. }
+            | Request::ListDead { .. }
+            | Request::Retry { .. }
+            | Request::Drop { .. } => "look with `portero outbox list --dead`",
+            Request::ListEvents { .. }
+            | Request::ReplayEvents { .. }
+            | Request::ReplayEvent { .. } => {
+                "asking again is safe: a receiver knows events by their webhook-id"
+            }
             _ => "look with `portero user list`; asking again is safe",
         }),
         AskError::NoServer(_) | AskError::Unreachable(_) => failure(Exit::Unavailable),

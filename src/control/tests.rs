@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::app::admin::IMPORT_USERS_MAX;
+use crate::app::user;
 use crate::app::{Settings, SystemClock, SystemRandom};
 use crate::domain::account::Account;
+use crate::domain::id::{EmailAddress, Secret};
 use crate::domain::id::{Language, PhoneNumberId, ServiceName, Timestamp};
 use crate::domain::policy::Policy;
+use crate::store::StoreError;
 use crate::store::record::Keys;
 use crate::store::{MasterKey, Memory, Sealed};
 use crate::text::{Texts, Voice};

@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const ANAS: &str = "573001234567";
 const BEAS: &str = "5491155550034";
@@ -523,6 +524,10 @@ fn a_bot_that_fails_in_every_way_gets_everything_in_the_end_and_in_order() {
     assert_eq!(bot.came().len(), taken.len() + troubles.len() - 1);
     let (status, log) = portero.stop();
     assert_eq!(status, Some(0), "{log}");
+    // And it is shown, with what to do.
+    for words in ["the bot answered 500", "portero outbox list"] {
+        assert!(log.contains(words), "{words} is not in the log: {log}");
+    }
 }
 
 /// R-40 for bots: nobody is there, then the process is killed, then somebody is.
@@ -642,4 +647,117 @@ fn an_identity_never_names_somebody_who_signed_in_after_the_message() {
         claims(&taken[1])["bindings"][0]["account"]["name"],
         BEA.name
     );
+}
+
+/// R-05 with a bot in the way: the end comes in time, and what the bot had not answered it gets
+/// again under the same name.
+#[test]
+fn a_bot_that_never_answers_delays_no_end_and_gets_its_message_again() {
+    let bot = Bot::start();
+    let world = World::without_mail();
+    in_front_of(&world, &bot, "on_request");
+    world.edit("timeout_seconds = 2\n", "timeout_seconds = 60\n");
+    bot.behave("espera", &[Mood::IsSilent]);
+    let mut portero = world.start();
+    portero.receive(&[text(ANAS, "espera")]);
+    eventually("the bot has it and says nothing", || {
+        (bot.came().len() == 1).then_some(())
+    });
+    portero.signal(rustix::process::Signal::TERM);
+    let status = portero.ended_within(Duration::from_secs(10));
+    assert_eq!(status.expect("it did not end in time").code(), Some(0));
+    let portero = world.start();
+    let taken = bot.wait_for(1);
+    let name = |request: &Request| request.header("webhook-id").unwrap().to_owned();
+    assert_eq!(name(&taken[0]), name(&bot.came()[0]));
+    drop(portero);
+}
+
+/// Events: signed, in order, under a name that stays, and nobody waits for their receiver.
+#[test]
+fn whoever_wants_to_know_is_told_who_came_and_went_in_order_and_signed() {
+    let (bot, receiver) = (Bot::start(), Bot::start());
+    let mut world = world_with(&bot, "everyone");
+    let secret = STANDARD.encode(BOT_SECRET);
+    world.secret_file("events_secret", &format!("whsec_{secret}"));
+    let table = format!(
+        "[events]\nurl = \"{}/events\"\nsecret = \"file:events_secret\"\n\n[store]\n",
+        receiver.server.url()
+    );
+    world.edit("[store]\n", &table);
+    receiver.behave("contact.bound", &[Mood::Says(500), Mood::HangsUp]);
+    let portero = world.start();
+    portero.receive(&[text(ANAS, "hola")]);
+    portero.receive(&[text(ANAS, ANA.email)]);
+    let code = world.mail().letter_to(ANA.email).code();
+    let wrong = if code == "11111111" {
+        "22222222"
+    } else {
+        "11111111"
+    };
+    portero.receive(&[text(ANAS, wrong)]);
+    portero.receive(&[text(ANAS, &code)]);
+    // The bot does not wait for the receiver of events.
+    assert_eq!(messages_in(&bot.wait_for(1)[0]), ["hola"]);
+    portero.receive(&[text(ANAS, "cerrar sesión")]);
+    let taken = receiver.wait_for(4);
+    let events: Vec<Value> = taken
+        .iter()
+        .map(|request| {
+            assert_eq!(request.path, "/events");
+            let id = request.header("webhook-id").unwrap();
+            assert!(id.starts_with("evt_"), "{id}");
+            let timestamp = request.header("webhook-timestamp").unwrap();
+            let signed = [
+                id.as_bytes(),
+                b".",
+                timestamp.as_bytes(),
+                b".",
+                &request.body,
+            ]
+            .concat();
+            let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(BOT_SECRET, &signed)));
+            assert_eq!(request.header("webhook-signature"), Some(expected.as_str()));
+            serde_json::from_slice(&request.body).unwrap()
+        })
+        .collect();
+    let told: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| {
+            let reason = event["data"]["reason"].as_str().unwrap_or("");
+            (event["type"].as_str().unwrap(), reason)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("sign_in.started", "mail_code"),
+            ("sign_in.failed", "code_wrong"),
+            ("contact.bound", ""),
+            ("contact.released", "logged_out"),
+        ]
+    );
+    let who = claims(&bot.taken()[0])["sub"].clone();
+    assert!(events.iter().all(|event| event["data"]["userUuid"] == who));
+    assert_eq!(
+        events[2]["data"]["bindings"][0]["account"]["name"],
+        ANA.name
+    );
+    // Three tries of one event have one name; no event says more than it must.
+    let names: Vec<String> = (receiver.came().iter())
+        .filter(|request| String::from_utf8_lossy(&request.body).contains("contact.bound"))
+        .map(|request| request.header("webhook-id").unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        (names.len(), names.iter().collect::<HashSet<_>>().len()),
+        (3, 1)
+    );
+    for request in receiver.came() {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        for secret in [ANA.email, ANAS, &code, "hola"] {
+            assert!(!body.contains(secret), "{secret} in {body}");
+        }
+    }
+    let (status, log) = portero.stop();
+    assert_eq!(status, Some(0), "{log}");
 }

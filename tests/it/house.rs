@@ -132,7 +132,6 @@ pub enum Left {
     Said(Said),
     Mailed(Mail),
     HandedOn(HandOver),
-    #[allow(dead_code)]
     Told(Telling),
 }
 
@@ -146,6 +145,9 @@ pub enum Takes {
     /// It does, and no answer says so.
     ItSilently,
 }
+
+/// What the bot makes of a message that it does not treat like all others.
+pub type BotSays = Box<dyn Fn(&HandOver) -> Option<Report> + Send>;
 
 /// A service and whom it knows.
 pub struct Service {
@@ -161,6 +163,10 @@ pub struct Outside {
     pub whatsapp_next: VecDeque<Takes>,
     pub whatsapp: Takes,
     pub mail: Takes,
+    /// How the bot takes the next tries; afterwards as `bot_says`, and if that is silent `bot`.
+    pub bot_next: VecDeque<Takes>,
+    /// What the bot makes of single messages.
+    pub bot_says: Option<BotSays>,
     pub bot: Takes,
     pub receiver: Takes,
     /// Mailboxes for which the mail server has only a refusal.
@@ -176,6 +182,8 @@ pub struct Outside {
     pub probes: usize,
     /// Tries to send a chat message, taken or not.
     pub chat_tries: usize,
+    /// Tries to hand something on, taken or not.
+    pub bot_tries: usize,
     messages: u64,
 }
 
@@ -253,21 +261,31 @@ impl World {
                 };
                 Report::Answers(outside.services.iter().map(answer).collect())
             }
-            Work::HandOn(hand_over) => match outside.bot.clone() {
+            Work::HandOn(hand_over) => {
+                outside.bot_tries += 1;
+                let says = outside.bot_says.as_ref().and_then(|says| says(hand_over));
+                if let Some(report) = says {
+                    return report;
+                }
+                let takes = outside.bot_next.pop_front();
+                let takes = takes.unwrap_or_else(|| outside.bot.clone());
+                if let Takes::Not(failure) = takes {
+                    return Report::Failed(failure);
+                }
+                outside.left.push(Left::HandedOn(hand_over.clone()));
+                match takes {
+                    Takes::ItSilently => Report::Failed(no_answer()),
+                    _ => Report::Sent(None),
+                }
+            }
+            Work::Tell(telling) => match outside.receiver.clone() {
                 Takes::Not(failure) => Report::Failed(failure),
                 takes => {
-                    outside.left.push(Left::HandedOn(hand_over.clone()));
+                    outside.left.push(Left::Told(telling.clone()));
                     match takes {
                         Takes::ItSilently => Report::Failed(no_answer()),
                         _ => Report::Sent(None),
                     }
-                }
-            },
-            Work::Tell(telling) => match outside.receiver.clone() {
-                Takes::Not(failure) => Report::Failed(failure),
-                _ => {
-                    outside.left.push(Left::Told(telling.clone()));
-                    Report::Sent(None)
                 }
             },
             Work::Nothing(report) => report.clone(),
@@ -380,6 +398,13 @@ impl House {
         House::on(Ground::Memory(Arc::new(Memory::new())), policy)
     }
 
+    /// In which whoever wants to know is told what happens with sign-ins.
+    pub fn that_tells() -> House {
+        let mut house = House::in_memory();
+        house.settings.tells_events = true;
+        house.restarted()
+    }
+
     /// On a file, as in production.
     pub fn on_file() -> House {
         House::on(Ground::File(TempDir::new().unwrap()), Policy::default())
@@ -455,6 +480,8 @@ impl House {
             whatsapp_next: VecDeque::new(),
             whatsapp: Takes::It,
             mail: Takes::It,
+            bot_next: VecDeque::new(),
+            bot_says: None,
             bot: Takes::It,
             receiver: Takes::It,
             refusing: Vec::new(),
@@ -464,6 +491,7 @@ impl House {
             look_ups: 0,
             probes: 0,
             chat_tries: 0,
+            bot_tries: 0,
             messages: 0,
         };
         let world = Arc::new(World {
@@ -920,4 +948,30 @@ pub fn other_than(code: &str) -> String {
     let last = code.len() - 1;
     let digit = (code.as_bytes()[last] - b'0' + 1) % 10;
     format!("{}{digit}", &code[..last])
+}
+
+/// A house with people who have signed in.
+pub struct Crowd {
+    pub house: House,
+    pub people: Vec<Person>,
+}
+
+impl Crowd {
+    pub fn new(people: usize) -> Crowd {
+        Crowd::in_house(House::in_memory(), people)
+    }
+
+    pub fn in_house(house: House, people: usize) -> Crowd {
+        let people: Vec<Person> = (0..people)
+            .map(|number| Person::with_number(&format!("3460011{number:04}")))
+            .collect();
+        for (number, person) in people.iter().enumerate() {
+            let email = format!("user{number}@example.com");
+            house.register("kutamma", &email, "Ana Pérez", "Acme");
+            house.sign_in(person, &email);
+        }
+        // What was written before anybody was known has reached the bot.
+        house.world.change(|outside| outside.left.clear());
+        Crowd { house, people }
+    }
 }

@@ -27,6 +27,8 @@ mod faults;
 mod handing_on;
 mod house;
 mod keys;
+mod lanes;
+mod letters;
 mod limits;
 mod mappings;
 mod sign_in;

@@ -92,6 +92,24 @@ pub fn events(
     )
 }
 
+/// Up to `limit` events before `before`, newest first.
+pub fn events_before(
+    reader: &dyn Reader,
+    before: Option<EntryId>,
+    limit: usize,
+) -> Result<Vec<ToldEvent>, StoreError> {
+    let end = before.map(|id| id.0.to_be_bytes());
+    let end = (end.as_ref()).map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+    collect(
+        reader,
+        Table::Event,
+        KeyRange::new(Bound::Unbounded, end),
+        Order::Backward,
+        limit,
+        |key, bytes| read_event(entry_id(key, Table::Event)?, bytes),
+    )
+}
+
 /// Sweeps events from before `before`.
 pub fn forget_events(
     writer: &mut dyn Writer,

@@ -27,6 +27,8 @@ struct EntryRecord {
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     hushed: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    last_failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     in_flight_since: Option<u64>,
 }
 
@@ -255,6 +257,7 @@ impl EntryRecord {
             attempts: entry.attempts,
             unknown: entry.unknown,
             hushed: entry.hushed,
+            last_failure: entry.last_failure.clone(),
             in_flight_since: entry.in_flight_since.map(|at| at.0),
         }
     }
@@ -270,6 +273,7 @@ impl EntryRecord {
             attempts: self.attempts,
             unknown: self.unknown,
             hushed: self.hushed,
+            last_failure: self.last_failure,
             in_flight_since: self.in_flight_since.map(Timestamp),
         })
     }
@@ -409,10 +413,21 @@ pub fn delete_dead(writer: &mut dyn Writer, id: EntryId) -> Result<(), StoreErro
 
 /// The newest `limit` dead letters, newest first.
 pub fn dead_letters(reader: &dyn Reader, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+    dead_letters_before(reader, None, limit)
+}
+
+/// Up to `limit` dead letters before `before`, those of the newest entries first.
+pub fn dead_letters_before(
+    reader: &dyn Reader,
+    before: Option<EntryId>,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    let end = before.map(|id| id.0.to_be_bytes());
+    let end = (end.as_ref()).map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
     collect(
         reader,
         Table::Dead,
-        KeyRange::all(),
+        KeyRange::new(Bound::Unbounded, end),
         Order::Backward,
         limit,
         |key, bytes| read_dead(entry_id(key, Table::Dead)?, bytes),

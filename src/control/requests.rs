@@ -1,0 +1,519 @@
+//! What the command line may ask for, and what it is answered.
+
+use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
+use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
+use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
+use crate::app::user::{self, FieldProblem, HashedPassword};
+use crate::app::{App, Failed, LetterChange};
+use crate::domain::id::{EmailAddress, Malformed, Secret};
+use crate::store::StoreError;
+use crate::store::record::User;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// Users listed in one answer; who wants more asks again.
+pub const LIST_USERS_MAX: usize = 1_000;
+
+/// What the command line may ask for. Values are as they were written; [`perform`] reads them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Up to [`LIST_USERS_MAX`] users after the one with this address, or the first ones.
+    ListUsers {
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// Add a user or change the one with this address; a password that is not given stays.
+    AddUser {
+        /// Who.
+        user: UserText,
+        /// The new password.
+        password: Option<Hidden>,
+    },
+    /// Give a user another password.
+    SetPassword {
+        /// The user's address.
+        email: String,
+        /// The new password.
+        password: Hidden,
+    },
+    /// Remove a user.
+    RemoveUser {
+        /// The user's address.
+        email: String,
+    },
+    /// Add or change up to [`IMPORT_USERS_MAX`] users, all or none.
+    ImportUsers {
+        /// Each with the Argon2id hash of a password, if there is one.
+        users: Vec<(UserText, Option<Hidden>)>,
+    },
+    /// The keys that tokens are signed with.
+    ListKeys,
+    /// Make a new key.
+    RotateKeys {
+        /// Whether it signs at once, or when every verifier can know it.
+        now: bool,
+    },
+    /// Up to [`super::LIST_ENTRIES_MAX`] entries that wait in a lane, oldest first.
+    ListWaiting {
+        /// The lane.
+        lane: String,
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// Up to [`super::LIST_ENTRIES_MAX`] dead letters, those of the newest entries first.
+    ListDead {
+        /// Only of this lane.
+        lane: Option<String>,
+        /// Where the last answer ended.
+        before: Option<String>,
+    },
+    /// Take up dead letters again; [`crate::app::CHANGED_AT_ONCE_MAX`] at most.
+    Retry {
+        /// Which.
+        ids: Vec<String>,
+    },
+    /// Forget dead letters, or what waits for a program; as many.
+    Drop {
+        /// Which.
+        ids: Vec<String>,
+    },
+    /// Up to [`super::LIST_EVENTS_MAX`] events, newest first.
+    ListEvents {
+        /// Not those before this moment, in milliseconds since 1970.
+        since_ms: u64,
+        /// Where the last answer ended.
+        before: Option<String>,
+    },
+    /// Tell events once more; as many as one transaction should hold.
+    ReplayEvents {
+        /// Not those before this moment, in milliseconds since 1970.
+        since_ms: u64,
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// Tell one event once more.
+    ReplayEvent {
+        /// Which.
+        id: String,
+    },
+}
+
+impl Request {
+    /// Whether it changes nothing.
+    pub(super) fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Request::ListUsers { .. }
+                | Request::ListKeys
+                | Request::ListWaiting { .. }
+                | Request::ListDead { .. }
+                | Request::ListEvents { .. }
+        )
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Request::ListUsers { .. } => "list_users",
+            Request::AddUser { .. } => "add_user",
+            Request::SetPassword { .. } => "set_password",
+            Request::RemoveUser { .. } => "remove_user",
+            Request::ImportUsers { .. } => "import_users",
+            Request::ListKeys => "list_keys",
+            Request::RotateKeys { .. } => "rotate_keys",
+            Request::ListWaiting { .. } => "list_waiting",
+            Request::ListDead { .. } => "list_dead",
+            Request::Retry { .. } => "retry",
+            Request::Drop { .. } => "drop",
+            Request::ListEvents { .. } => "list_events",
+            Request::ReplayEvents { .. } => "replay_events",
+            Request::ReplayEvent { .. } => "replay_event",
+        }
+    }
+}
+
+/// A user as somebody wrote one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserText {
+    /// The address.
+    pub email: String,
+    /// What people call the user.
+    pub name: String,
+    /// The company.
+    pub company: String,
+    /// The phone; empty if there is none.
+    pub phone: String,
+}
+
+impl UserText {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn parse(&self) -> Result<NewUser, Vec<FieldProblem>> {
+        NewUser::parse(&self.email, &self.name, &self.company, &self.phone)
+    }
+}
+
+/// A password or the hash of one, on its way through the socket and nowhere else.
+#[derive(Clone)]
+pub struct Hidden(Secret);
+
+impl Hidden {
+    /// Takes it.
+    pub fn new(secret: Secret) -> Hidden {
+        Hidden(secret)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+impl Serialize for Hidden {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.reveal())
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hidden, D::Error> {
+        Ok(Hidden(Secret::new(String::deserialize(deserializer)?)))
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// Users in no useful order.
+    Users {
+        /// None when there are no more.
+        users: Vec<UserLine>,
+    },
+    /// The user is there.
+    UserAdded {
+        /// Whether there was one with this address before.
+        changed: bool,
+    },
+    /// The user has the password.
+    PasswordSet,
+    /// The user is gone.
+    UserRemoved,
+    /// The users are there.
+    UsersImported {
+        /// Users that were not there before.
+        new: usize,
+        /// Users that are different now.
+        changed: usize,
+        /// Users that were there just so.
+        unchanged: usize,
+    },
+    /// The keys, by the moment at which they begin to sign.
+    Keys {
+        /// At least one.
+        keys: Vec<KeyLine>,
+    },
+    /// There is a new key.
+    KeyMade {
+        /// Its name.
+        id: String,
+        /// From when on it signs, in milliseconds since 1970.
+        signs_from_ms: u64,
+    },
+    /// A new key is on its way already. Nothing has changed.
+    KeyComing {
+        /// From when on that one signs, in milliseconds since 1970.
+        signs_from_ms: u64,
+    },
+    /// There are as many keys as there may be. Nothing has changed.
+    KeysFull {
+        /// When the oldest of them goes, in milliseconds since 1970.
+        room_from_ms: u64,
+    },
+    /// What waits in a lane.
+    Waiting {
+        /// Oldest first.
+        entries: Vec<WaitingLine>,
+        /// Where to go on when there may be more.
+        next: Option<String>,
+    },
+    /// What was given up.
+    Dead {
+        /// Those of the newest entries first.
+        letters: Vec<LetterLine>,
+        /// Where to go on when there may be more, also if there are none here.
+        next: Option<String>,
+    },
+    /// What came of each.
+    Changed {
+        /// In the order of their names.
+        changes: Vec<ChangeLine>,
+    },
+    /// What happened.
+    Events {
+        /// Newest first.
+        events: Vec<EventLine>,
+        /// Where to go on when there may be more.
+        next: Option<String>,
+    },
+    /// Events are told once more.
+    Replayed {
+        /// How many.
+        count: usize,
+        /// Where to go on when there may be more.
+        next: Option<String>,
+    },
+    /// There is no event of this name.
+    NoSuchEvent,
+    /// Nobody is told events, as configured. Nothing has changed.
+    NobodyToTell,
+    /// There is no user with this address. Nothing has changed.
+    NoSuchUser,
+    /// Something in the request is wrong. Nothing has changed.
+    Refused {
+        /// A sentence on what, without what was written.
+        reason: String,
+    },
+    /// It could not be done, or nobody knows; asking again is safe.
+    Failed {
+        /// A sentence on why.
+        reason: String,
+    },
+}
+
+impl Answer {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Answer::Users { .. } => "listed",
+            Answer::UserAdded { changed: false } => "added",
+            Answer::UserAdded { changed: true } => "changed",
+            Answer::PasswordSet => "set",
+            Answer::UserRemoved => "removed",
+            Answer::UsersImported { .. } => "imported",
+            Answer::Keys { .. } => "listed",
+            Answer::KeyMade { .. } => "made",
+            Answer::KeyComing { .. } => "coming",
+            Answer::KeysFull { .. } => "full",
+            Answer::Waiting { .. } | Answer::Dead { .. } | Answer::Events { .. } => "listed",
+            Answer::Changed { .. } => "changed",
+            Answer::Replayed { .. } => "replayed",
+            Answer::NoSuchEvent => "no_such_event",
+            Answer::NobodyToTell => "nobody_to_tell",
+            Answer::NoSuchUser => "no_such_user",
+            Answer::Refused { .. } => "refused",
+            Answer::Failed { .. } => "failed",
+        }
+    }
+
+    pub(super) fn refused(reason: impl fmt::Display) -> Answer {
+        Answer::Refused {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// A user in a list. No hash: whether there is a password is all that anybody has to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserLine {
+    /// Names the user in bindings.
+    pub id: String,
+    /// The address.
+    pub email: String,
+    /// What people call the user.
+    pub name: String,
+    /// The company.
+    pub company: String,
+    /// Digits of the phone.
+    pub phone: Option<String>,
+    /// Whether the user has a password.
+    pub password: bool,
+}
+
+impl From<User> for UserLine {
+    fn from(user: User) -> UserLine {
+        UserLine {
+            id: user.id,
+            email: user.email.as_str().to_owned(),
+            name: user.name,
+            company: user.company.name,
+            phone: user.phone,
+            password: user.password_hash.is_some(),
+        }
+    }
+}
+
+/// A key in a list. Moments are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLine {
+    /// Its name, the `kid` of what it signs.
+    pub id: String,
+    /// What it does now.
+    pub state: KeyLineState,
+    /// From when on it signs.
+    pub signs_from_ms: u64,
+    /// When it stops signing; unknown as long as there is no later one.
+    pub signs_until_ms: Option<u64>,
+    /// When it stops being published and verifying.
+    pub published_until_ms: Option<u64>,
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyLineState {
+    /// It is published and will sign.
+    Coming,
+    /// It signs.
+    Signing,
+    /// It only verifies what it signed.
+    Verifying,
+    /// It is out of use and about to be removed.
+    Over,
+}
+
+fn key_lines(keys: &[KeyView]) -> Vec<KeyLine> {
+    let successors = keys.iter().skip(1).map(Some).chain([None]);
+    keys.iter()
+        .zip(successors)
+        .map(|(key, successor)| KeyLine {
+            id: key.id.clone(),
+            state: match key.state {
+                KeyState::Coming => KeyLineState::Coming,
+                KeyState::Signing => KeyLineState::Signing,
+                KeyState::Kept { .. } => KeyLineState::Verifying,
+                KeyState::Over => KeyLineState::Over,
+            },
+            signs_from_ms: key.signs_from.0,
+            signs_until_ms: successor.map(|next| next.signs_from.0),
+            published_until_ms: successor.map(|next| next.signs_from.plus_ms(KEPT_MS).0),
+        })
+        .collect()
+}
+
+/// Does what is asked, in this process.
+pub fn perform(app: &App, request: &Request) -> Answer {
+    attempt(app, request).unwrap_or_else(|answer| answer)
+}
+
+impl From<Failed> for Answer {
+    fn from(error: Failed) -> Answer {
+        Answer::Failed {
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for Answer {
+    fn from(error: StoreError) -> Answer {
+        Failed::from(error).into()
+    }
+}
+
+impl From<FieldProblem> for Answer {
+    fn from(problem: FieldProblem) -> Answer {
+        Answer::refused(problem)
+    }
+}
+
+fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
+    let answer = match request {
+        Request::ListUsers { after } => {
+            let after = after.as_deref().map(address).transpose()?;
+            let users = app.users_after(after.as_ref(), LIST_USERS_MAX)?;
+            Answer::Users {
+                users: users.into_iter().map(UserLine::from).collect(),
+            }
+        }
+        Request::AddUser { user, password } => {
+            let mut user = user.parse().map_err(refused)?;
+            user.password = password.as_ref().map(new_password).transpose()?;
+            Answer::UserAdded {
+                changed: app.add_user(&user)? == Added::Changed,
+            }
+        }
+        Request::SetPassword { email, password } => {
+            let (email, password) = (address(email)?, new_password(password)?);
+            match app.set_password(&email, &password)? {
+                true => Answer::PasswordSet,
+                false => Answer::NoSuchUser,
+            }
+        }
+        Request::RemoveUser { email } => match app.remove_user(&address(email)?)? {
+            true => Answer::UserRemoved,
+            false => Answer::NoSuchUser,
+        },
+        Request::ImportUsers { users } => {
+            if users.len() > IMPORT_USERS_MAX {
+                return Err(Answer::refused(format!(
+                    "{IMPORT_USERS_MAX} users at once are the most"
+                )));
+            }
+            let users = users.iter().map(|(user, hash)| {
+                let user = user.parse().map_err(refused)?;
+                let hash = hash.as_ref().map(|hash| {
+                    HashedPassword::parse(hash.0.reveal()).map_err(of_field("password_hash"))
+                });
+                Ok((user, hash.transpose()?))
+            });
+            let imported = app.import_users(users.collect::<Result<_, Answer>>()?)?;
+            Answer::UsersImported {
+                new: imported.new,
+                changed: imported.changed,
+                unchanged: imported.unchanged,
+            }
+        }
+        Request::ListKeys => Answer::Keys {
+            keys: key_lines(&app.signing_keys()),
+        },
+        Request::RotateKeys { now } => {
+            let when = if *now { When::Now } else { When::Soon };
+            match app.rotate_keys(when)? {
+                Turned::Made { id, signs_from } => Answer::KeyMade {
+                    id,
+                    signs_from_ms: signs_from.0,
+                },
+                Turned::Not(NoTurn::Coming { signs_from }) => Answer::KeyComing {
+                    signs_from_ms: signs_from.0,
+                },
+                Turned::Not(NoTurn::Full { room_from }) => Answer::KeysFull {
+                    room_from_ms: room_from.0,
+                },
+            }
+        }
+        Request::ListWaiting { lane, after } => outbox::waiting(app, lane, after.as_deref())?,
+        Request::ListDead { lane, before } => {
+            outbox::dead(app, lane.as_deref(), before.as_deref())?
+        }
+        Request::Retry { ids } => outbox::change(app, ids, LetterChange::Retry)?,
+        Request::Drop { ids } => outbox::change(app, ids, LetterChange::Drop)?,
+        Request::ListEvents { since_ms, before } => {
+            outbox::events(app, *since_ms, before.as_deref())?
+        }
+        Request::ReplayEvents { since_ms, after } => {
+            outbox::replay(app, *since_ms, after.as_deref())?
+        }
+        Request::ReplayEvent { id } => outbox::replay_one(app, id)?,
+    };
+    Ok(answer)
+}
+
+fn refused(problems: Vec<FieldProblem>) -> Answer {
+    let sentences: Vec<String> = problems.iter().map(FieldProblem::to_string).collect();
+    Answer::refused(sentences.join("\n"))
+}
+
+fn of_field(field: &'static str) -> impl Fn(Malformed) -> FieldProblem {
+    move |words| FieldProblem { field, words }
+}
+
+fn address(text: &str) -> Result<EmailAddress, FieldProblem> {
+    EmailAddress::parse(text).map_err(of_field("email"))
+}
+
+fn new_password(hidden: &Hidden) -> Result<Secret, FieldProblem> {
+    user::password(hidden.0.reveal()).map_err(of_field("password"))
+}
