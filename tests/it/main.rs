@@ -15,6 +15,7 @@ mod page;
 mod page_browser;
 mod process;
 mod python;
+mod recipes;
 mod services;
 mod shapes;
 mod smtp_sink;
