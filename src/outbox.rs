@@ -216,10 +216,11 @@ impl Outbox {
             for (contact, id) in self.app.take_freed(lane) {
                 queue.free(contact, id, now);
             }
-            // Questions and mails are slow: nobody waits for another's. Messages share commits.
+            // A bot, a mail server or a service may be slow for one of them: nobody waits for
+            // another's. Meta is not, and its messages share the commits around them.
             let take_max = match lane {
-                Lane::Chat | Lane::Bot | Lane::Events => take_max,
-                Lane::Mail | Lane::Services => 1,
+                Lane::Chat => take_max,
+                Lane::Mail | Lane::Services | Lane::Bot | Lane::Events => 1,
             };
             let ids = queue.take(now, take_max, threads);
             if ids.is_empty() {
@@ -242,17 +243,12 @@ impl Outbox {
         };
         let mut begun_at = Instant::now();
         let mut is_over = false;
-        let (mut is_slow, mut left) = (false, Vec::new());
         for ((line, id), work) in fresh.into_iter().zip(work) {
             let Some(work) = work else {
                 self.queue(lane)
                     .finish(line, id, After::Gone, self.app.now());
                 continue;
             };
-            if is_slow {
-                left.push((line, id));
-                continue;
-            }
             is_over = is_over || self.stopping.load(Ordering::Acquire);
             let report = if is_over {
                 Report::Untried
@@ -265,15 +261,9 @@ impl Outbox {
             if begun_at.elapsed() >= SETTLE_AFTER {
                 self.conclude(lane, std::mem::take(&mut done));
                 begun_at = Instant::now();
-                // The other side is slow: what was taken for company is for whoever is free. A
-                // message in the chat has begun on disk, so that it stays.
-                is_slow = lane != Lane::Chat;
             }
         }
         self.conclude(lane, done);
-        if !left.is_empty() {
-            self.give_back(lane, left);
-        }
         Turn::Carried(taken)
     }
 
@@ -394,17 +384,6 @@ impl Outbox {
         for (line, id) in ids {
             queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
-    }
-
-    /// What was taken and not begun is anybody's again, at once.
-    fn give_back(&self, lane: Lane, ids: Vec<(LineKey, EntryId)>) {
-        let mut queue = self.queue(lane);
-        let now = self.app.now();
-        for (line, id) in ids {
-            queue.finish(line, id, After::Again(now), now);
-        }
-        drop(queue);
-        self.app.bells().of(lane).ring();
     }
 
     /// Token, permission, account or payment, or nobody there: the lane rests and says so; receiving
@@ -899,5 +878,154 @@ mod tests {
         queue.free(ContactId([2; 16]), EntryId(1), Timestamp(1_000));
         queue.free(ANA, EntryId(2), Timestamp(1_000));
         assert_eq!(queue.take(Timestamp(1_000), 1, 1), []);
+    }
+
+    #[test]
+    fn what_is_settled_from_outside_in_the_middle_of_a_line_is_found_gone_when_its_turn_comes() {
+        let mut queue = queue_of(&[(ANA, 1), (ANA, 2), (ANA, 3)]);
+        queue.free(ANA, EntryId(2), NOW);
+        assert_eq!(queue.take(NOW, 9, 1), [((ANA, None), EntryId(1))]);
+        queue.finish((ANA, None), EntryId(1), After::Gone, NOW);
+        assert_eq!(queue.take(NOW, 9, 1), [((ANA, None), EntryId(2))]);
+    }
+
+    const BEN: ContactId = ContactId([2; 16]);
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+    const MINUTE_MS: u64 = 60 * SECOND_MS;
+
+    /// A queue of the bot's lane.
+    fn queue_of(entries: &[(ContactId, u64)]) -> Queue {
+        let mut queue = Queue::new(None, false, true);
+        for (contact, number) in entries {
+            queue.add(Waiting {
+                id: EntryId(*number),
+                contact: *contact,
+                look_at: NOW,
+            });
+        }
+        queue
+    }
+
+    fn away(retry_after_ms: Option<u64>) -> Report {
+        Report::Failed(Failure {
+            kind: FailureKind::Unreachable { retry_after_ms },
+            reason: "nobody there".into(),
+            advice: None,
+        })
+    }
+
+    fn refused() -> Report {
+        Report::Failed(Failure::temporary("500"))
+    }
+
+    /// A try of the first of a line; says whether there was one.
+    fn try_one(queue: &mut Queue, report: &Report, now: Timestamp) -> bool {
+        let Some((line, id)) = queue.take(now, 1, 1).pop() else {
+            return false;
+        };
+        let _ = queue.note(id, report, now);
+        queue.finish(line, id, After::Again(now), now);
+        true
+    }
+
+    fn pause_s(queue: &Queue, now: Timestamp) -> Option<u64> {
+        let rest = queue.rest.as_ref()?;
+        Some(rest.until.since_ms(now) / SECOND_MS)
+    }
+
+    #[test]
+    fn those_that_were_under_way_together_when_the_other_side_went_make_one_pause() {
+        let entries: Vec<_> = (0..16)
+            .map(|n| (ContactId([n; 16]), u64::from(n)))
+            .collect();
+        let mut queue = queue_of(&entries);
+        let taken = queue.take(NOW, 16, 1);
+        assert_eq!(taken.len(), 16);
+        let mut noted = Vec::new();
+        for (line, id) in taken {
+            noted.push(queue.note(id, &away(None), NOW));
+            queue.finish(line, id, After::Again(NOW), NOW);
+        }
+        assert_eq!(pause_s(&queue, NOW), Some(1));
+        assert_eq!(noted[0], Noted::Paused);
+        assert!(noted[1..].iter().all(|noted| *noted == Noted::Nothing));
+        // Each try to see whether it is over doubles the pause.
+        let (mut now, mut pauses) = (NOW, Vec::new());
+        for _ in 0..7 {
+            assert!(!try_one(&mut queue, &away(None), now));
+            now = queue.rest.as_ref().map_or(now, |rest| rest.until);
+            assert!(try_one(&mut queue, &away(None), now));
+            pauses.extend(pause_s(&queue, now));
+        }
+        assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30]);
+        let now = now.plus_ms(30 * SECOND_MS);
+        assert!(try_one(&mut queue, &Report::Sent(None), now));
+        assert_eq!(pause_s(&queue, now), None);
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_not_cut_short_by_a_failure_that_came_after() {
+        let mut queue = queue_of(&[(ANA, 1), (BEN, 2)]);
+        let taken = queue.take(NOW, 2, 1);
+        let _ = queue.note(taken[0].1, &away(Some(90 * SECOND_MS)), NOW);
+        let _ = queue.note(taken[1].1, &away(None), NOW);
+        assert_eq!(pause_s(&queue, NOW), Some(90));
+    }
+
+    #[test]
+    fn while_one_tries_for_all_nobody_looks_every_moment_whether_it_has_ended() {
+        let mut queue = queue_of(&[(ANA, 1), (BEN, 2)]);
+        assert!(try_one(&mut queue, &away(None), NOW));
+        let later = NOW.plus_ms(SECOND_MS);
+        assert_eq!(queue.next_look_ms(NOW), SECOND_MS);
+        assert_eq!(queue.take(later, 9, 1).len(), 1);
+        assert!(queue.take(later, 9, 1).is_empty());
+        assert_eq!(queue.next_look_ms(later), LOOK_MS_MAX);
+    }
+
+    /// Ana's first message is refused from [`NOW`] on, once a minute; what becomes of it at last.
+    fn refuse(queue: &mut Queue, minutes: u64, taken_at: Option<Timestamp>) {
+        for minute in 0..=minutes {
+            let now = NOW.plus_ms(minute * MINUTE_MS);
+            queue.taken_at = taken_at.filter(|at| *at <= now);
+            let taken = queue.take(now, 9, 1);
+            assert_eq!(taken, [((ANA, None), EntryId(1))], "in minute {minute}");
+            let _ = queue.note(EntryId(1), &refused(), now);
+            let next = now.plus_ms(MINUTE_MS);
+            queue.finish((ANA, None), EntryId(1), After::Refused(next), now);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_steps_aside_when_others_were_taken_and_only_then() {
+        let until = NOW.plus_ms(15 * MINUTE_MS);
+        let next = |queue: &mut Queue| queue.take(until, 9, 1);
+        let minute = |minutes: u64| Some(NOW.plus_ms(minutes * MINUTE_MS));
+        let line = || queue_of(&[(ANA, 1), (ANA, 2)]);
+
+        let mut queue = line();
+        refuse(&mut queue, 14, minute(5));
+        assert_eq!(next(&mut queue), [((ANA, None), EntryId(1))], "not yet");
+
+        let mut queue = line();
+        refuse(&mut queue, 15, minute(5));
+        assert_eq!(next(&mut queue), [((ANA, None), EntryId(2))]);
+        queue.finish((ANA, None), EntryId(2), After::Gone, until);
+        // It is tried on by itself, and can be dropped there.
+        let own = (ANA, Some(EntryId(1)));
+        assert!(next(&mut queue).is_empty());
+        queue.free(ANA, EntryId(1), until);
+        assert_eq!(next(&mut queue), [(own, EntryId(1))]);
+        queue.finish(own, EntryId(1), After::Gone, until);
+        assert_eq!((queue.entries, queue.lines.len()), (0, 0));
+
+        // Nobody was taken, or only who was under way when the refusals began.
+        for taken_at in [None, minute(0), minute(3)] {
+            let mut queue = line();
+            refuse(&mut queue, 60, taken_at);
+        }
+        // There is nothing behind it.
+        let mut queue = queue_of(&[(ANA, 1)]);
+        refuse(&mut queue, 60, minute(5));
     }
 }

@@ -50,10 +50,15 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-#[group(id = "which", required = true, multiple = false, args = ["since", "ids"])]
 struct Choice {
     /// All from this moment on: 45s, 30m, 2h, 7d ago, or 2026-11-25T10:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_parser = moment,
+        required_unless_present = "ids",
+        conflicts_with = "ids"
+    )]
     since: Option<u64>,
     /// These, as the list shows them
     #[arg(long = "id", value_name = "EVT", num_args = 1..)]

@@ -31,7 +31,7 @@ Examples:
   portero config example > portero.toml    # then fill in its first lines
   portero check                            # says what is wrong or missing";
 
-/// Finds out who is writing to a business on WhatsApp, so that its bot may act for that person.
+/// Finds out who writes to a business on WhatsApp, so that its bot may act for them.
 #[derive(Parser)]
 #[command(name = "portero", version, after_help = EXAMPLE)]
 struct Cli {

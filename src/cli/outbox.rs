@@ -65,10 +65,13 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-#[group(id = "which", required = true, multiple = false, args = ["ids", "all"])]
 struct Choice {
     /// What the list shows under ID
-    #[arg(value_name = "ID")]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
     ids: Vec<String>,
     /// Everything that was given up
     #[arg(long)]
@@ -326,9 +329,7 @@ fn totals<'a>(lanes: impl Iterator<Item = &'a str>) -> String {
 fn no_retry(why: NoRetry) -> &'static str {
     match why {
         NoRetry::NothingLeft => "what it said is forgotten",
-        NoRetry::TimeOver => {
-            "it answered what somebody wrote then, and would only confuse them now"
-        }
+        NoRetry::TimeOver => "it answered what somebody wrote then, and would confuse them now",
         NoRetry::Replaced => "something newer has taken its place",
         NoRetry::NoReceiver => "nobody is configured who would get it",
     }
@@ -608,8 +609,7 @@ mod tests {
                 "  Meta answered 400: 131026",
                 "6651728f83d00  whatsapp  return_code_foreign  3f2a9c1e…  29d ago   312    no",
                 "  Meta answered 400: 131026",
-                "  no retry: it answered what somebody wrote then, and would only confuse them",
-                "  now",
+                "  no retry: it answered what somebody wrote then, and would confuse them now",
                 "given up: whatsapp 2",
                 "can be retried: 1",
             ]

@@ -361,35 +361,3 @@ fn a_bot_that_is_slow_for_one_holds_up_nobody_else() {
     }
     assert!(running.stop(Instant::now() + Duration::from_secs(20)));
 }
-
-#[test]
-#[ignore]
-fn measure() {
-    const PEOPLE: usize = 100;
-    let crowd = Crowd::in_house(House::on_file(), PEOPLE);
-    for round in 0..40 {
-        for (number, person) in crowd.people.iter().enumerate() {
-            crowd.house.write(person, &format!("p{number:02} {round}"));
-        }
-    }
-    let bot = SlowFor::new("nobody");
-    let carrier = Arc::clone(&bot);
-    let outbox = Outbox::new(
-        Arc::clone(&crowd.house.app),
-        Arc::new(move |work: &Work| {
-            if std::env::var_os("SLOW").is_some() {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            carrier.carry(work)
-        }),
-        Pace::default(),
-    );
-    let began = Instant::now();
-    let running = Arc::new(outbox).start().unwrap();
-    assert!(bot.carried(PEOPLE * 40));
-    println!(
-        "{:.0}/s",
-        (PEOPLE * 40) as f64 / began.elapsed().as_secs_f64()
-    );
-    running.stop(Instant::now() + Duration::from_secs(20));
-}

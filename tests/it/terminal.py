@@ -1,6 +1,7 @@
 """Runs a program at a terminal of its own, answers its prompts, and tells what could be seen.
 
-Argument: JSON with "program" (its words), "talk" (pairs of a prompt and what is typed then).
+Argument: JSON with "program" (its words), "talk" (pairs of a prompt and what is typed then), and
+if wanted "columns" (how wide the terminal is).
 Prints JSON: "screen", "code" (negative: the signal that ended it), "echo" (whether the terminal
 shows again what is typed).
 """
@@ -16,6 +17,8 @@ SECONDS_MAX = 60
 
 wishes = json.loads(sys.argv[1])
 ours, theirs = pty.openpty()
+if "columns" in wishes:
+    termios.tcsetwinsize(theirs, (24, wishes["columns"]))
 child = os.fork()
 if child == 0:
     os.close(ours)

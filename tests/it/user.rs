@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-const CONFIG: &str = r#"[business]
+pub const CONFIG: &str = r#"[business]
 name = "La Espiga"
 [server]
 listen = "127.0.0.1:0"
@@ -40,7 +40,7 @@ pub fn folder() -> tempfile::TempDir {
     folder_with(CONFIG)
 }
 
-fn folder_with(config: &str) -> tempfile::TempDir {
+pub fn folder_with(config: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("portero.toml"), config).unwrap();
     folder
