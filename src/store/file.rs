@@ -45,12 +45,6 @@ impl Draft {
         &self.path
     }
 
-    /// Gives the file the name `path` in place of the file that has it, durably.
-    pub(super) fn replace(self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        sync_directory(path)
-    }
-
     /// Gives the file its name, durably. The content must have been synced.
     ///
     /// # Errors

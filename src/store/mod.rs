@@ -16,6 +16,7 @@ mod file;
 pub mod memory;
 pub mod record;
 pub mod redb;
+mod restore;
 pub mod seal;
 mod snapshots;
 
@@ -26,7 +27,8 @@ use std::path::PathBuf;
 
 pub use engine::{Engine, KeyRange, Order, Reader, Table, Writer};
 pub use memory::Memory;
-pub use redb::Redb;
+pub use redb::{Redb, write_copy};
+pub use restore::{RestoreError, Restored, restore};
 pub use seal::{MasterKey, Sealed};
 pub use snapshots::{SNAPSHOT_EVERY_MS, Snapshots};
 
@@ -172,7 +174,9 @@ pub enum CopyError {
     #[error("{} is there already, and nothing is overwritten. Choose another name.", .0.display())]
     Exists(PathBuf),
     /// The disk lost something.
-    #[error("The copy does not hold what was written to it ({found} of {written} records). Check the disk.")]
+    #[error(
+        "The copy does not hold what was written to it ({found} of {written} records). Check the disk."
+    )]
     Differs {
         /// Records written.
         written: u64,

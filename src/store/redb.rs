@@ -274,7 +274,11 @@ impl Redb {
         let next = || {
             let mut queue = lock(&self.queue);
             let alone = queue.waiting.front().is_some_and(|job| job.alone);
-            if alone { None } else { queue.waiting.pop_front() }
+            if alone {
+                None
+            } else {
+                queue.waiting.pop_front()
+            }
         };
         next().or_else(|| {
             std::thread::yield_now();
@@ -635,8 +639,9 @@ impl Retired {
     /// Closes it when its last view has ended, or after [`VIEWS_END_WITHIN`].
     fn close(self) {
         let count = lock(&self.viewers.count);
-        let waited = (self.viewers.one_ended)
-            .wait_timeout_while(count, VIEWS_END_WITHIN, |count| *count > 0);
+        let waited =
+            (self.viewers.one_ended)
+                .wait_timeout_while(count, VIEWS_END_WITHIN, |count| *count > 0);
         drop(waited);
         close(self.state);
     }
@@ -1062,7 +1067,9 @@ impl Disk for FileDisk {
 pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError> {
     let of_file = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => CopyError::Exists(path.into()),
-        io::ErrorKind::NotFound => OpenError::MissingDirectory(file::directory_of(path).into()).into(),
+        io::ErrorKind::NotFound => {
+            OpenError::MissingDirectory(file::directory_of(path).into()).into()
+        }
         _ => explain(path, error.into()).into(),
     };
     // Said before the work is done and not only afterwards.
@@ -1079,7 +1086,9 @@ pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError>
         }
         Ok(())
     })?;
-    let records = lock(&copied).take().unwrap_or(Err(StoreError::Unknown.into()))?;
+    let records = lock(&copied)
+        .take()
+        .unwrap_or(Err(StoreError::Unknown.into()))?;
     let copy = Redb::open(draft.path(), options)?;
     let found = (&copy as &dyn Engine).view(count_records)?;
     drop(copy);
@@ -1119,8 +1128,11 @@ fn write_records(
             .open_table(definition(table))
             .map_err(|error| of_storage(flatten_table(error)))?;
         let mut failed = None;
-        reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
-            match copy.insert(key, value) {
+        reader.scan(
+            table,
+            KeyRange::all(),
+            Order::Forward,
+            &mut |key, value| match copy.insert(key, value) {
                 Ok(_) => {
                     records += 1;
                     ControlFlow::Continue(())
@@ -1129,8 +1141,8 @@ fn write_records(
                     failed = Some(error);
                     ControlFlow::Break(())
                 }
-            }
-        })?;
+            },
+        )?;
         if let Some(error) = failed {
             return Err(of_storage(error));
         }

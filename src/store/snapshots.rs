@@ -3,7 +3,7 @@
 //! Each is a whole store, sealed like the one it is of, and named for the moment it is of.
 
 use super::engine::Engine;
-use super::{CopyError, OpenError, file, redb};
+use super::{CopyError, OpenError, file, write_copy};
 use crate::domain::id::{HOUR_MS, Timestamp};
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -81,7 +81,7 @@ impl Snapshots {
             .map_err(of_folder)?;
         self.remove_drafts();
         let path = self.folder.join(name_of(now));
-        redb::write_copy(engine, &path)?;
+        write_copy(engine, &path)?;
         self.remove(self.list().map_err(of_folder)?.into_iter().skip(self.kept));
         Ok(path)
     }
@@ -139,7 +139,9 @@ fn name_of(at: Timestamp) -> String {
 }
 
 fn moment_of(name: &str) -> Option<Timestamp> {
-    let at = time::PrimitiveDateTime::parse(name, NAME).ok()?.assume_utc();
+    let at = time::PrimitiveDateTime::parse(name, NAME)
+        .ok()?
+        .assume_utc();
     let ms = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()?;
     Some(Timestamp(ms))
 }
@@ -166,7 +168,9 @@ mod tests {
         fs::write(&other, "").unwrap();
         fs::write(&draft, "").unwrap();
         for hour in 1..4 {
-            snapshots.make(&memory, start.plus_ms(hour * HOUR_MS)).unwrap();
+            snapshots
+                .make(&memory, start.plus_ms(hour * HOUR_MS))
+                .unwrap();
         }
         let listed = snapshots.list().unwrap();
         let moments: Vec<Timestamp> = listed.iter().map(|(at, _)| *at).collect();
