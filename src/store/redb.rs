@@ -47,6 +47,9 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Memory for pages. The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+/// The same for a copy, which is written and read once.
+const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
 /// How long after finding the disk full it is tried again. Each try writes [`ROOM_BYTES`].
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -1076,7 +1079,10 @@ pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError>
     if path.symlink_metadata().is_ok() {
         return Err(CopyError::Exists(path.into()));
     }
-    let options = Options::default();
+    let options = Options {
+        cache_bytes: COPY_CACHE_BYTES,
+        ..Options::default()
+    };
     let (draft, file) = file::Draft::beside(path).map_err(of_file)?;
     let copied = Mutex::new(None);
     let mut file = Some(file);

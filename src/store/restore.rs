@@ -2,11 +2,11 @@
 
 use super::engine::Engine;
 use super::record::{self, Keys, People};
-use super::redb::Options;
 use super::{
     CopyError, OpenError, Redb, Sealed, Snapshots, StoreError, Table, file, seal, write_copy,
 };
 use crate::domain::id::Timestamp;
+use crate::store::redb::Options;
 use crate::store::{KeyRange, Order, Reader};
 use std::fs::{self, File};
 use std::io;
