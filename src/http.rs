@@ -158,6 +158,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, at most [`RETRY_AFTER_MS_MAX`].
     pub retry_after_ms: Option<u64>,
+    /// `Date`, in seconds since the Unix epoch: what the other side's clock says.
+    pub date: Option<u64>,
     /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
     pub is_json: bool,
     /// The fields of its head that help to understand it: [`TELLING`], in that order.
@@ -337,6 +339,7 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
     let retry_after_ms =
         header("retry-after").and_then(|after| retry_after_ms(after, header("date")));
+    let date = header("date").and_then(unix_seconds);
     let is_json = header("content-type").is_some_and(is_json);
     let telling = TELLING
         .into_iter()
@@ -350,6 +353,7 @@ fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ur
     Ok(Answer {
         status,
         retry_after_ms,
+        date,
         is_json,
         telling,
         body,
@@ -360,6 +364,13 @@ fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     let kind = kind.to_ascii_lowercase();
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// RFC 9110, section 5.6.7: the form that everybody sends.
+fn unix_seconds(date: &str) -> Option<u64> {
+    use time::format_description::well_known::Rfc2822;
+    let date = time::OffsetDateTime::parse(date.trim(), &Rfc2822).ok()?;
+    u64::try_from(date.unix_timestamp()).ok()
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date. The date is taken relative to the `Date` of the

@@ -7,6 +7,7 @@ mod check;
 mod check_service;
 mod config;
 mod demo;
+mod doctor;
 mod events;
 mod keys;
 mod log;
@@ -50,6 +51,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
+    /// Say what is wrong with the world around it: Meta, mail, services, bot
+    Doctor(doctor::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
     /// Add, list and change the users that Portero keeps itself
@@ -265,6 +268,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Demo(arguments) => demo::run(&mut shell, &arguments),
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
+        Command::Doctor(arguments) => doctor::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
