@@ -174,7 +174,7 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
             write!(output, "{title}")?;
             output.flush()?;
         }
-        let found = doctor.look_and_fix(check, output, screen)?;
+        let (found, is_shown) = doctor.look_and_fix(check, output, screen)?;
         if screen.is_some() {
             write!(output, "{WIPE}")?;
         }
@@ -182,7 +182,7 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
             asked += found.len();
             silent += found.iter().filter(|finding| finding.is_silence).count();
         }
-        if !arguments.json {
+        if !arguments.json && !is_shown {
             for finding in &found {
                 write!(output, "{}", finding.lines(screen))?;
             }
@@ -272,24 +272,25 @@ impl<'a> Doctor<'a> {
         })
     }
 
-    /// Looks, offers what can be done about it, and looks again if it was done.
+    /// Looks, offers what can be done about it, and looks again if it was done. Tells too whether
+    /// what was found stands on the screen already.
     fn look_and_fix(
         &mut self,
         check: Check,
         output: &mut dyn Write,
         screen: Option<usize>,
-    ) -> Result<Vec<Finding>, Stop> {
+    ) -> Result<(Vec<Finding>, bool), Stop> {
         let mut found = self.look(check);
         if !self.arguments.fix {
-            return Ok(found);
+            return Ok((found, false));
         }
         let Some(fix) = found.iter().find_map(|finding| finding.fix) else {
-            return Ok(found);
+            return Ok((found, false));
         };
         let change = match (fix, &self.known.account) {
             (Fix::Subscribe, Some(account)) => Change::Subscribe(account),
             (Fix::IdentityCheck, _) => Change::IdentityCheck,
-            (Fix::Subscribe, None) => return Ok(found),
+            (Fix::Subscribe, None) => return Ok((found, false)),
         };
         if !self.arguments.yes {
             let question = match fix {
@@ -309,7 +310,7 @@ impl<'a> Doctor<'a> {
             let mut answer = String::new();
             io::stdin().lock().read_line(&mut answer)?;
             if !matches!(answer.trim(), "y" | "Y" | "yes") {
-                return Ok(found);
+                return Ok((found, true));
             }
         }
         let told = self.inspector.change(change);
@@ -327,7 +328,7 @@ impl<'a> Doctor<'a> {
                 }
             }
         }
-        Ok(found)
+        Ok((found, false))
     }
 
     fn look(&mut self, check: Check) -> Vec<Finding> {
