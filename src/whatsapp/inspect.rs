@@ -3,7 +3,7 @@
 
 use super::{CALL_TIMEOUT, Settings, failure_of_error};
 use crate::domain::id::Secret;
-use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint};
+use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint, Method};
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -162,15 +162,15 @@ impl Inspector {
     /// Asks for a change once; `Said::Yes` says that it was made.
     pub fn change(&self, change: Change<'_>) -> Told {
         let (path, body) = match change {
-            Change::Subscribe(account) => (format!("{account}/subscribed_apps"), json!({})),
+            // Without a body: an address of the account's own is taken away (section 1.5).
+            Change::Subscribe(account) => (format!("{account}/subscribed_apps"), String::new()),
             Change::IdentityCheck => (
                 format!("{}/settings", self.number),
-                json!({"user_identity_change": {"enable_identity_key_check": true}}),
+                json!({"user_identity_change": {"enable_identity_key_check": true}}).to_string(),
             ),
         };
-        let body = body.to_string();
         self.call(&path, &self.token, |agent, to, headers| {
-            agent.post_json(to, headers, body.as_bytes())
+            agent.send(Method::Post, to, headers, body.as_bytes())
         })
     }
 

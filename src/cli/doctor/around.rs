@@ -3,6 +3,7 @@
 
 use super::finding::Finding;
 use super::meta::span;
+use crate::domain::clean::one_line;
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::http::{Answer, Broken};
 use crate::mail::names::Records;
@@ -21,6 +22,8 @@ pub(super) enum StoreSeen {
     InUseBySomebody,
     /// The server that has it may not be asked by this user.
     Denied,
+    /// The server that has it is of another version than this program.
+    OtherVersion,
     /// There is none yet.
     Absent,
     /// It did not open.
@@ -46,6 +49,11 @@ pub(super) fn store(seen: &StoreSeen) -> Finding {
             NAME,
             "a server runs, and this user may not ask it",
             "run the command as the user that runs the server, for example with sudo -u",
+        ),
+        StoreSeen::OtherVersion => Finding::look(
+            NAME,
+            "a server of another version than this command has it",
+            "restart the server, so that both are of the version that is installed",
         ),
         StoreSeen::Absent => Finding::look(
             NAME,
@@ -141,7 +149,7 @@ pub(super) fn clock(theirs: Option<u64>, ours: u64) -> Finding {
     };
     match ours.abs_diff(theirs) {
         0..=CLOCK_SECONDS_LOOK => Finding::fine(NAME, "right"),
-        ..=CLOCK_SECONDS_MAX => Finding::look(NAME, words, SET),
+        off if off <= CLOCK_SECONDS_MAX => Finding::look(NAME, words, SET),
         _ => Finding::wrong(
             NAME,
             format!("{words}: what is signed counts as too old, and codes end at the wrong time"),
@@ -289,6 +297,10 @@ pub(super) fn signed(answer: &Result<Answer, Broken>) -> Finding {
     }
 }
 
+/// Troubles that are shown, and characters of one.
+const TROUBLES_MAX: usize = 10;
+const TROUBLE_CHARS_MAX: usize = 300;
+
 /// What the running server says of itself at `/readyz`.
 pub(super) fn ready(answer: &Result<Answer, Broken>) -> Vec<Finding> {
     const NAME: &str = "server";
@@ -307,8 +319,9 @@ pub(super) fn ready(answer: &Result<Answer, Broken>) -> Vec<Finding> {
         ));
     }
     let troubles = body["troubles"].as_array().map_or(&[][..], Vec::as_slice);
-    findings.extend(troubles.iter().filter_map(|trouble| {
-        let trouble = trouble.as_str()?.to_owned();
+    findings.extend(troubles.iter().take(TROUBLES_MAX).filter_map(|trouble| {
+        // Whoever answers at that address wrote it.
+        let trouble = one_line(trouble.as_str()?, TROUBLE_CHARS_MAX);
         Some(Finding::wrong(
             NAME,
             trouble,
@@ -334,7 +347,6 @@ pub(super) fn mail_server(result: &Result<(), Failure>) -> Finding {
     }
 }
 
-/// `None`: none was wished for.
 pub(super) fn test_mail(result: &Result<(), Failure>) -> Finding {
     const NAME: &str = "test mail";
     match result {

@@ -128,6 +128,15 @@ pub(super) fn is_usable(told: &Told) -> bool {
 /// The token: its kind, its end, its scopes.
 pub(super) fn token(told: &Told, now: u64) -> Vec<Finding> {
     const NAME: &str = "Meta token";
+    if let Said::No(no) = &told.said
+        && is_usable(told)
+    {
+        return vec![Finding::look(
+            NAME,
+            format!("Meta does not tell about it: {}", no.reason),
+            "paste it at developers.facebook.com/tools/debug/accesstoken to see its end and its permissions",
+        )];
+    }
     let data = &or_return!(NAME, told)["data"];
     let end = data["expires_at"].as_u64().unwrap_or(0);
     if end != 0 && end <= now {
@@ -442,7 +451,7 @@ pub(super) fn account(told: &Told, known: &Known) -> Vec<Finding> {
         .iter()
         .any(|number| id_in(&number["id"]).as_ref() == Some(&known.number_id));
     vec![if there {
-        Finding::fine(NAME, "the number is one of it")
+        Finding::fine(NAME, "the number belongs to it")
     } else if value["paging"]["next"].is_string() {
         Finding::fine(NAME, "has more numbers than were looked at")
     } else {

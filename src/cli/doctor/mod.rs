@@ -407,7 +407,9 @@ impl<'a> Doctor<'a> {
         let path = &self.config.store.path;
         let socket = control::socket_path(path);
         let seen = match control::ask(&socket, &Request::ListKeys) {
-            Ok(_) | Err(AskError::OtherVersion(_) | AskError::NoAnswer) => StoreSeen::InUse,
+            Ok(_) => StoreSeen::InUse,
+            Err(AskError::OtherVersion(_)) => StoreSeen::OtherVersion,
+            Err(AskError::NoAnswer) => StoreSeen::InUseBySomebody,
             Err(AskError::Denied(_)) => StoreSeen::Denied,
             Err(AskError::NoServer(_) | AskError::Unreachable(_)) => {
                 if path.symlink_metadata().is_err() {

@@ -144,6 +144,14 @@ fn rows() -> Vec<Row> {
             "sudo -u",
         ),
         (
+            "a server of another version",
+            store(&StoreSeen::OtherVersion),
+            "store",
+            Look,
+            "another version",
+            "restart",
+        ),
+        (
             "no store",
             store(&StoreSeen::Absent),
             "store",
@@ -600,5 +608,18 @@ fn silence_is_told_from_every_other_fault() {
     ];
     for (fault, found, ..) in rows() {
         assert_eq!(found.is_silence, SILENT.contains(&fault), "{fault}");
+    }
+}
+
+#[test]
+fn what_an_unknown_server_says_cannot_move_the_cursor_or_fill_the_screen() {
+    let long = "a".repeat(5_000);
+    let body =
+        serde_json::json!({"ready": true, "troubles": vec![format!("\u{1b}[2J\n{long}"); 50]});
+    let found = ready(&answer(200, &body.to_string()));
+    assert_eq!(found.len(), TROUBLES_MAX);
+    for finding in found {
+        assert!(!finding.what.contains(char::is_control), "{finding:?}");
+        assert!(finding.what.chars().count() <= TROUBLE_CHARS_MAX + 1);
     }
 }

@@ -151,6 +151,19 @@ fn rows() -> Vec<Row> {
     vec![
         // The token.
         (
+            "the token may not ask about itself",
+            t(&no(
+                400,
+                100,
+                None,
+                "(#100) You must provide an app access token",
+            )),
+            "Meta token",
+            Look,
+            "does not tell",
+            "debug/accesstoken",
+        ),
+        (
             "the token has expired",
             tok("/data/expires_at", json!(NOW - 7_300)),
             "Meta token",
