@@ -762,7 +762,7 @@ fn json_text(text: &str, into: &mut dyn Sink) {
     }
 }
 
-/// What is sent, but for the values. Made by [`Question::documented`] or [`Question::new`].
+/// What is sent, but for the values. Made by `Question::documented` or `Question::new`.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub(super) call: Call,
