@@ -419,12 +419,30 @@ fn words(error: &ureq::Error) -> String {
         Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => {
             "the answer is too large".to_owned()
         }
-        Error::Io(error) => format!("connection failed: {}", error.kind()),
+        Error::Io(error) => match unresolved(error) {
+            Some(words) => words.to_owned(),
+            None => format!("connection failed: {}", error.kind()),
+        },
         Error::Tls(_) | Error::TlsRequired => "TLS failed".to_owned(),
         Error::Protocol(_) | Error::BodyStalled => "the answer is not proper HTTP".to_owned(),
         Error::Http(_) => "the request could not be written: unfit header".to_owned(),
         _ => "the call failed".to_owned(),
     }
+}
+
+/// Whether the name of the host was looked up in vain. The standard library has no kind of error
+/// for that, only its words.
+fn unresolved(error: &std::io::Error) -> Option<&'static str> {
+    let words = error.to_string();
+    if !words.starts_with("failed to lookup address information") {
+        return None;
+    }
+    // getaddrinfo(3), EAI_AGAIN.
+    Some(if words.contains("Temporary failure") {
+        "no answer from the name server"
+    } else {
+        "the host name was not found"
+    })
 }
 
 fn tls_words(error: &rustls::Error) -> String {

@@ -201,6 +201,18 @@ fn without_a_connection_nothing_can_have_arrived() {
 }
 
 #[test]
+fn a_name_that_leads_nowhere_is_said_to() {
+    // RFC 6761, section 6.4: nobody has it; without a network nobody can say so.
+    let broken = post("https://nobody.invalid/", LONG_MS).unwrap_err();
+    let words = [
+        "the host name was not found",
+        "no answer from the name server",
+    ];
+    assert!(words.contains(&broken.reason.as_str()), "{broken:?}");
+    assert!(!broken.may_have_arrived);
+}
+
+#[test]
 fn an_unfit_header_is_refused_without_being_quoted() {
     let broken = agent(LONG_MS)
         .post_json(
