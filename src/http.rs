@@ -160,6 +160,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, at most [`RETRY_AFTER_MS_MAX`].
     pub retry_after_ms: Option<u64>,
+    /// `Date`, in seconds since the Unix epoch: what the other side's clock says.
+    pub date: Option<u64>,
     /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
     pub is_json: bool,
     /// The fields of its head that help to understand it: [`TELLING`], in that order.
@@ -384,6 +386,7 @@ fn head_of(answer: &ureq::http::Response<ureq::Body>) -> Answer {
         status: answer.status().as_u16(),
         retry_after_ms: header("retry-after")
             .and_then(|after| retry_after_ms(after, header("date"))),
+        date: header("date").and_then(unix_seconds),
         is_json: header("content-type").is_some_and(is_json),
         telling: TELLING
             .into_iter()
@@ -397,6 +400,13 @@ fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     let kind = kind.to_ascii_lowercase();
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// RFC 9110, section 5.6.7: the form that everybody sends.
+fn unix_seconds(date: &str) -> Option<u64> {
+    use time::format_description::well_known::Rfc2822;
+    let date = time::OffsetDateTime::parse(date.trim(), &Rfc2822).ok()?;
+    u64::try_from(date.unix_timestamp()).ok()
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date. The date is taken relative to the `Date` of the
@@ -445,12 +455,30 @@ fn words(error: &ureq::Error) -> String {
         Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => {
             "the answer is too large".to_owned()
         }
-        Error::Io(error) => format!("connection failed: {}", error.kind()),
+        Error::Io(error) => match unresolved(error) {
+            Some(words) => words.to_owned(),
+            None => format!("connection failed: {}", error.kind()),
+        },
         Error::Tls(_) | Error::TlsRequired => "TLS failed".to_owned(),
         Error::Protocol(_) | Error::BodyStalled => "the answer is not proper HTTP".to_owned(),
         Error::Http(_) => "the request could not be written: unfit header".to_owned(),
         _ => "the call failed".to_owned(),
     }
+}
+
+/// Whether the name of the host was looked up in vain. The standard library has no kind of error
+/// for that, only its words.
+fn unresolved(error: &std::io::Error) -> Option<&'static str> {
+    let words = error.to_string();
+    if !words.starts_with("failed to lookup address information") {
+        return None;
+    }
+    // getaddrinfo(3), EAI_AGAIN.
+    Some(if words.contains("Temporary failure") {
+        "no answer from the name server"
+    } else {
+        "the host name was not found"
+    })
 }
 
 fn tls_words(error: &rustls::Error) -> String {

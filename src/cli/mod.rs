@@ -9,6 +9,7 @@ mod check_service;
 mod config;
 mod contact;
 mod demo;
+mod doctor;
 mod events;
 mod keys;
 mod log;
@@ -52,6 +53,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
+    /// Say what is wrong with the world around it: Meta, mail, services, bot
+    Doctor(doctor::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
     /// Add, list and change the users that Portero keeps itself
@@ -275,6 +278,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Demo(arguments) => demo::run(&mut shell, &arguments),
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
+        Command::Doctor(arguments) => doctor::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
         Command::Contact(arguments) => contact::run(&mut shell, &arguments),

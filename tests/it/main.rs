@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod crash;
 mod description;
+mod doctor;
 mod door;
 mod gateway;
 mod mail;
