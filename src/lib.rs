@@ -26,6 +26,7 @@
 //! - *The outbox is the only sender.* Nothing is sent inside a transaction, and nothing is sent
 //!   that is not on disk.
 //! - *`Err` is for the world.* Whatever a person may do is an outcome.
+//! - *What Portero vouches for is signed*, by [`signing`] and nowhere else, with keys that take turns.
 //! - *Everything is bounded*: bodies, queues, waits, retries, each by a constant with a name.
 //! - *Secrets and names do not print themselves*, so no log line can show one by chance.
 //!
@@ -55,8 +56,27 @@
 //! 5. The person presses *Send*: the code arrives like any message. From the contact that asked for
 //!    the link it binds; from anywhere else it burns the sign-in, and both chats are told.
 //!
+//! # The walk of a token
+//!
+//! Whoever acts for a person asks [`app::App::token`]. It looks at the contact as it is now, so a
+//! proof that has ended gives nothing; what is held in memory for this very proof is handed out, and
+//! what is not is asked of the service, once for all who wait for it.
+//!
+//! # Pages and back ends of others
+//!
 //! A page that is not Portero's takes steps 2 to 4 upon itself, by two calls that [`web`] answers;
 //! and Portero's page can serve a [`backend`] that is not Portero's.
+//!
+//! # The walk of a question of the bot's
+//!
+//! 1. The bot sends an API key and the identity that came with a message: [`web`] finds the caller,
+//!    and [`app::App::identity`] the contact. Nobody is found by a number.
+//! 2. A token: [`app::App::token`] looks at the contact as it is now, and asks the service once for
+//!    all who ask at the same time.
+//! 3. A link or a fresh proof: [`app::App::grant`], one transaction with the mark under which the
+//!    bot may ask again; [`domain::conversation::step`] begins the sign-in and remembers the
+//!    [`domain::requirement::Requirement`].
+//! 4. Whatever binds judges the requirement, and [`app::App::demand`] tells the bot how it stands.
 
 pub mod domain;
 

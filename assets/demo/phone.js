@@ -47,20 +47,30 @@ let opened = null;
 const read = new Set();
 /** What each person wrote and saw, as far as the suggestions depend on it. */
 const openedCode = {};
+/** The last request to the bot that was there when its panel was looked at. */
+let botSeen = 0;
 
 // ---- views ----
 
 function view(name) {
   page.dataset.view = name;
   for (const tab of $$(".tabs button")) tab.setAttribute("aria-pressed", String(tab.dataset.view === name));
+  if (name === "bot" || name === "inside") beside(name);
   seen();
   badges();
   if (name === "chat") for (const phone of phones) phone.toEnd();
 }
 
+/** The panels of the bot and of the server share a column. */
+function beside(name) {
+  page.dataset.side = name;
+  for (const button of $$(".sides button")) button.setAttribute("aria-pressed", String(button.dataset.side === name));
+  badges();
+}
+
 function pick(index) {
   page.dataset.phone = index;
-  for (const button of $$(".person")) button.setAttribute("aria-pressed", String(button.dataset.pick === String(index)));
+  for (const button of $$("[data-pick]")) button.setAttribute("aria-pressed", String(button.dataset.pick === String(index)));
   phones[index].toEnd();
   seen();
   badges();
@@ -89,9 +99,16 @@ function badges() {
     element.hidden = count === 0;
     element.textContent = count;
   };
+  // What the bot is told about its own messages is no news.
+  const messages = state.bot.filter((request) => request.kind === "message");
+  const isSeen = narrow.matches ? page.dataset.view === "bot" : page.dataset.side === "bot";
+  if (isSeen && messages.length) botSeen = messages[0].number;
+  const requests = messages.filter((request) => request.number > botSeen).length;
+  $("#bot-news").hidden = requests === 0;
+  show($('[data-badge="bot"]'), requests);
   show($('[data-badge="mail"]'), mails);
   show($('[data-badge="chat"]'), page.dataset.view === "chat" ? 0 : chats.reduce((sum, n) => sum + n, 0));
-  $$(".person .dot").forEach((dot, index) => { dot.hidden = chats[index] === 0; });
+  $$("[data-pick] .dot").forEach((dot, index) => { dot.hidden = chats[index] === 0; });
   document.title = (mails ? `(${mails}) ` : "") + "Portero demo";
 }
 
@@ -235,7 +252,7 @@ class Phone {
     let words = null;
     if (step === "back") words = ["Signed in on the page. ", bold("Send"), " the words that are ready below: they show that page and chat are the same person."];
     else if (step === "link" || (card && !isIn(step))) words = login;
-    else if (isIn(step)) words = ["Signed in: from here the bot behind Portero would answer. This demo has none."];
+    else if (isIn(step)) words = ["Signed in: from here the bot answers. Its panel shows what it is given."];
     const key = words ? step + Boolean(card) : "";
     if (key === this.hintKey) return;
     this.hintKey = key;
@@ -250,7 +267,7 @@ class Phone {
     const mail = newestMail(this.email);
     const chips = [];
     const fill = (text, label = text) => chips.push([label, () => this.fill(text)]);
-    if (step === "hello") { fill(this.index === 0 ? "Hola" : "Olá, bom dia"); fill("¿Tienen abierto hoy?"); }
+    if (step === "hello") { fill(this.index === 0 ? "Hola" : "Olá, bom dia"); fill(this.index === 0 ? "¿Qué pedidos tengo?" : "Quais são meus pedidos?"); }
     if (step === "address") { fill(this.email); fill(`mi correo es ${this.email}`, "in a sentence"); fill(page.dataset.stranger, "an unknown address"); }
     if (step === "code") {
       if (mail && code && openedCode[this.email] === mail.code) {
@@ -264,7 +281,9 @@ class Phone {
     if (step === "link" || (card && !isIn(step))) chips.unshift(["Copy the password", () => copy(this.element.dataset.password)]);
     this.advise(step, card);
     if (isIn(step)) {
-      const words = this.index === 0 ? ["¿Quién soy?", "Cerrar sesión"] : ["Quem sou eu?", "Sair"];
+      const words = this.index === 0
+        ? ["¿Qué pedidos tengo?", "¿Y mis facturas?", "¿Quién soy?", "Cerrar sesión"]
+        : ["Quais são meus pedidos?", "E minhas faturas?", "Quem sou eu?", "Sair"];
       for (const text of words) fill(text);
     }
     const key = JSON.stringify(chips.map(([label]) => label));
@@ -299,7 +318,7 @@ function stepOf(phone, messages) {
     case "signed in": {
       // Asked since the last code, and answered.
       const since = messages.slice(messages.findLastIndex((m) => m.mine && (m.body.replace(/[^0-9]/g, "").length >= 6 || /\bQ7[A-Z2-7]{26}\b/i.test(m.body))) + 1);
-      const asked = since.findIndex((m) => m.mine && /^\W*(qui[eé]n soy|who am i|quem sou)/i.test(m.body));
+      const asked = since.findIndex((m) => m.mine && /qui[eé]n soy|who am i|quem sou|pedido|order|factura|fatura|invoice/i.test(m.body));
       return asked >= 0 && since.slice(asked).some((m) => !m.mine) ? "mischief" : "done";
     }
     default: return "hello";
@@ -393,6 +412,59 @@ $("#reader-body").addEventListener("load", (event) => {
   event.target.style.height = "0";
   if (inner && inner.documentElement) event.target.style.height = Math.max(120, inner.documentElement.scrollHeight + 2) + "px";
 });
+
+// ---- the bot ----
+
+const requestRows = new Map();
+
+function drawBot() {
+  const list = $("#bot-requests");
+  $("#bot-empty").hidden = state.bot.length > 0;
+  for (const request of [...state.bot].reverse()) {
+    if (requestRows.has(request.number)) continue;
+    // What becomes of one answer comes in a row: one line for it.
+    const first = list.firstElementChild;
+    const goesOn = request.kind !== "message" && first && first.matches(".request-news.ok") && isTaken(request);
+    const row = goesOn ? first : request.kind === "message" ? messageToBot(request) : newsToBot(request);
+    if (goesOn) row.querySelector("span").append(`, ${request.text}`);
+    requestRows.set(request.number, row);
+    list.prepend(row);
+  }
+  const known = new Set(state.bot.map((request) => request.number));
+  for (const [number, row] of requestRows) if (!known.has(number)) { row.remove(); requestRows.delete(number); }
+}
+
+const isTaken = (one) => one.status >= 200 && one.status < 300;
+const answered = (one) => pill(String(one.status ?? "no answer"), isTaken(one) ? "good" : "bad");
+
+/** One line: the fate of a message of the bot's own. */
+function newsToBot(request) {
+  return make(`li.request-news${isTaken(request) ? ".ok" : ""}`, {}, make("time", {}, exactClock(request.at_ms)), make("span", {}, `${request.kind}: ${request.text}`), answered(request));
+}
+
+function messageToBot(request) {
+  const shown = ["X-Hub-Signature-256", "webhook-id", "Portero-Identity"];
+  const rows = (pairs) => make("dl", {}, ...pairs.flatMap(([label, value]) => [make("dt", {}, label), make("dd", {}, value)]));
+  const value = (name) => request.headers.find(([known]) => known === name);
+  const judged = (name, words, good) => {
+    const header = value(name);
+    return header ? [[make("span", {}, name, " ", pill(words, good ? "good" : "bad")), make("code", {}, header[1])]] : [];
+  };
+  const others = request.headers.filter(([name]) => !shown.includes(name));
+  return make("li.card.request", {},
+    make("div.card-head", {}, make("strong", {}, `“${shorten(request.text)}”`), make("span", {}, make("time", {}, exactClock(request.at_ms)), " ", answered(request))),
+    make("h3", {}, "Headers"),
+    rows([
+      ...judged("X-Hub-Signature-256", request.signed ? "fits, as from Meta" : "does not fit", request.signed),
+      ...[value("webhook-id")].filter(Boolean).map(([name, text]) => [name, make("code", {}, text)]),
+      ...judged("Portero-Identity", request.identity, request.identity === "verified"),
+    ]),
+    request.claims.length ? make("div.claims", {}, rows(request.claims)) : null,
+    make("details", {}, make("summary", {}, `${others.length} more headers`), rows(others.map(([name, text]) => [name, make("code", {}, text)]))),
+    request.calls.length ? make("h3", {}, "What it did") : null,
+    make("ol.calls", {}, ...request.calls.map((call) => make("li", {}, make("code", {}, call.call), answered(call), make("small", {}, call.told)))),
+    request.reply ? make("p.reply", {}, ...formatted(request.reply)) : null);
+}
 
 // ---- inside ----
 
@@ -494,6 +566,7 @@ document.addEventListener("keydown", (event) => {
 function draw() {
   for (const phone of phones) phone.draw(state.phones[phone.index]);
   drawMails();
+  drawBot();
   drawInside(state.inside);
   drawMischief(state.mischief);
   steps();
@@ -522,7 +595,8 @@ async function listen() {
 }
 
 for (const tab of $$(".tabs button")) tab.addEventListener("click", () => view(tab.dataset.view));
-for (const button of $$(".person")) button.addEventListener("click", () => pick(Number(button.dataset.pick)));
+for (const button of $$(".sides button")) button.addEventListener("click", () => beside(button.dataset.side));
+for (const button of $$("[data-pick]")) button.addEventListener("click", () => pick(Number(button.dataset.pick)));
 document.addEventListener("visibilitychange", () => { seen(); badges(); });
 for (const query of [narrow, wide]) query.addEventListener("change", () => { seen(); badges(); });
 // Back from a page, the words to send are there already, and the address holds them too.

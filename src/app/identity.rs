@@ -125,6 +125,8 @@ impl Shared {
         let lifetime_ms = settings.lifetime_ms.min(IDENTITY_LIFETIME_MS_MAX);
         let bindings: Vec<&Binding> = (contact.bindings.iter())
             .filter(|binding| binding.proved_at <= proved_before)
+            // What time has ended ends with the next message; until then nothing stands on it.
+            .filter(|_| contact.outlived(now, policy).is_none())
             .collect();
         // No more than the least of them allows, as everywhere.
         let scope = bindings.iter().map(|binding| binding.scope(now, policy));

@@ -134,12 +134,13 @@ impl super::Shared {
 
     /// Takes over what the store holds.
     fn reload_keys(&self) -> Result<Arc<KeyRing>, StoreError> {
-        // Held while reading, so that of two threads the one that read last is the last to write.
-        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        // Of two threads the one that read last is the last to write. The ring itself can be read
+        // meanwhile: by an update, for example, that this view may have to wait for.
+        let _turn = (self.ring_reload.lock()).unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = KeyRing::new(self.store.view(|reader| read(reader))?) {
-            *ring = Arc::new(found);
+            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
         }
-        Ok(Arc::clone(&ring))
+        Ok(self.ring())
     }
 }
 

@@ -185,9 +185,13 @@ struct Shared {
     settings: Settings,
     /// What tokens are signed with.
     ring: RwLock<Arc<KeyRing>>,
+    /// Held by whoever replaces the ring.
+    ring_reload: Mutex<()>,
     /// The last number given to an entry or an audit line. Numbers are given inside updates, which
     /// happen one after the other, so what is stored later has the higher number.
     number: AtomicU64,
+    /// When the store was made: nothing that was sent before it was ever received.
+    first_moment: Timestamp,
     /// When it was last said that nobody can sign in.
     alarmed_at_ms: AtomicU64,
 }
@@ -213,12 +217,15 @@ impl App {
         // tags and Message-IDs are made from it.
         let start = clock.now().0.saturating_mul(1_000).max(last);
         let ring = keys::open(&store, &*random, clock.now())?;
+        let first_moment = first_moment(&store, clock.now())?;
         let shared = Shared {
             store,
             keys,
             settings,
             ring: RwLock::new(Arc::new(ring)),
+            ring_reload: Mutex::default(),
             number: AtomicU64::new(start),
+            first_moment,
             alarmed_at_ms: AtomicU64::new(0),
         };
         Ok(App {
@@ -603,6 +610,20 @@ impl Shared {
         let id = EntryId(self.next_number());
         put_new_entry(writer, Entry::new(id, contact.id, errand, now, expires_at))
     }
+}
+
+/// When the store was made. One that was used before this was noted is as old as time: of what was
+/// sent to it, nothing is new.
+fn first_moment(store: &Sealed, now: Timestamp) -> Result<Timestamp, StoreError> {
+    if let Some(known) = store.view(record::first_moment)? {
+        return Ok(known);
+    }
+    store.update(move |writer| {
+        let is_new = record::latest_moment(writer)? == Timestamp(0);
+        let first = if is_new { now } else { Timestamp(0) };
+        record::put_first_moment(writer, first)?;
+        Ok(first)
+    })
 }
 
 /// Stores an entry and remembers that its lane has something to do.

@@ -14,7 +14,7 @@ use crate::domain::message::{
 use crate::domain::policy::Gate;
 use crate::domain::reading;
 use crate::store::StoreError;
-use crate::store::record::{self, DeadLetter, Sent};
+use crate::store::record::{self, DeadLetter, Remembered, Sent};
 use std::sync::Arc;
 
 /// Elements of a batch that share one transaction: bounds what a transaction holds in memory, and
@@ -273,7 +273,9 @@ impl Shared {
         Ok(outcome)
     }
 
-    /// What is older than our memory of ids cannot be told from a repetition, so it is one (S-04).
+    /// What is older than our memory of ids cannot be told from a repetition, so it is one (S-04);
+    /// but for what was sent before this store was made, of which nothing was received before. That
+    /// is remembered for ever: there is never much of it.
     fn is_repeated(
         &self,
         writer: &mut Transaction<'_>,
@@ -281,16 +283,13 @@ impl Shared {
         sent_at: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        if now.since_ms(sent_at) > SEEN_MS - DAY_MS {
-            return Ok(true);
-        }
-        record::see(
-            writer,
-            &self.keys,
-            &self.settings.phone_number_id,
-            id,
-            sent_at,
-        )
+        let remembered = match now.since_ms(sent_at) > SEEN_MS - DAY_MS {
+            false => Remembered::Since(sent_at),
+            true if sent_at < self.first_moment => Remembered::Always,
+            true => return Ok(true),
+        };
+        let number = &self.settings.phone_number_id;
+        record::see(writer, &self.keys, number, id, remembered)
     }
 
     /// The contact who wrote, found by its aliases or made. BSUID first, number second; names that
@@ -600,6 +599,7 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::E
         attempts: 1,
         unknown: 0,
         hushed: false,
+        last_failure: None,
         in_flight_since: None,
     })
 }

@@ -501,6 +501,25 @@ impl Shared {
             | FailureKind::Configuration
             | FailureKind::Unreachable { .. } => false,
         };
+        let lane = entry.errand.lane();
+        if matches!(lane, Lane::Chat | Lane::Bot | Lane::Events) {
+            entry.last_failure = Some(failure.reason.clone());
+        }
+        // A lane that rests says so itself.
+        let is_about_the_entry = !matches!(
+            failure.kind,
+            FailureKind::Configuration | FailureKind::Unreachable { .. }
+        );
+        if matches!(lane, Lane::Bot | Lane::Events) && is_about_the_entry && entry.attempts == 1 {
+            tracing::warn!(
+                contact = %entry.contact,
+                lane = lane.name(),
+                what = entry.errand.name(),
+                reason = failure.reason,
+                advice = failure.advice.unwrap_or(""),
+                "not taken; it is tried again, and `portero outbox list` shows it"
+            );
+        }
         match delivery::after_failure(&entry, failure, now, fresh[0]) {
             Next::RetryAt(at) => {
                 entry.not_before = at;

@@ -390,7 +390,6 @@ impl Right {
     fn covers(&self, earlier: &Right) -> bool {
         self.binding.proof_id == earlier.binding.proof_id
             && self.binding.is_same_user(&earlier.binding)
-            && self.scope >= earlier.scope
     }
 
     fn hand(&self, token: &HeldToken, now: Moment) -> TokenAnswer {

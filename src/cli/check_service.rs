@@ -86,21 +86,18 @@ fn verdict(service: &ServiceName, runs: &[DryRun], nobody_for_a_token: bool) -> 
             continue;
         };
         let call = run.call.name();
-        let (exit, words) = match refusal.unreachable {
-            true => (
-                Exit::Unavailable,
-                format!("{name} could not be asked: {}", refusal.reason),
-            ),
-            false => (
-                Exit::Failed,
-                format!(
-                    "the answer of {name} to {call} cannot be used: {}",
-                    refusal.reason
-                ),
-            ),
+        // Why is on the output already.
+        let failure = match refusal.unreachable {
+            true => Failure::new(Exit::Unavailable, format!("{name} could not be asked")),
+            false => {
+                let message = format!("the answer of {name} to {call} cannot be used");
+                Failure::new(Exit::Failed, message)
+            }
         };
-        let failure = Failure::new(exit, words);
         return Some(match refusal.advice {
+            _ if !refusal.lines.is_empty() => failure.hint(format!(
+                "write what would fit below [services.{call}], and try again"
+            )),
             Some(advice) => failure.hint(advice),
             None => failure,
         });
@@ -385,8 +382,9 @@ mod tests {
         assert_eq!(exit(&[nobody(), refusal(false)], false), Some(Exit::Failed));
         assert_eq!(exit(&[refusal(true)], true), Some(Exit::Unavailable));
         let failure = verdict(&service, &[refusal(true)], false).expect("a failure");
-        assert_eq!(failure.message, "erp could not be asked: because");
-        assert_eq!(failure.hint.as_deref(), Some("do this"));
+        assert_eq!(failure.message, "erp could not be asked");
+        let hint = "write what would fit below [services.find_user], and try again";
+        assert_eq!(failure.hint.as_deref(), Some(hint));
     }
 
     #[test]

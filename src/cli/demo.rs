@@ -87,7 +87,7 @@ fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<
     writeln!(output, "What to try:")?;
     writeln!(
         output,
-        "  1. Write anything in the chat: the bot asks who you are."
+        "  1. Ask “¿Qué pedidos tengo?” in the chat: first you are asked who you are."
     )?;
     writeln!(
         output,
@@ -99,11 +99,15 @@ fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<
     )?;
     writeln!(
         output,
-        "  4. Then cheat: a wrong code, an address nobody has, Ana's link on the second phone,"
+        "  4. The bot answers with Ana's own orders; its panel shows the headers it was given."
     )?;
     writeln!(
         output,
-        "     the mail server down, Meta answering 500. The panel shows what happens inside."
+        "  5. Then cheat: a wrong code, an address nobody has, Ana's link on the second phone,"
+    )?;
+    writeln!(
+        output,
+        "     the bot or the mail server down, Meta answering 500. Inside you see what waits."
     )?;
     writeln!(
         output,

@@ -48,7 +48,7 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
     Serve(serve::Arguments),
-    /// Say what is wrong with the configuration, or try one of its services
+    /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),

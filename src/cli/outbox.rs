@@ -232,7 +232,7 @@ fn is_enough(listed: usize) -> bool {
 
 fn waiting_table(entries: &[WaitingLine], now_ms: u64, width: usize) -> Vec<String> {
     let head = ["ID", "LANE", "WHAT", "CONTACT", "AGE", "TRIES", "NEXT TRY"].map(String::from);
-    let mut lines = show::with_contacts(width, |contact| {
+    let table = show::with_contacts(width, |contact| {
         let rows = entries.iter().map(|entry| {
             let next = if entry.in_flight {
                 "under way".to_owned()
@@ -253,6 +253,13 @@ fn waiting_table(entries: &[WaitingLine], now_ms: u64, width: usize) -> Vec<Stri
         });
         [head.clone()].into_iter().chain(rows).collect()
     });
+    let mut rows = table.into_iter();
+    let mut lines: Vec<String> = rows.next().into_iter().collect();
+    for (row, entry) in rows.zip(entries) {
+        lines.push(row);
+        let failure = entry.last_failure.iter();
+        lines.extend(failure.flat_map(|failure| show::indented(failure, width)));
+    }
     let lanes = entries.iter().map(|entry| entry.lane.as_str());
     lines.push(format!("waiting: {}", totals(lanes)));
     lines
@@ -347,6 +354,7 @@ struct WaitingJson<'a> {
     attempts: u32,
     next_try_at: String,
     expires_at: String,
+    last_failure: Option<&'a str>,
     in_flight: bool,
 }
 
@@ -362,6 +370,7 @@ impl<'a> WaitingJson<'a> {
             attempts: entry.attempts,
             next_try_at: rfc_3339(entry.next_try_at_ms),
             expires_at: rfc_3339(entry.expires_at_ms),
+            last_failure: entry.last_failure.as_deref(),
             in_flight: entry.in_flight,
         }
     }
@@ -548,6 +557,7 @@ mod tests {
             attempts: 99_999,
             next_try_at_ms: NOW_MS + next_try_in_ms,
             expires_at_ms: NOW_MS,
+            last_failure: (lane == "bot").then(|| "the bot answered 500".to_owned()),
             in_flight,
         }
     }
@@ -566,6 +576,7 @@ mod tests {
                 "6651728f83d00  whatsapp  return_code_foreign  3f2a9c1e…  59m  99999  under way",
                 "6651728f83d00  services  look_up              3f2a9c1e…  59m  99999  in 59s",
                 "6651728f83d00  bot       hand_on              3f2a9c1e…  59m  99999  now",
+                "  the bot answered 500",
                 "waiting: whatsapp 1, services 1, bot 1",
             ]
         );

@@ -7,6 +7,7 @@
 use super::keys::{self, Absent, Key};
 use super::problem::{Position, Problem, Warning, did_you_mean, showable};
 use crate::domain::id::Secret;
+use crate::services::Custody;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
@@ -616,7 +617,7 @@ impl<'a> Reader<'a> {
         is_secret: impl Fn(&str, &str) -> bool,
         parse: impl FnOnce(
             &serde_json::Value,
-            &mut dyn FnMut(&str, &str) -> Result<Option<Secret>, String>,
+            &mut dyn Custody,
         ) -> Result<(T, serde_json::Value), String>,
     ) -> Option<Option<T>> {
         let Found::Written(value) = self.find(table, key) else {

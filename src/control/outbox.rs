@@ -39,6 +39,8 @@ pub struct WaitingLine {
     pub next_try_at_ms: u64,
     /// When it will be given up.
     pub expires_at_ms: u64,
+    /// Why the last try failed.
+    pub last_failure: Option<String>,
     /// Whether a try is known to be under way. Only what people would see twice is noted in the
     /// store before it is tried.
     pub in_flight: bool,
@@ -199,6 +201,7 @@ fn waiting_line(entry: &Entry) -> WaitingLine {
         attempts: entry.attempts,
         next_try_at_ms: entry.not_before.0,
         expires_at_ms: entry.expires_at.0,
+        last_failure: entry.last_failure.clone(),
         in_flight: entry.in_flight_since.is_some(),
     }
 }

@@ -237,6 +237,9 @@ pub struct Entry {
     /// Whether the last failure could only happen to an address that exists: whoever asked for the
     /// code must not learn of it (S-19, R-32).
     pub hushed: bool,
+    /// Why the last try failed, for the operator; not of mails and questions, where it could show
+    /// which addresses exist.
+    pub last_failure: Option<String>,
     /// Set while a try is under way; still set after a crash, which makes that try unknown.
     pub in_flight_since: Option<Timestamp>,
 }
@@ -260,6 +263,7 @@ impl Entry {
             attempts: 0,
             unknown: 0,
             hushed: false,
+            last_failure: None,
             in_flight_since: None,
         }
     }
@@ -479,6 +483,7 @@ mod tests {
             attempts,
             unknown: 0,
             hushed: false,
+            last_failure: None,
             in_flight_since: None,
         }
     }

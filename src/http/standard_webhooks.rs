@@ -52,3 +52,38 @@ impl fmt::Debug for SigningSecret {
         f.write_str("SigningSecret(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_standard_webhooks() {
+        // The example of the specification's reference libraries.
+        let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+        assert_eq!(
+            secret.signature(id, "1614265330", b"{\"test\": 2432232314}"),
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
+    }
+
+    #[test]
+    fn a_secret_has_24_to_64_bytes_and_does_not_show_itself() {
+        let secret = |bytes: usize| format!("whsec_{}", STANDARD.encode(vec![7; bytes]));
+        for (bytes, is_good) in [(23, false), (24, true), (64, true), (65, false)] {
+            let parsed = SigningSecret::parse(&secret(bytes));
+            assert_eq!(parsed.is_ok(), is_good, "{bytes} bytes");
+        }
+        for text in ["", "whsec_", "whsec_x", &secret(32)["whsec_".len()..]] {
+            let refusal = SigningSecret::parse(text).unwrap_err();
+            assert!(
+                !refusal.contains("x\"") && refusal.starts_with("must be"),
+                "{refusal}"
+            );
+        }
+        let shown = format!("{:?}", SigningSecret::parse(&secret(24)).unwrap());
+        assert_eq!(shown, "SigningSecret(..)");
+    }
+}

@@ -3,8 +3,8 @@
 
 use super::answer::Asked;
 use super::shape::{CompanyPlace, EmailPlace, LifetimePlace, Place, TokenTypePlace, is_word};
-use super::template::{Call, HIDDEN, Question, Values};
-use super::{Placeholder, Service, Services, TokenCall, Trouble, UsersCall, trouble};
+use super::template::{Call, HIDDEN, Question, Values, encoded};
+use super::{Placeholder, Request, Service, Services, TokenCall, Trouble, UsersCall, trouble};
 use crate::domain::account::Account;
 use crate::domain::clean::{is_hidden, one_line};
 use crate::domain::delivery::Failure;
@@ -117,7 +117,7 @@ impl Services {
         Some(
             service.dry_run(&call.question, Values(&values), now, id, |answer| {
                 let read = service.users(call, Asked::Address(email), answer);
-                let lines = || lines_for_users(call, Some(email), &answer.body);
+                let lines = || lines_for_users(call, Some(email), fitting(answer));
                 reading(read.map(Reading::Users), lines)
             }),
         )
@@ -144,7 +144,7 @@ impl Services {
         Some(
             service.dry_run(&call.question, Values(&values), now, id, |answer| {
                 let read = service.users(call, asked, answer);
-                let lines = || lines_for_users(call, email.as_ref(), &answer.body);
+                let lines = || lines_for_users(call, email.as_ref(), fitting(answer));
                 reading(read.map(Reading::Users), lines)
             }),
         )
@@ -176,7 +176,7 @@ impl Services {
                         expires_in_seconds: token.expires_in_seconds,
                     })
                 });
-                reading(read, || lines_for_token(call, &answer.body))
+                reading(read, || lines_for_token(call, fitting(answer)))
             }),
         )
     }
@@ -190,12 +190,20 @@ impl Services {
 
 fn reading(read: Result<Reading, Trouble>, lines: impl FnOnce() -> Vec<String>) -> Reading {
     read.unwrap_or_else(|trouble| {
-        let lines = match trouble {
+        let lines = match &trouble {
             Trouble::Service(_) => lines(),
             Trouble::Data(_) | Trouble::Resting(_) => Vec::new(),
         };
         Reading::Refused(refusal(trouble.failure(), false, lines))
     })
+}
+
+/// The body, if anything can be looked for in it.
+fn fitting(answer: &http::Answer) -> &[u8] {
+    match answer.status {
+        200 | 201 if answer.is_json => &answer.body,
+        _ => &[],
+    }
 }
 
 fn refusal(failure: Failure, unreachable: bool, lines: Vec<String>) -> Refusal {
@@ -238,7 +246,7 @@ impl Service {
         });
         match self.transmit(&request) {
             Ok(answer) => {
-                run.answer = Some(self.shown_answer(question, values, &answer));
+                run.answer = Some(self.shown_answer(question, &request, values, &answer));
                 run.reading = read(&answer);
             }
             Err(broken) => {
@@ -252,12 +260,16 @@ impl Service {
     fn shown_answer(
         &self,
         question: &Question,
+        request: &Request,
         values: Values<'_>,
         answer: &http::Answer,
     ) -> Exchange {
         let mut veil = Veil::default();
         veil.hide_all(self.settings.secret.iter().chain(&self.settings.bearer));
-        veil.hide_all(question.headers.iter().map(|(_, value)| value));
+        let hidden = request.headers.iter().filter(|header| !is_open(&header.0));
+        veil.hide_all(hidden.map(|(_, value)| value));
+        let constants: Vec<_> = question.url.constants().map(Secret::new).collect();
+        veil.hide_all(constants.iter());
         veil.hide_all(question.body.iter().flat_map(|body| body.secrets()));
         let password = values
             .0
@@ -274,16 +286,21 @@ impl Service {
             .then(|| serde_json::from_slice(&answer.body).ok())
             .flatten();
         if let Some(body) = &mut body {
-            if question.call == Call::IssueToken {
-                let place = &self.settings.issue_token.answer.token.pointer;
-                if let Some(token) = body.pointer_mut(place.as_str()) {
-                    if let Value::String(token) = token {
-                        veil.hide(token);
-                    }
-                    shorten_all(token);
+            let place = (question.call == Call::IssueToken)
+                .then_some(&self.settings.issue_token.answer.token.pointer);
+            let mut token = place.and_then(|place| place.of(body)).cloned();
+            if let Some(Value::String(token)) = &token {
+                veil.hide(token);
+            }
+            veil.sort();
+            veil.draw(body);
+            // Whatever its name is; what is drawn already has lost its length.
+            if let (Some(place), Some(token)) = (place, &mut token) {
+                shorten_all(token);
+                if let Some(shown) = body.pointer_mut(place.as_str()) {
+                    *shown = token.clone();
                 }
             }
-            veil.draw(body);
         }
         let headers = answer.telling.iter().map(|(name, value)| {
             // What it leads to may carry a session.
@@ -304,9 +321,8 @@ impl Service {
 
 /// Headers that the configuration names may all be secrets, and so is the signature.
 fn shown_header((name, value): &(String, Secret)) -> (String, String) {
-    const OPEN: [&str; 4] = ["content-type", "accept", "webhook-id", "webhook-timestamp"];
     let value = match name.to_ascii_lowercase().as_str() {
-        open if OPEN.contains(&open) => value.reveal().to_owned(),
+        open if is_open(open) => value.reveal().to_owned(),
         "webhook-signature" => format!("v1,{HIDDEN}"),
         "authorization" => match value.reveal().split_once(' ') {
             Some((scheme @ ("Bearer" | "Basic" | "Token"), _)) => format!("{scheme} {HIDDEN}"),
@@ -315,6 +331,18 @@ fn shown_header((name, value): &(String, Secret)) -> (String, String) {
         _ => HIDDEN.to_owned(),
     };
     (name.clone(), value)
+}
+
+/// Whether everybody may see the value of this header.
+fn is_open(name: &str) -> bool {
+    const OPEN: [&str; 5] = [
+        "content-type",
+        "accept",
+        "accept-language",
+        "webhook-id",
+        "webhook-timestamp",
+    ];
+    OPEN.iter().any(|open| open.eq_ignore_ascii_case(name))
 }
 
 /// The secrets that an answer may repeat.
@@ -327,16 +355,36 @@ impl Veil {
             // A service may repeat what follows `Bearer `, or `whsec_`.
             let text = secret.reveal();
             self.hide(text);
-            for word in text.split([' ', '_']).filter(|word| word.len() >= 8) {
+            for word in text.split([' ', '_', ',']).filter(|word| word.len() >= 8) {
                 self.hide(word);
             }
         }
     }
 
     fn hide(&mut self, text: &str) {
-        if text.len() >= SECRET_BYTES_MIN {
-            self.0.push(Secret::new(text));
+        if text.len() < SECRET_BYTES_MIN {
+            return;
         }
+        // As it is, and as a form, an address or a document within a text has it.
+        let in_form = encoded(text);
+        let in_json = Value::from(text).to_string();
+        let forms = [
+            in_form.replace("%20", "+"),
+            in_form,
+            in_json.trim_matches('"').to_owned(),
+            text.to_owned(),
+        ];
+        for form in forms {
+            if !self.0.iter().any(|known| known.matches(&form)) {
+                self.0.push(Secret::new(form));
+            }
+        }
+    }
+
+    /// Longer ones first, so that no part of one is left because another begins like it.
+    fn sort(&mut self) {
+        self.0
+            .sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
     }
 
     fn over(&self, text: &str) -> String {
@@ -458,17 +506,16 @@ fn places(document: &Value) -> Vec<(String, &Value)> {
     found
 }
 
-/// The pointer of the first place with one of these names whose value will do.
+/// The pointer of the outermost place with one of these names, the first of them if there are
+/// several, whose value will do.
 fn place_named(value: &Value, names: &[&str], fits: impl Fn(&Value) -> bool) -> Option<String> {
-    let places = places(value);
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
-    names.iter().find_map(|name| {
-        let ends = |pointer: &str| plain(pointer.rsplit('/').next().unwrap_or("")) == *name;
-        let mut fitting = places.iter().filter(|(_, value)| fits(value));
-        fitting
-            .find(|(pointer, _)| ends(pointer))
-            .map(|(pointer, _)| pointer.clone())
-    })
+    let fitting = places(value).into_iter().filter_map(|(pointer, value)| {
+        let end = plain(pointer.rsplit('/').next().unwrap_or(""));
+        let rank = names.iter().position(|name| *name == end)?;
+        fits(value).then(|| (pointer.matches('/').count(), rank, pointer))
+    });
+    fitting.min().map(|(_, _, pointer)| pointer)
 }
 
 fn is_id(value: &Value) -> bool {
@@ -501,7 +548,7 @@ fn lines_for_users(call: &UsersCall, email: Option<&EmailAddress>, body: &[u8]) 
                 Some((pointer, value.as_array()?.first()?)).filter(|(_, first)| first.is_object())
             })
         };
-        let objects = places
+        let mut objects = places
             .iter()
             .filter(|(_, value)| {
                 value
@@ -510,7 +557,11 @@ fn lines_for_users(call: &UsersCall, email: Option<&EmailAddress>, body: &[u8]) 
             })
             .map(|(pointer, value)| (pointer, value));
         let best = lists().find(|(_, first)| holds_asked(first));
-        let best = best.or_else(|| objects.last().map(|(pointer, value)| (pointer, *value)));
+        let best = best.or_else(|| {
+            objects
+                .next_back()
+                .map(|(pointer, value)| (pointer, *value))
+        });
         if let Some((pointer, found)) = best.or_else(|| lists().next()) {
             lines.push(line("users", pointer));
             user = Some(found);
@@ -597,7 +648,7 @@ fn lines_for_token(call: &TokenCall, body: &[u8]) -> Vec<String> {
     if let LifetimePlace::At(place) = &shape.lifetime
         && lost(place)
     {
-        match place_named(&answer, &["expiresin", "ttl"], |value| is_id(value)) {
+        match place_named(&answer, &["expiresin", "ttl"], is_id) {
             Some(pointer) => lines.push(line("expires_in", &pointer)),
             None => lines.push("expires_in_seconds = 3600  # as the service has it".to_owned()),
         }

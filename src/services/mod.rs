@@ -8,8 +8,8 @@
 //! nobody has this address.
 
 //!
-//! A service that has such calls already, in another shape, is met by configuration: [`template`]
-//! says what is sent and [`shape`] where in the answer things are. The documented contract is the
+//! A service that has such calls already, in another shape, is met by configuration: `template`
+//! says what is sent and `shape` where in the answer things are. The documented contract is the
 //! shape that is used when nothing is said.
 
 mod answer;
@@ -22,12 +22,10 @@ use crate::domain::account::{Account, Answer, Unavailable};
 use crate::domain::binding::Scope;
 use crate::domain::delivery::{Failure, FailureKind};
 use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
+use crate::http::standard_webhooks::SigningSecret;
 use crate::http::{self, Agent, AgentSettings, Broken, Endpoint, Method};
 use answer::Asked;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use breaker::Breaker;
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +41,8 @@ pub use shape::{
     UsersCall, UsersShape, token_type,
 };
 pub use template::{
-    BodyTemplate, Call, Encoding, Misfit, Placeholder, Question, UrlTemplate, has_placeholder,
+    BodyTemplate, Call, Custody, Encoding, Misfit, Placeholder, Question, UrlTemplate,
+    has_placeholder,
 };
 use template::{UnfitForPath, Values};
 
@@ -59,9 +58,6 @@ pub const USER_CHARS_MAX: usize = EmailAddress::BYTES_MAX;
 /// Longest password that a service is asked about, in bytes: passphrases are shorter, and more is
 /// only work for whoever hashes it.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
-
-/// Shortest and longest signing secret, in bytes (Standard Webhooks, "Signature scheme").
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// One service, as configured.
 #[derive(Clone, Debug)]
@@ -127,7 +123,7 @@ struct Service {
     settings: Settings,
     agent: Agent,
     authorization: Option<Secret>,
-    key: Option<Zeroizing<Vec<u8>>>,
+    secret: Option<SigningSecret>,
     breaker: Mutex<Breaker>,
 }
 
@@ -319,8 +315,11 @@ fn ask_each(
 
 impl Service {
     fn new(settings: Settings) -> Result<Service, String> {
-        let key = settings.secret.as_ref().map(signing_key).transpose()?;
-        if key.is_none() && !settings.has_credentials() {
+        let secret = (settings.secret.as_ref())
+            .map(|secret| SigningSecret::parse(secret.reveal()))
+            .transpose()
+            .map_err(|words| format!("services.secret {words}"))?;
+        if secret.is_none() && !settings.has_credentials() {
             return Err(
                 "services.secret is missing, and not every call has headers of its own".to_owned(),
             );
@@ -351,7 +350,7 @@ impl Service {
             settings,
             agent,
             authorization,
-            key,
+            secret,
             breaker: Mutex::default(),
         })
     }
@@ -508,10 +507,10 @@ impl Service {
             let kind = Secret::new(question.encoding.content_type());
             headers.push(("content-type".to_owned(), kind));
         }
-        if let Some(key) = &self.key {
+        if let Some(secret) = &self.secret {
             let id = webhook_id(&self.settings.name, question.call.name(), id);
             let timestamp = now.seconds().to_string();
-            let signature = signature(key, &id, &timestamp, &body);
+            let signature = secret.signature(&id, &timestamp, &body);
             headers.extend([
                 ("webhook-id".to_owned(), Secret::new(id)),
                 ("webhook-timestamp".to_owned(), Secret::new(timestamp)),
@@ -616,23 +615,6 @@ impl Settings {
             )
             && self.check_password.as_ref().is_none_or(users)
     }
-}
-
-fn signing_key(secret: &Secret) -> Result<Zeroizing<Vec<u8>>, String> {
-    let key = secret
-        .reveal()
-        .strip_prefix("whsec_")
-        .and_then(|encoded| STANDARD.decode(encoded).ok())
-        .map(Zeroizing::new)
-        .ok_or("services.secret must be whsec_ and base64")?;
-    if SECRET_BYTES.contains(&key.len()) {
-        return Ok(key);
-    }
-    Err(format!(
-        "services.secret must be {} to {} bytes before base64",
-        SECRET_BYTES.start(),
-        SECRET_BYTES.end()
-    ))
 }
 
 /// Nothing was sent: a value would have changed the path, or a server on the way might think so.
@@ -752,17 +734,6 @@ fn webhook_id(service: &ServiceName, call: &str, id: &str) -> String {
     format!("msg_{hex}")
 }
 
-/// `v1,` and the HMAC-SHA-256 of `id.timestamp.body` (Standard Webhooks, "Signature scheme").
-fn signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
-    // HMAC takes keys of any length.
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
-    for part in [id, ".", timestamp, "."] {
-        mac.update(part.as_bytes());
-    }
-    mac.update(body);
-    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -783,17 +754,6 @@ mod tests {
             ca_pem: None,
             connections: 1,
         }
-    }
-
-    #[test]
-    fn the_signature_is_that_of_standard_webhooks() {
-        // The example of the specification's reference libraries.
-        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
-        assert_eq!(
-            signature(&key, id, "1614265330", b"{\"test\": 2432232314}"),
-            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-        );
     }
 
     #[test]

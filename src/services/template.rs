@@ -344,6 +344,13 @@ impl UrlTemplate {
         Ok(text)
     }
 
+    /// What the operator wrote behind each `=` of the query.
+    pub(super) fn constants(&self) -> impl Iterator<Item = &str> {
+        let literals = self.query.iter().flat_map(Template::literals);
+        let pairs = literals.flat_map(|literal| literal.split('&'));
+        pairs.filter_map(|pair| pair.split_once('=').map(|(_, value)| value))
+    }
+
     /// The address for people: what the operator wrote behind a `=` may be a key of the service.
     pub(super) fn shown(&self, values: Values<'_>) -> String {
         let Some(query) = &self.query else {
@@ -400,6 +407,13 @@ fn unfit_for_path(value: &str) -> bool {
         || value.contains(|c: char| matches!(c, '/' | '\\' | '%') || c.is_control())
 }
 
+/// The same as a text of its own.
+pub(super) fn encoded(value: &str) -> String {
+    let mut text = String::new();
+    encode(value, |byte| text.push(char::from(byte)));
+    text
+}
+
 /// RFC 3986, section 2.1: everything but the unreserved characters.
 fn encode(value: &str, mut put: impl FnMut(u8)) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
@@ -436,6 +450,19 @@ impl Encoding {
 const NODES_MAX: usize = 256;
 const DEPTH_MAX: usize = 16;
 
+/// Says which texts of a body stand for a secret.
+pub trait Custody {
+    /// The secret for which `text` stands as the member `name`; nothing when it is only a text.
+    /// `Err` is words that follow the name of the body.
+    fn of(&mut self, name: &str, text: &str) -> Result<Option<Secret>, String>;
+}
+
+impl<F: FnMut(&str, &str) -> Result<Option<Secret>, String>> Custody for F {
+    fn of(&mut self, name: &str, text: &str) -> Result<Option<Secret>, String> {
+        self(name, text)
+    }
+}
+
 /// A body with places for values.
 #[derive(Clone, Debug)]
 pub struct BodyTemplate(Body);
@@ -451,12 +478,11 @@ enum Body {
 }
 
 impl BodyTemplate {
-    /// Reads a body in which texts may have placeholders. `secret` says which texts stand for a
-    /// secret, and which: its arguments are the name of the member and the text.
+    /// Reads a body in which texts may have placeholders.
     pub fn parse(
         value: &Value,
         call: Call,
-        secret: &mut dyn FnMut(&str, &str) -> Result<Option<Secret>, String>,
+        secret: &mut dyn Custody,
     ) -> Result<BodyTemplate, String> {
         let mut nodes = 0;
         Ok(BodyTemplate(Body::parse(
@@ -558,7 +584,7 @@ impl Body {
         name: &str,
         value: &Value,
         call: Call,
-        secret: &mut dyn FnMut(&str, &str) -> Result<Option<Secret>, String>,
+        secret: &mut dyn Custody,
         depth: usize,
         nodes: &mut usize,
     ) -> Result<Body, String> {
@@ -569,7 +595,7 @@ impl Body {
             ));
         }
         Ok(match value {
-            Value::String(text) => match secret(name, text)? {
+            Value::String(text) => match secret.of(name, text)? {
                 Some(secret) => Body::Secret(secret),
                 None => Body::Text(Template::parse(text, call)?),
             },
@@ -736,7 +762,7 @@ fn json_text(text: &str, into: &mut dyn Sink) {
     }
 }
 
-/// What is sent, but for the values. Made by [`Question::documented`] or [`Question::new`].
+/// What is sent, but for the values. Made by `Question::documented` or `Question::new`.
 #[derive(Clone, Debug)]
 pub struct Question {
     pub(super) call: Call,

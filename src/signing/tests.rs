@@ -139,6 +139,18 @@ fn a_command_brings_a_key_now_or_soon_but_not_two_and_never_too_many() {
     let now = turn(&one, minutes(50), When::Now).unwrap();
     assert_eq!(now.make, Some(life(50, 50)));
 
+    // Also in the millisecond in which the one before it began.
+    let plan = turn(&one, START, When::Now).unwrap();
+    let at_once = plan.make.unwrap();
+    assert_eq!(at_once.signs_from, START);
+    for lives in [[one[0], at_once], [at_once, one[0]]] {
+        let keys = (1..)
+            .zip(lives)
+            .map(|(seed, life)| Key::new(&[seed; 32], life));
+        let ring = KeyRing::new(keys.collect()).unwrap();
+        assert_eq!(ring.signing(START).life(), at_once);
+    }
+
     let coming = [life(0, 0), life(50, 60)];
     let refused = turn(&coming, minutes(55), When::Soon).unwrap_err();
     let signs_from = minutes(60);
@@ -283,8 +295,6 @@ fn only_what_was_meant_so_is_believed() {
         (claiming("exp", json!("never")), Refused::Malformed),
         (claiming("exp", json!(START.seconds())), Refused::Expired),
         (claiming("iat", json!(START.seconds() + 60)), Refused::Early),
-        (without("iss"), Refused::Malformed),
-        (without("aud"), Refused::Malformed),
         (without("exp"), Refused::Malformed),
         (String::new(), Refused::Malformed),
         ("..".to_owned(), Refused::Malformed),
@@ -297,6 +307,45 @@ fn only_what_was_meant_so_is_believed() {
         ("a".repeat(TOKEN_BYTES_MAX + 1), Refused::Malformed),
     ] {
         assert_eq!(verified(&token, START), Err(refused), "{token}");
+    }
+}
+
+#[test]
+fn who_made_a_token_and_for_whom_must_be_said_also_when_nobody_reads_it() {
+    #[derive(Debug, PartialEq, Eq, Deserialize)]
+    struct Times {
+        iat: u64,
+        exp: u64,
+    }
+    impl Dated for Times {
+        fn issued_at_seconds(&self) -> u64 {
+            self.iat
+        }
+
+        fn expires_at_seconds(&self) -> u64 {
+            self.exp
+        }
+    }
+    let verified = |claims: Value| {
+        let token = signed(&header_of_ours(), &claims);
+        ring().verify::<Times>(&token, &EXPECTED, START)
+    };
+    let mut claims = json!(claims());
+    assert!(verified(claims.clone()).is_ok());
+    for name in ["iss", "aud"] {
+        let kept = claims[name].take();
+        assert_eq!(
+            verified(claims.clone()),
+            Err(Refused::Malformed),
+            "{name}: null"
+        );
+        claims.as_object_mut().unwrap().remove(name);
+        assert_eq!(
+            verified(claims.clone()),
+            Err(Refused::Malformed),
+            "no {name}"
+        );
+        claims[name] = kept;
     }
 }
 

@@ -23,7 +23,7 @@ pub const KEYS_MAX: usize = 8;
 /// When a key was made and from when on it signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// When it was made, which is when it was published.
+    /// When it was made, which is when it was published. No two keys of a store have the same.
     pub made_at: Timestamp,
     /// From when on it signs, unless a later one does.
     pub signs_from: Timestamp,
@@ -54,10 +54,8 @@ pub struct KeyRing {
 impl KeyRing {
     /// A ring of these keys; `None` if there are none.
     pub fn new(mut keys: Vec<Key>) -> Option<KeyRing> {
-        // Keys that begin at the same moment have one order, whatever that of the store is.
-        keys.sort_by(|one, other| {
-            (one.life().signs_from, one.id()).cmp(&(other.life().signs_from, other.id()))
-        });
+        // Of two that begin at the same moment the one that was made later counts as later.
+        keys.sort_by_key(|key| (key.life().signs_from, key.life().made_at));
         (!keys.is_empty()).then_some(KeyRing { keys })
     }
 
@@ -169,10 +167,10 @@ pub fn due(lives: &[Life], now: Timestamp, rotate_ms: u64) -> Plan {
     }
     let room = lives.len() - plan.remove.len() < KEYS_MAX;
     plan.make = match signing_from {
-        None => Some(new_life(now, When::Now)),
+        None => Some(new_life(lives, now, When::Now)),
         Some(from) => {
             let aged = now.plus_ms(PUBLISHED_BEFORE_MS) >= from.plus_ms(rotate_ms);
-            (aged && !coming && room).then(|| new_life(now, When::Soon))
+            (aged && !coming && room).then(|| new_life(lives, now, When::Soon))
         }
     };
     plan
@@ -205,7 +203,7 @@ pub fn turn(lives: &[Life], now: Timestamp, when: When) -> Result<Plan, NoTurn> 
             room_from: room_from.unwrap_or(now),
         });
     }
-    plan.make = Some(new_life(now, when));
+    plan.make = Some(new_life(lives, now, when));
     Ok(plan)
 }
 
@@ -224,9 +222,10 @@ pub enum NoTurn {
     },
 }
 
-fn new_life(now: Timestamp, when: When) -> Life {
+fn new_life(lives: &[Life], now: Timestamp, when: When) -> Life {
+    let last = lives.iter().map(|life| life.made_at).max();
     Life {
-        made_at: now,
+        made_at: last.map_or(now, |last| now.max(last.plus_ms(1))),
         signs_from: match when {
             When::Now => now,
             When::Soon => now.plus_ms(PUBLISHED_BEFORE_MS),

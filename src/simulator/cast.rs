@@ -132,6 +132,29 @@ pub struct User {
     pub phone: Option<&'static str>,
     /// The company the user works for.
     pub company: Company,
+    /// What is on order.
+    pub orders: &'static [Paper],
+    /// What is to be paid.
+    pub invoices: &'static [Paper],
+}
+
+/// An order or an invoice, in the words of the service that keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paper {
+    /// What people quote.
+    pub number: &'static str,
+    /// What was ordered, or how much is due.
+    pub what: &'static str,
+    /// How far it has got.
+    pub state: &'static str,
+}
+
+const fn paper(number: &'static str, what: &'static str, state: &'static str) -> Paper {
+    Paper {
+        number,
+        what,
+        state,
+    }
 }
 
 /// A company that uses the services.
@@ -165,6 +188,11 @@ pub const SERVICES: [Service; 2] = [
                 password: "pan de masa madre",
                 phone: None,
                 company: ESPIGA,
+                orders: &[
+                    paper("K-2041", "Harina de trigo, 40 kg", "sale mañana"),
+                    paper("K-2044", "Levadura fresca, 6 kg", "en preparación"),
+                ],
+                invoices: &[paper("F-311", "182.000 COP", "vence el viernes")],
             },
             User {
                 id: "k-1002",
@@ -173,6 +201,8 @@ pub const SERVICES: [Service; 2] = [
                 password: "luna sobre Madrid",
                 phone: None,
                 company: ESPIGA,
+                orders: &[paper("K-2039", "Cajas para tartas, 200", "en camino")],
+                invoices: &[],
             },
             User {
                 id: "k-1003",
@@ -181,6 +211,8 @@ pub const SERVICES: [Service; 2] = [
                 password: "tres tristes tigres",
                 phone: Some("573105550199"),
                 company: ESPIGA,
+                orders: &[],
+                invoices: &[],
             },
         ],
     },
@@ -195,6 +227,8 @@ pub const SERVICES: [Service; 2] = [
                 password: "harina, agua y sal",
                 phone: None,
                 company: ESPIGA,
+                orders: &[paper("W-118", "Café de Huila, 10 kg", "en camino")],
+                invoices: &[],
             },
             User {
                 id: "w-bruno",
@@ -203,6 +237,8 @@ pub const SERVICES: [Service; 2] = [
                 password: "pão de queijo quente",
                 phone: None,
                 company: SERRA_AZUL,
+                orders: &[paper("W-120", "Café bourbon amarelo, 60 kg", "sai amanhã")],
+                invoices: &[],
             },
             User {
                 id: "w-camila",
@@ -211,6 +247,8 @@ pub const SERVICES: [Service; 2] = [
                 password: "montaña azul y verde",
                 phone: None,
                 company: SERRA_AZUL,
+                orders: &[paper("W-123", "Filtros de papel, 500", "en preparación")],
+                invoices: &[],
             },
             User {
                 id: "w-joao",
@@ -219,6 +257,8 @@ pub const SERVICES: [Service; 2] = [
                 password: "café com açúcar",
                 phone: Some("5521998765432"),
                 company: SERRA_AZUL,
+                orders: &[],
+                invoices: &[],
             },
         ],
     },

@@ -14,7 +14,6 @@ use crate::domain::message::Status;
 use crate::outbox::Outbox;
 use crate::serve::{self, Running, StartError};
 use crate::store::record::{DeadLetter, Sent};
-use crate::web::WEBHOOK_PATH;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -199,7 +198,7 @@ fn start_server<'p>(
         tried += 1;
         match serve::start(&loaded.config) {
             Ok(running) => {
-                world.connect(&format!("http://{listen}{WEBHOOK_PATH}"));
+                world.connect(&format!("http://{listen}"));
                 return Ok(running);
             }
             Err(StartError::Listen(_, error))

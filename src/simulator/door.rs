@@ -89,3 +89,19 @@ pub(super) fn json(status: u16, value: &serde_json::Value) -> Response {
         .with_status_code(status)
         .with_no_cache()
 }
+
+/// An answer whose body breaks off at once, and with it the connection.
+pub(super) fn broken() -> Response {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    Response {
+        status_code: 200,
+        headers: Vec::new(),
+        data: rouille::ResponseBody::from_reader_and_size(Broken, 400),
+        upgrade: None,
+    }
+}

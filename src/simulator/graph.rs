@@ -886,11 +886,11 @@ impl Shared {
                 thread::sleep(time);
                 Ok(Response::text("").with_status_code(503))
             }
-            Some(Fault::Broken) => Ok(broken()),
+            Some(Fault::Broken) => Ok(door::broken()),
             Some(Fault::TakenWithoutAnswer) => {
                 self.hand_over(outgoing, None);
                 call.taken = true;
-                Ok(broken())
+                Ok(door::broken())
             }
             Some(Fault::FailedLater { code }) => {
                 call.taken = true;
@@ -983,22 +983,6 @@ impl Shared {
             phone.typing_until_ms = now_ms() + TYPING_MS;
         }
         Ok(())
-    }
-}
-
-/// An answer whose body breaks off at once, and with it the connection.
-fn broken() -> Response {
-    struct Broken;
-    impl Read for Broken {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::ConnectionReset.into())
-        }
-    }
-    Response {
-        status_code: 200,
-        headers: Vec::new(),
-        data: rouille::ResponseBody::from_reader_and_size(Broken, 400),
-        upgrade: None,
     }
 }
 

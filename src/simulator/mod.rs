@@ -1,13 +1,14 @@
 //! The outside world on loopback: Meta's Graph API with the phones behind it, a mail server with
-//! its mailboxes, and the company's services. `portero demo` and the integration tests run the
+//! its mailboxes, the company's services, and its bot. `portero demo` and the integration tests run the
 //! unchanged production server against it, over real HTTP and SMTP; no production code knows of it.
 //!
 //! - [`cast`]: who appears.
-//! - [`graph`], [`inbox`], [`services`]: the stand-ins, each with switches for what can go wrong.
+//! - [`graph`], [`inbox`], [`services`], [`bot`]: the stand-ins, each with switches for what can go wrong.
 //! - [`browser`]: what people in the story open links with.
 //! - [`World`]: all of them together, with the configuration that points a server at them.
 //! - [`demo`]: a world and a production server, joined. [`page`]: the demo's page. [`play`]: the same story told in the terminal.
 
+pub mod bot;
 pub mod browser;
 pub mod cast;
 pub mod demo;
@@ -19,6 +20,8 @@ pub mod play;
 pub mod services;
 pub mod watch;
 
+use crate::web::WEBHOOK_PATH;
+use bot::{Around, Bot};
 use cast::{BUSINESS, SERVICES};
 use graph::{Graph, Link, Message, Said};
 use inbox::Inbox;
@@ -58,6 +61,8 @@ pub struct World {
     pub inbox: Inbox,
     /// Kutamma and woku.
     pub services: Services,
+    /// The bot behind the server.
+    pub bot: Bot,
     verify_token: String,
 }
 
@@ -69,11 +74,22 @@ impl World {
     /// No port or no thread can be had.
     pub fn start() -> io::Result<World> {
         let watch = Arc::new(Watch::default());
+        let graph = Graph::start(watch.clone())?;
+        let services = Services::start(watch.clone())?;
+        let verify_token = random_hex(8);
+        let around = Around {
+            graph: graph.address(),
+            access_token: graph.access_token().to_owned(),
+            app_secret: graph.app_secret().to_owned(),
+            verify_token: verify_token.clone(),
+            services: services.address(),
+        };
         Ok(World {
-            graph: Graph::start(watch.clone())?,
+            bot: Bot::start(watch.clone(), around)?,
             inbox: Inbox::start(watch.clone())?,
-            services: Services::start(watch.clone())?,
-            verify_token: random_hex(8),
+            graph,
+            services,
+            verify_token,
             watch,
         })
     }
@@ -90,6 +106,8 @@ impl World {
              app_secrets = [\"{secret}\"]\nverify_token = \"{verify}\"\napi_url = \"http://{graph}\"\n\n\
              [mail]\nserver = \"{host}\"\nport = {port}\nsecurity = \"plain\"\n\
              from = \"{business} <portero@example.com>\"\n\n\
+             [bot]\nurl = \"{bot}\"\ngate = \"everyone\"\n\n\
+             [[api_keys]]\nname = \"bot\"\nkey = \"{api_key}\"\nscopes = [\"tokens\"]\n\n\
              [store]\npath = {store}\n\n\
              [limits]\nresend_after_seconds = 1\nmails_per_hour = 60\nmails_per_day = 100\n\
              replies_per_hour = 600\n",
@@ -112,6 +130,8 @@ impl World {
             host = self.inbox.address().ip(),
             port = self.inbox.address().port(),
             business = BUSINESS.name,
+            bot = self.bot.url(),
+            api_key = self.bot.api_key(),
             store = quoted(&place.store.to_string_lossy()),
         );
         if place.takes_any_page {
@@ -147,9 +167,11 @@ impl World {
         &self.verify_token
     }
 
-    /// From now on Meta's webhooks go there.
-    pub fn connect(&self, webhook_url: &str) {
-        self.graph.connect(webhook_url);
+    /// From now on the server is at this public address: Meta's webhooks go there, and so do the
+    /// bot's calls.
+    pub fn connect(&self, server: &str) {
+        self.bot.connect(server);
+        self.graph.connect(&format!("{server}{WEBHOOK_PATH}"));
     }
 
     /// One of the phones; see [`cast::ANA`] and its neighbours.
@@ -161,6 +183,7 @@ impl World {
     pub fn behave(&self) {
         self.graph.behave();
         self.inbox.behave();
+        self.bot.misbehave(None);
         for service in SERVICES {
             self.services.misbehave(service.name, None);
         }
@@ -288,6 +311,9 @@ username = "portero@example.com"
 password = "env:PORTERO_MAIL_PASSWORD"
 from = "Your business <portero@example.com>"
 
+[bot]                                   # your bot, where Meta's webhook led before
+url = "http://127.0.0.1:9000/webhook"
+
 [store]
 path = "portero.redb"
 key = "file:portero.key"
@@ -317,6 +343,8 @@ mod tests {
         let read: toml::Table = world.configuration(&place).parse().unwrap();
         assert_eq!(read["store"]["path"].as_str(), Some("/tmp/a \"b\".redb"));
         assert_eq!(read["services"].as_array().unwrap().len(), 2);
+        assert_eq!(read["bot"]["url"].as_str(), Some(world.bot.url().as_str()));
+        assert_eq!(read["api_keys"][0]["scopes"][0].as_str(), Some("tokens"));
         let port = i64::from(world.inbox.address().port());
         assert_eq!(read["mail"]["port"].as_integer(), Some(port));
         assert_eq!(read["whatsapp"]["chat_url"].as_str(), place.chat_url);

@@ -1,4 +1,4 @@
-//! The demo's page: two phones, the mailboxes, and what happens inside, live.
+//! The demo's page: two phones, the mailboxes, what the bot gets, and what happens inside, live.
 //!
 //! One HTML page, one style sheet, one script, nothing from elsewhere. The script asks
 //! `GET /demo/state?after=VERSION`, which answers as soon as something changed, and posts what the
@@ -12,6 +12,7 @@
 //! `api.whatsapp.com`, and finds the words ready on that phone.
 
 use super::World;
+use super::bot::{self, Received, What};
 use super::cast::{ANA, BUSINESS, PEOPLE, SERVICES, STRANGER_EMAIL};
 use super::door::{self, Door};
 use super::graph::{Fault, Link, Message, Said, Ticks};
@@ -37,6 +38,10 @@ const INSIDE_EVERY: Duration = Duration::from_millis(250);
 const MESSAGES_SHOWN_MAX: usize = 200;
 /// Mails shown.
 const MAILS_SHOWN_MAX: usize = 50;
+/// Requests to the bot that are shown.
+const REQUESTS_SHOWN_MAX: usize = 40;
+/// Longest value of a header that is shown whole, in characters.
+const HEADER_CHARS_MAX: usize = 44;
 /// Longest text that can be typed (Cloud API, section 3.1).
 const TEXT_CHARS_MAX: usize = 4_096;
 /// Phones on the page: two people can be played.
@@ -283,13 +288,22 @@ impl Page {
         json!({
             "phones": phones,
             "mails": mails,
+            "bot": self.requests_to_bot(),
             "mischief": {
+                "bot_down": self.world.bot.trouble().is_some(),
                 "mail_down": self.world.inbox.trouble().is_some(),
                 "service_down": self.world.services.trouble(SERVICES[0].name).is_some(),
                 "meta_500": self.world.graph.fault().is_some(),
             },
             "inside": (self.inside)(),
         })
+    }
+
+    /// What the bot was sent last, newest first.
+    fn requests_to_bot(&self) -> Vec<Value> {
+        let received = self.world.bot.received();
+        let newest = received.iter().rev().take(REQUESTS_SHOWN_MAX);
+        newest.map(request_to_bot).collect()
     }
 
     /// One mail as its HTML part or its text part. Styles of the mail's own are its only freedom, and
@@ -416,6 +430,7 @@ impl Page {
     fn mischief(&self, what: &str, on: bool) -> Option<()> {
         let world = &self.world;
         match what {
+            "bot_down" => world.bot.misbehave(on.then_some(bot::Trouble::Down)),
             "mail_down" if on => world.inbox.misbehave(inbox::Trouble::Down, u32::MAX),
             "mail_down" => world.inbox.behave(),
             "service_down" => {
@@ -529,6 +544,95 @@ fn envelope(mail: &Mail) -> Value {
     })
 }
 
+// ---- what the bot gets ----
+
+fn request_to_bot(received: &Received) -> Value {
+    let (kind, text) = match &received.what {
+        What::Message { text, .. } => ("message", text.as_deref().unwrap_or("(not a text)")),
+        What::Status(status) => ("status", status.as_str()),
+        What::Other => ("other", "something else"),
+    };
+    let headers = received.headers.iter();
+    let headers = headers.map(|(name, value)| [header_name(name), shortened(value)]);
+    let (identity, claims) = match &received.identity {
+        None => (None, Vec::new()),
+        Some(Ok(claims)) => (Some("verified"), readable(claims)),
+        Some(Err(refused)) => (Some(refused.words()), Vec::new()),
+    };
+    let calls = received
+        .calls
+        .iter()
+        .map(|call| json!({"call": call.call, "status": call.status, "told": call.told}));
+    json!({
+        "number": received.number,
+        "at_ms": received.at_ms,
+        "kind": kind,
+        "text": text,
+        "status": received.status,
+        "signed": received.is_signed,
+        "headers": headers.collect::<Vec<_>>(),
+        "identity": identity,
+        "claims": claims,
+        "calls": calls.collect::<Vec<_>>(),
+        "reply": received.reply,
+    })
+}
+
+/// As documentation writes it; on the way all letters are small.
+fn header_name(name: &str) -> String {
+    let known = ["X-Hub-Signature-256", "Portero-Identity"];
+    let known = known.into_iter().find(|one| one.eq_ignore_ascii_case(name));
+    known.map_or_else(|| name.to_ascii_lowercase(), str::to_owned)
+}
+
+/// Enough to recognise a value, and too little to use it.
+fn shortened(value: &str) -> String {
+    let count = value.chars().count();
+    if count <= HEADER_CHARS_MAX {
+        return value.to_owned();
+    }
+    let start: String = value.chars().take(HEADER_CHARS_MAX - 14).collect();
+    let end: String = value.chars().skip(count - 6).collect();
+    format!("{start}…{end}")
+}
+
+/// The claims of an identity, as labels and values.
+fn readable(claims: &Value) -> Vec<[String; 2]> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |label: &str, value: String| [label.to_owned(), value];
+    let contact = &claims["contact"];
+    let ending = contact["numberEnding"].as_str();
+    let ending = ending.map_or("hidden number".to_owned(), |ending| {
+        format!("number …{ending}")
+    });
+    let mut rows = vec![
+        row("sub", text(&claims["sub"])),
+        row("jti", shortened(&text(&claims["jti"]))),
+        row(
+            "contact",
+            format!("{}, {ending}", text(&contact["language"])),
+        ),
+    ];
+    for binding in claims["bindings"].as_array().into_iter().flatten() {
+        let (service, proof) = (text(&binding["service"]), text(&binding["proof"]));
+        let (who, company) = (
+            text(&binding["account"]["name"]),
+            text(&binding["company"]["name"]),
+        );
+        rows.push(row(
+            &service,
+            format!("{who}, {company}; by {}", proof.replace('_', " ")),
+        ));
+    }
+    let scopes = claims["scopes"].as_array().into_iter().flatten();
+    let scopes: Vec<&str> = scopes.filter_map(Value::as_str).collect();
+    let seconds = |name: &str| claims[name].as_u64().unwrap_or_default();
+    rows.push(row("scopes", scopes.join(", ")));
+    let life_s = seconds("exp").saturating_sub(seconds("iat"));
+    rows.push(row("exp", format!("{life_s} s after it was made")));
+    rows
+}
+
 // ---- the document ----
 
 /// The page as it is first seen: whose phone, and which words are ready there to be sent.
@@ -546,7 +650,7 @@ fn document(phone: usize, words: &str) -> Markup {
                 link rel="stylesheet" href="/demo/phone.css";
                 script src="/demo/phone.js" defer {}
             }
-            body data-view="chat" data-phone=(phone) data-stranger=(STRANGER_EMAIL) {
+            body data-view="chat" data-side="inside" data-phone=(phone) data-stranger=(STRANGER_EMAIL) {
                 (icons())
                 header.top {
                     div.brand {
@@ -591,6 +695,23 @@ fn document(phone: usize, words: &str) -> Markup {
                             button.to-chat type="button" id="reader-chat" { "Back to the chat" }
                         }
                     }
+                    div.side {
+                    div.people.sides role="group" aria-label="Which panel" {
+                        @for (side, name) in [("bot", "Bot"), ("inside", "Inside")] {
+                            button.person type="button" data-side=(side) aria-pressed=(if side == "inside" { "true" } else { "false" }) {
+                                (name)
+                                @if side == "bot" { span.dot id="bot-news" hidden title="New request" {} }
+                            }
+                        }
+                    }
+                    section.bot id="view-bot" aria-label="The bot" {
+                        div.panel-head {
+                            h2 { "Bot" }
+                            p { "What it is given, and what it does with it" }
+                        }
+                        p.empty id="bot-empty" { "Nothing yet. The bot hears of nobody before they have signed in, and of no code or address at all." }
+                        ol.requests id="bot-requests" {}
+                    }
                     section.inside id="view-inside" aria-label="Inside the server" {
                         div.panel-head {
                             h2 { "Inside" }
@@ -609,9 +730,10 @@ fn document(phone: usize, words: &str) -> Markup {
                             }
                         }
                     }
+                    }
                 }
                 nav.tabs aria-label="Views" {
-                    @for (view, icon, name) in [("chat", "#i-chat", "Chat"), ("mail", "#i-mail", "Mail"), ("inside", "#i-eye", "Inside")] {
+                    @for (view, icon, name) in [("chat", "#i-chat", "Chat"), ("mail", "#i-mail", "Mail"), ("bot", "#i-bot", "Bot"), ("inside", "#i-eye", "Inside")] {
                         button type="button" data-view=(view) aria-pressed=(if view == "chat" { "true" } else { "false" }) {
                             svg aria-hidden="true" { use href=(icon) {} }
                             span { (name) }
@@ -629,7 +751,7 @@ fn document(phone: usize, words: &str) -> Markup {
 fn steps() -> Markup {
     html! {
         ol.steps aria-label="What to try" {
-            @for (step, words) in [("hello", "Write anything"), ("address", "Mail or the web"), ("code", "Type the code"), ("done", "Ask “who am I?”"), ("mischief", "Make mischief")] {
+            @for (step, words) in [("hello", "Write anything"), ("address", "Mail or the web"), ("code", "Type the code"), ("done", "Ask for your orders"), ("mischief", "Make mischief")] {
                 li data-step=(step) { span.number {} span.words { (words) } }
             }
         }
@@ -652,6 +774,7 @@ fn mischief() -> Markup {
                 }
                 p.menu-title { "Break the world" }
                 @for (what, title, words) in [
+                    ("bot_down", "Bot is down", "messages wait and are answered in order"),
                     ("mail_down", "Mail server is down", "codes wait and arrive later"),
                     ("service_down", "Kutamma is down", "one of two services does not answer"),
                     ("meta_500", "Meta answers 500", "replies wait; nothing is doubled"),
@@ -719,6 +842,7 @@ fn icons() -> PreEscaped<&'static str> {
 <symbol id="i-chat" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round" d="M4 5.5h16v11H10l-4 3.5v-3.5H4z"/></symbol>
 <symbol id="i-mail" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round" d="M3.5 6h17v12.5h-17zM4 6.5l8 6.5 8-6.5"/></symbol>
 <symbol id="i-eye" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" d="M2.5 12S6 5.8 12 5.8 21.5 12 21.5 12 18 18.2 12 18.2 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8" fill="none" stroke="currentColor" stroke-width="1.8"/></symbol>
+<symbol id="i-bot" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="1.8" stroke-linejoin="round" d="M5 9.5h14v9.5H5zM12 9.5V5.8M2.5 13v3M21.5 13v3"/><circle cx="12" cy="4.5" r="1.3" fill="currentColor"/><circle cx="9.2" cy="13.6" r="1.3" fill="currentColor"/><circle cx="14.8" cy="13.6" r="1.3" fill="currentColor"/></symbol>
 <symbol id="i-back" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M14.5 5.5 8 12l6.5 6.5"/></symbol>
 <symbol id="i-reply" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" d="M9.5 6 4 11.5 9.5 17M4.5 11.5H14a6 6 0 0 1 6 6v1"/></symbol>
 <symbol id="i-close" viewBox="0 0 24 24"><path fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" d="m6.5 6.5 11 11m0-11-11 11"/></symbol>
@@ -799,6 +923,18 @@ mod tests {
         assert!(page.world.graph.messages(ANA).is_empty());
         assert_eq!(ask(&page, "POST", "/demo/say", &[HERE, OURS], say).0, 200);
         assert_eq!(page.world.graph.messages(ANA)[0].body, "hola");
+    }
+
+    #[test]
+    fn a_header_is_shown_so_that_it_can_be_recognised_and_not_used() {
+        let long = "eyJ".repeat(100);
+        let shown = shortened(&long);
+        assert!(shown.contains('…') && shown.chars().count() < HEADER_CHARS_MAX);
+        assert_eq!(shortened("portero-1"), "portero-1");
+        let claims =
+            json!({"sub": "u", "jti": long, "contact": {"language": "pt"}, "bindings": []});
+        let rows = readable(&claims);
+        assert!(rows.contains(&["contact".to_owned(), "pt, hidden number".to_owned()]));
     }
 
     #[test]

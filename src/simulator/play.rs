@@ -3,8 +3,9 @@
 //! named, codes accepted, buttons offered and answers counted, so that other words or another
 //! language do not spoil the story.
 
+use super::bot;
 use super::browser::{Answer, Browser, parameter};
-use super::cast::{ANA, BRUNO, BUSINESS, CAMILA, LUCIA, PEOPLE, STRANGER_EMAIL};
+use super::cast::{ANA, BRUNO, BUSINESS, CAMILA, LUCIA, PEOPLE, SERVICES, STRANGER_EMAIL};
 use super::demo::Demo;
 use super::graph::{Fault, Link, Message};
 use super::inbox::{Mail, Trouble};
@@ -22,6 +23,8 @@ const PATIENCE_WITH_RETRIES: Duration = Duration::from_secs(120);
 const RESEND_PAUSE: Duration = Duration::from_millis(1_100);
 /// Times that an address or a new code is asked for again after such a pause.
 const ASKS_MAX: usize = 5;
+/// Between two looks at what rings no bell.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Columns of the story's text.
 const COLUMNS: usize = 78;
 /// Columns before what somebody says.
@@ -53,10 +56,14 @@ pub fn act(
         colours,
         failed: Vec::new(),
     };
-    let chapters: [(&str, Chapter); 11] = [
-        ("Ana signs in with a code from her mailbox", signs_in),
+    let chapters: [(&str, Chapter); 12] = [
         (
-            "An address that nobody knows looks the same",
+            "Ana signs in with a code from her mailbox, and the bot answers",
+            signs_in,
+        ),
+        ("The bot is down, and nothing is lost", bot_down),
+        (
+            "An address that nobody knows looks the same, and the bot hears nothing",
             unknown_address,
         ),
         (
@@ -71,7 +78,10 @@ pub fn act(
             "A code works in the chat that asked for it, and nowhere else",
             stolen_code,
         ),
-        ("Ana asks who she is, and leaves", who_am_i),
+        (
+            "Ana leaves, and the bot can do nothing for her any more",
+            leaves,
+        ),
         ("The mail server is down, and nothing is lost", mail_down),
         (
             "Camila signs in on the web: tap the link, sign in, press Send",
@@ -124,7 +134,7 @@ struct Story<'a> {
 // ---- the chapters ----
 
 fn signs_in(story: &mut Story<'_>) -> io::Result<()> {
-    let said = story.says(ANA, "Hola, ¿a qué hora abren mañana?")?;
+    let said = story.says(ANA, "Hola, ¿qué pedidos tengo abiertos?")?;
     let Some(welcome) = story.hears(ANA, &said)? else {
         return Ok(());
     };
@@ -148,17 +158,75 @@ fn signs_in(story: &mut Story<'_>) -> io::Result<()> {
         "the code can be read in the subject, the text and the page of the mail",
     )?;
     story.types_code(ANA, &code_of(&mail), "Ana Pérez", true)?;
-    let messages = story.phone(ANA).messages();
-    let replies = messages
+    let Some(answer) = story.hears_bot(ANA, &said)? else {
+        return Ok(());
+    };
+    story.claim(
+        answer.body.contains("K-2041") && answer.body.contains("W-118"),
+        "the bot answers her first message with her own orders, of both services",
+    )?;
+    story.tells_of_bot(&said)?;
+    let handed_on = story.handed_on(&said);
+    let who = handed_on.and_then(|one| one.identity?.ok());
+    story.claim(
+        who.is_some_and(|who| who["bindings"][0]["account"]["name"] == "Ana Pérez"),
+        "who she is came with the message, signed; she typed no code to the bot",
+    )?;
+    let heard = story.world.bot.received();
+    let texts = heard
         .iter()
-        .filter(|message| !message.from_person)
-        .count();
-    story.claim(replies <= 3, "three replies were enough")
+        .filter(|one| matches!(&one.what, bot::What::Message { .. }));
+    story.claim(texts.count() == 1, "of the sign-in itself it heard nothing")?;
+    let replies = story.phone(ANA).replies_to(&said).into_iter();
+    let replies = replies.filter(|message| message.tag.is_some()).count();
+    story.claim(replies <= 3, "three replies were enough to sign in")
+}
+
+fn bot_down(story: &mut Story<'_>) -> io::Result<()> {
+    story.tells("The bot answers 503 to everything. Ana goes on writing.")?;
+    story.world.bot.misbehave(Some(bot::Trouble::Down));
+    let first = story.says(ANA, "¿Y qué facturas?")?;
+    let second = story.says(ANA, "¿Y los pedidos?")?;
+    let look = story.inside;
+    let waiting = || {
+        let entries = look().outbox.into_iter();
+        entries.filter(|entry| entry.to == "to the bot").count()
+    };
+    // Nothing rings when an attempt has failed.
+    let started = Instant::now();
+    while waiting() < 2 && started.elapsed() < PATIENCE {
+        story.world.watch().wait_past(u64::MAX, LOOK_AGAIN);
+    }
+    story.claim(waiting() >= 2, "both messages wait in the outbox")?;
+    let unheard = [&first, &second].map(|id| story.handed_on(id).is_none());
+    story.claim(unheard == [true, true], "the bot has seen neither")?;
+    story.tells("It is started again.")?;
+    story.world.bot.misbehave(None);
+    let phone = story.phone(ANA);
+    let from_bot = |messages: Vec<Message>| -> Vec<Message> {
+        let messages = messages.into_iter();
+        messages.filter(|one| one.tag.is_none()).collect()
+    };
+    let answers = story.world.watch().wait_for(PATIENCE_WITH_RETRIES, || {
+        let answers = from_bot(phone.replies_to(&first));
+        (answers.len() == 2).then_some(answers)
+    });
+    let Some(answers) = answers else {
+        return story.claim(false, "both are answered");
+    };
+    for answer in &answers {
+        story.line("bot", &quoted(answer), Style::Bot)?;
+    }
+    story.claim(
+        answers[0].body.contains("F-311") && answers[1].body.contains("K-2041"),
+        "both are answered, in order, once each",
+    )
 }
 
 fn unknown_address(story: &mut Story<'_>) -> io::Result<()> {
     let known = story.last_answer_with_buttons(ANA);
-    let said = story.says(LUCIA, "buenas")?;
+    let issued_before = tokens_issued(story.world);
+    let said = story.says(LUCIA, "¿Qué pedidos tengo?")?;
     if story.hears(LUCIA, &said)?.is_none() {
         return Ok(());
     }
@@ -177,6 +245,11 @@ fn unknown_address(story: &mut Story<'_>) -> io::Result<()> {
     story.claim(
         story.world.inbox.mails_to(STRANGER_EMAIL).is_empty(),
         "no mail went to that address",
+    )?;
+    let is_unheard = story.handed_on(&said).is_none();
+    story.claim(
+        is_unheard && tokens_issued(story.world) == issued_before,
+        "what she asked has not reached the bot, and no service gave a token",
     )
 }
 
@@ -196,7 +269,16 @@ fn wrong_then_right(story: &mut Story<'_>) -> io::Result<()> {
         "the answer is word for word the one that the unknown address got",
     )?;
     let spaced = format!("mi código es {} {}", &right[..4], &right[4..]);
-    story.types_code(LUCIA, &spaced, "Lucía Fernández", true)
+    let first = story.phone(LUCIA).messages().into_iter();
+    let first = first.map(|message| message.id).next().unwrap_or_default();
+    story.types_code(LUCIA, &spaced, "Lucía Fernández", true)?;
+    let Some(answer) = story.hears_bot(LUCIA, &first)? else {
+        return Ok(());
+    };
+    story.claim(
+        answer.body.contains("K-2039") && !answer.body.contains("K-2041"),
+        "now the bot answers what she asked at first: with her orders, not with Ana's",
+    )
 }
 
 fn resend(story: &mut Story<'_>) -> io::Result<()> {
@@ -267,7 +349,7 @@ fn stolen_code(story: &mut Story<'_>) -> io::Result<()> {
     story.types_code(ANA, &code, "Ana Pérez", true)
 }
 
-fn who_am_i(story: &mut Story<'_>) -> io::Result<()> {
+fn leaves(story: &mut Story<'_>) -> io::Result<()> {
     let ask = |story: &mut Story<'_>| -> io::Result<Option<Message>> {
         let said = story.says(ANA, "¿Quién soy?")?;
         story.hears(ANA, &said)
@@ -276,10 +358,24 @@ fn who_am_i(story: &mut Story<'_>) -> io::Result<()> {
         return Ok(());
     };
     story.claim(answer.body.contains("Ana Pérez"), "the account is named")?;
+    let asked = story.says(ANA, "¿Qué pedidos tengo?")?;
+    if story.hears_bot(ANA, &asked)?.is_none() {
+        return Ok(());
+    }
     let said = story.says(ANA, "Cerrar sesión")?;
     if story.hears(ANA, &said)?.is_none() {
         return Ok(());
     }
+    story.tells("The bot has kept the identity of her last message and shows it once more.")?;
+    let kept = story.handed_on(&asked);
+    let refused = kept.and_then(|one| story.world.bot.asks_again(&one, SERVICES[0].name));
+    if let Some(call) = &refused {
+        story.line("bot", &told(call), Style::Told)?;
+    }
+    story.claim(
+        refused.is_some_and(|call| call.told == "need sign_in"),
+        "there is no token for it any more",
+    )?;
     match ask(story)? {
         Some(answer) => story.claim(
             !answer.body.contains("Ana Pérez"),
@@ -363,6 +459,10 @@ fn signs_in_on_the_web(story: &mut Story<'_>) -> io::Result<()> {
     if let Some(answer) = story.hears(CAMILA, &said)? {
         let named = answer.body.contains("Camila Torres");
         story.claim(named, "Camila is signed in as Camila Torres")?;
+    }
+    if let Some(answer) = story.hears_bot(CAMILA, &said)? {
+        let own = answer.body.contains("W-123");
+        story.claim(own, "the bot answers what she had asked, with her order")?;
     }
     story.reads_notice(
         CAMILA,
@@ -472,9 +572,10 @@ fn bare_protocol_taken(story: &mut Story<'_>) -> io::Result<()> {
         (mapping.status, reported.status) == (200, 200),
         "both calls are answered as documented",
     )?;
-    let told = story
-        .phone(ANA)
-        .wait_for(|messages| messages.get(so_far).cloned(), PATIENCE);
+    let told = story.phone(ANA).wait_for(
+        |messages| messages.iter().skip(so_far).find(is_portero).cloned(),
+        PATIENCE,
+    );
     if let Some(message) = &told {
         story.line(BUSINESS.name, &quoted(message), Style::Business)?;
     }
@@ -582,7 +683,54 @@ impl<'a> Story<'a> {
         Ok(tapped)
     }
 
-    /// The first answer to a message; that there is none is a failed claim.
+    /// What the bot wrote first after a message; that it wrote nothing is a failed claim.
+    fn hears_bot(&mut self, who: usize, said: &str) -> io::Result<Option<Message>> {
+        let phone = self.phone(who);
+        let answer = phone.wait_for(
+            |_| {
+                phone
+                    .replies_to(said)
+                    .into_iter()
+                    .find(|one| !is_portero(&one))
+            },
+            PATIENCE,
+        );
+        match &answer {
+            Some(message) => {
+                self.phone(who).look();
+                self.line("bot", &quoted(message), Style::Bot)?;
+            }
+            None => self.claim(false, &format!("the bot answers {}", first_name(who)))?,
+        }
+        Ok(answer)
+    }
+
+    /// What the bot got when this message was handed on.
+    fn handed_on(&self, said: &str) -> Option<bot::Received> {
+        let mut received = self.world.bot.received().into_iter();
+        received.find(|one| matches!(&one.what, bot::What::Message { id, .. } if id == said))
+    }
+
+    /// Which headers came with a message, and what the bot did for it.
+    fn tells_of_bot(&mut self, said: &str) -> io::Result<()> {
+        // It is noted when the answer is already in the chat.
+        let world = self.world;
+        let received = world.watch().wait_for(PATIENCE, || self.handed_on(said));
+        let Some(received) = received else {
+            return self.claim(false, "the bot has got the message");
+        };
+        for name in ["X-Hub-Signature-256", "webhook-id", "Portero-Identity"] {
+            let value = received.header(name).unwrap_or_default();
+            let start: String = value.chars().take(24).collect();
+            self.line("", &format!("{name}: {start}…"), Style::Told)?;
+        }
+        for call in &received.calls {
+            self.line("", &told(call), Style::Told)?;
+        }
+        Ok(())
+    }
+
+    /// Portero's first answer to a message; that there is none is a failed claim.
     fn hears(&mut self, who: usize, said: &str) -> io::Result<Option<Message>> {
         self.hears_within(who, said, PATIENCE)
     }
@@ -593,7 +741,16 @@ impl<'a> Story<'a> {
         said: &str,
         within: Duration,
     ) -> io::Result<Option<Message>> {
-        let answer = self.phone(who).wait_for_reply(said, within);
+        let phone = self.phone(who);
+        let answer = phone.wait_for(
+            |_| {
+                phone
+                    .replies_to(said)
+                    .into_iter()
+                    .find(|one| is_portero(&one))
+            },
+            within,
+        );
         match &answer {
             Some(message) => {
                 self.phone(who).look();
@@ -719,6 +876,26 @@ impl<'a> Story<'a> {
     }
 }
 
+/// Portero names each of its messages, so that Meta's reports find them; the bot does not.
+fn is_portero(message: &&Message) -> bool {
+    message.tag.is_some()
+}
+
+/// Tokens that all services have handed out so far.
+fn tokens_issued(world: &World) -> usize {
+    let services = SERVICES.iter();
+    let issued = services.map(|service| world.services.tokens(service.name).len());
+    issued.sum()
+}
+
+/// A call of the bot and what was answered.
+fn told(call: &bot::Call) -> String {
+    let status = call
+        .status
+        .map_or("—".to_owned(), |status| status.to_string());
+    format!("{} → {status} {}", call.call, call.told)
+}
+
 fn first_name(who: usize) -> &'static str {
     PEOPLE[who].name.split(' ').next().unwrap_or_default()
 }
@@ -770,6 +947,7 @@ fn without_address(body: &str) -> String {
 enum Style {
     Person,
     Business,
+    Bot,
     Mail,
     Told,
     Good,
@@ -783,6 +961,7 @@ impl Style {
         match self {
             Style::Person => "36",
             Style::Business => "0",
+            Style::Bot => "35",
             Style::Mail => "33",
             Style::Told => "2;3",
             Style::Good => "32",
@@ -859,8 +1038,15 @@ impl Story<'_> {
     }
 }
 
-/// Lines of at most `columns` characters, broken at spaces; longer words stand alone.
+/// Lines of at most `columns` characters, broken at spaces and where the text has a line's end;
+/// longer words stand alone.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    text.lines()
+        .flat_map(|line| wrapped_line(line, columns))
+        .collect()
+}
+
+fn wrapped_line(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         // There is always a last line: the list begins with one and only grows.
@@ -888,6 +1074,7 @@ mod tests {
     fn long_text_is_wrapped_at_spaces_and_nothing_is_lost() {
         let lines = wrapped("uno dos tres cuatro_muy_largo cinco", 8);
         assert_eq!(lines, ["uno dos", "tres", "cuatro_muy_largo", "cinco"]);
+        assert_eq!(wrapped("uno\ndos", 8), ["uno", "dos"]);
     }
 
     #[test]

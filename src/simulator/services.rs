@@ -1,7 +1,8 @@
 //! The company's services, Kutamma and woku: *does this user exist*, *a token for this user* and
-//! *whose password is this*, `POST` with JSON, signed by the caller per Standard Webhooks.
+//! *whose password is this*, `POST` with JSON, signed by the caller per Standard Webhooks; and what
+//! they are there for: `GET /{service}/me/orders` and `…/me/invoices`, with a token of theirs.
 
-use super::cast::{SERVICES, Service, User};
+use super::cast::{Paper, SERVICES, Service, User};
 use super::door::{self, Door};
 use super::watch::{Watch, lock, now_ms, random_hex};
 use base64::Engine as _;
@@ -52,7 +53,7 @@ pub struct Token {
 /// One call as it was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// `find_user`, `issue_token` or `check_password`.
+    /// `find_user`, `issue_token`, `check_password`, `me/orders` or `me/invoices`.
     pub path: String,
     /// Status of the answer.
     pub status: u16,
@@ -196,6 +197,9 @@ impl Shared {
 
 impl Office {
     fn answer(&self, call: &str, request: &Request) -> Response {
+        if let Some(papers) = call.strip_prefix("me/") {
+            return self.own(papers, request, now_ms());
+        }
         if request.method() != "POST" {
             return refused(405, "METHOD_NOT_ALLOWED", "POST only");
         }
@@ -214,6 +218,42 @@ impl Office {
             "check_password" => self.check_password(&body),
             _ => refused(404, "NOT_FOUND", "no such call"),
         }
+    }
+
+    /// What belongs to the user for whom this service has issued the token in the request.
+    fn own(&self, papers: &str, request: &Request, now_ms: u64) -> Response {
+        if request.method() != "GET" {
+            return refused(405, "METHOD_NOT_ALLOWED", "GET only");
+        }
+        let header = request.header("Authorization").unwrap_or_default();
+        let given = header.strip_prefix("Bearer ");
+        let token = {
+            let state = lock(&self.state);
+            let mut issued = state.tokens.iter();
+            issued
+                .find(|token| Some(token.token.as_str()) == given)
+                .cloned()
+        };
+        let Some(token) = token.filter(|token| now_ms < token.expires_at_ms) else {
+            return refused(
+                401,
+                "TOKEN_INVALID",
+                "the token is not known, or has expired",
+            );
+        };
+        let is_theirs =
+            |user: &&User| user.id == token.user_id && user.company.id == token.company_id;
+        let Some(user) = self.service.users.iter().find(is_theirs) else {
+            return refused(401, "TOKEN_INVALID", "the token is nobody's");
+        };
+        let found = match papers {
+            "orders" => user.orders,
+            "invoices" => user.invoices,
+            _ => return refused(404, "NOT_FOUND", "no such call"),
+        };
+        let described = |paper: &Paper| json!({"number": paper.number, "what": paper.what, "state": paper.state});
+        let found: Vec<Value> = found.iter().map(described).collect();
+        door::json(200, &json!({ papers: found }))
     }
 
     fn find_user(&self, body: &Value) -> Response {
@@ -401,6 +441,40 @@ mod tests {
         assert_eq!((status, &token["tokenType"]), (200, &json!("Bearer")));
         let body = r#"{"userId":"w-ana","companyId":"c-serra-azul","userUuid":"u"}"#;
         assert_eq!(ask("issue_token", body).0, 404);
+    }
+
+    #[test]
+    fn a_token_shows_what_its_user_owns_until_it_expires_and_nothing_else_does() {
+        let office = office();
+        let body = r#"{"userId":"w-ana","companyId":"c-espiga","userUuid":"u"}"#;
+        let issued = signed("issue_token", body, KEY, now_ms() / 1_000);
+        let (_, issued) = told(office.answer("issue_token", &issued));
+        let token = issued["token"].as_str().unwrap();
+        let ask = |method: &str, path: &str, authorization: String, at_ms: u64| {
+            let headers = vec![("Authorization".to_owned(), authorization)];
+            let request = Request::fake_http(method, "/woku/me/orders", headers, Vec::new());
+            told(office.own(path, &request, at_ms))
+        };
+        let (now, good) = (now_ms(), format!("Bearer {token}"));
+        let (status, own) = ask("GET", "orders", good.clone(), now);
+        assert_eq!(status, 200);
+        assert_eq!(own["orders"][0]["number"], "W-118");
+        assert_eq!(own["orders"].as_array().unwrap().len(), 1, "Ana's alone");
+        assert_eq!(
+            ask("GET", "invoices", good.clone(), now).1,
+            json!({"invoices": []})
+        );
+        assert_eq!(ask("GET", "wages", good.clone(), now).0, 404);
+        assert_eq!(ask("POST", "orders", good.clone(), now).0, 405);
+        let expired = now + TOKEN_LIFETIME_SECONDS * 1_000 + 1_000;
+        assert_eq!(ask("GET", "orders", good, expired).0, 401);
+        for wrong in [
+            token.to_owned(),
+            "Bearer ".to_owned(),
+            format!("Bearer {token}x"),
+        ] {
+            assert_eq!(ask("GET", "orders", wrong, now).0, 401);
+        }
     }
 
     #[test]

@@ -343,7 +343,32 @@ fn with_headers(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Pages for people are no part of what programs are told.
+    const FOR_PEOPLE: [Route; 3] = [Route::SignIn, Route::Logo, Route::Undo];
+
+    #[test]
+    fn the_description_has_just_the_routes_that_there_are() {
+        let described: Value = serde_json::from_str(api::OPENAPI).unwrap();
+        let mut described: Vec<(String, String)> = (described["paths"].as_object().unwrap().iter())
+            .flat_map(|(path, operations)| {
+                let path = path.trim_end_matches('/');
+                (operations.as_object().unwrap().keys())
+                    .map(move |method| (path.to_owned(), method.to_uppercase()))
+            })
+            .collect();
+        let mut known: Vec<(String, String)> = (ROUTES.iter())
+            .filter(|(_, route, _)| !FOR_PEOPLE.contains(route))
+            .flat_map(|(path, _, methods)| {
+                (methods.iter()).map(|method| ((*path).to_owned(), (*method).to_owned()))
+            })
+            .collect();
+        described.sort();
+        known.sort();
+        assert_eq!(described, known);
+    }
 
     #[test]
     fn one_segment_of_a_path_may_be_anything() {

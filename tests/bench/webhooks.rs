@@ -30,9 +30,9 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     let disk = fdatasync_rate(&folder)?;
     println!("disk: {disk:.0} fdatasync/s of 4 KiB\n");
-    let graph = graph_stand_in()?;
+    let (graph, _) = stand_in()?;
     let started = Instant::now();
-    let server = Server::start(&folder, graph)?;
+    let server = Server::start(&folder, graph, None)?;
     println!(
         "start to first 200: {:.0} ms",
         started.elapsed().as_secs_f64() * 1e3
@@ -55,6 +55,40 @@ fn main() -> io::Result<()> {
         report(&format!("webhooks, steady {rate}/s"), &result, disk);
     }
     println!("\nmemory after load: {:.1} MiB", server.resident_mib());
+    drop(server);
+    handed_on(&folder, graph, disk)
+}
+
+/// The same in front of a bot that takes everything at once: how fast messages are acknowledged, and
+/// how fast the bot has them.
+fn handed_on(folder: &Path, graph: SocketAddr, disk: f64) -> io::Result<()> {
+    let folder = folder.join("with-bot");
+    fs::create_dir_all(&folder)?;
+    let (bot, taken) = stand_in()?;
+    let server = Server::start(&folder, graph, Some(bot))?;
+    println!();
+    for (clients, rate) in [(32, None), (32, Some(500)), (32, Some(2_000))] {
+        let (before, begin) = (taken.load(Ordering::Relaxed), Instant::now());
+        let result = measure(&server, clients, rate, webhook);
+        let name = rate.map_or("unbridled".to_owned(), |rate| format!("steady {rate}/s"));
+        report(&format!("for a bot, {name}"), &result, disk);
+        // What is acknowledged is on its way; the bot has it when its count stands still.
+        let (mut count, mut last, mut seen_at) = (0, u64::MAX, Instant::now());
+        while seen_at.elapsed() < Duration::from_millis(500) {
+            count = taken.load(Ordering::Relaxed) - before;
+            if count != last {
+                (last, seen_at) = (count, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let seconds = seen_at.duration_since(begin).as_secs_f64();
+        println!(
+            "{:<26}{:>9.0}",
+            "  taken by the bot",
+            count as f64 / seconds
+        );
+    }
+    println!("\nmemory after load: {:.1} MiB", server.resident_mib());
     Ok(())
 }
 
@@ -74,18 +108,20 @@ fn fdatasync_rate(folder: &Path) -> io::Result<f64> {
     Ok(rate)
 }
 
-/// Takes every message at once, as the Graph API would after a network's delay.
-fn graph_stand_in() -> io::Result<SocketAddr> {
+/// Takes every message at once, as the Graph API would after a network's delay, or a bot; counts
+/// them.
+fn stand_in() -> io::Result<(SocketAddr, Arc<AtomicU64>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
     thread::spawn(move || {
-        let count = Arc::new(AtomicU64::new(0));
         for stream in listener.incoming().flatten() {
-            let count = Arc::clone(&count);
+            let count = Arc::clone(&counted);
             thread::spawn(move || answer_sends(&stream, &count));
         }
     });
-    Ok(address)
+    Ok((address, count))
 }
 
 fn answer_sends(stream: &TcpStream, count: &AtomicU64) -> Option<()> {
@@ -128,11 +164,14 @@ struct Server {
 }
 
 impl Server {
-    fn start(folder: &Path, graph: SocketAddr) -> io::Result<Server> {
+    fn start(folder: &Path, graph: SocketAddr, bot: Option<SocketAddr>) -> io::Result<Server> {
         let config = folder.join("portero.toml");
         let address = free_address()?;
+        let bot = bot.map_or(String::new(), |bot| {
+            format!("[bot]\nurl = \"http://{bot}/\"\ngate = \"on_request\"\n")
+        });
         let text = format!(
-            "[business]\nname = \"Bench\"\nlanguage = \"es\"\n[server]\nlisten = \"{address}\"\n\
+            "{bot}[business]\nname = \"Bench\"\nlanguage = \"es\"\n[server]\nlisten = \"{address}\"\n\
              [whatsapp]\nphone_number_id = \"{NUMBER}\"\naccess_token = \"benchmark-token\"\n\
              app_secrets = [\"{SECRET}\"]\nverify_token = \"benchmark-verify\"\napi_url = \"http://{graph}\"\n\
              [mail]\nserver = \"127.0.0.1\"\nport = 9\nsecurity = \"plain\"\nfrom = \"bench@example.com\"\n\

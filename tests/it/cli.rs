@@ -240,7 +240,11 @@ fn the_story_of_the_demo_goes_as_it_should() {
     let folder = tempfile::tempdir().unwrap();
     let (code, output, error) = run(folder.path(), &["demo", "--play"]);
     assert_eq!((code, error.as_str()), (0, ""), "{output}");
-    assert!(!output.contains('✗') && output.contains("12. "), "{output}");
+    assert!(!output.contains('✗') && output.contains("13. "), "{output}");
+    // The bot stands behind it.
+    for told in ["POST /v1/tokens kutamma → 200", "need sign_in"] {
+        assert!(output.contains(told), "{told}: {output}");
+    }
     // Links and what comes back from them stay untold.
     assert!(!output.contains("mappingHash") && output.contains("Q7…"));
 }

@@ -4,6 +4,7 @@ use portero::config::keys::{self, Absent, Key};
 use portero::config::{Config, EXAMPLE, Loaded, explain};
 use portero::domain::id::{Language, MINUTE_MS};
 use portero::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
+use portero::web::ApiScope;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +15,7 @@ use std::time::Duration;
 const SIGNING_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const STORE_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
+const AGENT_KEY: &str = "agent-key-0123456789abcdef0123456789abcdef";
 const PAGE_KEY: &str = "0123456789abcdef0123456789abcdef";
 
 const GOOD: &str = r#"[business]
@@ -36,8 +38,9 @@ fn environment(name: &str) -> Option<String> {
         "APP_SECRET" | "PORTERO_APP_SECRET" => "0123456789abcdef",
         "VERIFY" | "PORTERO_VERIFY_TOKEN" => "tomillo",
         "PORTERO_MAIL_PASSWORD" | "PORTERO_ERP_BEARER" => "romero",
-        "PORTERO_ERP_SECRET" => SIGNING_SECRET,
+        "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
+        "PORTERO_AGENT_KEY" => AGENT_KEY,
         "PORTERO_BACKEND_KEY" => "laurel",
         "STORE_KEY" => STORE_KEY,
         "NONE" => "none",
@@ -102,6 +105,8 @@ fn a_short_file_is_completed_with_the_documented_defaults() {
     assert_eq!(config.store.cache_bytes, 16 * 1024 * 1024);
     assert!(config.directory.enabled);
     assert_eq!(config.directory.title, "La Espiga");
+    assert_eq!(config.identity.lifetime_ms, 300_000);
+    assert_eq!(config.identity.rotate_ms, 90 * 24 * 3_600_000);
     assert_eq!(config.log.level, tracing::Level::INFO);
 }
 
@@ -165,7 +170,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, directory, identity, limits, texts, log"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -233,6 +238,8 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("store", "cache_bytes = 1.5", "14:15  store.cache_bytes: expected a whole number without quotes, found a number with a point"),
         ("directory", "enabled = \"yes\"", "14:11  directory.enabled: expected true or false without quotes, found text in quotes"),
         ("directory", "enabled = false", "14:1  directory.enabled: there would be no users at all; write true, or add a [[services]]"),
+        ("identity", "lifetime_seconds = 301", "14:20  identity.lifetime_seconds: must be 10 to 300, not 301; a bot needs a moment to ask, and an identity that was copied must not be worth much"),
+        ("identity", "rotate_days = 0", "14:15  identity.rotate_days: must be 1 to 3650, not 0; `portero keys rotate` changes the key at any time"),
         ("limits", "code_digits = 4", "14:15  limits.code_digits: must be 6 to 10, not 4; fewer can be guessed, more are mistyped"),
         ("limits", "code_minutes = 60", "14:16  limits.code_minutes: must be 2 to 10, not 60; NIST SP 800-63B allows 10 minutes at most, and a mail needs one"),
         ("limits", "failures_per_day_in_all = 9", "14:1  limits.failures_per_day_in_all: must be at least limits.failures_per_day, which is 10"),
@@ -277,6 +284,163 @@ fn what_is_wrong_with_services_is_said_of_each() {
         .map(|n| erp.replace("\"erp\"", &format!("\"erp{n}\"")))
         .collect::<String>();
     assert!(problems(&format!("{GOOD}{many}")).contains("there may be 16 at most, here are 17"));
+}
+
+/// Each bad table, where and how it is refused: the line, its column, and the end of the words.
+#[test]
+fn what_is_wrong_with_a_call_in_another_shape_is_said_with_its_place() {
+    let good = "url = \"https://e.example/?mail={email}\"\n";
+    #[rustfmt::skip] // one mistake a line
+    let cases = [
+        ("find_user", "", "18:11  services[1].find_user.url: is missing; write for example url = \"https://crm.example.com/api/v2/customers?mail={email}\""),
+        ("find_user", "url = \"https://{email}.example/\"", "19:7  services[1].find_user.url: must have its placeholders after the host"),
+        ("find_user", "url = \"http://e.example/{email}\"", "19:7  services[1].find_user.url: must begin with https:// (http:// is for this machine only)"),
+        ("find_user", "url = \"https://e.example/\"\nmethod = \"GET\"", "19:1  services[1].find_user.url: {email} must be in the address, or every question would be the same"),
+        ("find_user", "metod = \"GET\"", "20:1  services[1].find_user.metod: unknown key; did you mean method?"),
+        ("find_user", "method = \"get\"", "20:10  services[1].find_user.method: did you mean \"GET\"? (one of GET, POST, PUT, PATCH)"),
+        ("find_user", "token = \"/t\"", "20:1  services[1].find_user.token: unknown key; did you mean services.issue_token.token?"),
+        ("find_user", "users = \"data.items\"", "20:9  services[1].find_user.users: must be a JSON pointer: a slash before each name, such as \"/data/items\", or \"\" for the whole answer"),
+        ("find_user", "headers = \"X: 1\"", "20:11  services[1].find_user.headers: expected a table such as { Name = \"value\" }, found text in quotes"),
+        ("find_user", "headers = { Host = \"x\" }", "20:11  services[1].find_user.headers: Host is written by Portero itself"),
+        ("find_user", "headers = { Webhook-Id = \"x\" }", "20:11  services[1].find_user.headers: Webhook-Id is written by Portero itself"),
+        ("find_user", "headers = { A = \"env:SPACE\", B = \"env:NOWHERE\" }", "20:34  services[1].find_user.headers.B: the environment variable NOWHERE is not set"),
+        ("find_user", "headers = { A = \"{email}\" }", "20:17  services[1].find_user.headers.A: a header takes no placeholders; they go into url or body"),
+        ("find_user", "headers = { a = \"env:TOKEN\", A = \"env:TOKEN\" }", "20:11  services[1].find_user.headers: a is there twice"),
+        ("find_user", "body = { a = \"{mail}\" }", "20:8  services[1].find_user.body: a word in braces is no placeholder of this call; there are {email}. Braces that are text need a space inside: { … }"),
+        ("find_user", "body = \"{\"", "20:8  services[1].find_user.body: is not JSON (line 1, column 1 of it)"),
+        ("find_user", "body = { a = 1979-05-27 }", "20:8  services[1].find_user.body: has a date; write it in quotes"),
+        ("find_user", "body = { a = \"env:NOWHERE\" }", "20:8  services[1].find_user.body: the environment variable NOWHERE is not set"),
+        ("find_user", "encoding = \"form\"", "20:1  services[1].find_user.encoding: form needs a body of names with texts, numbers or switches"),
+        ("find_user", "nobody_status = 401", "20:17  services[1].find_user.nobody_status: must be 204, or a status from 400 that says nothing but that nobody was found"),
+        ("find_user", "nobody_status = 301", "20:17  services[1].find_user.nobody_status: must be 204, or a status from 400 that says nothing but that nobody was found"),
+        ("find_user", "company = { id = \"1\" }", "20:11  services[1].find_user.company: expected a table such as { id = \"1\", name = \"La Espiga\" }; name is missing"),
+        ("find_user", "company = { id = \"1\", name = \"A\" }\ncompany_id = \"/c\"", "20:1  services[1].find_user.company: is for all users alike; leave this or company_id and company_name out"),
+        ("issue_token", "url = \"https://e.example/{userid}\"", "19:7  services[1].issue_token.url: {userId} has no value here; there are {userId}, {companyId}, {userUuid}, {scope}"),
+        ("issue_token", "url = \"https://e.example/{companyId}\"", "19:1  services[1].issue_token.url: {userId} must be in the address or the body, or every question would be the same"),
+        ("issue_token", "url = \"https://e.example/\"\ntoken_type = \"two words\"", "20:14  services[1].issue_token.token_type: must be a JSON pointer such as \"/token_type\", or a word such as \"Bearer\""),
+        ("issue_token", "url = \"https://e.example/\"\nexpires_in = \"/e\"\nexpires_in_seconds = 60", "21:1  services[1].issue_token.expires_in_seconds: is for answers that do not say it; leave this or services.issue_token.expires_in out"),
+        ("check_password", "url = \"https://e.example/?p={password}\"", "19:7  services[1].check_password.url: must be without {password}, which addresses would carry into logs; it goes into the body"),
+        ("check_password", "url = \"https://e.example/{user}\"", "18:11  services[1].check_password.body: {password} must be in the body, or every question would be the same"),
+    ];
+    for (call, lines, words) in cases {
+        let others = [
+            "find_user = \"https://e.example/f\"",
+            "issue_token = \"https://e.example/t\"",
+            "check_password = \"https://e.example/c\"",
+        ];
+        let others: Vec<_> = others
+            .into_iter()
+            .filter(|line| !line.starts_with(&format!("{call} ")))
+            .collect();
+        let lines = match lines.starts_with("url") || lines.is_empty() {
+            true => lines.to_owned(),
+            false => format!("{good}{lines}"),
+        };
+        // The heading is line 18, so that the lines begin at 19.
+        let text = format!(
+            "{GOOD}[[services]]\nname = \"crm\"\nsecret = \"env:PORTERO_ERP_SECRET\"\n{}\n[services.{call}]\n{lines}\n",
+            others.join("\n"),
+        );
+        assert_eq!(
+            problems(&text),
+            format!("portero.toml:{words}\n1 problem in portero.toml"),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn a_service_without_a_secret_needs_headers_in_every_call() {
+    let service = |find: &str, token: &str, more: &str| {
+        parse(&format!(
+            "{GOOD}[[services]]\nname = \"crm\"\n{more}\nfind_user = {find}\nissue_token = {token}\n"
+        ))
+    };
+    let find = "{ url = \"https://e.example/{email}\", headers = { X = \"env:TOKEN\" } }";
+    let token = "{ url = \"https://e.example/{userId}\", headers = { X = \"env:TOKEN\" } }";
+    let bare = "{ url = \"https://e.example/{userId}\" }";
+    let in_body = "{ url = \"https://e.example/\", body = { client_secret = \"env:TOKEN\", u = \"{userId}\" } }";
+    let plain = "\"https://e.example/t\"";
+    for (token, more, fine) in [
+        (token, "", true),
+        (in_body, "", true),
+        (bare, "bearer = \"env:TOKEN\"", true),
+        (bare, "secret = \"env:PORTERO_ERP_SECRET\"", true),
+        (plain, "secret = \"env:PORTERO_ERP_SECRET\"", true),
+        (bare, "", false),
+        (plain, "", false),
+        (plain, "bearer = \"env:TOKEN\"", false),
+        (token, "check_password = \"https://e.example/c\"", false),
+    ] {
+        let read = service(find, token, more);
+        assert_eq!(read.is_ok(), fine, "{token} {more}");
+        if let Err(wrong) = read {
+            assert!(
+                wrong.contains("services[1].secret: is missing; write for example"),
+                "{wrong}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_address_that_nobody_has_confirmed_is_the_operators_word() {
+    let text = format!(
+        "{GOOD}[[services]]\nname = \"crm\"\nsecret = \"env:PORTERO_ERP_SECRET\"\nissue_token = \"https://e.example/t\"\n\
+         find_user = {{ url = \"https://e.example/?q={{email}}\", method = \"GET\", email = \"asked\" }}\n"
+    );
+    let loaded = parse(&text).unwrap();
+    let keys: Vec<_> = loaded
+        .warnings
+        .iter()
+        .filter(|w| w.weakens)
+        .map(|w| w.key.as_str())
+        .collect();
+    assert_eq!(keys, ["services[1].find_user.email"]);
+}
+
+#[test]
+fn secrets_in_a_call_are_never_shown_and_need_a_private_file() {
+    let text = format!(
+        "{GOOD}[[services]]\nname = \"crm\"\n[services.find_user]\nmethod = \"GET\"\nurl = \"https://e.example/?key=hunter2&mail={{email}}\"\n\
+         headers = {{ X-Api-Key = \"hunter2\", Accept = \"text/json\" }}\n\
+         [services.issue_token]\nurl = \"https://e.example/\"\nbody = {{ client_secret = \"hunter2\", grant = \"client\", user = \"{{userId}}\" }}\n"
+    );
+    let loaded = parse(&text).unwrap();
+    let shown = loaded.show();
+    assert!(!leaks(&shown), "{shown}");
+    assert!(!leaks(&format!("{:?}", loaded.config.services)));
+    assert!(shown.contains("\"Accept\" = \"text/json\""), "{shown}");
+    assert!(shown.contains("grant\\\":\\\"client"), "{shown}");
+    shown.parse::<toml::Table>().unwrap();
+    let keys: Vec<_> = loaded
+        .warnings
+        .iter()
+        .filter(|w| w.weakens)
+        .map(|w| w.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "services[1].find_user.headers.X-Api-Key",
+            "services[1].issue_token.body"
+        ]
+    );
+    for spoilt in [
+        text.replace("\"hunter2\", Accept", "\"hunter2{email}\", Accept"),
+        text.replace("\"hunter2\", Accept", "[\"hunter2\"], Accept"),
+        text.replace(
+            "client_secret = \"hunter2\"",
+            "client_secret = \"hunter2 {hunter2}\"",
+        ),
+        text.replace("X-Api-Key = \"hunter2\"", "X-Api-Key = \"hunter2"),
+        text.replace("\"hunter2\", grant", "\"hunter2, grant"),
+        text.replace("X-Api-Key", "\"hunter2\""),
+        text.replace("https://e.example/?key", "https://hunter2@e.example/?key"),
+    ] {
+        let wrong = parse(&spoilt).err().unwrap_or_default();
+        assert!(!leaks(&wrong), "{wrong}");
+    }
 }
 
 #[test]
@@ -441,6 +605,7 @@ fn with_secrets_in_file() -> String {
              secret = \"whsec_{signing}\"\nbearer = \"hunter2bearer\"\n\
              [sign_in]\nbackend = \"https://b.example\"\nbackend_credential = \"bbhunter2\"\n\
              [[pages]]\nname = \"tienda\"\ncredential = \"hunter2hunter2hunter2hunter2hunter2\"\n\
+             [[api_keys]]\nname = \"agent\"\nkey = \"hunter2hunter2hunter2hunter2hunter2k\"\nscopes = \"tokens\"\n\
              [directory]\nenabled = true\n"
         )
 }
@@ -470,7 +635,8 @@ fn secrets_written_in_the_file_are_taken_and_never_shown() {
             "services[1].secret",
             "services[1].bearer",
             "sign_in.backend_credential",
-            "pages[1].credential"
+            "pages[1].credential",
+            "api_keys[1].key",
         ]
     );
     let shown = loaded.show();
@@ -766,6 +932,108 @@ fn what_is_wrong_with_pages_is_said_of_each() {
 }
 
 /// One deployment is one half of the document or both; what it needs must be there.
+const AGENT: &str = "[[api_keys]]\nname = \"agent\"\nkey = \"env:PORTERO_AGENT_KEY\"\n";
+
+#[test]
+fn api_keys_are_read_each_with_what_it_is_good_for() {
+    let text = GOOD.to_owned()
+        + ERP
+        + AGENT
+        + "scopes = [\"tokens\", \"contacts:read\"]\nservices = [\"erp\", \"directory\"]\nfirst_hours_only = true\n\
+           [[api_keys]]\nname = \"office\"\nkey = \"env:PORTERO_PAGE_KEY\"\nscopes = [\"contacts:release\", \"any_contact\"]\n\
+           [directory]\nenabled = true\n";
+    let loaded = parse(&text).unwrap();
+    let [agent, office] = loaded.config.api_keys.as_slice() else {
+        panic!("two keys are configured")
+    };
+    assert_eq!(agent.name.as_str(), "agent");
+    assert!(agent.key.matches(AGENT_KEY) && agent.first_hours_only);
+    assert_eq!(agent.scopes, [ApiScope::Tokens, ApiScope::ReadContacts]);
+    let services: Vec<&str> = (agent.services.iter().flatten())
+        .map(|name| name.as_str())
+        .collect();
+    assert_eq!(services, ["erp", "directory"]);
+    assert!(office.services.is_none() && !office.first_hours_only);
+    let warnings = weakened(&loaded);
+    let [(key, words)] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    assert_eq!(*key, "api_keys[2].scopes");
+    assert!(
+        words.starts_with("has any_contact: whoever has this key"),
+        "{words}"
+    );
+    let shown = loaded.show();
+    assert!(
+        shown.contains("key = \"(hidden, from env:PORTERO_AGENT_KEY)\""),
+        "{shown}"
+    );
+    assert!(parse(GOOD).unwrap().config.api_keys.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_api_keys_is_said_of_each() {
+    let key = |lines: &str| format!("{GOOD}{AGENT}{lines}");
+    for (lines, expected) in [
+        (
+            "",
+            "scopes: is missing; write for example scopes = [\"tokens\", \"challenges\"]",
+        ),
+        (
+            "scopes = []",
+            "scopes: is empty, so that the key is good for nothing; name what it is for",
+        ),
+        (
+            "scopes = [\"tokens\", \"tokens\"]",
+            "scopes: names a scope twice",
+        ),
+        (
+            "scopes = [\"tokens\", \"contact:read\"]",
+            "scopes: did you mean \"contacts:read\"? (one of tokens, sign_in_links, challenges, contacts:read, contacts:release, any_contact)",
+        ),
+        (
+            "scopes = [\"everything\"]",
+            "scopes: must be one of tokens, sign_in_links, challenges, contacts:read, contacts:release, any_contact",
+        ),
+        (
+            "scopes = \"tokens\"\nservices = [\"Erp\"]",
+            "services: a name is 1 to 40 of a–z, 0–9, - and _",
+        ),
+        (
+            "scopes = \"tokens\"\nservices = [\"directry\"]",
+            "services: no service is called directry; did you mean directory?",
+        ),
+        (
+            "scopes = \"tokens\"\nservices = \"crm\"",
+            "services: no service is called crm; there are directory",
+        ),
+        (
+            "scopes = \"tokens\"\n[[api_keys]]\nname = \"agent\"\nkey = \"env:PORTERO_PAGE_KEY\"\nscopes = \"tokens\"",
+            "name: another API key has this name; each needs one of its own",
+        ),
+        (
+            "scopes = \"tokens\"\n[[api_keys]]\nname = \"b\"\nkey = \"env:PORTERO_AGENT_KEY\"\nscopes = \"tokens\"",
+            "key: another API key is the same; each caller needs one of its own",
+        ),
+    ] {
+        let wrong = problems(&key(&format!("{lines}\n")));
+        assert!(wrong.contains(expected), "{lines}: {wrong}");
+        assert!(wrong.ends_with("\n1 problem in portero.toml"), "{wrong}");
+    }
+    for secret in ["short", "NONE", "SPACE"] {
+        let wrong = problems(&key("scopes = \"tokens\"\n").replace("PORTERO_AGENT_KEY", secret));
+        assert!(wrong.contains("api_keys[1].key: "), "{wrong}");
+    }
+    let many: String = (0..33)
+        .map(|n| format!("[[api_keys]]\nname = \"k{n}\"\n"))
+        .collect();
+    let wrong = problems(&format!("{GOOD}{many}"));
+    assert!(
+        wrong.contains("there may be 32 at most, here are 33"),
+        "{wrong}"
+    );
+}
+
 #[test]
 fn what_does_not_fit_together_is_told_with_what_to_write() {
     let no_url = with_number().replace("public_url = \"https://portero.example.com/\"\n", "");

@@ -7,7 +7,8 @@ use crate::user::{Ended, Server, ended, folder, portero};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portero::app::keys::{KEPT_MS, KEYS_MAX, NoTurn, PUBLISHED_BEFORE_MS, Turned, When};
-use portero::app::{App, Clock, Failed, Janitor, Random, Refused};
+use portero::app::{App, Clock, Failed, Janitor, NoRandomness, Random, Refused, SystemRandom};
+use portero::config::Config;
 use portero::control::{self, Answer, Request};
 use portero::domain::account::Company;
 use portero::domain::binding::{Binding, Proof, Scope};
@@ -16,16 +17,17 @@ use portero::domain::id::{
     ContactId, DAY_MS, HOUR_MS, Language, MINUTE_MS, MessageId, ProofId, SECOND_MS, ServiceName,
     Timestamp, WaId,
 };
+use portero::serve;
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Redb, Sealed, StoreError};
+use portero::store::{Engine, MasterKey, Memory, Redb, Sealed, StoreError};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Barrier};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const FOREVER: Timestamp = Timestamp(u64::MAX);
@@ -155,6 +157,27 @@ fn what_was_proved_after_the_message_is_not_in_its_identity() {
         told(second),
         (json!(["kutamma", "woku"]), json!(["first_hours"]))
     );
+}
+
+#[test]
+fn identities_are_from_the_public_address_and_hold_as_long_as_the_configuration_says() {
+    let folder = folder();
+    let file = folder.path().join("portero.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        format!("{written}[identity]\nlifetime_seconds = 60\n"),
+    )
+    .unwrap();
+    let config = Config::load_for_the_store(&file).unwrap().config;
+    let app = serve::open(&config).unwrap();
+    let contact = with_bindings(1, "Ana", |_| "u1".to_owned());
+    let token = app.identity_of(&contact, &message(), FOREVER);
+    let claims = part(token.reveal(), 1);
+    assert_eq!(claims["iss"], "https://portero.example.com");
+    let seconds = |name: &str| claims[name].as_u64().unwrap();
+    assert_eq!(seconds("exp") - seconds("iat"), 60);
+    assert!(app.identity(token.reveal()).is_ok());
 }
 
 fn with_bindings(count: u64, name: &str, id: impl Fn(u64) -> String) -> Contact {
@@ -478,62 +501,66 @@ fn a_turn_that_fails_leaves_the_keys_as_they_were_and_one_of_unknown_end_is_foun
     assert_eq!((published(&house).len(), stored(&house)), (2, 2));
 }
 
+fn sealed(engine: &Arc<Memory>) -> (Sealed, Keys) {
+    let key = MasterKey::from_hex(&"41".repeat(32)).unwrap();
+    let engine = Arc::clone(engine) as Arc<dyn Engine>;
+    (Sealed::open(engine, &key).unwrap(), Keys::new(key))
+}
+
+/// Another program on this engine, with the settings and the clock of the house.
+fn app_on(house: &House, engine: &Arc<Memory>, random: Arc<dyn Random>) -> Result<App, Failed> {
+    let (store, keys) = sealed(engine);
+    let clock = Arc::clone(&house.clock) as Arc<dyn Clock>;
+    App::new(store, keys, house.app.settings().clone(), clock, random)
+}
+
 #[test]
 fn without_randomness_there_is_no_first_key_and_no_start() {
-    struct None;
-    impl Random for None {
-        fn fill(&self, _: &mut [u8]) -> Result<(), portero::app::NoRandomness> {
-            Err(portero::app::NoRandomness)
-        }
-    }
     let house = House::in_memory();
-    let start = |engine: Arc<dyn Engine>| {
-        let key = MasterKey::from_hex(&"41".repeat(32)).unwrap();
-        App::new(
-            Sealed::open(engine, &key).unwrap(),
-            Keys::new(key),
-            house.app.settings().clone(),
-            Arc::clone(&house.clock) as Arc<dyn Clock>,
-            Arc::new(None),
-        )
+    house.random.fails.store(true, Ordering::SeqCst);
+    let start = |engine: &Arc<Memory>| {
+        let random = Arc::clone(&house.random) as Arc<dyn Random>;
+        app_on(&house, engine, random)
     };
-    let empty = Arc::new(portero::store::Memory::new());
-    assert!(matches!(start(empty), Err(Failed::Random(_))));
+    let empty = Arc::new(Memory::new());
+    assert!(matches!(start(&empty), Err(Failed::Random(_))));
     // A store that has its key needs none.
-    let other = start(Arc::clone(house.memory()) as Arc<dyn Engine>).unwrap();
+    let other = start(house.memory()).unwrap();
     assert_eq!(other.jwks(), house.app.jwks());
+}
+
+/// Randomness that comes once everybody has asked for it.
+struct Together(Barrier);
+
+impl Random for Together {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), NoRandomness> {
+        self.0.wait();
+        SystemRandom.fill(bytes)
+    }
 }
 
 #[test]
 fn starts_at_the_same_moment_on_one_store_agree_on_one_key() {
+    const STARTS: usize = 4;
     let house = House::in_memory();
-    let engine = Arc::new(portero::store::Memory::new());
+    let engine = Arc::new(Memory::new());
+    // It has its mark already, so that only the key is raced for.
+    sealed(&engine);
+    let random = Arc::new(Together(Barrier::new(STARTS)));
     let start = || {
-        let key = MasterKey::from_hex(&"41".repeat(32)).unwrap();
-        let app = App::new(
-            Sealed::open(Arc::clone(&engine) as Arc<dyn Engine>, &key).unwrap(),
-            Keys::new(key),
-            house.app.settings().clone(),
-            Arc::clone(&house.clock) as Arc<dyn Clock>,
-            Arc::new(portero::app::SystemRandom),
-        );
-        app.unwrap().jwks()
+        let random = Arc::clone(&random) as Arc<dyn Random>;
+        let app = app_on(&house, &engine, random).unwrap();
+        serde_json::from_str::<Value>(&app.jwks()).unwrap()
     };
-    start_marked(&engine);
-    let sets: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+    let sets: Vec<Value> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..STARTS).map(|_| scope.spawn(start)).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect()
     });
+    assert_eq!(sets[0]["keys"].as_array().unwrap().len(), 1);
     assert!(sets.iter().all(|set| *set == sets[0]), "{sets:?}");
-}
-
-/// Marks a new store with its key, so that only the signing key is raced for.
-fn start_marked(engine: &Arc<portero::store::Memory>) {
-    let key = MasterKey::from_hex(&"41".repeat(32)).unwrap();
-    drop(Sealed::open(Arc::clone(engine) as Arc<dyn Engine>, &key).unwrap());
 }
 
 // --- the command ------------------------------------------------------------------------------------------

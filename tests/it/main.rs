@@ -1,24 +1,30 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod api;
 mod browser;
 mod cli;
 mod config;
 mod crash;
+mod description;
 mod door;
+mod gateway;
 mod mail;
 mod outside;
 mod page;
 mod page_browser;
 mod process;
 mod python;
+mod recipes;
 mod services;
+mod shapes;
 mod smtp_sink;
 mod tidy;
 mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;
+mod handing_on;
 mod house;
 mod keys;
 mod lanes;

@@ -48,6 +48,8 @@ pub const APP_SECRET: &str = "5f0c3a9d7e1b48c2a6d4f8e0b1c3d5e7";
 pub const OLD_APP_SECRET: &str = "0ld0c3a9d7e1b48c2a6d4f8e0b1c3d5e";
 pub const VERIFY_TOKEN: &str = "tomillo-y-romero";
 pub const ACCESS_TOKEN: &str = "EAAGm0PX4ZCpsBAtoken0123456789";
+/// With this one a bot sends, so that its messages and the program's are told apart.
+pub const BOT_ACCESS_TOKEN: &str = "EAAGm0PX4ZCpsBAbot0123456789";
 pub const STORE_KEY: &str = "c0ffee00112233445566778899aabbccddeeff00112233445566778899abcdef";
 
 /// Waits until `ready` gives something; `what` is what the test was waiting for.
@@ -289,6 +291,14 @@ pub struct Sent {
     pub tag: String,
 }
 
+/// A text that a bot sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BotSaid {
+    /// A number or a BSUID.
+    pub to: String,
+    pub body: String,
+}
+
 /// How Meta answers the next send calls; when there is no more, as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
@@ -303,6 +313,7 @@ pub enum Mood {
 #[derive(Default)]
 struct GraphState {
     sent: Vec<Sent>,
+    bot_said: Vec<BotSaid>,
     /// What broke the contract.
     complaints: Vec<String>,
     next: Vec<Mood>,
@@ -332,6 +343,15 @@ impl Graph {
 
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port
+    }
+
+    /// What a bot sent with a token of its own.
+    pub fn bot_said(&self) -> Vec<BotSaid> {
+        locked(&self.state.0).bot_said.clone()
     }
 
     /// From now on only this token is good.
@@ -430,6 +450,9 @@ impl GraphState {
                     "code": code, "fbtrace_id": "AbCdEf123"}}),
             )
         };
+        if request.header("authorization") == Some(&format!("Bearer {BOT_ACCESS_TOKEN}")) {
+            return self.answer_bot(request);
+        }
         if request.header("authorization") != Some(format!("Bearer {}", self.token).as_str()) {
             self.refused += 1;
             return error(401, 190, "Error validating access token: expired");
@@ -473,6 +496,37 @@ impl GraphState {
             json!({"messaging_product": "whatsapp",
                 "contacts": [{"input": input, "wa_id": wa_id}], "messages": [{"id": id}]}),
         )
+    }
+}
+
+impl GraphState {
+    /// A bot may use another version and more of the fields than the program does.
+    fn answer_bot(&mut self, request: &Request) -> Reply {
+        let body = request.json().unwrap_or_default();
+        let to = body["to"].as_str().or(body["recipient"].as_str());
+        let is_send_call = request.method == "POST"
+            && request
+                .path
+                .ends_with(&format!("/{PHONE_NUMBER_ID}/messages"));
+        match (is_send_call, to, body["text"]["body"].as_str()) {
+            (true, Some(to), Some(text)) => {
+                self.bot_said.push(BotSaid {
+                    to: to.to_owned(),
+                    body: text.to_owned(),
+                });
+                let id = format!("wamid.HBgLBOT{:08}==", self.bot_said.len());
+                Reply::Json(
+                    200,
+                    json!({"messaging_product": "whatsapp",
+                        "contacts": [{"input": to, "wa_id": to}], "messages": [{"id": id}]}),
+                )
+            }
+            _ => {
+                self.complaints
+                    .push(format!("the bot sent {} {body}", request.path));
+                Reply::Json(400, json!({"error": {"message": "(#100)", "code": 100}}))
+            }
+        }
     }
 }
 
@@ -606,6 +660,10 @@ struct ServiceState {
     complaints: Vec<String>,
     /// Body of each webhook-id: a repeat is the same question.
     questions: HashMap<String, Vec<u8>>,
+    /// Tokens that were issued, and for which user.
+    tokens: HashMap<String, usize>,
+    /// What the callers of `/orders` were told.
+    told: Vec<u16>,
 }
 
 /// A company's system that checks each call as Standard Webhooks says.
@@ -622,6 +680,8 @@ impl Service {
             asked: Vec::new(),
             complaints: Vec::new(),
             questions: HashMap::new(),
+            tokens: HashMap::new(),
+            told: Vec::new(),
         }));
         let (answering, key_bytes) = (Arc::clone(&state), *key);
         let server =
@@ -643,6 +703,21 @@ impl Service {
         assert!(state.complaints.is_empty(), "{:#?}", state.complaints);
         state.asked.clone()
     }
+
+    /// Where the service itself is, which knows a token of its own from another one.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// How many tokens it issued.
+    pub fn issued(&self) -> usize {
+        locked(&self.state).tokens.len()
+    }
+
+    /// The status of each answer about orders.
+    pub fn told(&self) -> Vec<u16> {
+        locked(&self.state).told.clone()
+    }
 }
 
 impl Drop for Service {
@@ -655,8 +730,16 @@ impl Drop for Service {
 
 impl ServiceState {
     fn answer(&mut self, request: &Request, key: &[u8], users: &[User]) -> Reply {
-        let email = match self.read(request, key) {
-            Ok(email) => email,
+        if request.path == "/orders" {
+            return self.orders(request, users);
+        }
+        let asked = match request.path.as_str() {
+            "/portero/issue-token" => self.issue(request, key, users).map(Err),
+            _ => self.read_email(request, key).map(Ok),
+        };
+        let email = match asked {
+            Ok(Ok(email)) => email,
+            Ok(Err(token)) => return token,
             Err(complaint) => {
                 self.complaints.push(format!("{complaint}: {request:?}"));
                 return Reply::Json(401, json!({"error": "unsigned"}));
@@ -682,9 +765,55 @@ impl ServiceState {
         Reply::Json(200, json!({ "users": found }))
     }
 
-    fn read(&mut self, request: &Request, key: &[u8]) -> Result<String, String> {
-        if request.method != "POST" || request.path != "/portero/find-user" {
+    /// The orders of whoever a token was issued for: as many as their id says.
+    fn orders(&mut self, request: &Request, users: &[User]) -> Reply {
+        let bearer = (request.header("authorization"))
+            .and_then(|header| header.strip_prefix("Bearer "))
+            .and_then(|token| self.tokens.get(token));
+        let (status, answer) = match bearer {
+            Some(id) if request.method == "GET" => {
+                let orders: Vec<Value> = (1..=*id)
+                    .map(|order| json!({"id": order, "customer": users[id - 1].name}))
+                    .collect();
+                (200, json!(orders))
+            }
+            _ => (401, json!({"error": "not a token of this service"})),
+        };
+        self.told.push(status);
+        Reply::Json(status, answer)
+    }
+
+    fn issue(&mut self, request: &Request, key: &[u8], users: &[User]) -> Result<Reply, String> {
+        let body = self.read(request, key)?;
+        let id = (body["userId"].as_str())
+            .and_then(|id| id.parse().ok())
+            .filter(|id| (1..=users.len()).contains(id))
+            .ok_or("a token for nobody")?;
+        if body["companyId"] != "c-1" || body["userUuid"].as_str().is_none() {
+            return Err("a token for another company, or for no chat".to_owned());
+        }
+        let token = format!("{}-token-{}", users[id - 1].company, self.tokens.len() + 1);
+        self.tokens.insert(token.clone(), id);
+        let answer = json!({"token": token, "tokenType": "Bearer", "expiresIn": 3600});
+        Ok(Reply::Json(200, answer))
+    }
+
+    fn read_email(&mut self, request: &Request, key: &[u8]) -> Result<String, String> {
+        if request.path != "/portero/find-user" {
             return Err("not an address of this service".to_owned());
+        }
+        let body = self.read(request, key)?;
+        let fields = body.as_object().ok_or("the body is no object")?;
+        match (fields.len(), body["email"].as_str()) {
+            (1, Some(email)) => Ok(email.to_owned()),
+            _ => Err("exactly an e-mail is expected".to_owned()),
+        }
+    }
+
+    /// The body of a call that is properly signed.
+    fn read(&mut self, request: &Request, key: &[u8]) -> Result<Value, String> {
+        if request.method != "POST" {
+            return Err("not a call of this service".to_owned());
         }
         let head = |name: &str| {
             let value = request.header(name);
@@ -712,12 +841,9 @@ impl ServiceState {
         if *known != request.body {
             return Err("one webhook-id for two questions".to_owned());
         }
-        let body = request.json().ok_or("the body is not JSON")?;
-        let fields = body.as_object().ok_or("the body is no object")?;
-        match (fields.len(), body["email"].as_str()) {
-            (1, Some(email)) => Ok(email.to_owned()),
-            _ => Err("exactly an e-mail is expected".to_owned()),
-        }
+        request
+            .json()
+            .ok_or_else(|| "the body is not JSON".to_owned())
     }
 }
 
@@ -1253,6 +1379,8 @@ pub fn post_webhook(address: SocketAddr, body: &[u8]) -> io::Result<Answer> {
 pub struct Message {
     pub from: String,
     pub name: String,
+    /// What WhatsApp calls the person to this business (their BSUID), where the body says it.
+    pub user_id: Option<String>,
     /// The element of `messages[]`.
     pub value: Value,
 }
@@ -1284,7 +1412,17 @@ pub fn message(from: &str, mut value: Value) -> Message {
     Message {
         from: from.to_owned(),
         name: "Sheena Nelson".to_owned(),
+        user_id: None,
         value,
+    }
+}
+
+impl Message {
+    /// As Meta has sent it since 2026: with the BSUID beside the number.
+    pub fn of_user(mut self, user_id: &str) -> Message {
+        self.value["from_user_id"] = json!(user_id);
+        self.user_id = Some(user_id.to_owned());
+        self
     }
 }
 
@@ -1292,7 +1430,10 @@ pub fn message(from: &str, mut value: Value) -> Message {
 pub fn webhook(messages: &[Message]) -> Vec<u8> {
     let mut contacts: Vec<Value> = Vec::new();
     for message in messages {
-        let contact = json!({"profile": {"name": message.name}, "wa_id": message.from});
+        let mut contact = json!({"profile": {"name": message.name}, "wa_id": message.from});
+        if let Some(user_id) = &message.user_id {
+            contact["user_id"] = json!(user_id);
+        }
         if contacts.last() != Some(&contact) {
             contacts.push(contact);
         }

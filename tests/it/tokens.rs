@@ -68,7 +68,8 @@ fn signed_in() -> (House, Person) {
 
 #[test]
 fn a_held_token_ends_with_the_proof_in_the_same_moment_and_stays_ended() {
-    let ends: [(&str, fn(&House, &Person)); 6] = [
+    type End = fn(&House, &Person);
+    let ends: [(&str, End); 6] = [
         ("the person logs out", |house, ana| {
             house.write(ana, "cerrar sesión");
         }),

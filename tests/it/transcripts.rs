@@ -21,6 +21,9 @@
 //!                                  says it was not me, ends the sign-in,
 //!                                  goes back to WhatsApp and presses Send
 //!   page: what the page says
+//!   [bot] asks for a code by mail  also: asks for a password, sends a link, signs them out,
+//!                                  asks what became of it
+//!   bot is told: what the bot is told
 //!   mail to ana@example.com: subject
 //!   bot gets: text
 //! (10 minutes later)               time passes; also: kutamma is down, mail is up, restart …
@@ -33,6 +36,7 @@
 //! `{code to ana@example.com}` the last one sent there, `{code in groups}` 1234-5678.
 
 use super::house::{House, Left, Person, Takes, code_of, other_than, said_in};
+use portero::app::{Granted, Wish};
 use portero::domain::delivery::{Failure, FailureKind, Mail};
 use portero::domain::id::{
     Bsuid, DAY_MS, EmailAddress, HOUR_MS, IdentityKey, MINUTE_MS, MappingHash, MessageId,
@@ -40,6 +44,7 @@ use portero::domain::id::{
 };
 use portero::domain::message::{Content, IdentityChanged, Provenance, WebhookItem};
 use portero::domain::policy::{Finish, Methods, Policy};
+use portero::domain::requirement::ProofWanted;
 use portero::domain::sign_in::PageAnswer;
 use std::path::{Path, PathBuf};
 
@@ -114,6 +119,7 @@ pub fn play(transcript: &str) -> Result<String, String> {
         open: None,
         ready: None,
         undo: None,
+        demand: None,
     };
     let mut lines = transcript.lines();
     stage.write(lines.next().ok_or("an empty file")?);
@@ -124,6 +130,9 @@ pub fn play(transcript: &str) -> Result<String, String> {
         } else if let Some(doing) = line.strip_prefix("  [page] ") {
             stage.write(line);
             stage.page(doing)?;
+        } else if let Some(doing) = line.strip_prefix("  [bot] ") {
+            stage.write(line);
+            stage.bot(doing)?;
         } else if line.starts_with("  ") {
             // What was answered is written anew.
             continue;
@@ -168,6 +177,8 @@ struct Stage {
     ready: Option<String>,
     /// The link of the mail that is open in the browser.
     undo: Option<String>,
+    /// What the bot asked for last.
+    demand: Option<String>,
 }
 
 fn web_only() -> Policy {
@@ -281,6 +292,55 @@ impl Stage {
         message.sent_at = message.sent_at.minus_ms(age_ms);
         house.receive(message).map_err(|error| error.to_string())?;
         house.settle();
+        Ok(())
+    }
+
+    /// The bot asks for something on account of whoever is there.
+    fn bot(&mut self, doing: &str) -> Result<(), String> {
+        let (_, person) = &self.people[self.current.ok_or("nobody is there")?];
+        let person = person.clone();
+        self.house().later(10 * SECOND_MS);
+        let house = self.house();
+        let (app, id) = (&house.app, house.contact(&person).id);
+        let proof = |proof| Wish::Proof {
+            proof,
+            age_max_ms: Some(5 * MINUTE_MS),
+        };
+        let wish = match doing {
+            "asks for a code by mail" => proof(ProofWanted::MailCode),
+            "asks for a password" => proof(ProofWanted::Password),
+            "sends a link" => Wish::Link { send: true },
+            "asks what became of it" => {
+                let demand = self.demand.as_deref().ok_or("nothing was asked for")?;
+                let view = app.demand("agent", demand).map_err(|e| e.to_string())?;
+                let said = view.map_or("nothing", |view| view.standing.name());
+                self.write(&format!("  bot is told: {said}"));
+                return Ok(());
+            }
+            "signs them out" => {
+                let ended = app.release_for_the_bot("agent", id, None);
+                let ended = ended.map_err(|e| e.to_string())?.unwrap_or(0);
+                self.write(&format!("  bot is told: {ended} ended"));
+                return Ok(());
+            }
+            _ => return Err(format!("[bot] {doing} is not understood")),
+        };
+        let granted = app
+            .grant("agent", id, wish, None)
+            .map_err(|e| e.to_string())?;
+        let said = match granted {
+            Granted::Demand { id, .. } => {
+                self.demand = Some(id);
+                "pending".to_owned()
+            }
+            Granted::Proved { proof, .. } => format!("passed, by {}", proof.name()),
+            Granted::Link { .. } => "a link is on its way".to_owned(),
+            Granted::Limited { say, .. } => format!("a limit is reached: {say}"),
+            other => format!("{other:?}"),
+        };
+        self.write(&format!("  bot is told: {said}"));
+        self.house().settle();
+        self.show();
         Ok(())
     }
 

@@ -211,6 +211,10 @@ impl Turn<'_> {
                     ButtonAction::Resend if is_of_the_code => {
                         Some(self.command(Command::Resend, message))
                     }
+                    // The bot asked for this mailbox and no other.
+                    ButtonAction::OtherAddress if is_of_the_code && self.is_demanded() => {
+                        Some(self.remind())
+                    }
                     ButtonAction::Cancel if is_of_the_link || is_of_the_code => Some(self.cancel()),
                     _ => None,
                 }
@@ -231,7 +235,8 @@ impl Turn<'_> {
         // What was asked for is ours even when it comes too late.
         let is_awaited = challenge.is_live(self.now(), self.context.policy) || self.is_demanded();
         let is_try = is_awaited && matches!(codes, Codes::One(_) | Codes::Several);
-        if !is_the_code && !is_try {
+        let is_slip = is_awaited && self.is_nearly_a_code(message);
+        if !is_the_code && !is_try && !is_slip {
             return None;
         }
         Some(match message.provenance {
@@ -239,6 +244,18 @@ impl Turn<'_> {
             _ if is_late => self.late(message),
             _ => self.codes(codes, message),
         })
+    }
+
+    /// Whether it is digits alone, and nearly as many as a code has: one that was mistyped. Fewer
+    /// are the answer to a question of the bot's.
+    fn is_nearly_a_code(&self, message: &Inbound) -> bool {
+        const DIGITS_MISSING_MAX: usize = 2;
+        let Content::Text(text) = &message.content else {
+            return false;
+        };
+        let digits = text.chars().filter(|c| c.is_numeric()).count();
+        let code_digits = self.context.policy.code_digits;
+        !text.chars().any(char::is_alphabetic) && digits.abs_diff(code_digits) <= DIGITS_MISSING_MAX
     }
 
     fn address_again(
@@ -304,22 +321,28 @@ impl Turn<'_> {
             return false;
         }
         let is_under_way = match &self.contact.stage {
-            Stage::Idle => false,
+            Stage::Idle | Stage::LinkSent => false,
             Stage::AddressAsked { at } => now.since_ms(*at) < policy.code_lifetime_ms,
             Stage::SpellingAsked { .. } => true,
             Stage::CodeAwaited(challenge) => now < challenge.expires_at,
-            Stage::LinkSent => (self.contact.mapping.as_ref())
-                .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
         };
-        if is_under_way {
+        // A link may be open whatever else was asked since.
+        if is_under_way || self.has_link(now) {
             return false;
         }
         match &message.content {
+            // Of somebody whom the bot wants to sign in, what was meant for that is never the bot's.
+            Content::Text(text) if self.is_demanded() && reading::looks_like_a_password(text) => {
+                false
+            }
             Content::Text(text) => match reading::read(text, policy.code_digits) {
-                Reading::Addresses(_) => !matches!(
-                    self.contact.stage,
-                    Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
-                ),
+                Reading::Addresses(_) => {
+                    let is_asked_for = matches!(
+                        self.contact.stage,
+                        Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
+                    );
+                    !is_asked_for && !self.is_demanded()
+                }
                 Reading::Codes(_) => !matches!(self.contact.stage, Stage::CodeAwaited(_)),
                 Reading::Command(_) | Reading::Words => true,
             },
@@ -386,8 +409,12 @@ impl Turn<'_> {
     }
 
     /// What is typed or tapped for the sign-in never reaches the bot: no address, no code on its
-    /// own, and no word or button of ours.
+    /// own, no word or button of ours, and nothing while a link is open, because it may be the
+    /// password in the wrong place.
     pub(super) fn is_for_the_bot(&self, message: &Inbound) -> bool {
+        if self.has_link(self.now()) {
+            return false;
+        }
         let text = match &message.content {
             Content::Text(text) => text,
             Content::Button { id } => return OurButton::parse(id).is_none(),

@@ -220,7 +220,7 @@ impl Turn<'_> {
         in_chat || self.has_link(now)
     }
 
-    fn has_link(&self, now: Timestamp) -> bool {
+    pub(super) fn has_link(&self, now: Timestamp) -> bool {
         (self.contact.mapping.as_ref())
             .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now))
     }
@@ -239,8 +239,9 @@ impl Turn<'_> {
     pub(super) fn judge_requirement(&mut self, new: &[Binding]) {
         let now = self.now();
         let old = &self.contact.bindings;
-        let is_same_person =
-            old.is_empty() || (new.iter()).any(|new| old.iter().any(|old| new.is_same_user(old)));
+        // A page may have said *signed in* and not who: then nobody is contradicted.
+        let is_same_person = old.iter().all(|old| old.user_id.is_empty())
+            || (new.iter()).any(|new| old.iter().any(|old| new.is_same_user(old)));
         let Some(requirement) = &mut self.contact.requirement else {
             return;
         };

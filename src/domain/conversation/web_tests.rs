@@ -10,7 +10,7 @@ use crate::domain::id::{
     ContactId, IdentityKey, Language, MINUTE_MS, MessageId, ServiceName, WaId,
 };
 use crate::domain::message::{Provenance, Sender};
-use crate::domain::policy::{Finish, Methods, PhoneOnFile};
+use crate::domain::policy::{Finish, Gate, Methods, PhoneOnFile};
 use crate::domain::requirement::Standing;
 use crate::domain::sign_in::Mapping;
 use proptest::prelude::*;
@@ -488,7 +488,7 @@ impl State {
 
         self.check_proof(step, doing, policy);
         self.check_mapping(step, doing);
-        self.check_requirement(step, doing, policy);
+        self.check_requirement(step, doing);
 
         // Nothing that was typed or tapped for a sign-in is the bot's.
         let handed_on = step.actions.iter().filter_map(|action| match action {
@@ -497,7 +497,8 @@ impl State {
         });
         let newly_kept = (after.kept.as_ref()).filter(|_| after.kept != before.kept);
         for kept in handed_on.clone() {
-            assert!(after.is_bound(), "{doing:?} reaches the bot");
+            let is_open = policy.gate == Gate::OnRequest;
+            assert!(after.is_bound() || is_open, "{doing:?} reaches the bot");
             assert!(
                 before.kept.as_ref() == Some(kept) || message_of(event, kept).is_some(),
                 "{doing:?} hands on what nobody wrote"
@@ -637,7 +638,7 @@ impl State {
 
     /// A proof that the bot asked for passes by a fitting proof of the same person, in time, and by
     /// nothing else; what is settled stays settled unless the proof ends.
-    fn check_requirement(&self, step: &Step, doing: Doing, policy: &Policy) {
+    fn check_requirement(&self, step: &Step, doing: Doing) {
         let (before, after, now) = (&self.contact, &step.contact, self.now);
         let asked = matches!(step.bot, Some(BotAnswer::Asked(_)));
         assert!(!asked || matches!(doing, BotAsksMail | BotAsksPassword));
@@ -660,12 +661,13 @@ impl State {
                 assert_eq!(step.outcome, Outcome::Bound);
                 let has_password = matches!(after.bindings[0].proof, Proof::Password | Proof::Page)
                     || matches!(&before.stage, Stage::CodeAwaited(code)
-                        if known.after_password == Some(code.id) && policy.finish != Finish::Nothing);
+                        if known.after_password == Some(code.id));
                 assert!(known.proof != ProofWanted::Password || has_password);
                 let has_code = after.bindings[0].proof == Proof::MailCode;
                 assert!(known.proof != ProofWanted::MailCode || has_code);
                 let same = |new: &Binding| before.bindings.iter().any(|old| new.is_same_user(old));
-                assert!(before.bindings.is_empty() || after.bindings.iter().any(same));
+                let is_known = before.bindings.iter().any(|old| !old.user_id.is_empty());
+                assert!(!is_known || after.bindings.iter().any(same));
             }
             Standing::Refused => assert_ne!(known.standing(now), Standing::Expired),
             Standing::Pending | Standing::Expired => panic!("{doing:?} reopens a demand"),
@@ -1057,4 +1059,71 @@ fn a_word_or_a_tap_of_ours_is_not_kept_for_the_bot() {
             assert!(state.contact.kept.is_none(), "{doing:?} with {methods:?}");
         }
     }
+}
+
+#[test]
+fn somebody_whose_address_is_not_on_file_is_asked_for_it_and_nothing_else_is_kept_from_the_bot() {
+    let policy = with((true, true), Finish::ReturnCode);
+    let mut state = after(&[AskLink, ClaimedUnnamed, CodeBack, Minute], &policy);
+    assert!(state.contact.is_bound());
+    let asked = state.act(BotAsksMail, &policy).unwrap();
+    assert_eq!(says(&asked), Some(&Sentence::ConfirmAddress));
+    let hello = state.act(Hello, &policy).unwrap();
+    assert_eq!(hello.outcome, Outcome::HandedOn);
+    let address = state.act(Address, &policy).unwrap();
+    assert_eq!(address.outcome, Outcome::CodeAsked);
+    let hello = state.act(Hello, &policy).unwrap();
+    assert_eq!(hello.outcome, Outcome::HandedOn);
+    state.act(LookedUp, &policy);
+    state.act(MailedCode, &policy);
+    let standing = |state: &State| {
+        let requirement = state.contact.requirement.as_ref();
+        requirement.unwrap().standing(state.now)
+    };
+    assert_eq!(standing(&state), Standing::Passed);
+    // An address is once more the bot's when nothing is asked for any more.
+    state.act(Minute, &policy);
+    assert_eq!(
+        state.act(Address, &policy).unwrap().outcome,
+        Outcome::HandedOn
+    );
+}
+
+#[test]
+fn a_new_demand_takes_the_place_of_one_that_nobody_can_fulfil_any_more() {
+    let policy = with((true, true), Finish::ReturnCode);
+    let mut state = after(&[AskLink, RightPassword, CodeBack, Minute], &policy);
+    let asked = |state: &mut State| match state.act(BotAsksPassword, &policy).unwrap().bot {
+        Some(BotAnswer::Asked(id)) => id,
+        other => panic!("{other:?}"),
+    };
+    let first = asked(&mut state);
+    assert_eq!(asked(&mut state), first, "it is under way");
+    state.act(Expiry, &policy);
+    assert_ne!(asked(&mut state), first, "its link has expired");
+}
+
+#[test]
+fn on_request_the_bot_hears_no_secret_of_a_sign_in_that_it_asked_for() {
+    let policy = Policy {
+        gate: Gate::OnRequest,
+        ..with((false, true), Finish::ReturnCode)
+    };
+    let mut state = after(&[Hello, BotAsksPassword], &policy);
+    let is_handed_on = |state: &State, doing| {
+        let step = state.clone().act(doing, &policy).unwrap();
+        step.outcome == Outcome::HandedOn
+    };
+    assert!(!is_handed_on(&state, PasswordInTheChat));
+    // The link has expired, and what is typed may still be meant for it.
+    state.act(Expiry, &policy);
+    assert!(!is_handed_on(&state, PasswordInTheChat) && !is_handed_on(&state, Address));
+    assert!(is_handed_on(&state, Hello));
+    for _ in 0..2 {
+        state.act(Expiry, &policy);
+    }
+    assert!(
+        is_handed_on(&state, PasswordInTheChat),
+        "nothing is asked for any more"
+    );
 }

@@ -21,3 +21,18 @@ pub fn put_latest_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), 
     }
     Ok(())
 }
+
+const FIRST_KEY: &[u8] = b"first moment";
+
+/// When this store was made, as far as is known.
+pub fn first_moment(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError> {
+    match reader.get(Table::Meta, FIRST_KEY)? {
+        Some(bytes) => Ok(Some(Timestamp(read(Table::Meta, &bytes)?))),
+        None => Ok(None),
+    }
+}
+
+/// Stores when this store was made.
+pub fn put_first_moment(writer: &mut dyn Writer, at: Timestamp) -> Result<(), StoreError> {
+    writer.put(Table::Meta, FIRST_KEY, &write(Table::Meta, &at.0)?)
+}

@@ -27,6 +27,8 @@ struct EntryRecord {
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     hushed: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    last_failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     in_flight_since: Option<u64>,
 }
 
@@ -255,6 +257,7 @@ impl EntryRecord {
             attempts: entry.attempts,
             unknown: entry.unknown,
             hushed: entry.hushed,
+            last_failure: entry.last_failure.clone(),
             in_flight_since: entry.in_flight_since.map(|at| at.0),
         }
     }
@@ -270,6 +273,7 @@ impl EntryRecord {
             attempts: self.attempts,
             unknown: self.unknown,
             hushed: self.hushed,
+            last_failure: self.last_failure,
             in_flight_since: self.in_flight_since.map(Timestamp),
         })
     }
@@ -323,7 +327,7 @@ pub fn entries(
     )
 }
 
-/// The newest entry id in use in any lane or among the dead letters.
+/// The newest entry id in use in any lane, among the dead letters and among the events.
 pub fn last_entry_id(reader: &dyn Reader) -> Result<EntryId, StoreError> {
     let mut last = EntryId(0);
     for lane in Lane::ALL {
@@ -337,15 +341,12 @@ pub fn last_entry_id(reader: &dyn Reader) -> Result<EntryId, StoreError> {
             ControlFlow::Break(())
         })?;
     }
-    reader.scan(
-        Table::Dead,
-        KeyRange::all(),
-        Order::Backward,
-        &mut |key, _| {
-            last = last.max(entry_id(key, Table::Dead).unwrap_or(last));
+    for table in [Table::Dead, Table::Event] {
+        reader.scan(table, KeyRange::all(), Order::Backward, &mut |key, _| {
+            last = last.max(entry_id(key, table).unwrap_or(last));
             ControlFlow::Break(())
-        },
-    )?;
+        })?;
+    }
     Ok(last)
 }
 

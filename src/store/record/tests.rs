@@ -236,11 +236,11 @@ prop_compose! {
     fn any_entry()(
         id in 1u64..u64::MAX, contact in any::<[u8; 16]>(), errand in any_errand(),
         (created_at, expires_at, not_before) in (any_moment(), any_moment(), any_moment()),
-        (attempts, unknown, hushed) in (any::<u32>(), any::<u32>(), any::<bool>()), in_flight_since in prop::option::of(any_moment()),
+        (attempts, unknown, hushed, last_failure) in (any::<u32>(), any::<u32>(), any::<bool>(), prop::option::of("\\PC{0,20}")), in_flight_since in prop::option::of(any_moment()),
     ) -> Entry {
         Entry {
             id: EntryId(id), contact: ContactId(contact), errand, created_at, expires_at, not_before, attempts,
-            unknown, hushed, in_flight_since,
+            unknown, hushed, last_failure, in_flight_since,
         }
     }
 }
@@ -416,12 +416,37 @@ fn records_of_the_first_version_are_read() {
 }
 
 #[test]
+fn signing_keys_are_kept_until_they_are_removed_and_read_as_they_were_first_written() {
+    const WRITTEN: &[u8] =
+        b"\x01{\"seed\":[9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9,9],\
+        \"made_at\":1,\"signs_from\":2}";
+    let key = |id: &str| SigningKey {
+        id: id.to_owned(),
+        seed: zeroize::Zeroizing::new([9; 32]),
+        made_at: Timestamp(1),
+        signs_from: Timestamp(2),
+    };
+    let found = in_store(move |writer| {
+        writer.put(Table::Key, b"old", WRITTEN)?;
+        put_signing_key(writer, &key("new"))?;
+        let both = signing_keys(writer)?;
+        delete_signing_key(writer, "old")?;
+        delete_signing_key(writer, "never there")?;
+        Ok((both, signing_keys(writer)?))
+    });
+    assert_eq!(found, (vec![key("new"), key("old")], vec![key("new")]));
+    assert_eq!(format!("{:?}", key("new")), "SigningKey(new, ..)");
+}
+
+#[test]
 fn a_message_is_seen_once_and_forgotten_by_its_hour() {
     let number = PhoneNumberId::parse("106540352242922").unwrap();
     let found = in_store(move |writer| {
         let id = |text: &str| MessageId::parse(text).unwrap();
-        let mut see =
-            |text: &str, at: u64| super::see(writer, &keys(), &number, &id(text), Timestamp(at));
+        let mut see = |text: &str, at: u64| {
+            let since = Remembered::Since(Timestamp(at));
+            super::see(writer, &keys(), &number, &id(text), since)
+        };
         let seen = [
             see("a", 5 * HOUR_MS)?,
             see("a", 5 * HOUR_MS)?,
@@ -437,4 +462,52 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
         Ok((seen, forgotten))
     });
     assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0]));
+}
+
+#[test]
+fn what_a_bot_asked_for_is_found_by_caller_and_mark_until_it_is_old() {
+    let every = [
+        Got::Link {
+            mapping: MappingId([1; 16]),
+            expires_at: Timestamp(9),
+        },
+        Got::Demand {
+            requirement: RequirementId([2; 16]),
+            proof: ProofWanted::MailCode,
+            expires_at: Timestamp(8),
+        },
+        Got::Proved {
+            proof: Proof::Password,
+            proved_at: Timestamp(3),
+        },
+    ];
+    for got in every {
+        let known = Asked {
+            at: Timestamp(5),
+            request: [6; 32],
+            contact: ContactId([7; 16]),
+            got,
+        };
+        let stored = known.clone();
+        let found = in_store(move |writer| {
+            put_asked(writer, &keys(), "agent", "mark", &stored)?;
+            let forgotten = forget_asked(writer, Timestamp(5), None, 10)?.removed;
+            let found = asked(writer, &keys(), "agent", "mark")?;
+            let others = [
+                asked(writer, &keys(), "other", "mark")?,
+                asked(writer, &keys(), "agen", "tmark")?,
+            ];
+            let swept = forget_asked(writer, Timestamp(6), None, 10)?.removed;
+            Ok((forgotten, found, others, swept))
+        });
+        assert_eq!(found, (0, Some(known), [None, None], 1));
+    }
+    const WRITTEN: &[u8] = b"\x01{\"at\":5,\"request\":[6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6],\
+        \"contact\":[7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7],\"got\":{\"proved\":{\"proof\":\"page\",\"proved_at\":3}}}";
+    let found = in_store(|writer| {
+        writer.put(Table::Asked, &keys().asked("agent", "mark"), WRITTEN)?;
+        asked(writer, &keys(), "agent", "mark")
+    });
+    let (proof, proved_at) = (Proof::Page, Timestamp(3));
+    assert_eq!(found.unwrap().got, Got::Proved { proof, proved_at });
 }

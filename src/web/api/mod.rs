@@ -38,7 +38,7 @@ pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// Where this is described.
 pub(super) const OPENAPI_PATH: &str = "/openapi.json";
 
-const OPENAPI: &str = include_str!("../../../assets/openapi.json");
+pub(super) const OPENAPI: &str = include_str!("../../../assets/openapi.json");
 
 /// The identity of a message, where there is no body for it.
 const IDENTITY_HEADER: &str = "Portero-Identity";

@@ -3,7 +3,7 @@
 use crate::app::rfc_3339;
 use crate::app::{ContactView, DemandView, NamedAccount};
 use crate::domain::account::{Account, Company};
-use crate::domain::id::{SECOND_MS, ServiceName, Timestamp};
+use crate::domain::id::{SECOND_MS, ServiceName};
 use crate::domain::requirement::ProofWanted;
 use crate::web::mappings::is_json;
 use crate::web::{error, error_about};
@@ -53,13 +53,34 @@ pub(super) struct ChallengeBody {
     pub contact: Option<String>,
     #[serde(default, deserialize_with = "there")]
     pub proof: Option<String>,
-    #[serde(default, deserialize_with = "there")]
+    #[serde(default, deserialize_with = "whole")]
     pub max_age_seconds: Option<u64>,
 }
 
 /// A field that may be left out, but not be `null`.
 fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// A whole number however it is written: to JSON Schema 300 and 300.0 are the same (draft 2020-12,
+/// section 4.2.3).
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    /// Up to here every whole number is exact.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Whole(u64),
+        Point(f64),
+    }
+    match Number::deserialize(from)? {
+        Number::Whole(number) => Ok(Some(number)),
+        Number::Point(number) if number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(&number) => {
+            // Whole, not negative and exact.
+            Ok(Some(number as u64))
+        }
+        Number::Point(_) => Err(serde::de::Error::custom("not a whole number")),
+    }
 }
 
 /// The body as it came.
@@ -270,8 +291,4 @@ pub(super) fn contact(view: &ContactView) -> Response {
             .collect(),
         scopes: view.scope.map(|scope| scope.name()).into_iter().collect(),
     })
-}
-
-pub(super) fn moment(at: Timestamp) -> String {
-    rfc_3339(at)
 }

@@ -26,21 +26,31 @@ def who_is(identity):
     return verified["payload"]
 
 
+def messages_in(body):
+    """What people wrote in a webhook of Meta, if it is one; at most one message."""
+    return json.loads(body)["entry"][0]["changes"][0]["value"].get("messages", [])
+
+
 class Bot(BaseHTTPRequestHandler):
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        value = body["entry"][0]["changes"][0]["value"]
-        for message in value.get("messages", []):  # at most one
-            try:
-                person = who_is(self.headers.get("Portero-Identity", ""))
-            except jwt.PyJWKClientConnectionError:
-                return self.answer(503)  # Portero tries again
-            except jwt.PyJWTError:
-                return self.answer(401)
-            if person["jti"] != message["id"]:
-                return self.answer(401)  # true, but it came with another message
-            accounts = [f"{one['account']['id']} in {one['service']}" for one in person["bindings"]]
-            print(person["sub"], "is", ", ".join(accounts) or "nobody we know", flush=True)
+        try:
+            length = int(self.headers.get("Content-Length", "0"))
+            ids = [one["id"] for one in messages_in(self.rfile.read(length))]
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return self.answer(400)
+        identity = self.headers.get("Portero-Identity")
+        if not ids or identity is None:  # a group, or news that nobody wrote
+            return self.answer(200)
+        try:
+            person = who_is(identity)
+        except jwt.PyJWKClientConnectionError:
+            return self.answer(503)  # Portero tries again
+        except jwt.PyJWTError:
+            return self.answer(401)
+        if person["jti"] not in ids:
+            return self.answer(401)  # true, but it came with another message
+        accounts = [f"{one['account']['id']} in {one['service']}" for one in person["bindings"]]
+        print(person["sub"], "is", ", ".join(accounts) or "nobody we know", flush=True)
         self.answer(200)
 
     def answer(self, status):

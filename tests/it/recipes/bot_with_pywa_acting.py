@@ -30,13 +30,15 @@ def answer(_: WhatsApp, message: types.Message):
     person = jwt.decode(identity, keys.get_signing_key_from_jwt(identity), **rules)
     token = portero.post("/v1/tokens", json={"identity": identity, "service": "erp"}).json()
 
-    if "need" in token:
-        message.reply(token["say"])
+    if "token" not in token:
+        message.reply(token.get("say", "That does not work at the moment."))
+        if "need" in token:  # Portero asks for it, here in the chat
+            portero.post("/v1/challenges", json={"identity": identity, "proof": "mail_code"})
         return
-    name = person["bindings"][0]["account"]["name"]
+    names = {one["service"]: one["account"].get("name") for one in person["bindings"]}
     bearer = {"Authorization": f"Bearer {token['token']}"}
     orders = httpx.get(f"{os.environ['ERP_URL']}/orders", headers=bearer).json()
-    message.reply(f"{name}, you have {len(orders)} orders.")
+    message.reply(f"{names.get('erp') or 'Hello'}, you have {len(orders)} orders.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,349 @@
+//! What the bot never sees: conversations at random, with everything that people type in a sign-in
+//! and around it, through both gates.
+
+use super::house::{House, Left, Person, code_of, other_than, said_in};
+use portero::app::{Verdict, Wish};
+use portero::domain::contact::Stage;
+use portero::domain::conversation::Outcome;
+use portero::domain::delivery::{LinkTarget, Mail};
+use portero::domain::id::{MINUTE_MS, SECOND_MS};
+use portero::domain::message::{Content, Inbound, Provenance};
+use portero::domain::policy::{Gate, Policy};
+use portero::domain::requirement::ProofWanted;
+use portero::domain::sign_in::PageAnswer;
+use std::collections::HashSet;
+
+/// Conversations of each gate.
+const CONVERSATIONS: u64 = 500;
+
+/// Turns of each.
+const TURNS: usize = 30;
+
+/// Numbers that repeat themselves (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
+    }
+
+    fn one_of<'a, T>(&mut self, many: &'a [T]) -> &'a T {
+        &many[usize::try_from(self.below(many.len() as u64)).unwrap()]
+    }
+}
+
+/// Somebody who answers what they are asked, more or less.
+struct Talker {
+    person: Person,
+    number: u64,
+    address: String,
+    password: String,
+    /// Everything that was typed for a sign-in, as it was typed.
+    secrets: HashSet<String>,
+    /// What was typed for the bot.
+    words: Vec<String>,
+}
+
+impl Talker {
+    fn new(number: u64) -> Talker {
+        Talker {
+            person: Person::with_number(&format!("57300{number:07}")),
+            number,
+            address: format!("canario{number}@example.com"),
+            password: format!("Zorro-{number}-Rojo!"),
+            secrets: HashSet::new(),
+            words: Vec::new(),
+        }
+    }
+
+    fn secret(&mut self, text: String) -> String {
+        self.secrets.insert(text.clone());
+        text
+    }
+
+    fn mailed_code(&self, house: &House) -> Option<String> {
+        let mails = house.mails();
+        let mine = |mail: &&Mail| mail.to.as_str() == self.address;
+        // Notices carry no code.
+        mails.iter().rev().filter(mine).find_map(|mail| {
+            let digits = |word: &str| word.len() == 8 && word.bytes().all(|b| b.is_ascii_digit());
+            let has_code = mail.text.split_whitespace().any(digits);
+            has_code.then(|| code_of(mail))
+        })
+    }
+
+    /// One turn: an answer to the last sentence of Portero's, or something else.
+    fn turn(&mut self, house: &House, dice: &mut Dice, gate: Gate) {
+        let last = house
+            .said_to(&self.person)
+            .last()
+            .cloned()
+            .unwrap_or_default();
+        let contact = house.contacts().into_iter();
+        let contact = contact
+            .into_iter()
+            .find(|known| known.wa_id == self.person.wa_id);
+        let is_bound = contact.as_ref().is_some_and(|known| known.is_bound());
+        match dice.below(12) {
+            0 => house.later(dice.below(30) * SECOND_MS),
+            1 => house.later(dice.below(15) * MINUTE_MS),
+            2 if dice.below(6) == 0 => house.later(25 * 60 * MINUTE_MS),
+            // The bot asks for a sign-in, of somebody unknown or once more.
+            3 if gate == Gate::OnRequest || dice.below(4) == 0 => {
+                if let Some(contact) = contact {
+                    let wish = if dice.below(2) == 0 {
+                        Wish::Link { send: true }
+                    } else {
+                        let proof = *dice.one_of(&[
+                            ProofWanted::Any,
+                            ProofWanted::MailCode,
+                            ProofWanted::Password,
+                        ]);
+                        let age_max_ms = Some(SECOND_MS);
+                        Wish::Proof { proof, age_max_ms }
+                    };
+                    house.app.grant("bot", contact.id, wish, None).unwrap();
+                }
+            }
+            // What people say anyway, to whoever listens.
+            4 | 5 => {
+                let number = self.words.len();
+                let said = format!("pregunta {number} de la persona {}", self.number);
+                self.words.push(said.clone());
+                house.write(&self.person, &said);
+            }
+            6 => {
+                let ours = [
+                    "cancelar",
+                    "reenviar",
+                    "otro correo",
+                    "quién soy",
+                    "entrar en la web",
+                ];
+                house.write(&self.person, dice.one_of::<&str>(&ours));
+            }
+            7 if is_bound && dice.below(3) == 0 => {
+                house.write(&self.person, "cerrar sesión");
+            }
+            8 => self.on_the_page(house, dice),
+            _ => self.answer(house, dice, &last, is_bound),
+        }
+        house.settle();
+    }
+
+    /// An answer to what was asked, when something is.
+    fn answer(&mut self, house: &House, dice: &mut Dice, last: &str, is_bound: bool) {
+        let asks = |words: &[&str]| words.iter().any(|word| last.contains(word));
+        let in_flight = self.is_in_flight(house);
+        let typed = if self.awaits_code(house) {
+            let right = self.mailed_code(house).unwrap_or_else(|| "73519284".into());
+            let code = if dice.below(3) == 0 {
+                other_than(&right)
+            } else {
+                right
+            };
+            match dice.below(5) {
+                0 => format!("mi código es {} {}", &code[..4], &code[4..]),
+                1 => format!("{}-{}", &code[..4], &code[4..]),
+                2 => code[..7].to_owned(),
+                _ => code,
+            }
+        } else if asks(&["correo", "email", "address"]) && !is_bound && in_flight {
+            match dice.below(6) {
+                0 => self.address.to_uppercase(),
+                1 => format!("es {} gracias", self.address),
+                2 => self.address.replace("example.com", "gmial.com"),
+                3 => format!("{} o {}", self.address, self.address.replace("com", "org")),
+                _ => self.address.clone(),
+            }
+        } else if self.link(house).is_some() && in_flight {
+            // In the wrong place.
+            self.password.clone()
+        } else {
+            return;
+        };
+        let typed = self.secret(typed);
+        let mut message = house.text(&self.person, &typed);
+        if dice.below(8) == 0 {
+            message.provenance = Provenance::Forwarded;
+        }
+        self.receive(house, message, dice);
+    }
+
+    fn receive(&self, house: &House, message: Inbound, dice: &mut Dice) {
+        house.receive(message.clone()).unwrap();
+        if dice.below(5) == 0 {
+            // Meta repeats.
+            house.receive(message).unwrap();
+        }
+    }
+
+    /// Whether Portero is waiting for an answer: what is typed then is typed for it.
+    fn is_in_flight(&self, house: &House) -> bool {
+        let (now, policy) = (house.app.now(), Policy::default());
+        let contacts = house.contacts();
+        let contact = contacts
+            .iter()
+            .find(|known| known.wa_id == self.person.wa_id);
+        contact.is_some_and(|contact| match &contact.stage {
+            Stage::Idle => (contact.mapping.as_ref())
+                .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
+            Stage::AddressAsked { at } => now.since_ms(*at) < policy.code_lifetime_ms,
+            // The next day it is another conversation.
+            Stage::SpellingAsked { .. } => now.since_ms(contact.last_message_at) < 60 * MINUTE_MS,
+            Stage::CodeAwaited(challenge) => now < challenge.expires_at,
+            Stage::LinkSent => (contact.mapping.as_ref())
+                .is_some_and(|mapping| mapping.is_live(now) || mapping.awaits_return(now)),
+        })
+    }
+
+    fn awaits_code(&self, house: &House) -> bool {
+        let contacts = house.contacts();
+        let contact = contacts
+            .iter()
+            .find(|known| known.wa_id == self.person.wa_id);
+        contact.is_some_and(|contact| {
+            matches!(&contact.stage, Stage::CodeAwaited(challenge) if house.app.now() < challenge.expires_at)
+        })
+    }
+
+    fn link(&self, house: &House) -> Option<portero::domain::id::MappingHash> {
+        let said = house.said().into_iter().rev();
+        let mut mine = said.filter(|said| self.person.is(&said.to));
+        let link = mine.find_map(|said| said.message.link)?;
+        match link.to {
+            LinkTarget::Url(_) => house.link(&self.person),
+            LinkTarget::SignIn(_) => None,
+        }
+    }
+
+    fn on_the_page(&mut self, house: &House, dice: &mut Dice) {
+        let Some(hash) = self.link(house) else {
+            return;
+        };
+        if dice.below(4) == 0 {
+            house.wrong_password(&hash, &self.address);
+            return;
+        }
+        let verdict = Verdict::These(vec![house.account(&self.address)]);
+        let visitor = portero::app::Visitor::new(&self.address, super::house::NETWORK);
+        let (answer, text) = house.form(&hash, None, &visitor, verdict);
+        if answer == PageAnswer::Return
+            && let Some(text) = text
+            && dice.below(4) > 0
+        {
+            let text = self.secret(text);
+            let message = house.text(&self.person, &text);
+            self.receive(house, message, dice);
+        }
+    }
+}
+
+/// Of 1,000 conversations at random, 500 through each gate, the bot sees what was said to it and no
+/// code, address or password that was typed in a sign-in.
+#[test]
+fn no_code_address_or_password_of_a_thousand_conversations_reaches_the_bot() {
+    for gate in [Gate::Everyone, Gate::OnRequest] {
+        let (mut bound, mut handed_on, mut asked) = (0, 0, 0);
+        for number in 0..CONVERSATIONS {
+            let policy = Policy {
+                gate,
+                ..House::both_ways_in()
+            };
+            let house = House::on_the_web(policy);
+            let mut dice =
+                Dice(0x9E37_79B9_7F4A_7C15 ^ (number + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
+            let mut talker = Talker::new(number);
+            house.register("kutamma", &talker.address, "Canaria", "Acme");
+            house.write(&talker.person, "hola, soy nueva");
+            talker.words.push("hola, soy nueva".into());
+            house.settle();
+            for _ in 0..TURNS {
+                talker.turn(&house, &mut dice, gate);
+            }
+            for left in house.left() {
+                let Left::HandedOn(hand_over) = left else {
+                    continue;
+                };
+                let said = said_in(&hand_over).unwrap_or_default();
+                let is_for_the_bot = talker.words.contains(&said) || COMMANDS.contains(&&*said);
+                assert!(
+                    is_for_the_bot && !talker.secrets.contains(&said),
+                    "conversation {number}, {gate:?}: the bot got {said:?}"
+                );
+                handed_on += 1;
+            }
+            let outcomes = house.app.outcomes();
+            bound += outcomes.get(Outcome::Bound.name()).copied().unwrap_or(0);
+            asked += talker.secrets.len();
+        }
+        // The conversations are worth something only if they come this far.
+        assert!(bound >= CONVERSATIONS / 2, "{gate:?}: {bound} sign-ins");
+        assert!(
+            handed_on as u64 >= 2 * CONVERSATIONS,
+            "{gate:?}: {handed_on} handed on"
+        );
+        assert!(
+            asked as u64 >= CONVERSATIONS,
+            "{gate:?}: {asked} secrets typed"
+        );
+    }
+}
+
+/// Words of Portero's that mean nothing when nothing is in flight, and so are the bot's.
+const COMMANDS: [&str; 5] = [
+    "cancelar",
+    "reenviar",
+    "otro correo",
+    "quién soy",
+    "entrar en la web",
+];
+
+/// What the bot asked for while the person had it open, and what they typed late.
+#[test]
+fn on_request_a_late_answer_is_still_an_answer_and_ordinary_words_are_the_bots_again() {
+    let policy = Policy {
+        gate: Gate::OnRequest,
+        ..House::both_ways_in()
+    };
+    let house = House::on_the_web(policy);
+    house.register("kutamma", "ana@example.com", "Ana", "Acme");
+    let ana = Person::with_number("573001112233");
+    assert_eq!(house.write(&ana, "hola"), "handed_on");
+    assert_eq!(
+        house.write(&ana, "mi correo es ana@example.com"),
+        "handed_on"
+    );
+    let id = house.contact(&ana).id;
+    let wish = Wish::Proof {
+        proof: ProofWanted::MailCode,
+        age_max_ms: None,
+    };
+    house.app.grant("bot", id, wish, None).unwrap();
+    house.settle();
+    // Under way: everything is part of it, also what is not understood.
+    for text in ["ana arroba example", "¿para qué?", "Zorro-1-Rojo!"] {
+        assert_ne!(house.write(&ana, text), "handed_on", "{text}");
+        house.later(6 * SECOND_MS);
+    }
+    assert_eq!(house.write(&ana, "ana@example.com"), "code_asked");
+    house.settle();
+    let code = house.code();
+    house.later(11 * MINUTE_MS);
+    // The code is dead, and still nobody's business.
+    assert_ne!(house.write(&ana, &code), "handed_on");
+    assert_ne!(house.write(&ana, "ana@example.com"), "handed_on");
+    house.later(11 * MINUTE_MS);
+    assert_eq!(house.write(&ana, "¿y mi pedido?"), "handed_on");
+    let picture = house.message(&ana, Content::Other("image"));
+    assert_eq!(house.receive(picture).unwrap().outcomes, ["handed_on"]);
+    house.settle();
+    let got = house.handed_on();
+    let expected = ["hola", "mi correo es ana@example.com", "¿y mi pedido?"];
+    let expected = expected.map(|text| Some(text.to_owned()));
+    assert_eq!(got[..3], expected);
+    assert_eq!(got[3..], [None]);
+}
