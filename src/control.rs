@@ -9,9 +9,11 @@
 //! [`perform`] is the same whether the request came through the socket or from a command that
 //! opened the store itself because no server runs.
 
+mod audit;
 mod outbox;
 mod requests;
 
+pub use audit::{AuditCheckLine, AuditFaultLine, AuditRow};
 pub use outbox::{
     ChangeLine, EventLine, LIST_ENTRIES_MAX, LIST_EVENTS_MAX, LetterLine, NoRetry, WaitingLine,
     read_id,

