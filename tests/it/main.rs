@@ -21,6 +21,7 @@ mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
+mod watch;
 mod webdriver;
 
 // The core: conversations, limits, faults.
