@@ -9,10 +9,12 @@
 //! [`perform`] is the same whether the request came through the socket or from a command that
 //! opened the store itself because no server runs.
 
+mod audit;
 mod contacts;
 mod outbox;
 mod requests;
 
+pub use audit::{AuditCheckLine, AuditFaultLine, AuditRow};
 pub use contacts::{
     AccountLine, BindingLine, ContactLine, ForgottenLine, LIST_CONTACTS_MAX, WhomText,
 };

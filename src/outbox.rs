@@ -10,9 +10,10 @@
 //! order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
 //! what waits behind it overtakes it.
 
-use crate::app::{App, Report, Settled, Waiting, Work};
+use crate::app::{App, Begun, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
+use crate::metrics::{Counters, Durations};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,7 +135,33 @@ pub struct Outbox {
     pace: Pace,
     queues: [Mutex<Queue>; Lane::ALL.len()],
     stopping: AtomicBool,
+    counted: [Deliveries; Lane::ALL.len()],
 }
+
+/// What became of what left by a lane, and how long the other side took.
+#[derive(Debug)]
+pub struct Deliveries {
+    /// Outcomes.
+    pub outcomes: Counters<6>,
+    /// Of tries that reached for the other side.
+    pub durations: Durations,
+}
+
+impl Default for Deliveries {
+    fn default() -> Deliveries {
+        Deliveries {
+            outcomes: Counters::new([SENT, ANSWERED, RETRY, SUPERSEDED, EXPIRED, GIVEN_UP]),
+            durations: Durations::default(),
+        }
+    }
+}
+
+const SENT: &str = "sent";
+const ANSWERED: &str = "answered";
+const RETRY: &str = "retry";
+const SUPERSEDED: &str = "superseded";
+const EXPIRED: &str = "expired";
+const GIVEN_UP: &str = "given_up";
 
 impl Outbox {
     /// The lanes of this store, at rest.
@@ -154,7 +181,13 @@ impl Outbox {
             pace,
             queues,
             stopping: AtomicBool::new(false),
+            counted: Default::default(),
         }
+    }
+
+    /// What left by each lane since the start.
+    pub fn deliveries(&self) -> impl Iterator<Item = (Lane, &Deliveries)> {
+        Lane::ALL.into_iter().zip(&self.counted)
     }
 
     /// The state of every lane.
@@ -259,20 +292,39 @@ impl Outbox {
         let mut begun_at = Instant::now();
         let mut is_over = false;
         for ((line, id), work) in fresh.into_iter().zip(work) {
-            let Some(work) = work else {
+            let Some(begun) = work else {
                 self.queue(lane)
                     .finish(line, id, After::Gone, self.app.now());
                 continue;
             };
             is_over = is_over || self.stopping.load(Ordering::Acquire);
+            let tried_at = Instant::now();
+            let Begun {
+                work,
+                what,
+                attempt,
+            } = begun;
             let report = if is_over {
                 Report::Untried
             } else {
                 self.carry_one(&work)
             };
+            let tried = Tried {
+                what,
+                attempt,
+                took: tried_at.elapsed(),
+            };
+            if !is_over && !matches!(work, Work::Nothing(_)) {
+                self.counted[lane as usize].durations.add(tried.took);
+            }
             // The others would fail in the same way.
             is_over = is_over || is_about_the_lane(&report);
-            done.push(Carried { line, id, report });
+            done.push(Carried {
+                line,
+                id,
+                report,
+                tried,
+            });
             if begun_at.elapsed() >= SETTLE_AFTER {
                 self.conclude(lane, std::mem::take(&mut done));
                 begun_at = Instant::now();
@@ -294,7 +346,12 @@ impl Outbox {
         let mut fresh = Vec::new();
         for (line, id) in ids {
             match queue.unsettled.remove(&id) {
-                Some(report) => done.push(Carried { line, id, report }),
+                Some((report, tried)) => done.push(Carried {
+                    line,
+                    id,
+                    report,
+                    tried,
+                }),
                 None => fresh.push((line, id)),
             }
         }
@@ -313,6 +370,9 @@ impl Outbox {
             .collect();
         match self.settle(lane, &reports) {
             Some(settled) => {
+                for (carried, settled) in done.iter().zip(&settled) {
+                    self.tell(lane, carried, *settled);
+                }
                 let mut queue = self.queue(lane);
                 let now = self.app.now();
                 for (carried, settled) in done.iter().zip(settled) {
@@ -331,12 +391,53 @@ impl Outbox {
         }
     }
 
+    /// Counts a delivery and logs it. What comes in thousands and went well is for who looks for it;
+    /// a lane that rests says so itself.
+    fn tell(&self, lane: Lane, carried: &Carried, settled: Settled) {
+        let Some(outcome) = outcome(&carried.report, settled) else {
+            return;
+        };
+        self.counted[lane as usize].outcomes.count(outcome);
+        let Tried {
+            what,
+            attempt,
+            took,
+        } = &carried.tried;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let is_usual = matches!(lane, Lane::Bot | Lane::Events) && outcome == SENT;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    lane = lane.name(),
+                    what,
+                    id = format_args!("{:x}", carried.id.0),
+                    contact = %carried.line.0,
+                    attempts = attempt,
+                    outcome,
+                    duration_ms,
+                    "a delivery"
+                )
+            };
+        }
+        if is_usual || is_about_the_lane(&carried.report) {
+            line!(debug);
+        } else {
+            line!(info);
+        }
+    }
+
     /// Bounded by what was taken: at most [`TAKE_ENTRIES_MAX`] a thread.
     fn keep(&self, lane: Lane, done: Vec<Carried>) {
         let mut queue = self.queue(lane);
         let now = self.app.now();
-        for Carried { line, id, report } in done {
-            queue.unsettled.insert(id, report);
+        for carried in done {
+            let Carried {
+                line,
+                id,
+                report,
+                tried,
+            } = carried;
+            queue.unsettled.insert(id, (report, tried));
             queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
     }
@@ -407,7 +508,10 @@ impl Outbox {
     fn note_rest(&self, lane: Lane, done: &[Carried]) {
         let now = self.app.now();
         let mut queue = self.queue(lane);
-        for Carried { line, id, report } in done {
+        for Carried {
+            line, id, report, ..
+        } in done
+        {
             match (queue.note(*line, *id, report, now), report) {
                 (Noted::Paused, Report::Failed(failure)) => tracing::error!(
                     lane = lane.name(),
@@ -433,6 +537,28 @@ struct Carried {
     line: LineKey,
     id: EntryId,
     report: Report,
+    tried: Tried,
+}
+
+/// A try, as it is told.
+struct Tried {
+    what: String,
+    attempt: u32,
+    took: Duration,
+}
+
+/// What became of a try; nothing when there was none.
+fn outcome(report: &Report, settled: Settled) -> Option<&'static str> {
+    let is_again = matches!(settled, Settled::Again(_));
+    match report {
+        Report::Untried => None,
+        Report::Sent(_) => Some(SENT),
+        Report::Answers(_) | Report::Failed(_) if is_again => Some(RETRY),
+        Report::Answers(_) => Some(ANSWERED),
+        Report::Failed(_) => Some(GIVEN_UP),
+        Report::Expired => Some(EXPIRED),
+        Report::Superseded => Some(SUPERSEDED),
+    }
 }
 
 /// Whether every other entry of the lane would fail as well.
@@ -531,7 +657,7 @@ struct Queue {
     entries: usize,
     under_way: usize,
     /// Carried, and not yet stored as carried.
-    unsettled: HashMap<EntryId, Report>,
+    unsettled: HashMap<EntryId, (Report, Tried)>,
     rest: Option<Rest>,
     /// The entry that tries, while the lane rests, whether it still has to.
     trying: Option<EntryId>,

@@ -1,5 +1,7 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
+mod metrics;
+
 use crate::app::{
     self, App, CheckFailed, Clock, Failed, HandOver, Issued, Janitor, Report, SystemClock,
     SystemRandom, TokenWanted, Verdict, Work,
@@ -21,14 +23,16 @@ use crate::store::{CopyError, Engine, MasterKey, Redb, Sealed, Snapshots, StoreE
 use crate::text::Voice;
 use crate::web::listener::{Limits, Listener, Trust};
 use crate::web::pages::CHAT_ORIGINS;
-use crate::web::{Look, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings};
+use crate::web::{
+    Look, MetricsDoor, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings,
+};
 use crate::whatsapp::Client;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The directory's name as a service.
 pub const DIRECTORY: &str = config::Directory::SERVICE;
@@ -38,6 +42,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 /// The part of it that requests under way get.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
+
+/// Prometheus, perhaps another one beside it, and somebody who looks.
+const METRICS_CONNECTIONS_MAX: usize = 16;
 
 /// Between two looks at whether the store still works, and two sweeps of what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
@@ -97,6 +104,7 @@ impl From<StoreError> for StartError {
 pub struct Running {
     app: Arc<App>,
     listeners: Vec<Listener>,
+    metrics: Option<Listener>,
     senders: Senders,
     sweeper: Sweeper,
     control: Option<Control>,
@@ -372,7 +380,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             }),
         },
         Box::new({
-            let outbox = Arc::clone(&outbox);
+            let (outbox, services) = (Arc::clone(&outbox), Arc::clone(&services));
             move || troubles(&outbox, &services)
         }),
     ));
@@ -392,11 +400,26 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             .map_err(|error| StartError::Listen(*address, error))?;
         listeners.push(listener);
     }
+    let metrics = match &config.metrics {
+        None => None,
+        Some(settings) => {
+            let counting = metrics::Counting {
+                app: Arc::clone(&app),
+                outbox: Arc::clone(&outbox),
+                services,
+                web,
+                store: config.store.path.clone(),
+                started_at: SystemTime::now(),
+            };
+            Some(listen_for_metrics(settings, counting)?)
+        }
+    };
     let senders = outbox.start().map_err(StartError::Thread)?;
     let sweeper = Sweeper::start(Arc::clone(&app)).map_err(StartError::Thread)?;
     let mut running = Running {
         app,
         listeners,
+        metrics,
         senders,
         sweeper,
         control: None,
@@ -410,6 +433,36 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         }
     }
     Ok(running)
+}
+
+/// A listener of its own, so that no proxy in front of the other one can let anybody in.
+fn listen_for_metrics(
+    settings: &config::Metrics,
+    counting: metrics::Counting,
+) -> Result<Listener, StartError> {
+    let limits = Limits {
+        connections_max: METRICS_CONNECTIONS_MAX,
+        ..Limits::default()
+    };
+    let trust = Trust {
+        // Without a key a page in somebody's browser must not reach it under a name of its own.
+        hosts: match &settings.key {
+            None => ["localhost".to_owned(), host_of(settings.listen)].into(),
+            Some(_) => Vec::new(),
+        },
+        proxies: Vec::new(),
+    };
+    let door = MetricsDoor::new(settings.key.clone(), Box::new(move || counting.page()));
+    Listener::bind(settings.listen, limits, trust, Arc::new(door))
+        .map_err(|error| StartError::Listen(settings.listen, error))
+}
+
+/// As a `Host` names it.
+fn host_of(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    }
 }
 
 fn troubles(outbox: &Outbox, services: &Services) -> Vec<String> {
@@ -454,6 +507,11 @@ impl Running {
         self.listeners.iter().map(Listener::local_addr).collect()
     }
 
+    /// Where the numbers are, when they are anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Listener::local_addr)
+    }
+
     /// The operations.
     pub fn app(&self) -> &Arc<App> {
         &self.app
@@ -481,6 +539,7 @@ impl Running {
         let stopping: Vec<JoinHandle<usize>> = self
             .listeners
             .into_iter()
+            .chain(self.metrics)
             .map(|listener| std::thread::spawn(move || listener.stop(REQUESTS_WITHIN).cut))
             .collect();
         let cut: usize = stopping

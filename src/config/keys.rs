@@ -53,7 +53,7 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 16] = [
+pub const TABLES: [&str; 17] = [
     "business",
     "server",
     "whatsapp",
@@ -70,6 +70,7 @@ pub const TABLES: [&str; 16] = [
     "limits",
     "texts",
     "log",
+    "metrics",
 ];
 
 /// The tables of which there may be several, each under `[[name]]`.
@@ -401,4 +402,9 @@ keys! {
         "How log lines look: human or json.";
     LOG_LEVEL "log" "level" TEXT Default("\"info\""),
         "How much is logged: error, warn, info, debug or trace.";
+
+    METRICS_LISTEN "metrics" "listen" TEXT Unset("no metrics", "\"127.0.0.1:9464\""),
+        "Address and port where Prometheus reads /metrics; a listener of its own.";
+    METRICS_KEY "metrics" "key" SECRET Unset("needed unless metrics.listen is on this machine alone", "\"env:PORTERO_METRICS_KEY\""),
+        "Bearer token, at least 32 characters, that Prometheus sends (authorization.credentials).";
 }

@@ -1,6 +1,7 @@
 //! What the command line may ask for, and what it is answered.
 
 use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
+use super::audit::{self, AuditCheckLine, AuditRow};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
 use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
@@ -8,7 +9,7 @@ use crate::app::user::{self, FieldProblem, HashedPassword};
 use crate::app::{App, Failed, LetterChange};
 use crate::domain::id::{EmailAddress, Malformed, Secret};
 use crate::store::StoreError;
-use crate::store::record::User;
+use crate::store::record::{AuditPlace, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::fmt;
@@ -132,6 +133,18 @@ pub enum Request {
         /// Where: from the root on.
         path: PathBuf,
     },
+    /// Up to [`crate::app::AUDIT_LINES_LISTED_MAX`] lines of the audit, newest first.
+    ListAudit {
+        /// Not those before this moment, in milliseconds since 1970.
+        since_ms: u64,
+        /// Where the last answer ended.
+        before: Option<u64>,
+    },
+    /// Check up to [`crate::app::AUDIT_LINES_CHECKED_MAX`] lines of the audit, oldest first.
+    VerifyAudit {
+        /// Where the last answer ended.
+        after: Option<AuditPlace>,
+    },
 }
 
 impl Request {
@@ -147,6 +160,8 @@ impl Request {
                 | Request::ListContacts { .. }
                 | Request::ShowContacts { .. }
                 | Request::Forget { dry_run: true, .. }
+                | Request::ListAudit { .. }
+                | Request::VerifyAudit { .. }
         )
     }
 
@@ -178,6 +193,8 @@ impl Request {
             Request::Forget { dry_run: false, .. } => "forget",
             Request::Export { .. } => "export",
             Request::BackUp { .. } => "back_up",
+            Request::ListAudit { .. } => "list_audit",
+            Request::VerifyAudit { .. } => "verify_audit",
         }
     }
 }
@@ -350,6 +367,15 @@ pub enum Answer {
     },
     /// There is no such contact. Nothing has changed.
     NoSuchContact,
+    /// What was written down.
+    Audit {
+        /// Newest first.
+        lines: Vec<AuditRow>,
+        /// Where to go on when there may be more.
+        next: Option<u64>,
+    },
+    /// What the chain of the audit is like.
+    AuditChecked(AuditCheckLine),
     /// There is no event of this name.
     NoSuchEvent,
     /// Nobody is told events, as configured. Nothing has changed.
@@ -391,6 +417,9 @@ impl Answer {
             Answer::BackedUp { .. } => "backed_up",
             Answer::NotBackedUp { .. } => "not_backed_up",
             Answer::NoSuchContact => "no_such_contact",
+            Answer::Audit { .. } => "listed",
+            Answer::AuditChecked(check) if check.faults.is_empty() => "checked",
+            Answer::AuditChecked(_) => "broken",
             Answer::NoSuchEvent => "no_such_event",
             Answer::NobodyToTell => "nobody_to_tell",
             Answer::NoSuchUser => "no_such_user",
@@ -593,6 +622,8 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
         Request::Forget { whom, dry_run } => contacts::forget(app, whom, *dry_run)?,
         Request::Export { whom } => contacts::export(app, whom)?,
         Request::BackUp { path } => contacts::back_up(app, path)?,
+        Request::ListAudit { since_ms, before } => audit::list(app, *since_ms, *before)?,
+        Request::VerifyAudit { after } => audit::verify(app, after.as_ref())?,
     };
     Ok(answer)
 }

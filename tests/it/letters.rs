@@ -225,7 +225,9 @@ fn what_is_dropped_while_a_sender_holds_it_does_not_come_back() {
         house.write(&crowd.people[0], "poison");
         let id = house.overview().outbox[0].id;
         let work = house.app.begin(Lane::Bot, vec![id]).unwrap();
-        assert!(matches!(work[0], Some(Work::HandOn(_))));
+        let begun = work[0].as_ref().unwrap();
+        assert!(matches!(begun.work, Work::HandOn(_)));
+        assert_eq!((begun.what.as_str(), begun.attempt), ("hand_on", 1));
         assert_eq!(
             change(house, id, LetterChange::Drop),
             LetterChanged::DroppedWaiting

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod api;
+mod audit;
 mod browser;
 mod cli;
 mod config;
@@ -21,6 +22,7 @@ mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
+mod watch;
 mod webdriver;
 
 // The core: conversations, limits, faults.

@@ -16,9 +16,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// What stands in a line of the audit in place of a contact that was erased.
-pub const ERASED: &str = "erased";
-
 /// Present from an erasure on until nothing of it is left on the disk.
 const UNFINISHED_KEY: &[u8] = b"erasure unfinished";
 
@@ -196,11 +193,7 @@ impl Traces {
             writer.delete(*table, key)?;
         }
         for (key, line) in &self.audit {
-            let line = AuditLine {
-                contact: ERASED.to_owned(),
-                number_ending: None,
-                ..line.clone()
-            };
+            let line = line.clone().erased();
             writer.put(Table::Audit, key, &write(Table::Audit, &line)?)?;
         }
         for other in &self.others {
