@@ -292,7 +292,7 @@ pub enum Answer {
         next: Option<u64>,
     },
     /// What the chain of the audit is like.
-    AuditChecked(AuditCheckLine),
+    AuditChecked(Box<AuditCheckLine>),
     /// There is no event of this name.
     NoSuchEvent,
     /// Nobody is told events, as configured. Nothing has changed.

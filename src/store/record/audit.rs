@@ -23,6 +23,9 @@ const ANCHOR_KEY: &[u8] = b"audit anchor";
 /// Faults that one check tells: who has more has one mistake many times.
 pub const AUDIT_FAULTS_MAX: usize = 100;
 
+/// Lines held in memory while those about somebody are looked for.
+const ERASE_LOOKS: usize = 256;
+
 /// One line of the audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditLine {
@@ -205,22 +208,30 @@ pub fn forget_audit(
 /// many lines that were.
 pub fn erase_from_audit(writer: &mut dyn Writer, contact: ContactId) -> Result<usize, StoreError> {
     let contact = contact.to_string();
-    let range = KeyRange::all();
-    let all = collect(
-        writer,
-        Table::Audit,
-        range,
-        Order::Forward,
-        usize::MAX,
-        line,
-    )?;
-    let about = all.into_iter().filter(|(_, line)| line.contact == contact);
-    let mut erased = 0;
-    for (number, mut line) in about {
-        line.contact.clear();
-        line.number_ending = None;
-        put_line(writer, number, &line)?;
-        erased += 1;
+    let (mut erased, mut after) = (0, None::<[u8; 8]>);
+    loop {
+        let start = (after.as_ref()).map_or(Bound::Unbounded, |after| Bound::Excluded(&after[..]));
+        let range = KeyRange::new(start, Bound::Unbounded);
+        let piece = collect(
+            writer,
+            Table::Audit,
+            range,
+            Order::Forward,
+            ERASE_LOOKS,
+            line,
+        )?;
+        let Some((last, _)) = piece.last() else {
+            break;
+        };
+        after = Some(last.to_be_bytes());
+        for (number, mut line) in piece {
+            if line.contact == contact {
+                line.contact.clear();
+                line.number_ending = None;
+                put_line(writer, number, &line)?;
+                erased += 1;
+            }
+        }
     }
     Ok(erased)
 }
@@ -381,7 +392,7 @@ mod tests {
         AuditLine {
             at_ms: number * 1_000,
             event: "signed_in".to_owned(),
-            contact: if number % 2 == 0 { BEN } else { ANA }.to_string(),
+            contact: [BEN, ANA][usize::from(!number.is_multiple_of(2))].to_string(),
             number_ending: Some("67".to_owned()),
             link: None,
         }
