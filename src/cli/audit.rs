@@ -204,7 +204,7 @@ fn whole_check(worker: &mut Worker<'_>) -> Result<AuditCheckLine, Failure> {
 
 fn checked(worker: &mut Worker<'_>, after: Option<AuditPlace>) -> Result<AuditCheckLine, Failure> {
     match worker.ask(&Request::VerifyAudit { after })? {
-        Answer::AuditChecked(check) => Ok(check),
+        Answer::AuditChecked(check) => Ok(*check),
         _ => Err(unexpected()),
     }
 }

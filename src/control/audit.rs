@@ -103,7 +103,7 @@ pub(super) fn verify(app: &App, after: Option<&AuditPlace>) -> Result<Answer, An
         is_end,
     } = app.verify_audit(after)?;
     let faults = faults.into_iter();
-    Ok(Answer::AuditChecked(AuditCheckLine {
+    Ok(Answer::AuditChecked(Box::new(AuditCheckLine {
         lines,
         unchained,
         erased,
@@ -113,5 +113,5 @@ pub(super) fn verify(app: &App, after: Option<&AuditPlace>) -> Result<Answer, An
             .map(|(number, fault)| (number, fault.into()))
             .collect(),
         next: place.filter(|_| !is_end),
-    }))
+    })))
 }

@@ -1,7 +1,7 @@
 //! What the command line may ask for, and what it is answered.
 
-use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
 use super::audit::{self, AuditCheckLine, AuditRow};
+use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
 use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
@@ -375,7 +375,7 @@ pub enum Answer {
         next: Option<u64>,
     },
     /// What the chain of the audit is like.
-    AuditChecked(AuditCheckLine),
+    AuditChecked(Box<AuditCheckLine>),
     /// There is no event of this name.
     NoSuchEvent,
     /// Nobody is told events, as configured. Nothing has changed.
