@@ -75,13 +75,15 @@ fn a_message_that_the_bot_refuses_forever_is_overtaken_after_a_quarter_of_an_hou
 #[test]
 fn a_bot_that_refuses_everything_changes_nobodys_order() {
     const PEOPLE: usize = 12;
+    // Fewer than make the lane rest.
+    const FIRST: usize = 6;
     let crowd = crowd(PEOPLE);
     let house = &crowd.house;
     // When it began, the message of one person was under way, and is taken afterwards.
     house
         .world
         .change(|outside| outside.bot = Takes::Not(refused()));
-    for person in 1..PEOPLE {
+    for person in 1..=FIRST {
         house.write(&crowd.people[person], &format!("p{person:02} 1"));
     }
     house.settle();
@@ -92,6 +94,9 @@ fn a_bot_that_refuses_everything_changes_nobodys_order() {
     house.write(&crowd.people[0], "p00 1");
     house.settle();
     assert_eq!(texts(house), ["p00 1"]);
+    for person in FIRST + 1..PEOPLE {
+        house.write(&crowd.people[person], &format!("p{person:02} 1"));
+    }
     for person in 0..PEOPLE {
         for number in 2..5 {
             house.write(&crowd.people[person], &format!("p{person:02} {number}"));
