@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Bytes of an answer that are read; real answers have a few hundred.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Longest body of an answer that does not count and is read all the same.
+const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 /// Bytes of the head of an answer, status line and headers.
 const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that ureq reserves per connection and direction: our requests are a few kilobytes.
@@ -252,6 +254,18 @@ impl Agent {
         self.send(Method::Post, to, headers, body)
     }
 
+    /// Sends `body` as JSON to a receiver whose status is all that counts. What follows the head is
+    /// read as far as it keeps the connection usable, and does not change the answer: its body is
+    /// always empty here.
+    pub fn post_for_status(
+        &self,
+        to: &Endpoint,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Broken> {
+        self.post(Method::Post, to, headers, body, read_head)
+    }
+
     /// The same with another method than `POST`; an empty body is said to be nothing.
     pub fn send(
         &self,
@@ -263,6 +277,17 @@ impl Agent {
         if method == Method::Get {
             return self.get(to, headers);
         }
+        self.post(method, to, headers, body, read_whole)
+    }
+
+    fn post(
+        &self,
+        method: Method,
+        to: &Endpoint,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        read: fn(ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error>,
+    ) -> Result<Answer, Broken> {
         let mut body = Watched {
             rest: body,
             touched: false,
@@ -282,7 +307,7 @@ impl Agent {
             .body(ureq::SendBody::from_reader(&mut body))
             .map_err(ureq::Error::from)
             .and_then(|request| self.0.run(request))
-            .and_then(read_whole);
+            .and_then(read);
         result.map_err(|error| broken(&error, body.touched))
     }
 
@@ -335,29 +360,40 @@ fn roots_of(pem: &[u8]) -> Result<ureq::tls::RootCerts, String> {
 }
 
 fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
-    let status = answer.status().as_u16();
-    let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
-    let retry_after_ms =
-        header("retry-after").and_then(|after| retry_after_ms(after, header("date")));
-    let date = header("date").and_then(unix_seconds);
-    let is_json = header("content-type").is_some_and(is_json);
-    let telling = TELLING
-        .into_iter()
-        .filter_map(|name| Some((name, header(name)?.to_owned())))
-        .collect();
+    let head = head_of(&answer);
     let body = answer
         .body_mut()
         .with_config()
         .limit(ANSWER_BYTES_MAX as u64)
         .read_to_vec()?;
-    Ok(Answer {
-        status,
-        retry_after_ms,
-        date,
-        is_json,
-        telling,
-        body,
-    })
+    Ok(Answer { body, ..head })
+}
+
+/// Only the head counts. A short body is read, so that its connection can be used again.
+fn read_head(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    let head = head_of(&answer);
+    let length = answer.body().content_length();
+    if length.is_some_and(|length| length <= UNREAD_BYTES_MAX) {
+        // What breaks here breaks a connection, and no answer.
+        let _ = answer.body_mut().read_to_vec();
+    }
+    Ok(head)
+}
+
+fn head_of(answer: &ureq::http::Response<ureq::Body>) -> Answer {
+    let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
+    Answer {
+        status: answer.status().as_u16(),
+        retry_after_ms: header("retry-after")
+            .and_then(|after| retry_after_ms(after, header("date"))),
+        date: header("date").and_then(unix_seconds),
+        is_json: header("content-type").is_some_and(is_json),
+        telling: TELLING
+            .into_iter()
+            .filter_map(|name| Some((name, header(name)?.to_owned())))
+            .collect(),
+        body: Vec::new(),
+    }
 }
 
 fn is_json(content_type: &str) -> bool {

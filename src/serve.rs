@@ -1,8 +1,8 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
 use crate::app::{
-    self, App, CheckFailed, Failed, HandOver, Issued, Janitor, Report, SystemClock, SystemRandom,
-    TokenWanted, Verdict, Work,
+    self, App, CheckFailed, Clock, Failed, HandOver, Issued, Janitor, Report, SystemClock,
+    SystemRandom, TokenWanted, Verdict, Work,
 };
 use crate::backend::Backend;
 use crate::bot::{Bot, EventReceiver};
@@ -16,8 +16,8 @@ use crate::outbox::{Outbox, Pace, Running as Senders};
 use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
-use crate::store::seal::KeyError;
-use crate::store::{MasterKey, Redb, Sealed, StoreError};
+use crate::store::seal::{self, FORMAT_VERSION, KeyError};
+use crate::store::{CopyError, Engine, MasterKey, Redb, Sealed, Snapshots, StoreError};
 use crate::text::Voice;
 use crate::web::listener::{Limits, Listener, Trust};
 use crate::web::pages::CHAT_ORIGINS;
@@ -41,6 +41,9 @@ const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
 
 /// Between two looks at whether the store still works, and two sweeps of what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// After a snapshot that could not be made.
+const SNAPSHOT_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// Why the program did not start: a sentence and what kind of trouble it is.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,16 @@ impl From<Failed> for StartError {
     }
 }
 
+impl From<CopyError> for StartError {
+    fn from(error: CopyError) -> StartError {
+        match error {
+            CopyError::Open(error) => error.into(),
+            CopyError::Store(error) => error.into(),
+            error => StartError::Settings(error.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> StartError {
         StartError::Store(error.into())
@@ -95,16 +108,17 @@ pub struct Running {
 /// that the right one is missing.
 pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let master = match &config.store.key {
-        StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal())?,
-        StoreKey::File(path) if exists(&config.store.path) => MasterKey::load(path)?,
-        StoreKey::File(path) => MasterKey::load_or_create(path)?,
+        StoreKey::File(path) if !exists(&config.store.path) => MasterKey::load_or_create(path)?,
+        key => existing_key(key)?,
     };
     let options = Options {
         cache_bytes: config.store.cache_bytes,
         ..Options::default()
     };
-    let engine = Redb::open(&config.store.path, options)?;
-    let store = Sealed::open(Arc::new(engine), &master)?;
+    let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
+    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), config.store.snapshots);
+    keep_before_migration(&*engine, config)?;
+    let store = Sealed::open(engine, &master)?;
     let latest = store.view(record::latest_moment)?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
@@ -113,8 +127,43 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
         settings(config),
         clock,
         Arc::new(SystemRandom),
-    )?;
+    )?
+    .with_snapshots(snapshots);
+    finish_erasure(&app);
     Ok(Arc::new(app))
+}
+
+/// The key of a store that exists.
+pub fn existing_key(key: &StoreKey) -> Result<MasterKey, KeyError> {
+    match key {
+        StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal()),
+        StoreKey::File(path) => MasterKey::load(path),
+    }
+}
+
+/// Whoever is about to change the format of a store has a way back.
+fn keep_before_migration(engine: &dyn Engine, config: &Config) -> Result<(), StartError> {
+    let format = seal::format_of(engine)?;
+    if format.is_none_or(|format| format >= FORMAT_VERSION) {
+        return Ok(());
+    }
+    let kept = config.store.snapshots.max(1);
+    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), kept);
+    let now = SystemClock::new(Timestamp(0)).now();
+    let path = snapshots.make(engine, now)?;
+    tracing::info!(path = %path.display(), "a snapshot was made of the store in its older format");
+    Ok(())
+}
+
+/// An erasure that was interrupted, or could not be finished, is finished as soon as it can be.
+fn finish_erasure(app: &App) {
+    match app.finish_erasure() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("what was left of an erasure is gone from the disk"),
+        Err(error) => {
+            tracing::error!(%error, "what was forgotten may still be on the disk; it is tried again");
+        }
+    }
 }
 
 fn exists(path: &Path) -> bool {
@@ -570,6 +619,7 @@ impl Sweeper {
             .name("sweeper".into())
             .spawn(move || {
                 let mut janitor = Janitor::default();
+                let mut rest_until = None;
                 while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
                     match janitor.sweep(&app) {
                         Ok(0) => {}
@@ -581,6 +631,21 @@ impl Sweeper {
                         }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
                     }
+                    finish_erasure(&app);
+                    if rest_until.is_some_and(|until| Instant::now() < until) {
+                        continue;
+                    }
+                    rest_until = match app.snapshot_if_due() {
+                        Ok(None) => None,
+                        Ok(Some(path)) => {
+                            tracing::debug!(path = %path.display(), "a snapshot of the store was made");
+                            None
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "no snapshot of the store could be made");
+                            Some(Instant::now() + SNAPSHOT_AGAIN_AFTER)
+                        }
+                    };
                 }
             })?;
         Ok(Sweeper {

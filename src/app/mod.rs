@@ -8,6 +8,7 @@ pub mod admin;
 mod api;
 mod bell;
 mod clock;
+mod contacts;
 mod events;
 mod hand_on;
 mod identity;
@@ -24,6 +25,7 @@ pub mod user;
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
+pub use contacts::{Export, Forgotten, Whom};
 pub use events::event_name;
 pub use hand_on::Body;
 pub use identity::{
@@ -53,7 +55,7 @@ use crate::domain::policy::Policy;
 use crate::signing::KeyRing;
 use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
-use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
+use crate::store::{KeyRange, Order, Reader, Sealed, Snapshots, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
 use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
@@ -176,6 +178,9 @@ pub struct App {
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
     password_checks: password::Turns,
     tokens: tokens::Held,
+    snapshots: Option<Snapshots>,
+    /// Held by who erases, and by who copies what is to be erased.
+    forgetting: Mutex<()>,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -237,6 +242,8 @@ impl App {
             outcomes: Mutex::default(),
             password_checks: password::Turns::default(),
             tokens: tokens::Held::default(),
+            snapshots: None,
+            forgetting: Mutex::default(),
         })
     }
 

@@ -499,7 +499,7 @@ impl Shared {
             FailureKind::Unknown => entry.errand.lane() == Lane::Mail,
             FailureKind::Temporary { .. }
             | FailureKind::Configuration
-            | FailureKind::Unreachable { .. } => false,
+            | FailureKind::Unreachable => false,
         };
         let lane = entry.errand.lane();
         if matches!(lane, Lane::Chat | Lane::Bot | Lane::Events) {
@@ -508,7 +508,7 @@ impl Shared {
         // A lane that rests says so itself.
         let is_about_the_entry = !matches!(
             failure.kind,
-            FailureKind::Configuration | FailureKind::Unreachable { .. }
+            FailureKind::Configuration | FailureKind::Unreachable
         );
         if matches!(lane, Lane::Bot | Lane::Events) && is_about_the_entry && entry.attempts == 1 {
             tracing::warn!(

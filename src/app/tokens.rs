@@ -215,9 +215,9 @@ impl App {
                 Ok(_) => unavailable(None),
                 Err(failure) => match failure.kind {
                     FailureKind::Permanent => TokenAnswer::AccountGone,
-                    FailureKind::Temporary { retry_after_ms }
-                    | FailureKind::Unreachable { retry_after_ms } => unavailable(retry_after_ms),
+                    FailureKind::Temporary { retry_after_ms } => unavailable(retry_after_ms),
                     FailureKind::Configuration
+                    | FailureKind::Unreachable
                     | FailureKind::Unknown
                     | FailureKind::Recipient
                     | FailureKind::RecipientForNow => unavailable(None),

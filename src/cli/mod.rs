@@ -3,9 +3,11 @@
 //! A command writes its result to the output it is given and answers with a [`Failure`] when it
 //! cannot do its work; here alone failures become words and an exit code. Nothing below exits.
 
+mod backup;
 mod check;
 mod check_service;
 mod config;
+mod contact;
 mod demo;
 mod doctor;
 mod events;
@@ -57,12 +59,20 @@ enum Command {
     Config(config::Arguments),
     /// Add, list and change the users that Portero keeps itself
     User(user::Arguments),
+    /// List who wrote, sign somebody out, forget somebody
+    Contact(contact::Arguments),
+    /// Print everything that is kept about one person
+    Export(contact::Export),
     /// List and change the keys with which Portero signs who wrote a message
     Keys(keys::Arguments),
     /// List what waits and what was given up, and try that again or drop it
     Outbox(outbox::Arguments),
     /// List what happened with sign-ins, and tell it once more
     Events(events::Arguments),
+    /// Copy the store to a file, also while the server runs
+    Backup(backup::Backup),
+    /// Put a copy in the place of the store
+    Restore(backup::Restore),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -271,6 +281,10 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Doctor(arguments) => doctor::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
+        Command::Contact(arguments) => contact::run(&mut shell, &arguments),
+        Command::Export(arguments) => contact::export(&mut shell, &arguments),
+        Command::Backup(arguments) => backup::run(&mut shell, &arguments),
+        Command::Restore(arguments) => backup::run_restore(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
@@ -290,6 +304,7 @@ mod tests {
     #[test]
     fn the_help_fits_a_screen_and_ends_with_an_example() {
         let help = Cli::command().term_width(80).render_help().to_string();
+        // As many as a window has that is not made larger, with the line that was typed and the next.
         assert!(help.lines().count() <= 32, "{help}");
         assert!(help.trim_end().ends_with("wrong or missing"), "{help}");
     }

@@ -199,6 +199,10 @@ keys! {
         "Key that seals the store: a file, made at the first start, or env:NAME; keep a copy apart from the store's.";
     STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"),
         "Memory for the store's cache.";
+    STORE_SNAPSHOTS "store" "snapshots" NUMBER Default("24"),
+        "How many hourly copies of the store are kept beside it; 0 makes none.";
+    STORE_SNAPSHOT_FOLDER "store" "snapshot_folder" PATH Default("\"snapshots\""),
+        "The folder of these copies, made when it is first needed; better on another disk.";
 
     BOT_URL "bot" "url" URL Unset("there is no bot, and messages of known people go nowhere", "\"http://127.0.0.1:9000/webhook\""),
         "Address of the bot's webhook: the one that was the callback URL at Meta before Portero.";

@@ -147,6 +147,10 @@ pub struct Store {
     pub key: StoreKey,
     /// Memory for the engine's cache.
     pub cache_bytes: usize,
+    /// Hourly copies that are kept; with 0 none are made.
+    pub snapshots: usize,
+    /// Their folder; need not exist yet.
+    pub snapshot_folder: PathBuf,
 }
 
 /// Where the key of the store is.
@@ -686,6 +690,19 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
         &keys::STORE_CACHE_BYTES,
         number(MIB..=16 * 1024 * MIB, ""),
     );
+    let snapshots = reader.one(&table, &keys::STORE_SNAPSHOTS, number(0..=1_000, ""));
+    let folder = reader.one(
+        &table,
+        &keys::STORE_SNAPSHOT_FOLDER,
+        text(|path| Ok(path.to_owned())),
+    );
+    let snapshot_folder = match reader.path(&folder?) {
+        Ok(folder) => Some(folder),
+        Err(words) => {
+            reader.problem(&table, &keys::STORE_SNAPSHOT_FOLDER, words);
+            None
+        }
+    };
     let path = match reader.path(&path?) {
         Ok(path) => path,
         Err(words) => {
@@ -701,6 +718,8 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
         path,
         key,
         cache_bytes: size(cache_bytes?),
+        snapshots: size(snapshots?),
+        snapshot_folder: snapshot_folder?,
     })
 }
 

@@ -394,11 +394,11 @@ fn with_parts(bot: &str, receiver: &str) -> String {
     )
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Ended {
+pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
     ended(portero(folder).args(arguments).output().unwrap())
 }
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Timestamp(u64::try_from(now.as_millis()).unwrap())
 }

@@ -27,6 +27,7 @@ mod webdriver;
 mod faults;
 mod handing_on;
 mod house;
+mod keeping;
 mod keys;
 mod lanes;
 mod letters;

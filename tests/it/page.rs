@@ -1889,6 +1889,10 @@ impl Engine for Counted {
         self.updates.fetch_add(1, Ordering::SeqCst);
         self.engine.update_with(body)
     }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        self.engine.rewrite()
+    }
 }
 
 type Dump = Vec<(Table, Vec<u8>, Vec<u8>)>;

@@ -528,7 +528,7 @@ fn of_program(name: &str, failure: &Failure, look: &str) -> Finding {
     let advice = failure.advice.unwrap_or(look).to_owned();
     let what = failure.reason.clone();
     match failure.kind {
-        FailureKind::Unreachable { .. } | FailureKind::Unknown if !what.contains(" answered ") => {
+        FailureKind::Unreachable | FailureKind::Unknown if !what.contains(" answered ") => {
             let advice = failure
                 .advice
                 .unwrap_or("start it, and compare its address in the configuration");

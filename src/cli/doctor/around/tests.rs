@@ -74,9 +74,7 @@ fn rows() -> Vec<Row> {
         path: "portero.redb".to_owned(),
         mode,
     };
-    let gone = FailureKind::Unreachable {
-        retry_after_ms: None,
-    };
+    let gone = FailureKind::Unreachable;
     let soon = FailureKind::Temporary {
         retry_after_ms: None,
     };
