@@ -897,6 +897,30 @@ fn each_fault_of_the_world_is_named() {
 }
 
 #[test]
+fn the_account_is_found_among_those_of_the_token() {
+    let house = House::new();
+    let entities = "/health_status/entities";
+    house.meta.change(PHONE_NUMBER_ID, entities, json!([]));
+    let targets = "/data/granular_scopes/0/target_ids";
+    let account = |targets_of_the_token| {
+        house
+            .meta
+            .change("debug_token", targets, targets_of_the_token);
+        let (told, _) = house.json(&[]);
+        let (verdict, words) = found(&told, "account").remove(0);
+        let subscription = !found(&told, "subscription").is_empty();
+        (verdict.to_owned(), words, subscription)
+    };
+    let (verdict, words, subscription) = account(json!(["1", ACCOUNT]));
+    assert!(verdict == "fine" && subscription, "{words}");
+    let (verdict, words, _) = account(json!(["1"]));
+    assert!(verdict == "wrong", "{words}");
+    let (verdict, words, subscription) = account(json!([]));
+    assert!(verdict == "worth_a_look" && !subscription, "{words}");
+    assert!(words.contains("does not tell"), "{words}");
+}
+
+#[test]
 fn a_bad_certificate_is_named_wherever_it_is() {
     let house = House::new();
     let stand_in = |wishes: Value| StandIn::start("https_stand_in.py", &wishes);

@@ -442,15 +442,31 @@ fn of_entity(entity: &Value) -> Vec<Finding> {
     }]
 }
 
+/// Neither the number nor the token tells of an account.
+pub(super) fn no_account() -> Finding {
+    Finding::look(
+        "account",
+        "Meta does not tell to which account the number belongs, so that its subscription is not known",
+        "assign the WhatsApp account to the token's system user, with full control",
+    )
+}
+
+/// Whether these are numbers of an account and ours is one of them.
+pub(super) fn has_number(told: &Told, known: &Known) -> bool {
+    let Said::Yes(value) = &told.said else {
+        return false;
+    };
+    let numbers = value["data"].as_array().map_or(&[][..], Vec::as_slice);
+    numbers
+        .iter()
+        .any(|number| id_in(&number["id"]).as_ref() == Some(&known.number_id))
+}
+
 /// Whether the number is one of the account's.
 pub(super) fn account(told: &Told, known: &Known) -> Vec<Finding> {
     const NAME: &str = "account";
     let value = or_return!(NAME, told);
-    let numbers = value["data"].as_array().map_or(&[][..], Vec::as_slice);
-    let there = numbers
-        .iter()
-        .any(|number| id_in(&number["id"]).as_ref() == Some(&known.number_id));
-    vec![if there {
+    vec![if has_number(told, known) {
         Finding::fine(NAME, "the number belongs to it")
     } else if value["paging"]["next"].is_string() {
         Finding::fine(NAME, "has more numbers than were looked at")

@@ -39,6 +39,9 @@ const ADDRESS_TIME_MAX: Duration = Duration::from_secs(10);
 /// How far up a DMARC record is looked for (RFC 9989, section 4.10: eight at most).
 const DMARC_STEPS_MAX: usize = 8;
 
+/// Accounts of a token among which the one of the number is looked for.
+const TARGETS_MAX: usize = 5;
+
 /// A webhook of Meta's form with nothing in it: nobody is written to because of it.
 const EMPTY_WEBHOOK: &[u8] = br#"{"object":"whatsapp_business_account","entry":[]}"#;
 
@@ -353,14 +356,12 @@ impl<'a> Doctor<'a> {
             }),
             Check::Sending => self.about_meta(|doctor| {
                 let told = doctor.inspector.ask(Ask::Health);
-                doctor.known.account = meta::account_in_health(&told).or_else(|| {
-                    match doctor.known.targets.as_slice() {
-                        [one] => Some(one.clone()),
-                        _ => None,
-                    }
-                });
+                doctor.known.account = doctor.find_account(&told);
                 meta::health(&told)
             }),
+            Check::Account if self.meta_answers && self.known.account.is_none() => {
+                vec![meta::no_account()]
+            }
             Check::Account => self.about_account(|doctor, account| {
                 let told = doctor.inspector.ask(Ask::Numbers(account));
                 meta::account(&told, &doctor.known)
@@ -401,6 +402,18 @@ impl<'a> Doctor<'a> {
             Some(account) => self.about_meta(|doctor| look(doctor, &account)),
             None => Vec::new(),
         }
+    }
+
+    /// The account of the number: as its health tells it, else the one of the token's that has it.
+    fn find_account(&self, health: &Told) -> Option<String> {
+        let mut targets = self.known.targets.iter().take(TARGETS_MAX);
+        let has_number = |account: &&String| {
+            let told = self.inspector.ask(Ask::Numbers(account));
+            meta::has_number(&told, &self.known)
+        };
+        meta::account_in_health(health)
+            .or_else(|| targets.find(has_number).cloned())
+            .or_else(|| self.known.targets.first().cloned())
     }
 
     fn store(&self) -> Vec<Finding> {
