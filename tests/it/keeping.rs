@@ -627,6 +627,16 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let path = folder.path();
     let marks = marks_of_ana(path);
     let (store, keys) = open(path);
+    // Something behind her records, so that the file is not simply cut off where they were.
+    store
+        .update(|writer| {
+            let body = SignedBody {
+                bytes: vec![b'x'; 300_000],
+                signature: String::new(),
+            };
+            record::put_body(writer, BodyOf::Entry(EntryId(9)), &body)
+        })
+        .unwrap();
     store
         .update(move |writer| {
             let people = People {
