@@ -13,7 +13,7 @@ use portero::domain::delivery::{Entry, EntryId, Errand, Failure, FailureKind, Si
 use portero::domain::id::{
     Bsuid, ContactId, DAY_MS, EmailAddress, Language, ProofId, Secret, ServiceName, Timestamp, WaId,
 };
-use portero::store::record::{self, BodyOf, DeadLetter, Keys};
+use portero::store::record::{self, BodyOf, DeadLetter, Keys, People};
 use portero::store::redb::Options;
 use portero::store::{Engine, MasterKey, Redb, Sealed, StoreError, Table};
 use serde_json::{Value, json};
@@ -337,7 +337,7 @@ fn fill(folder: &Path, more: usize) {
                 origin: EntryId(7),
             };
             let body = SignedBody {
-                bytes: json!({"from": ANA_NUMBER, "text": WORDS})
+                bytes: json!({"from": ANA_NUMBER, "text": WORDS, "more": "x".repeat(100_000)})
                     .to_string()
                     .into_bytes(),
                 signature: "sha256=00".into(),
@@ -377,27 +377,41 @@ fn contacts(folder: &Path) -> Vec<String> {
     ids
 }
 
-/// Every file of the folder with a trace of Ana. Records are sealed, their keys are not: a contact
-/// is found by the bytes of its id.
-fn traces_of_ana(folder: &Path) -> Vec<PathBuf> {
+/// How Ana is found in a file: by what names her, and by pieces of the sealed records about her,
+/// which stay readable in free pages for who has the key. While nobody else has the store.
+fn marks_of_ana(folder: &Path) -> Vec<Vec<u8>> {
+    let id = ANA.to_string();
+    let names: [&[u8]; 6] = [
+        &ANA.0,
+        id.as_bytes(),
+        ANA_NUMBER.as_bytes(),
+        ANA_EMAIL.as_bytes(),
+        ANA_BSUID.as_bytes(),
+        WORDS.as_bytes(),
+    ];
+    let mut marks: Vec<Vec<u8>> = names.map(<[u8]>::to_vec).into();
+    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
+    let body = EntryId(7).0.to_be_bytes();
+    for (table, key) in [(Table::Contact, &ANA.0[..]), (Table::Body, &body)] {
+        let sealed = (&engine as &dyn Engine).view(|reader| reader.get(table, key));
+        let sealed = sealed.unwrap().unwrap();
+        let pieces = sealed.chunks_exact(32).step_by(600);
+        marks.extend(pieces.map(<[u8]>::to_vec));
+    }
+    marks
+}
+
+/// Every file of the folder with a trace of her.
+fn traces_of_ana(folder: &Path, marks: &[Vec<u8>]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(traces_of_ana(&path));
-        } else if let Ok(bytes) = fs::read(&path) {
-            let id = ANA.to_string();
-            let marks: [&[u8]; 6] = [
-                &ANA.0,
-                id.as_bytes(),
-                ANA_NUMBER.as_bytes(),
-                ANA_EMAIL.as_bytes(),
-                ANA_BSUID.as_bytes(),
-                WORDS.as_bytes(),
-            ];
-            if marks.iter().any(|mark| holds(&bytes, mark)) {
-                found.push(path);
-            }
+            found.extend(traces_of_ana(&path, marks));
+        } else if let Ok(bytes) = fs::read(&path)
+            && marks.iter().any(|mark| holds(&bytes, mark))
+        {
+            found.push(path);
         }
     }
     found
@@ -533,14 +547,15 @@ fn all_that_is_kept_about_one_person_is_given_to_them_and_nothing_of_others() {
 fn nothing_of_who_was_forgotten_is_in_any_file_while_the_server_runs() {
     let folder = filled();
     let path = folder.path();
+    let marks = marks_of_ana(path);
     let server = Server::start(path);
     fine(path, &["contact", "forget", "--number", "34600999777"]);
     let before = snapshots(path);
     assert_eq!(before.len(), 1);
-    let traces = traces_of_ana(path);
+    let traces = traces_of_ana(path, &marks);
     assert_eq!(traces.len(), 2, "the store and its snapshot: {traces:?}");
     fine(path, &["contact", "forget", "--email", ANA_EMAIL]);
-    assert_eq!(traces_of_ana(path), Vec::<PathBuf>::new());
+    assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
     let after = snapshots(path);
     assert_eq!(after.len(), 1);
     assert_ne!(after, before);
@@ -568,6 +583,7 @@ fn killed_on_the_way_she_is_there_or_gone_without_a_trace() {
         let folder = folder_with(CONFIG);
         let path = folder.path();
         fill(path, 500);
+        let marks = marks_of_ana(path);
         let started = Instant::now();
         let mut child = portero(path)
             .args(["contact", "forget", "--number", ANA_NUMBER])
@@ -594,10 +610,50 @@ fn killed_on_the_way_she_is_there_or_gone_without_a_trace() {
         } else {
             gone += 1;
         }
-        assert_eq!(traces_of_ana(path), Vec::<PathBuf>::new(), "kill {kill}");
+        assert_eq!(
+            traces_of_ana(path, &marks),
+            Vec::<PathBuf>::new(),
+            "kill {kill}"
+        );
         assert_eq!(contacts(path).len(), 501);
     }
     assert!(there > 0 && gone > 0, "{there} {gone}");
+}
+
+/// P-2, at the step that a kill seldom meets: the transaction is done, and nothing after it.
+#[test]
+fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
+    let folder = filled();
+    let path = folder.path();
+    let marks = marks_of_ana(path);
+    let (store, keys) = open(path);
+    // Something behind her records, so that the file is not simply cut off where they were.
+    store
+        .update(|writer| {
+            let body = SignedBody {
+                bytes: vec![b'x'; 300_000],
+                signature: String::new(),
+            };
+            record::put_body(writer, BodyOf::Entry(EntryId(9)), &body)
+        })
+        .unwrap();
+    store
+        .update(move |writer| {
+            let people = People {
+                contacts: record::contact(writer, ANA)?.into_iter().collect(),
+                ..People::default()
+            };
+            record::traces(writer, &keys, &people)?.erase(writer)?;
+            record::put_unfinished_erasure(writer, 1)
+        })
+        .unwrap();
+    drop(store);
+    assert_eq!(traces_of_ana(path, &marks).len(), 1);
+    let log = Server::start(path).stop();
+    assert!(log.contains("what was left of an erasure is gone"), "{log}");
+    assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
+    let (store, _) = open(path);
+    assert_eq!(store.view(record::unfinished_erasure), Ok(None));
 }
 
 /// P-3, R-53.
@@ -605,6 +661,7 @@ fn killed_on_the_way_she_is_there_or_gone_without_a_trace() {
 fn a_copy_from_before_brings_back_everybody_but_who_was_forgotten() {
     let folder = filled();
     let path = folder.path();
+    let marks = marks_of_ana(path);
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = elsewhere.path().join("copy.redb");
     let copy = copy.to_str().unwrap();
@@ -634,7 +691,7 @@ fn a_copy_from_before_brings_back_everybody_but_who_was_forgotten() {
     );
     assert_eq!(fs::read(copy).unwrap(), of_copy, "the copy was changed");
     assert_eq!(contacts(path), Vec::<String>::new());
-    assert_eq!(traces_of_ana(path), Vec::<PathBuf>::new());
+    assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
     let aside = |path: &Path| {
         let names = fs::read_dir(path)
             .unwrap()
@@ -648,7 +705,7 @@ fn a_copy_from_before_brings_back_everybody_but_who_was_forgotten() {
     fs::write(path.join("portero.redb"), vec![7; 50_000]).unwrap();
     let said = fine(path, &["restore", copy]);
     assert!(said.contains("forgotten again"), "{said}");
-    assert_eq!(traces_of_ana(path), Vec::<PathBuf>::new());
+    assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
     assert_eq!(aside(path), 2);
 
     // With neither, that is said.
