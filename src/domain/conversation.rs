@@ -308,16 +308,31 @@ pub fn addresses_concerned(
     concerned
 }
 
+/// Whether the bot may have what somebody wrote in a group, where nobody is signed in: no return
+/// code, and nothing of those who are signing in, whose code or address may be in it. `writers` are
+/// the contacts that the names of the sender lead to; strangers are none.
+pub fn is_for_the_bot_in_a_group(
+    writers: &[Contact],
+    message: &Inbound,
+    now: Timestamp,
+    policy: &Policy,
+) -> bool {
+    let context = Context {
+        now,
+        fresh: [0; 16],
+        policy,
+        expected_code: None,
+        expected_return_code: None,
+        foreign_return_code: false,
+        counts: Counts::default(),
+    };
+    let is_of_a_sign_in = |contact: &Contact| Turn::new(contact, &context).is_of_a_sign_in(message);
+    reading::return_code_of(message).is_none() && !writers.iter().any(is_of_a_sign_in)
+}
+
 /// Decides. Reads no clock, draws nothing, sends nothing, and cannot fail.
 pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step {
-    let mut turn = Turn {
-        contact: contact.clone(),
-        counts: context.counts.clone(),
-        actions: Vec::new(),
-        page: None,
-        bot: None,
-        context,
-    };
+    let mut turn = Turn::new(contact, context);
     let outcome = match event {
         Event::Message(message) => turn.message(message),
         Event::LookedUp { challenge, answers } => turn.looked_up(*challenge, answers),
@@ -369,7 +384,18 @@ struct Turn<'a> {
     context: &'a Context<'a>,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    fn new(contact: &Contact, context: &'a Context<'a>) -> Turn<'a> {
+        Turn {
+            contact: contact.clone(),
+            counts: context.counts.clone(),
+            actions: Vec::new(),
+            page: None,
+            bot: None,
+            context,
+        }
+    }
+
     fn now(&self) -> Timestamp {
         self.context.now
     }
