@@ -6,7 +6,9 @@ use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
-use crate::domain::id::{Bsuid, ContactId, DAY_MS, Language, MessageId, Timestamp, WaId};
+use crate::domain::id::{
+    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId,
+};
 use crate::domain::message::{
     IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
     WebhookItem,
@@ -526,8 +528,7 @@ impl Shared {
         if !self.settings.hands_on {
             return Ok(Some("status"));
         }
-        let told = MessageId::parse(&format!("{} {:?}", update.id.as_str(), update.status));
-        if let Ok(told) = told
+        if let Ok(told) = self.mark_of(update)
             && self.is_repeated(writer, &told, update.at, now)?
         {
             return Ok(None);
@@ -535,6 +536,24 @@ impl Shared {
         let line = self.line_of_recipient(writer, &update.recipient)?;
         self.news(writer, item, line);
         Ok(Some("status"))
+    }
+
+    /// What tells this status from all others, and is the same when Meta repeats it: of a message to
+    /// a group, each member has their own.
+    fn mark_of(&self, update: &StatusUpdate) -> Result<MessageId, Malformed> {
+        let status = format!("{:?}", update.status);
+        let recipient = &update.recipient;
+        let digest = self.keys.master().keyed_digest(
+            "status",
+            &[
+                update.id.as_str().as_bytes(),
+                status.as_bytes(),
+                (recipient.bsuid.as_ref().map_or("", Bsuid::as_str)).as_bytes(),
+                (recipient.wa_id.as_ref().map_or("", WaId::as_str)).as_bytes(),
+                (update.participant.as_deref().unwrap_or("")).as_bytes(),
+            ],
+        );
+        MessageId::parse(&format!("status {}", super::hex(&digest[..16])))
     }
 
     /// Whether a message that has a status was sent by Portero itself.

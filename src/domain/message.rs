@@ -106,6 +106,8 @@ pub struct StatusUpdate {
     pub at: Timestamp,
     /// To whom the message went; without names when Meta names nobody who could be a person.
     pub recipient: Sender,
+    /// Whom of a group it is about, as Meta writes it: told once for each of its members.
+    pub participant: Option<String>,
     /// `biz_opaque_callback_data`: the tag that we sent along.
     pub tag: Option<String>,
     /// With [`Status::Failed`]: Meta's error code.

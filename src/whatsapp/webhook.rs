@@ -788,6 +788,7 @@ fn status_update(status: &Object<'_>) -> Result<StatusUpdate, Ignored> {
         status: what,
         at: status.time(),
         recipient,
+        participant: (status.digits(Key::RecipientParticipantId)).map(Cow::into_owned),
         tag,
         error_code,
     })
@@ -1019,6 +1020,7 @@ keys! {
     PhoneNumberId = "phone_number_id",
     PreviousUserId = "previous_user_id",
     RecipientId = "recipient_id",
+    RecipientParticipantId = "recipient_participant_id",
     RecipientUserId = "recipient_user_id",
     Status = "status",
     Statuses = "statuses",

@@ -454,6 +454,31 @@ fn the_bot_hears_the_fate_of_its_own_messages_and_not_of_porteros() {
     assert_eq!(bot.came().len(), 3, "{log}");
 }
 
+/// What becomes of a message to a group is told for each of its members (Meta's contract, 2.4).
+#[test]
+fn the_fate_of_a_message_to_a_group_is_told_for_every_member() {
+    let bot = Bot::start();
+    let world = World::without_mail();
+    in_front_of(&world, &bot, "everyone");
+    let portero = world.start();
+    let told = |member: &str| {
+        envelope(json!({"statuses": [{
+            "id": "wamid.group1", "status": "delivered", "timestamp": unix_seconds().to_string(),
+            "recipient_id": "Y2FwaV9ncm91cDoxNzA1", "recipient_type": "group", "recipient_participant_id": member,
+        }]}))
+    };
+    let bodies = [ANAS, BEAS].map(told);
+    for body in [&bodies[0], &bodies[1], &bodies[0]] {
+        portero.post_webhook(body);
+    }
+    portero.post_webhook(&told(NOBODYS));
+    let taken: Vec<Vec<u8>> = (bot.wait_for(3).into_iter())
+        .map(|request| request.body)
+        .collect();
+    assert!(bodies.iter().all(|body| taken.contains(body)));
+    assert_eq!(bot.came().len(), 3);
+}
+
 #[test]
 fn meta_is_answered_by_portero_itself_and_the_bot_never_hears_of_the_handshake() {
     let bot = Bot::start();
