@@ -490,3 +490,110 @@ fn a_live_code_reaches_the_bot_in_no_disguise() {
     assert_eq!(house.receive(picture).unwrap().outcomes, ["handed_on"]);
     assert_eq!(house.write(&ana, "mi telefono es 3001234567"), "handed_on");
 }
+
+/// The chat is bound to whoever signs in under a link that the bot sends.
+fn sign_in_by_link(house: &House, person: &Person, email: &str) {
+    house.write(person, "una pregunta");
+    let id = house.contact(person).id;
+    house
+        .app
+        .grant("bot", id, Wish::Link { send: true }, None)
+        .unwrap();
+    house.settle();
+    let hash = house.link(person).unwrap();
+    let text = house.sign_in_on_page(&hash, email);
+    assert_eq!(house.write(person, &text), "bound");
+}
+
+#[test]
+fn a_proof_that_was_given_is_none_when_somebody_else_has_the_chat() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    demand(&house, &ana, ProofWanted::MailCode);
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    house.settle();
+    assert_eq!(standing(&house, &ana), RequirementState::Passed);
+    sign_in_by_link(&house, &ana, "ana@example.com");
+    assert_eq!(standing(&house, &ana), RequirementState::Passed);
+    sign_in_by_link(&house, &ana, "bea@example.com");
+    assert_eq!(standing(&house, &ana), RequirementState::Refused);
+}
+
+#[test]
+fn a_demand_that_nobody_can_fulfil_any_more_is_refused() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    demand(&house, &ana, ProofWanted::MailCode);
+    let code = house.code();
+    demand(&house, &ana, ProofWanted::Password);
+    // It proves the mailbox, and with that the link is used up.
+    assert_eq!(house.write(&ana, &code), "bound");
+    assert_eq!(standing(&house, &ana), RequirementState::Refused);
+}
+
+#[test]
+fn a_step_up_leaves_the_other_accounts_of_the_same_person_bound() {
+    let house = open_house(Gate::Everyone);
+    house.register("woku", "ana.p@example.com", "Ana P.", "Acme");
+    let ana = Person::with_number("573001112233");
+    house.ask(&ana, "hola");
+    let hash = house.new_link(&ana);
+    let accounts = ["ana@example.com", "ana.p@example.com"].map(|email| house.account(email));
+    let visitor = portero::app::Visitor::new("ana", super::house::NETWORK);
+    let verdict = Verdict::These(accounts.to_vec());
+    let (_, text) = house.form(&hash, None, &visitor, verdict);
+    assert_eq!(house.write(&ana, &text.unwrap()), "bound");
+    house.settle();
+    let before = house.contact(&ana).bindings;
+    assert_eq!(before.len(), 2);
+    demand(&house, &ana, ProofWanted::MailCode);
+    let (mails, told_before) = (house.mails().len(), house.app.now());
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    house.settle();
+    assert_eq!(standing(&house, &ana), RequirementState::Passed);
+    let after = house.contact(&ana).bindings;
+    assert_eq!(after.len(), 2, "{after:?}");
+    let of = |email: &str| {
+        after
+            .iter()
+            .find(|b| b.email.as_ref().unwrap() == &house.account(email).email)
+    };
+    assert_eq!(of("ana@example.com").unwrap().proved_at, told_before);
+    // As it was: its proof, its first hours and the way to undo it.
+    assert_eq!(
+        of("ana.p@example.com"),
+        before.iter().find(|b| b.service.as_str() == "woku")
+    );
+    assert_eq!(house.mails().len(), mails + 1, "only one was proved");
+    // An ordinary sign-in still takes the place of all.
+    sign_in_by_link(&house, &ana, "ana@example.com");
+    assert_eq!(house.contact(&ana).bindings.len(), 1);
+}
+
+#[test]
+fn an_identity_names_whoever_was_bound_before_also_when_they_proved_it_again_since() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    let written_at = house.app.now();
+    let id = house.text(&ana, "hola").id;
+    let named = |at| {
+        let token = house.app.identity_of(&house.contact(&ana), &id, at);
+        let claims = token.reveal().split('.').nth(1).unwrap().to_owned();
+        let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        claims["bindings"].as_array().unwrap().len()
+    };
+    assert_eq!(named(written_at), 1);
+    demand(&house, &ana, ProofWanted::MailCode);
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    assert_eq!(named(written_at), 1, "proved again");
+    house.later(MINUTE_MS);
+    sign_in_by_link(&house, &ana, "bea@example.com");
+    assert_eq!(named(written_at), 0, "somebody else");
+    // Having left, Ana is bound anew.
+    sign_in_by_link(&house, &ana, "ana@example.com");
+    assert_eq!(named(written_at), 0, "a gap");
+}
