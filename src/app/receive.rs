@@ -182,7 +182,9 @@ impl Shared {
                 Ok(None)
             }
             WebhookItem::Ignored(why) => {
-                if why.may_be_handed_on() {
+                let is_peoples = *why == Ignored::PeoplesField;
+                let hears_everybody = self.settings.policy.gate == Gate::OnRequest;
+                if why.may_be_handed_on() && (hears_everybody || !is_peoples) {
                     self.news(writer, element.item, self.line_of(&[]));
                 }
                 Ok(None)
