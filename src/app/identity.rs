@@ -83,17 +83,16 @@ impl App {
         })
     }
 
-    /// The identity that goes with a message to the bot now. What was proved after `proved_before`
-    /// is left out: whoever wrote the message had not proved it yet.
+    /// The identity that goes with a message to the bot now. Whom the chat is bound to
+    /// only since `bound_before` is left out: whoever wrote the message had not proved it yet.
     pub fn identity_of(
         &self,
         contact: &Contact,
         message: &MessageId,
-        proved_before: Timestamp,
+        bound_before: Timestamp,
     ) -> Secret {
         let now = self.now();
-        self.shared
-            .identity_of(contact, message, proved_before, now)
+        self.shared.identity_of(contact, message, bound_before, now)
     }
 
     /// A token with which the bot acts for a user of the built-in directory from now on: for at most
@@ -117,14 +116,14 @@ impl Shared {
         &self,
         contact: &Contact,
         message: &MessageId,
-        proved_before: Timestamp,
+        bound_before: Timestamp,
         now: Timestamp,
     ) -> Secret {
         let settings = &self.settings.identity;
         let policy = &self.settings.policy;
         let lifetime_ms = settings.lifetime_ms.min(IDENTITY_LIFETIME_MS_MAX);
         let bindings: Vec<&Binding> = (contact.bindings.iter())
-            .filter(|binding| binding.proved_at <= proved_before)
+            .filter(|binding| binding.bound_since <= bound_before)
             // What time has ended ends with the next message; until then nothing stands on it.
             .filter(|_| contact.outlived(now, policy).is_none())
             .collect();

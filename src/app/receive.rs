@@ -4,9 +4,11 @@ use super::hand_on::{Body, Element, HandOn};
 use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
-use crate::domain::conversation::{Event, Outcome};
+use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
-use crate::domain::id::{Bsuid, ContactId, DAY_MS, Language, MessageId, Timestamp, WaId};
+use crate::domain::id::{
+    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId,
+};
 use crate::domain::message::{
     IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
     WebhookItem,
@@ -180,7 +182,9 @@ impl Shared {
                 Ok(None)
             }
             WebhookItem::Ignored(why) => {
-                if why.may_be_handed_on() {
+                let is_peoples = *why == Ignored::PeoplesField;
+                let hears_everybody = self.settings.policy.gate == Gate::OnRequest;
+                if why.may_be_handed_on() && (hears_everybody || !is_peoples) {
                     self.news(writer, element.item, self.line_of(&[]));
                 }
                 Ok(None)
@@ -220,7 +224,7 @@ impl Shared {
             let outcome = match handle {
                 Some(handle) => self.returned_elsewhere(writer, handle, None, now)?,
                 // In a group nobody is signed in, so that no identity goes with it.
-                None if self.settings.policy.gate == Gate::OnRequest => {
+                None if self.is_for_the_bot_in_a_group(writer, message, now)? => {
                     let names = names(&message.sender);
                     self.news(writer, element.item, self.line_of(&names));
                     Outcome::HandedOn
@@ -248,6 +252,42 @@ impl Shared {
         }
         log(message, &contact, outcome);
         Ok(Some(outcome.name()))
+    }
+
+    fn is_for_the_bot_in_a_group(
+        &self,
+        writer: &Transaction<'_>,
+        message: &Inbound,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let policy = &self.settings.policy;
+        if policy.gate != Gate::OnRequest {
+            return Ok(false);
+        }
+        let mut writers = Vec::new();
+        for id in self.contacts_named(writer, &message.sender)? {
+            writers.extend(record::contact(writer, id)?);
+        }
+        Ok(conversation::is_for_the_bot_in_a_group(
+            &writers, message, now, policy,
+        ))
+    }
+
+    /// The contacts that these names lead to: none, one, or two that are in conflict.
+    fn contacts_named(
+        &self,
+        writer: &Transaction<'_>,
+        names: &Sender,
+    ) -> Result<Vec<ContactId>, StoreError> {
+        let mut found = Vec::new();
+        if let Some(bsuid) = &names.bsuid {
+            found.extend(record::contact_of_bsuid(writer, &self.keys, bsuid)?);
+        }
+        if let Some(wa_id) = &names.wa_id {
+            found.extend(record::contact_of_wa_id(writer, &self.keys, wa_id)?);
+        }
+        found.dedup();
+        Ok(found)
     }
 
     /// A return code came from where it does not belong: whoever asked for its link hears of it.
@@ -408,14 +448,7 @@ impl Shared {
         if self.is_repeated(writer, &change.id, change.at, now)? {
             return Ok(None);
         }
-        let mut found = Vec::new();
-        if let Some(bsuid) = &change.before.bsuid {
-            found.extend(record::contact_of_bsuid(writer, &self.keys, bsuid)?);
-        }
-        if let Some(wa_id) = &change.before.wa_id {
-            found.extend(record::contact_of_wa_id(writer, &self.keys, wa_id)?);
-        }
-        found.dedup();
+        let found = self.contacts_named(writer, &change.before)?;
         // It names the person, so that it is the bot's only if their messages were.
         let mut is_for_the_bot = self.settings.policy.gate == Gate::OnRequest;
         for id in &found {
@@ -497,8 +530,7 @@ impl Shared {
         if !self.settings.hands_on {
             return Ok(Some("status"));
         }
-        let told = MessageId::parse(&format!("{} {:?}", update.id.as_str(), update.status));
-        if let Ok(told) = told
+        if let Ok(told) = self.mark_of(update)
             && self.is_repeated(writer, &told, update.at, now)?
         {
             return Ok(None);
@@ -506,6 +538,24 @@ impl Shared {
         let line = self.line_of_recipient(writer, &update.recipient)?;
         self.news(writer, item, line);
         Ok(Some("status"))
+    }
+
+    /// What tells this status from all others, and is the same when Meta repeats it: of a message to
+    /// a group, each member has their own.
+    fn mark_of(&self, update: &StatusUpdate) -> Result<MessageId, Malformed> {
+        let status = format!("{:?}", update.status);
+        let recipient = &update.recipient;
+        let digest = self.keys.master().keyed_digest(
+            "status",
+            &[
+                update.id.as_str().as_bytes(),
+                status.as_bytes(),
+                (recipient.bsuid.as_ref().map_or("", Bsuid::as_str)).as_bytes(),
+                (recipient.wa_id.as_ref().map_or("", WaId::as_str)).as_bytes(),
+                (update.participant.as_deref().unwrap_or("")).as_bytes(),
+            ],
+        );
+        MessageId::parse(&format!("status {}", super::hex(&digest[..16])))
     }
 
     /// Whether a message that has a status was sent by Portero itself.

@@ -23,6 +23,9 @@ pub struct Binding {
     pub proof_id: ProofId,
     /// When it was proved.
     pub proved_at: Timestamp,
+    /// Since when the chat has been bound to this user without a gap, however often that was proved
+    /// again.
+    pub bound_since: Timestamp,
 }
 
 impl Binding {
@@ -45,6 +48,7 @@ impl Binding {
             proof,
             proof_id,
             proved_at: now,
+            bound_since: now,
         }
     }
 
@@ -62,6 +66,7 @@ impl Binding {
             proof: Proof::Page,
             proof_id,
             proved_at: now,
+            bound_since: now,
         }
     }
 

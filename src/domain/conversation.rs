@@ -308,16 +308,31 @@ pub fn addresses_concerned(
     concerned
 }
 
+/// Whether the bot may have what somebody wrote in a group, where nobody is signed in: no return
+/// code, and nothing of those who are signing in, whose code or address may be in it. `writers` are
+/// the contacts that the names of the sender lead to; strangers are none.
+pub fn is_for_the_bot_in_a_group(
+    writers: &[Contact],
+    message: &Inbound,
+    now: Timestamp,
+    policy: &Policy,
+) -> bool {
+    let context = Context {
+        now,
+        fresh: [0; 16],
+        policy,
+        expected_code: None,
+        expected_return_code: None,
+        foreign_return_code: false,
+        counts: Counts::default(),
+    };
+    let is_of_a_sign_in = |contact: &Contact| Turn::new(contact, &context).is_of_a_sign_in(message);
+    reading::return_code_of(message).is_none() && !writers.iter().any(is_of_a_sign_in)
+}
+
 /// Decides. Reads no clock, draws nothing, sends nothing, and cannot fail.
 pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step {
-    let mut turn = Turn {
-        contact: contact.clone(),
-        counts: context.counts.clone(),
-        actions: Vec::new(),
-        page: None,
-        bot: None,
-        context,
-    };
+    let mut turn = Turn::new(contact, context);
     let outcome = match event {
         Event::Message(message) => turn.message(message),
         Event::LookedUp { challenge, answers } => turn.looked_up(*challenge, answers),
@@ -369,32 +384,48 @@ struct Turn<'a> {
     context: &'a Context<'a>,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    fn new(contact: &Contact, context: &'a Context<'a>) -> Turn<'a> {
+        Turn {
+            contact: contact.clone(),
+            counts: context.counts.clone(),
+            actions: Vec::new(),
+            page: None,
+            bot: None,
+            context,
+        }
+    }
+
     fn now(&self) -> Timestamp {
         self.context.now
     }
 
     // --- proofs -------------------------------------------------------------------------------------
 
-    /// Binds, tells the chat and the accounts' owners, and hands on what waited.
-    fn bind(&mut self, bindings: Vec<Binding>) -> Outcome {
+    /// Binds, tells the chat and the accounts' owners, and hands on what waited. Whoever was bound is
+    /// no longer, unless the bot wanted to know whether it is still the same person, and it is: then
+    /// what was proved is fresh, and all else stays as it was.
+    fn bind(&mut self, mut bindings: Vec<Binding>) -> Outcome {
         let now = self.now();
-        if self.contact.is_bound()
-            && !(self.contact.bindings.iter())
-                .all(|old| bindings.iter().any(|new| new.is_same_user(old)))
-        {
+        let proved = bindings.clone();
+        let proved_by = bindings.first().map(|binding| binding.proof_id);
+        let is_met = self.judge_requirement(&bindings);
+        let before = std::mem::take(&mut self.contact.bindings);
+        for new in &mut bindings {
+            let old = before.iter().find(|old| new.is_same_user(old));
+            new.bound_since = old.map_or(new.proved_at, |old| old.bound_since);
+        }
+        let is_proved = |old: &Binding| proved.iter().any(|new| new.is_same_user(old));
+        if is_met && before.iter().any(is_proved) {
+            let others = before.iter().filter(|old| !is_proved(old));
+            bindings.extend(others.cloned());
+        } else if !before.iter().all(is_proved) {
             self.audit(AuditEvent::Released(ReleaseReason::Replaced));
         }
-        self.judge_requirement(&bindings);
         self.contact.bindings = bindings;
         self.contact.released = None;
         self.contact.stage = Stage::Idle;
         // One proof is enough: another one in flight must not bind the chat to somebody else later.
-        let proved_by = self
-            .contact
-            .bindings
-            .first()
-            .map(|binding| binding.proof_id);
         match &mut self.contact.mapping {
             Some(mapping) if mapping.is_signed_in() && proved_by != Some(mapping.proof_id()) => {
                 self.burn();
@@ -404,16 +435,16 @@ impl Turn<'_> {
             }
             _ => {}
         }
+        if self.is_demanded() && !self.is_under_way() {
+            // What has just ended was the way to it.
+            self.refuse_requirement();
+        }
         self.audit(AuditEvent::Bound);
         self.actions.push(Action::Say(Sentence::SignedIn(
             self.contact.bindings.clone(),
         )));
-        let bindings = std::mem::take(&mut self.contact.bindings);
         let language = self.contact.language;
-        self.notify(&bindings, language, |binding| {
-            Notice::Bound(binding.proof_id)
-        });
-        self.contact.bindings = bindings;
+        self.notify(&proved, language, |binding| Notice::Bound(binding.proof_id));
         if let Some(kept) = self.contact.kept.take()
             && now.since_ms(kept.sent_at) <= ANSWERABLE_MS
         {

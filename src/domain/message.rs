@@ -106,6 +106,8 @@ pub struct StatusUpdate {
     pub at: Timestamp,
     /// To whom the message went; without names when Meta names nobody who could be a person.
     pub recipient: Sender,
+    /// Whom of a group it is about, as Meta writes it: told once for each of its members.
+    pub participant: Option<String>,
     /// `biz_opaque_callback_data`: the tag that we sent along.
     pub tag: Option<String>,
     /// With [`Status::Failed`]: Meta's error code.
@@ -143,6 +145,9 @@ pub enum Ignored {
     ForeignNumber,
     /// A webhook field that Portero has no use for; it may be of use to the bot.
     UnknownField,
+    /// A webhook field that Portero has no use for and that carries what people wrote or who they
+    /// are: the bot's only if it hears everybody.
+    PeoplesField,
     /// No sender who could be answered, no id, or no shape.
     Malformed,
     /// A status that says nothing new, such as `played`; it may be of use to the bot, unless the
@@ -162,7 +167,7 @@ impl Ignored {
     /// bot's, and what could not be read could be anything, a password included.
     pub fn may_be_handed_on(&self) -> bool {
         match self {
-            Ignored::UnknownField | Ignored::UnknownStatus { .. } => true,
+            Ignored::UnknownField | Ignored::PeoplesField | Ignored::UnknownStatus { .. } => true,
             Ignored::ForeignNumber | Ignored::Malformed => false,
         }
     }

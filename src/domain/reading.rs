@@ -81,6 +81,34 @@ pub fn read(text: &str, code_digits: usize) -> Reading {
     }
 }
 
+/// Digits more or less than a code has, with which a number may be one that was mistyped.
+const DIGITS_OFF_MAX: usize = 2;
+
+/// Whether a text of any length may hold a code that was mistyped, or that was written as [`read`]
+/// does not understand: about as many digits in a row as a code has, or as many in all, in any
+/// script. It depends on no code, so that nobody learns from it what one is.
+pub fn may_hold_a_code(text: &str, code_digits: usize) -> bool {
+    // Stands between the digits of one number, or turns a digit into a picture of a key.
+    let is_between = |c: char| {
+        c.is_whitespace()
+            || matches!(
+                c,
+                '-' | '.' | '*' | '_' | '\u{ad}' | '\u{fe0f}' | '\u{20e3}'
+            )
+            || ('\u{200b}'..='\u{2015}').contains(&c)
+    };
+    let (mut all, mut run, mut has_such_a_run) = (0, 0_usize, false);
+    for c in text.chars().filter(|c| !is_between(*c)) {
+        if decimal_digit(c).is_some() {
+            (all, run) = (all + 1, run + 1);
+        } else {
+            has_such_a_run |= run.abs_diff(code_digits) <= DIGITS_OFF_MAX;
+            run = 0;
+        }
+    }
+    all >= code_digits || has_such_a_run || run.abs_diff(code_digits) <= DIGITS_OFF_MAX
+}
+
 /// The return code that a message carries, from wherever it came.
 pub fn return_code_of(message: &Inbound) -> Option<ReturnCode> {
     match &message.content {

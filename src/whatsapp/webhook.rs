@@ -33,6 +33,16 @@ const NOTICE_CHARS_MAX: usize = 80;
 /// Ignored elements reported per body: they are only counted, and a batch has at most 1,000
 /// updates (section 1.4), so that more say nothing new and must not cost memory.
 const IGNORED_MAX: usize = 1_000;
+/// The fields besides `messages` that carry what people wrote or who they are (Meta's contract,
+/// section 1.5).
+const PEOPLES_FIELDS: [&str; 6] = [
+    "history",
+    "smb_message_echoes",
+    "smb_app_state_sync",
+    "calls",
+    "user_preferences",
+    "standby",
+];
 /// Levels of a body that are looked at when it is read with patience; Meta's own shapes need 10.
 const LEVELS_MAX: usize = 16;
 
@@ -334,31 +344,32 @@ impl<'t> Batch<'t> {
             return self.malformed(1);
         }
         let elements = [Key::Messages, Key::Statuses, Key::Errors];
+        let is_ambiguous =
+            (value.object(Key::Metadata)).is_some_and(|metadata| metadata.has_duplicates_itself);
         match change.text(Key::Field) {
             Some("messages") => self.messages_value(value, place),
             None if elements.iter().any(|key| value.get(*key).is_some()) => {
                 self.messages_value(value, place);
             }
-            Some(field) => match notice_of_field(field, value) {
-                Some(notice) => self.found(WebhookItem::Notice(notice), place),
-                None => self.leave(Ignored::UnknownField, place),
+            Some(field) => match (refused_by_metadata(value, self.phone_number_id), field) {
+                // Many fields are about no number in particular.
+                (Some(why), _) if why == Ignored::ForeignNumber || is_ambiguous => {
+                    self.leave(why, place);
+                }
+                (_, field) if PEOPLES_FIELDS.contains(&field) => {
+                    self.leave(Ignored::PeoplesField, place);
+                }
+                (_, field) => match notice_of_field(field, value) {
+                    Some(notice) => self.found(WebhookItem::Notice(notice), place),
+                    None => self.leave(Ignored::UnknownField, place),
+                },
             },
             None => self.malformed(1),
         }
     }
 
     fn messages_value(&mut self, value: &'t Object<'_>, place: Place) {
-        // S-06: one app receives the events of all its numbers on one URL. Without a number
-        // nothing can be attributed.
-        let refused = match value.object(Key::Metadata) {
-            Some(metadata) if metadata.has_duplicates_itself => Some(Ignored::Malformed),
-            Some(metadata) => match metadata.digits(Key::PhoneNumberId) {
-                Some(id) if id == self.phone_number_id.as_str() => None,
-                Some(_) => Some(Ignored::ForeignNumber),
-                None => Some(Ignored::Malformed),
-            },
-            None => Some(Ignored::Malformed),
-        };
+        let refused = refused_by_metadata(value, self.phone_number_id);
         self.is_whole &= ContactsOfNames::of(value).everybody_is_named(value);
         let of = |what| Place { what, ..place };
         let is_odd = [Key::Messages, Key::Statuses, Key::Errors]
@@ -416,6 +427,20 @@ impl<'t> Batch<'t> {
         } else {
             self.is_whole = false;
         }
+    }
+}
+
+/// Why a value is not looked into. S-06: one app receives the events of all its numbers on one URL.
+/// Without a number nothing can be attributed.
+fn refused_by_metadata(value: &Object<'_>, ours: &PhoneNumberId) -> Option<Ignored> {
+    match value.object(Key::Metadata) {
+        Some(metadata) if metadata.has_duplicates_itself => Some(Ignored::Malformed),
+        Some(metadata) => match metadata.digits(Key::PhoneNumberId) {
+            Some(id) if id == ours.as_str() => None,
+            Some(_) => Some(Ignored::ForeignNumber),
+            None => Some(Ignored::Malformed),
+        },
+        None => Some(Ignored::Malformed),
     }
 }
 
@@ -788,6 +813,7 @@ fn status_update(status: &Object<'_>) -> Result<StatusUpdate, Ignored> {
         status: what,
         at: status.time(),
         recipient,
+        participant: (status.digits(Key::RecipientParticipantId)).map(Cow::into_owned),
         tag,
         error_code,
     })
@@ -1019,6 +1045,7 @@ keys! {
     PhoneNumberId = "phone_number_id",
     PreviousUserId = "previous_user_id",
     RecipientId = "recipient_id",
+    RecipientParticipantId = "recipient_participant_id",
     RecipientUserId = "recipient_user_id",
     Status = "status",
     Statuses = "statuses",

@@ -460,6 +460,31 @@ fn the_bot_hears_the_fate_of_its_own_messages_and_not_of_porteros() {
     assert_eq!(bot.came().len(), 3, "{log}");
 }
 
+/// What becomes of a message to a group is told for each of its members (Meta's contract, 2.4).
+#[test]
+fn the_fate_of_a_message_to_a_group_is_told_for_every_member() {
+    let bot = Bot::start();
+    let world = World::without_mail();
+    in_front_of(&world, &bot, "everyone");
+    let portero = world.start();
+    let told = |member: &str| {
+        envelope(json!({"statuses": [{
+            "id": "wamid.group1", "status": "delivered", "timestamp": unix_seconds().to_string(),
+            "recipient_id": "Y2FwaV9ncm91cDoxNzA1", "recipient_type": "group", "recipient_participant_id": member,
+        }]}))
+    };
+    let bodies = [ANAS, BEAS].map(told);
+    for body in [&bodies[0], &bodies[1], &bodies[0]] {
+        portero.post_webhook(body);
+    }
+    portero.post_webhook(&told(NOBODYS));
+    let taken: Vec<Vec<u8>> = (bot.wait_for(3).into_iter())
+        .map(|request| request.body)
+        .collect();
+    assert!(bodies.iter().all(|body| taken.contains(body)));
+    assert_eq!(bot.came().len(), 3);
+}
+
 #[test]
 fn meta_is_answered_by_portero_itself_and_the_bot_never_hears_of_the_handshake() {
     let bot = Bot::start();
@@ -599,6 +624,52 @@ fn what_could_be_anybodys_and_what_is_another_numbers_is_not_handed_on() {
     portero.receive(&[text(ANAS, "the last")]);
     assert_eq!(messages_in(&bot.wait_for(2)[1]), ["the last"]);
     assert_eq!(bot.came().len(), 2);
+}
+
+/// S-06 for every field; and a bot that hears nobody before they sign in hears them in no field.
+#[test]
+fn what_people_wrote_reaches_the_bot_in_other_fields_only_where_it_hears_everybody() {
+    let of = |field: &str, number: &str| {
+        let value = json!({"metadata": {"phone_number_id": number}, "calls": [{"from": ANAS}]});
+        let change = json!({"field": field, "value": value});
+        let entry = json!([{"id": "1", "time": 1, "changes": [change]}]);
+        json!({"object": "whatsapp_business_account", "entry": entry})
+            .to_string()
+            .into_bytes()
+    };
+    let peoples = [
+        "history",
+        "smb_message_echoes",
+        "smb_app_state_sync",
+        "calls",
+        "user_preferences",
+        "standby",
+    ];
+    for gate in ["everyone", "on_request"] {
+        let bot = Bot::start();
+        let world = World::without_mail();
+        in_front_of(&world, &bot, gate);
+        let portero = world.start();
+        let mut expected = vec![of("flows", PHONE_NUMBER_ID)];
+        for field in peoples {
+            portero.post_webhook(&of(field, PHONE_NUMBER_ID));
+            if gate == "on_request" {
+                expected.push(of(field, PHONE_NUMBER_ID));
+            }
+        }
+        for field in ["flows", "calls", "account_update"] {
+            portero.post_webhook(&of(field, "999999999999999"));
+        }
+        portero.post_webhook(&of("flows", PHONE_NUMBER_ID));
+        let mut taken: Vec<Vec<u8>> = (bot.wait_for(expected.len()).into_iter())
+            .map(|request| request.body)
+            .collect();
+        expected.sort();
+        taken.sort();
+        assert!(taken == expected, "{gate}");
+        drop(portero);
+        assert_eq!(bot.came().len(), expected.len(), "{gate}");
+    }
 }
 
 #[test]

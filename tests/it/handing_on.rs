@@ -2,14 +2,16 @@
 //! and around it, through both gates.
 
 use super::house::{House, Left, Person, code_of, other_than, said_in};
-use portero::app::{Verdict, Wish};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portero::app::{Granted, Verdict, Wish};
 use portero::domain::contact::Stage;
 use portero::domain::conversation::Outcome;
 use portero::domain::delivery::{LinkTarget, Mail};
 use portero::domain::id::{MINUTE_MS, SECOND_MS};
 use portero::domain::message::{Content, Inbound, Provenance};
 use portero::domain::policy::{Gate, Policy};
-use portero::domain::requirement::ProofWanted;
+use portero::domain::requirement::{ProofWanted, RequirementState};
 use portero::domain::sign_in::PageAnswer;
 use std::collections::HashSet;
 
@@ -346,4 +348,252 @@ fn on_request_a_late_answer_is_still_an_answer_and_ordinary_words_are_the_bots_a
     let expected = expected.map(|text| Some(text.to_owned()));
     assert_eq!(got[..3], expected);
     assert_eq!(got[3..], [None]);
+}
+
+/// Everybody may write to the bot, and both ways in are open; Ana and Bea are registered.
+fn open_house(gate: Gate) -> House {
+    let policy = Policy {
+        gate,
+        ..House::both_ways_in()
+    };
+    let house = House::on_the_web(policy);
+    house.register("kutamma", "ana@example.com", "Ana", "Acme");
+    house.register("kutamma", "bea@example.com", "Bea", "Acme");
+    house
+}
+
+/// The bot demands a fresh proof, and what follows from it leaves.
+fn demand(house: &House, person: &Person, proof: ProofWanted) {
+    house.later(2 * MINUTE_MS);
+    // In WhatsApp's window.
+    house.write(person, "una pregunta");
+    let wish = Wish::Proof {
+        proof,
+        age_max_ms: Some(SECOND_MS),
+    };
+    let id = house.contact(person).id;
+    let granted = house.app.grant("bot", id, wish, None).unwrap();
+    assert!(matches!(granted, Granted::Demand { .. }), "{granted:?}");
+    house.settle();
+}
+
+fn standing(house: &House, person: &Person) -> RequirementState {
+    house.contact(person).requirement.unwrap().state
+}
+
+#[test]
+fn on_request_what_is_typed_for_a_sign_in_in_a_group_is_not_handed_on() {
+    let house = open_house(Gate::OnRequest);
+    let ana = Person::with_number("573001112233");
+    let in_group = |text: &str| {
+        let message = Inbound {
+            provenance: Provenance::Group,
+            ..house.text(&ana, text)
+        };
+        house.receive(message).unwrap().outcomes[0]
+    };
+    // Of strangers nothing is asked, and a group makes nobody a contact.
+    assert_eq!(in_group("12345678"), "handed_on");
+    assert_eq!(in_group("soy ana@example.com"), "handed_on");
+    assert!(house.contacts().is_empty());
+    demand(&house, &ana, ProofWanted::MailCode);
+    assert_ne!(in_group("ana@example.com"), "handed_on", "asked for");
+    assert_eq!(house.write(&ana, "ana@example.com"), "code_asked");
+    house.settle();
+    let code = house.code();
+    assert_ne!(in_group(&code), "handed_on", "live");
+    house.later(40 * MINUTE_MS);
+    assert_ne!(in_group(&code), "handed_on", "dead");
+    assert_ne!(in_group("ana@example.com"), "handed_on", "late");
+    assert_eq!(in_group("hola a todos"), "handed_on");
+    // A code of the page is nobody's business, whoever sends it.
+    let wish = Wish::Link { send: true };
+    let id = house.contact(&ana).id;
+    house.app.grant("bot", id, wish, None).unwrap();
+    house.settle();
+    let hash = house.link(&ana).unwrap();
+    let text = house.sign_in_on_page(&hash, "ana@example.com");
+    let stranger = Person::with_number("573009998877");
+    let message = Inbound {
+        provenance: Provenance::Group,
+        ..house.text(&stranger, &text)
+    };
+    assert_ne!(
+        house.receive(message.clone()).unwrap().outcomes[0],
+        "handed_on"
+    );
+
+    // And of somebody bound.
+    house.later(61 * MINUTE_MS);
+    house.write(&ana, "ana@example.com");
+    demand(&house, &ana, ProofWanted::MailCode);
+    house.write(&ana, "ana@example.com");
+    house.settle();
+    house.write(&ana, &house.code());
+    assert!(house.is_bound(&ana));
+    demand(&house, &ana, ProofWanted::MailCode);
+    assert_ne!(in_group(&house.code()), "handed_on", "of a step-up");
+    house.write(&ana, &house.code());
+    assert_eq!(in_group("hola a todos"), "handed_on");
+}
+
+#[test]
+fn a_live_code_reaches_the_bot_in_no_disguise() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    demand(&house, &ana, ProofWanted::MailCode);
+    let code = house.code();
+    let keycaps: String = code
+        .chars()
+        .flat_map(|digit| [digit, '\u{fe0f}', '\u{20e3}'])
+        .collect();
+    let apart: Vec<String> = code.chars().map(|digit| format!("{digit} y ")).collect();
+    let digit = |digit: char, zero: u32| char::from_u32(zero + digit as u32 - 0x30).unwrap();
+    let long = "palabras ".repeat(60);
+    for text in [
+        format!("{long}{code}"),
+        format!("{long}{}", &code[..7]),
+        format!("mi codigo es {}", &code[..7]),
+        format!("mi codigo es {}1", code),
+        format!("mi codigo es +{code}"),
+        format!("codigo{code}"),
+        format!("es {keycaps}"),
+        format!("es {}", apart.concat()),
+        format!(
+            "codigo{}x",
+            code.chars().map(|c| digit(c, 0xff10)).collect::<String>()
+        ),
+        format!("{}  -  {} gracias", &code[..4], &code[4..]),
+    ] {
+        house.later(6 * SECOND_MS);
+        assert_ne!(house.write(&ana, &text), "handed_on", "{text}");
+    }
+    for kind in ["edit", "image", "video", "document"] {
+        house.later(6 * SECOND_MS);
+        let message = house.message(&ana, Content::Other(kind));
+        assert_eq!(
+            house.receive(message).unwrap().outcomes,
+            ["asked"],
+            "{kind}"
+        );
+    }
+    for text in ["¿y mi pedido 1234?", "el 12 de mayo"] {
+        assert_eq!(house.write(&ana, text), "handed_on", "{text}");
+    }
+    let sticker = house.message(&ana, Content::Other("sticker"));
+    assert_eq!(house.receive(sticker).unwrap().outcomes, ["handed_on"]);
+    // None of it was a try.
+    assert_eq!(house.write(&ana, &code), "bound");
+    house.later(6 * SECOND_MS);
+    let picture = house.message(&ana, Content::Other("image"));
+    assert_eq!(house.receive(picture).unwrap().outcomes, ["handed_on"]);
+    assert_eq!(house.write(&ana, "mi telefono es 3001234567"), "handed_on");
+}
+
+/// The chat is bound to whoever signs in under a link that the bot sends.
+fn sign_in_by_link(house: &House, person: &Person, email: &str) {
+    house.write(person, "una pregunta");
+    let id = house.contact(person).id;
+    house
+        .app
+        .grant("bot", id, Wish::Link { send: true }, None)
+        .unwrap();
+    house.settle();
+    let hash = house.link(person).unwrap();
+    let text = house.sign_in_on_page(&hash, email);
+    assert_eq!(house.write(person, &text), "bound");
+}
+
+#[test]
+fn a_proof_that_was_given_is_none_when_somebody_else_has_the_chat() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    demand(&house, &ana, ProofWanted::MailCode);
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    house.settle();
+    assert_eq!(standing(&house, &ana), RequirementState::Passed);
+    sign_in_by_link(&house, &ana, "ana@example.com");
+    assert_eq!(standing(&house, &ana), RequirementState::Passed);
+    sign_in_by_link(&house, &ana, "bea@example.com");
+    assert_eq!(standing(&house, &ana), RequirementState::Refused);
+}
+
+#[test]
+fn a_demand_that_nobody_can_fulfil_any_more_is_refused() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    demand(&house, &ana, ProofWanted::MailCode);
+    let code = house.code();
+    demand(&house, &ana, ProofWanted::Password);
+    // It proves the mailbox, and with that the link is used up.
+    assert_eq!(house.write(&ana, &code), "bound");
+    assert_eq!(standing(&house, &ana), RequirementState::Refused);
+}
+
+#[test]
+fn a_step_up_leaves_the_other_accounts_of_the_same_person_bound() {
+    let house = open_house(Gate::Everyone);
+    house.register("woku", "ana.p@example.com", "Ana P.", "Acme");
+    let ana = Person::with_number("573001112233");
+    house.ask(&ana, "hola");
+    let hash = house.new_link(&ana);
+    let accounts = ["ana@example.com", "ana.p@example.com"].map(|email| house.account(email));
+    let visitor = portero::app::Visitor::new("ana", super::house::NETWORK);
+    let verdict = Verdict::These(accounts.to_vec());
+    let (_, text) = house.form(&hash, None, &visitor, verdict);
+    assert_eq!(house.write(&ana, &text.unwrap()), "bound");
+    house.settle();
+    let before = house.contact(&ana).bindings;
+    assert_eq!(before.len(), 2);
+    demand(&house, &ana, ProofWanted::MailCode);
+    let (mails, told_before) = (house.mails().len(), house.app.now());
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    house.settle();
+    assert_eq!(standing(&house, &ana), RequirementState::Passed);
+    let after = house.contact(&ana).bindings;
+    assert_eq!(after.len(), 2, "{after:?}");
+    let of = |email: &str| {
+        after
+            .iter()
+            .find(|b| b.email.as_ref().unwrap() == &house.account(email).email)
+    };
+    assert_eq!(of("ana@example.com").unwrap().proved_at, told_before);
+    // As it was: its proof, its first hours and the way to undo it.
+    assert_eq!(
+        of("ana.p@example.com"),
+        before.iter().find(|b| b.service.as_str() == "woku")
+    );
+    assert_eq!(house.mails().len(), mails + 1, "only one was proved");
+    // An ordinary sign-in still takes the place of all.
+    sign_in_by_link(&house, &ana, "ana@example.com");
+    assert_eq!(house.contact(&ana).bindings.len(), 1);
+}
+
+#[test]
+fn an_identity_names_whoever_was_bound_before_also_when_they_proved_it_again_since() {
+    let house = open_house(Gate::Everyone);
+    let ana = Person::with_number("573001112233");
+    house.sign_in(&ana, "ana@example.com");
+    let written_at = house.app.now();
+    let id = house.text(&ana, "hola").id;
+    let named = |at| {
+        let token = house.app.identity_of(&house.contact(&ana), &id, at);
+        let claims = token.reveal().split('.').nth(1).unwrap().to_owned();
+        let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        claims["bindings"].as_array().unwrap().len()
+    };
+    assert_eq!(named(written_at), 1);
+    demand(&house, &ana, ProofWanted::MailCode);
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    assert_eq!(named(written_at), 1, "proved again");
+    house.later(MINUTE_MS);
+    sign_in_by_link(&house, &ana, "bea@example.com");
+    assert_eq!(named(written_at), 0, "somebody else");
+    // Having left, Ana is bound anew.
+    sign_in_by_link(&house, &ana, "ana@example.com");
+    assert_eq!(named(written_at), 0, "a gap");
 }

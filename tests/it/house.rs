@@ -688,6 +688,7 @@ impl House {
             status,
             at: self.clock.now(),
             recipient: Sender::default(),
+            participant: None,
             tag: Some(said.tag.clone()),
             error_code: (status == Status::Failed).then_some(131_026),
         })])

@@ -135,6 +135,7 @@ fn what_was_proved_after_the_message_is_not_in_its_identity() {
         service: ServiceName::parse("woku").unwrap(),
         proof: Proof::Password,
         proved_at: first.plus_ms(HOUR_MS),
+        bound_since: first.plus_ms(HOUR_MS),
         ..contact.bindings[0].clone()
     });
     house.clock.set(first.plus_ms(2 * HOUR_MS));
@@ -198,6 +199,7 @@ fn with_bindings(count: u64, name: &str, id: impl Fn(u64) -> String) -> Contact 
             proof_id: ProofId([1; 16]),
             // The oldest is neither the first nor the last.
             proved_at: START.plus_ms((n + 7) % count * SECOND_MS),
+            bound_since: START.plus_ms((n + 7) % count * SECOND_MS),
         })
         .collect();
     contact
@@ -302,6 +304,7 @@ fn a_directory_token_names_the_user_and_is_no_identity() {
     let fresh = Binding {
         proof: Proof::Password,
         proved_at: house.clock.now(),
+        bound_since: house.clock.now(),
         ..binding.clone()
     };
     let narrow = app.directory_token(&contact, &fresh, Scope::Full, MINUTE_MS);

@@ -815,6 +815,7 @@ fn s_60_a_message_held_back_because_of_the_key_ends_the_proof() {
         status: Status::Failed,
         at: house.app.now(),
         recipient: Sender::default(),
+        participant: None,
         tag: Some(said.tag),
         error_code: Some(137_000),
     };

@@ -184,6 +184,7 @@ impl Turn<'_> {
                     }
                     Reading::Command(_) | Reading::Words => None,
                 };
+                let outcome = outcome.or_else(|| self.code_in_disguise(message, is_late));
                 if outcome.is_none() && self.is_signing_in() && reading::looks_like_a_password(text)
                 {
                     return Some(self.ask(Sentence::NeverYourPassword));
@@ -219,24 +220,21 @@ impl Turn<'_> {
                     _ => None,
                 }
             }
-            Content::Other(_) => None,
+            Content::Other(kind) => self.words_unread(kind),
         }
     }
 
     fn code_again(&mut self, codes: &Codes, message: &Inbound, is_late: bool) -> Option<Outcome> {
-        let Stage::CodeAwaited(challenge) = &self.contact.stage else {
+        if !matches!(self.contact.stage, Stage::CodeAwaited(_)) {
             return None;
-        };
+        }
         let expected = self.context.expected_code.as_ref();
         let is_the_code = matches!(
             (codes, expected),
             (Codes::One(typed), Some(expected)) if typed.matches(expected)
         );
-        // What was asked for is ours even when it comes too late.
-        let is_awaited = challenge.is_live(self.now(), self.context.policy) || self.is_demanded();
-        let is_try = is_awaited && matches!(codes, Codes::One(_) | Codes::Several);
-        let is_slip = is_awaited && self.is_nearly_a_code(message);
-        if !is_the_code && !is_try && !is_slip {
+        let is_try = self.is_code_awaited() && matches!(codes, Codes::One(_) | Codes::Several);
+        if !is_the_code && !is_try {
             return None;
         }
         Some(match message.provenance {
@@ -246,16 +244,50 @@ impl Turn<'_> {
         })
     }
 
-    /// Whether it is digits alone, and nearly as many as a code has: one that was mistyped. Fewer
-    /// are the answer to a question of the bot's.
-    fn is_nearly_a_code(&self, message: &Inbound) -> bool {
-        const DIGITS_MISSING_MAX: usize = 2;
+    /// What may hold a code that is awaited, in a form that is not read: it is no try, and the bot
+    /// does not get it.
+    fn code_in_disguise(&mut self, message: &Inbound, is_late: bool) -> Option<Outcome> {
+        if !self.is_code_awaited() {
+            return None;
+        }
         let Content::Text(text) = &message.content else {
-            return false;
+            return None;
         };
-        let digits = text.chars().filter(|c| c.is_numeric()).count();
-        let code_digits = self.context.policy.code_digits;
-        !text.chars().any(char::is_alphabetic) && digits.abs_diff(code_digits) <= DIGITS_MISSING_MAX
+        if !reading::may_hold_a_code(text, self.context.policy.code_digits) {
+            return None;
+        }
+        Some(match message.provenance {
+            Provenance::Forwarded => self.forwarded(message),
+            _ if is_late => self.late(message),
+            _ => self.codes(&Codes::WrongLength, message),
+        })
+    }
+
+    /// What people wrote beside a picture or put right afterwards is not read. While it may be what
+    /// was asked for in this chat, it is not the bot's.
+    fn words_unread(&mut self, kind: &str) -> Option<Outcome> {
+        let has_words = matches!(
+            kind,
+            "edit" | "image" | "video" | "audio" | "document" | "text" | "unknown"
+        );
+        let is_asked = match &self.contact.stage {
+            Stage::CodeAwaited(code) => code.is_live(self.now(), self.context.policy),
+            Stage::AddressAsked { .. } | Stage::SpellingAsked { .. } => self.is_demanded(),
+            Stage::Idle | Stage::LinkSent => false,
+        };
+        match has_words && is_asked {
+            false => None,
+            true if self.is_same_breath() => Some(Outcome::Ignored),
+            true => Some(self.ask(Sentence::TextOnly)),
+        }
+    }
+
+    /// Whether there is a code that is still ours when it is typed: what was asked for is ours even
+    /// when it comes too late.
+    fn is_code_awaited(&self) -> bool {
+        let (now, policy) = (self.now(), self.context.policy);
+        matches!(&self.contact.stage, Stage::CodeAwaited(challenge)
+            if challenge.is_live(now, policy) || self.is_demanded())
     }
 
     fn address_again(
@@ -316,39 +348,53 @@ impl Turn<'_> {
     /// sign-in when it needs one. While one is under way everything is part of it, also what may be
     /// a password typed in the wrong place; what is an answer to it stays one when it comes late.
     fn is_left_to_the_bot(&self, message: &Inbound) -> bool {
+        let is_everybodys = self.context.policy.gate == Gate::OnRequest;
+        is_everybodys && !self.is_being_asked() && !self.is_an_answer(message)
+    }
+
+    /// Whether something was asked only now, so that whatever comes is part of the sign-in.
+    fn is_being_asked(&self) -> bool {
         let (now, policy) = (self.now(), self.context.policy);
-        if policy.gate == Gate::Everyone {
-            return false;
-        }
-        let is_under_way = match &self.contact.stage {
+        let in_chat = match &self.contact.stage {
             Stage::Idle | Stage::LinkSent => false,
             Stage::AddressAsked { at } => now.since_ms(*at) < policy.code_lifetime_ms,
             Stage::SpellingAsked { .. } => true,
             Stage::CodeAwaited(challenge) => now < challenge.expires_at,
         };
         // A link may be open whatever else was asked since.
-        if is_under_way || self.has_link(now) {
-            return false;
+        in_chat || self.has_link(now)
+    }
+
+    /// Whether it reads as an answer to what was asked, however late it comes.
+    fn is_an_answer(&self, message: &Inbound) -> bool {
+        let is_code_awaited = matches!(self.contact.stage, Stage::CodeAwaited(_));
+        let text = match &message.content {
+            Content::Text(text) => text,
+            Content::Button { id } => return OurButton::parse(id).is_some(),
+            Content::Other(_) => return false,
+        };
+        // Of somebody whom the bot wants to sign in, what was meant for that is never the bot's.
+        if self.is_demanded() && reading::looks_like_a_password(text) {
+            return true;
         }
-        match &message.content {
-            // Of somebody whom the bot wants to sign in, what was meant for that is never the bot's.
-            Content::Text(text) if self.is_demanded() && reading::looks_like_a_password(text) => {
-                false
+        let code_digits = self.context.policy.code_digits;
+        match reading::read(text, code_digits) {
+            Reading::Addresses(_) => {
+                is_code_awaited
+                    || matches!(self.contact.stage, Stage::AddressAsked { .. })
+                    || self.is_demanded()
             }
-            Content::Text(text) => match reading::read(text, policy.code_digits) {
-                Reading::Addresses(_) => {
-                    let is_asked_for = matches!(
-                        self.contact.stage,
-                        Stage::AddressAsked { .. } | Stage::CodeAwaited(_)
-                    );
-                    !is_asked_for && !self.is_demanded()
-                }
-                Reading::Codes(_) => !matches!(self.contact.stage, Stage::CodeAwaited(_)),
-                Reading::Command(_) | Reading::Words => true,
-            },
-            Content::Button { id } => OurButton::parse(id).is_none(),
-            Content::Other(_) => true,
+            Reading::Codes(_) => is_code_awaited,
+            Reading::Command(_) | Reading::Words => {
+                is_code_awaited && reading::may_hold_a_code(text, code_digits)
+            }
         }
+    }
+
+    /// Whether what this contact wrote in a group has to do with a sign-in: nothing is answered
+    /// there, and nothing of it is the bot's.
+    pub(super) fn is_of_a_sign_in(&self, message: &Inbound) -> bool {
+        self.is_being_asked() || self.is_signing_in() || self.is_an_answer(message)
     }
 
     pub(super) fn words(&mut self, message: &Inbound) -> Outcome {

@@ -210,7 +210,7 @@ impl Turn<'_> {
     }
 
     /// Whether the person can go on with what they were asked.
-    fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         let (now, policy) = (self.now(), self.context.policy);
         let in_chat = match &self.contact.stage {
             Stage::AddressAsked { .. } | Stage::SpellingAsked { .. } => true,
@@ -235,23 +235,23 @@ impl Turn<'_> {
     }
 
     /// Before the new bindings take the place of the old ones: are they the proof that was asked
-    /// for? Somebody else's never are.
-    pub(super) fn judge_requirement(&mut self, new: &[Binding]) {
+    /// for? Somebody else's never are, and end what the one before had proved.
+    pub(super) fn judge_requirement(&mut self, new: &[Binding]) -> bool {
         let now = self.now();
         let old = &self.contact.bindings;
         // A page may have said *signed in* and not who: then nobody is contradicted.
         let is_same_person = old.iter().all(|old| old.user_id.is_empty())
             || (new.iter()).any(|new| old.iter().any(|old| new.is_same_user(old)));
-        let Some(requirement) = &mut self.contact.requirement else {
-            return;
-        };
-        if !requirement.is_pending(now) {
-            return;
-        }
         if !is_same_person {
-            requirement.state = RequirementState::Refused;
-        } else if requirement.is_met_by(new) {
-            requirement.state = RequirementState::Passed;
+            self.refuse_requirement();
+            return false;
+        }
+        match &mut self.contact.requirement {
+            Some(requirement) if requirement.is_pending(now) && requirement.is_met_by(new) => {
+                requirement.state = RequirementState::Passed;
+                true
+            }
+            _ => false,
         }
     }
 

@@ -163,6 +163,9 @@ struct BindingRecord {
     #[serde(default)]
     proof_id: [u8; 16],
     proved_at: u64,
+    /// As `proved_at` if not set.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    bound_since: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -456,6 +459,8 @@ impl From<&Binding> for BindingRecord {
             proof: binding.proof.name().to_owned(),
             proof_id: binding.proof_id.0,
             proved_at: binding.proved_at.0,
+            bound_since: (binding.bound_since != binding.proved_at)
+                .then_some(binding.bound_since.0),
         }
     }
 }
@@ -477,6 +482,7 @@ impl BindingRecord {
                 .ok_or(Malformed("an unknown proof"))?,
             proof_id: ProofId(self.proof_id),
             proved_at: Timestamp(self.proved_at),
+            bound_since: Timestamp(self.bound_since.unwrap_or(self.proved_at)),
         })
     }
 }

@@ -624,6 +624,7 @@ fn statuses_tell_the_fate_of_our_messages() {
             status,
             at: Timestamp(7_000),
             recipient: sender(None, Some(NUMBER)),
+            participant: None,
             tag: tag.map(str::to_owned),
             error_code,
         })
