@@ -79,7 +79,7 @@ impl Shared {
                 });
                 Ok(())
             }
-            _ => match record::body(writer, BodyOf::Contact(contact.id))? {
+            _ => match record::kept_body(writer, contact.id, &kept.id)? {
                 Some(body) => {
                     let message = Some(kept.id.clone());
                     self.put_hand_over(writer, contact.id, message, &body, about.now)
@@ -98,13 +98,15 @@ impl Shared {
         after: &Contact,
         about: &About,
     ) -> Result<(), StoreError> {
-        if before.kept == after.kept || !self.settings.hands_on {
+        if before.kept == after.kept {
             return Ok(());
         }
-        let element = (about.element.as_ref()).zip(after.kept.as_ref());
-        let is_this = element.filter(|(element, kept)| element.message.as_ref() == Some(&kept.id));
-        match is_this.and_then(|(element, _)| element.alone()) {
-            Some(body) => record::put_body(writer, BodyOf::Contact(after.id), &body),
+        // Without a bot nothing is stored; what an earlier configuration left goes all the same.
+        let element = (about.element.as_ref()).filter(|_| self.settings.hands_on);
+        let is_this = (element.zip(after.kept.as_ref()))
+            .filter(|(element, kept)| element.message.as_ref() == Some(&kept.id));
+        match is_this.and_then(|(element, kept)| Some((element.alone()?, kept))) {
+            Some((body, kept)) => record::put_kept_body(writer, after.id, &kept.id, &body),
             None => record::delete_body(writer, BodyOf::Contact(after.id)),
         }
     }

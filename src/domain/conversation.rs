@@ -36,7 +36,8 @@
 //!   burns the sign-in and both sides are told (section 3 of the threat model).
 //! - What happens on the page never says anything about the chat's other limits, nor the reverse.
 //! - A message of a bound contact that is not one of our words goes to the bot unread. Only while
-//!   that contact signs in again, what reads as an address, a code or a password stays here.
+//!   that contact signs in again, what reads as an address, a code or a password stays here, and
+//!   while a code is awaited whatever may hold one.
 
 mod button;
 mod chat;

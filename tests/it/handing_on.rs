@@ -597,3 +597,27 @@ fn an_identity_names_whoever_was_bound_before_also_when_they_proved_it_again_sin
     sign_in_by_link(&house, &ana, "ana@example.com");
     assert_eq!(named(written_at), 0, "a gap");
 }
+
+/// The operator takes the bot away and brings it back: no message goes on under the id of another.
+#[test]
+fn what_was_kept_before_the_bot_was_taken_away_is_not_handed_on_as_another_message() {
+    let ana = Person::with_number("573001112233");
+    let house = House::on_file();
+    house.register("kutamma", "ana@example.com", "Ana", "Acme");
+    house.write(&ana, "palabras de ayer");
+    house.settle();
+    let house = house.restarted_with_a_bot(false);
+    // In between another message takes its place, in a new conversation.
+    house.later(25 * 60 * MINUTE_MS);
+    house.write(&ana, "palabras de hoy");
+    house.settle();
+    let house = house.restarted_with_a_bot(true);
+    house.write(&ana, "ana@example.com");
+    house.settle();
+    assert_eq!(house.write(&ana, &house.code()), "bound");
+    house.settle();
+    assert_eq!(house.handed_on(), [] as [Option<String>; 0]);
+    house.write(&ana, "otra pregunta");
+    house.settle();
+    assert_eq!(house.handed_on(), [Some("otra pregunta".to_owned())]);
+}

@@ -545,6 +545,12 @@ impl House {
 
     /// The process ends and another one starts on the same records.
     pub fn restarted(self) -> House {
+        let hands_on = self.settings.hands_on;
+        self.restarted_with_a_bot(hands_on)
+    }
+
+    /// As [`House::restarted`], with or without a bot in the configuration.
+    pub fn restarted_with_a_bot(self, hands_on: bool) -> House {
         let House {
             app,
             outbox,
@@ -559,6 +565,10 @@ impl House {
         drop(outbox);
         drop(app);
         drop(engine);
+        let settings = Settings {
+            hands_on,
+            ..settings
+        };
         House::open(
             ground,
             settings,

@@ -3,13 +3,13 @@
 
 use super::{VERSION, damaged};
 use crate::domain::delivery::{EntryId, SignedBody};
-use crate::domain::id::ContactId;
+use crate::domain::id::{ContactId, MessageId};
 use crate::store::{Reader, StoreError, Table, Writer};
 
 /// Whose body it is. Keys of one kind are never those of the other: they differ in length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyOf {
-    /// The message that this contact wrote first.
+    /// The message that this contact wrote first; see [`kept_body`].
     Contact(ContactId),
     /// What this entry hands on, also when it has become a dead letter.
     Entry(EntryId),
@@ -30,6 +30,48 @@ pub fn body(reader: &dyn Reader, of: BodyOf) -> Result<Option<SignedBody>, Store
         return Ok(None);
     };
     read_body(record).map(Some)
+}
+
+/// First byte of a body that lies with the id of its message.
+const KEPT: u8 = 2;
+
+/// The body of a message that waits until its writer, this contact, is known. `None` when it is not
+/// there any more, or when what is there is another message.
+pub fn kept_body(
+    reader: &dyn Reader,
+    contact: ContactId,
+    id: &MessageId,
+) -> Result<Option<SignedBody>, StoreError> {
+    let Some(record) = reader.get(Table::Body, &BodyOf::Contact(contact).key())? else {
+        return Ok(None);
+    };
+    match record.strip_prefix(kept_head(id).as_slice()) {
+        Some(body) => read_body(body.to_vec()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Stores the body of a message that waits, in the place of any other of this contact.
+///
+/// # Errors
+/// As [`put_body`].
+pub fn put_kept_body(
+    writer: &mut dyn Writer,
+    contact: ContactId,
+    id: &MessageId,
+    body: &SignedBody,
+) -> Result<(), StoreError> {
+    let mut record = kept_head(id);
+    write_body(&mut record, body)?;
+    writer.put(Table::Body, &BodyOf::Contact(contact).key(), &record)
+}
+
+/// Version, the id of the message, and a byte that is in no id.
+fn kept_head(id: &MessageId) -> Vec<u8> {
+    let mut head = vec![KEPT];
+    head.extend(id.as_str().as_bytes());
+    head.push(0);
+    head
 }
 
 /// Version, length of the signature, signature, bytes.
@@ -55,13 +97,20 @@ pub(super) fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
 /// # Errors
 /// Besides those of the store: a signature of more than 255 bytes, which none has.
 pub fn put_body(writer: &mut dyn Writer, of: BodyOf, body: &SignedBody) -> Result<(), StoreError> {
+    let mut record = Vec::new();
+    write_body(&mut record, body)?;
+    writer.put(Table::Body, &of.key(), &record)
+}
+
+/// What [`read_body`] reads.
+fn write_body(record: &mut Vec<u8>, body: &SignedBody) -> Result<(), StoreError> {
     let signature = body.signature.as_bytes();
     let length = u8::try_from(signature.len()).map_err(damaged(Table::Body))?;
-    let mut record = Vec::with_capacity(2 + signature.len() + body.bytes.len());
+    record.reserve_exact(2 + signature.len() + body.bytes.len());
     record.extend([VERSION, length]);
     record.extend(signature);
     record.extend(&body.bytes);
-    writer.put(Table::Body, &of.key(), &record)
+    Ok(())
 }
 
 /// Removes a body; nothing happens when there is none.

@@ -14,6 +14,7 @@ use crate::domain::contact::{Barred, Contact, Kept, Stage};
 use crate::domain::conversation::AddressCounts;
 use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
+    SignedBody,
 };
 use crate::domain::id::RequirementId;
 use crate::domain::id::{
@@ -510,4 +511,26 @@ fn what_a_bot_asked_for_is_found_by_caller_and_mark_until_it_is_old() {
     });
     let (proof, proved_at) = (Proof::Page, Timestamp(3));
     assert_eq!(found.unwrap().got, Got::Proved { proof, proved_at });
+}
+
+#[test]
+fn the_body_of_a_kept_message_is_found_by_its_own_id_alone() {
+    let body = SignedBody {
+        bytes: b"as it came".to_vec(),
+        signature: "sha256=00".into(),
+    };
+    let stored = body.clone();
+    let found = in_store(move |writer| {
+        let contact = ContactId([7; 16]);
+        let id = |text: &str| MessageId::parse(text).unwrap();
+        put_kept_body(writer, contact, &id("wamid.1"), &stored)?;
+        let mut found = Vec::new();
+        for text in ["wamid.1", "wamid.2", "wamid.11", "wamid"] {
+            found.push(kept_body(writer, contact, &id(text))?);
+        }
+        delete_body(writer, BodyOf::Contact(contact))?;
+        found.push(kept_body(writer, contact, &id("wamid.1"))?);
+        Ok(found)
+    });
+    assert_eq!(found, [Some(body), None, None, None, None]);
 }

@@ -864,6 +864,7 @@ fn the_operator_hears_of_the_account_and_of_nothing_quiet() {
         })
     };
     let quiet = WebhookItem::Ignored(Ignored::UnknownField);
+    let peoples = WebhookItem::Ignored(Ignored::PeoplesField);
     let alert = json!({"alert_info": {"alert_severity": "CRITICAL", "alert_type": "OBA"}});
     let cases = [
         (
@@ -901,11 +902,11 @@ fn the_operator_hears_of_the_account_and_of_nothing_quiet() {
             json!({"event": "A\n{\"level\":\"INFO\"}\u{1b}[2J\u{202e}B"}),
             notice("security", "A{\"level\":\"INFO\"}[2JB", false),
         ),
-        ("user_preferences", json!({"event": "x"}), quiet.clone()),
+        ("user_preferences", json!({"event": "x"}), peoples.clone()),
         (
             "smb_message_echoes",
             json!({"messages": [text("a", "b")]}),
-            quiet.clone(),
+            peoples,
         ),
         ("never_heard_of", json!({}), quiet),
     ];
