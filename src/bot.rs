@@ -83,7 +83,7 @@ impl Bot {
                 .map(|value| ("webhook-signature", value)),
         );
         headers.extend(identity.map(|identity| ("portero-identity", identity.reveal())));
-        match self.agent.post_json(&self.url, &headers, &body.bytes) {
+        match self.agent.post_for_status(&self.url, &headers, &body.bytes) {
             Ok(answer) => judge("the bot", &answer),
             Err(broken) => Err(no_answer("the bot", &broken)),
         }
@@ -136,14 +136,18 @@ impl EventReceiver {
             ("webhook-timestamp", &timestamp),
             ("webhook-signature", &signature),
         ];
-        match self.agent.post_json(&self.url, &headers, json.as_bytes()) {
+        match self
+            .agent
+            .post_for_status(&self.url, &headers, json.as_bytes())
+        {
             Ok(answer) => judge("the receiver of events", &answer),
             Err(broken) => Err(no_answer("the receiver of events", &broken)),
         }
     }
 }
 
-/// Meta takes 200 alone for a yes; other servers that mean well say 201, 202 or 204.
+/// Meta takes 200 alone for a yes; other servers that mean well say 201, 202 or 204. Whatever else
+/// is said concerns this request alone: a bot may want less of one person.
 fn judge(who: &str, answer: &Answer) -> Result<(), Failure> {
     let Answer {
         status,
@@ -168,8 +172,6 @@ fn judge(who: &str, answer: &Answer) -> Result<(), Failure> {
                 "nothing answers at that address; bot.url is the one that was the callback URL at Meta",
             ),
         ),
-        // A proxy in front of a bot that is down, or a bot that wants less.
-        429 | 502..=504 => (FailureKind::Unreachable { retry_after_ms }, None),
         _ => (FailureKind::Temporary { retry_after_ms }, None),
     };
     Err(Failure {
@@ -184,9 +186,7 @@ fn no_answer(who: &str, broken: &Broken) -> Failure {
         // This message may be what it stumbles over.
         FailureKind::Unknown
     } else {
-        FailureKind::Unreachable {
-            retry_after_ms: None,
-        }
+        FailureKind::Unreachable
     };
     let advice = broken
         .certificate_refused

@@ -9,9 +9,15 @@
 //! [`perform`] is the same whether the request came through the socket or from a command that
 //! opened the store itself because no server runs.
 
+mod audit;
+mod contacts;
 mod outbox;
 mod requests;
 
+pub use audit::{AuditCheckLine, AuditFaultLine, AuditRow};
+pub use contacts::{
+    AccountLine, BindingLine, ContactLine, ForgottenLine, LIST_CONTACTS_MAX, WhomText,
+};
 pub use outbox::{
     ChangeLine, EventLine, LIST_ENTRIES_MAX, LIST_EVENTS_MAX, LetterLine, NoRetry, WaitingLine,
     read_id,
@@ -58,6 +64,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a command waits for its answer: the requests before it, the hash of a password and a
 /// commit on a slow disk.
 const ASK_WITHIN: Duration = Duration::from_secs(30);
+
+/// The same for what writes the whole store.
+const COPY_WITHIN: Duration = Duration::from_secs(600);
 
 /// After an error of `accept`, mostly a lack of file descriptors, which others must give back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -450,7 +459,12 @@ pub enum AskError {
 
 /// Asks the server whose socket is at `path`.
 pub fn ask(path: &Path, request: &Request) -> Result<Answer, AskError> {
-    let deadline = Instant::now() + ASK_WITHIN;
+    let within = if request.takes_long() {
+        COPY_WITHIN
+    } else {
+        ASK_WITHIN
+    };
+    let deadline = Instant::now() + within;
     let mut stream = connect(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => AskError::NoServer(path.to_owned()),
         ErrorKind::PermissionDenied => AskError::Denied(path.to_owned()),

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Bytes of an answer that are read; real answers have a few hundred.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Longest body of an answer that does not count and is read all the same.
+const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 /// Bytes of the head of an answer, status line and headers.
 const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes that ureq reserves per connection and direction: our requests are a few kilobytes.
@@ -158,6 +160,8 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After`, at most [`RETRY_AFTER_MS_MAX`].
     pub retry_after_ms: Option<u64>,
+    /// `Date`, in seconds since the Unix epoch: what the other side's clock says.
+    pub date: Option<u64>,
     /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
     pub is_json: bool,
     /// The fields of its head that help to understand it: [`TELLING`], in that order.
@@ -250,6 +254,18 @@ impl Agent {
         self.send(Method::Post, to, headers, body)
     }
 
+    /// Sends `body` as JSON to a receiver whose status is all that counts. What follows the head is
+    /// read as far as it keeps the connection usable, and does not change the answer: its body is
+    /// always empty here.
+    pub fn post_for_status(
+        &self,
+        to: &Endpoint,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, Broken> {
+        self.post(Method::Post, to, headers, body, read_head)
+    }
+
     /// The same with another method than `POST`; an empty body is said to be nothing.
     pub fn send(
         &self,
@@ -261,6 +277,17 @@ impl Agent {
         if method == Method::Get {
             return self.get(to, headers);
         }
+        self.post(method, to, headers, body, read_whole)
+    }
+
+    fn post(
+        &self,
+        method: Method,
+        to: &Endpoint,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        read: fn(ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error>,
+    ) -> Result<Answer, Broken> {
         let mut body = Watched {
             rest: body,
             touched: false,
@@ -280,7 +307,7 @@ impl Agent {
             .body(ureq::SendBody::from_reader(&mut body))
             .map_err(ureq::Error::from)
             .and_then(|request| self.0.run(request))
-            .and_then(read_whole);
+            .and_then(read);
         result.map_err(|error| broken(&error, body.touched))
     }
 
@@ -333,33 +360,53 @@ fn roots_of(pem: &[u8]) -> Result<ureq::tls::RootCerts, String> {
 }
 
 fn read_whole(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
-    let status = answer.status().as_u16();
-    let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
-    let retry_after_ms =
-        header("retry-after").and_then(|after| retry_after_ms(after, header("date")));
-    let is_json = header("content-type").is_some_and(is_json);
-    let telling = TELLING
-        .into_iter()
-        .filter_map(|name| Some((name, header(name)?.to_owned())))
-        .collect();
+    let head = head_of(&answer);
     let body = answer
         .body_mut()
         .with_config()
         .limit(ANSWER_BYTES_MAX as u64)
         .read_to_vec()?;
-    Ok(Answer {
-        status,
-        retry_after_ms,
-        is_json,
-        telling,
-        body,
-    })
+    Ok(Answer { body, ..head })
+}
+
+/// Only the head counts. A short body is read, so that its connection can be used again.
+fn read_head(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    let head = head_of(&answer);
+    let length = answer.body().content_length();
+    if length.is_some_and(|length| length <= UNREAD_BYTES_MAX) {
+        // What breaks here breaks a connection, and no answer.
+        let _ = answer.body_mut().read_to_vec();
+    }
+    Ok(head)
+}
+
+fn head_of(answer: &ureq::http::Response<ureq::Body>) -> Answer {
+    let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok());
+    Answer {
+        status: answer.status().as_u16(),
+        retry_after_ms: header("retry-after")
+            .and_then(|after| retry_after_ms(after, header("date"))),
+        date: header("date").and_then(unix_seconds),
+        is_json: header("content-type").is_some_and(is_json),
+        telling: TELLING
+            .into_iter()
+            .filter_map(|name| Some((name, header(name)?.to_owned())))
+            .collect(),
+        body: Vec::new(),
+    }
 }
 
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     let kind = kind.to_ascii_lowercase();
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// RFC 9110, section 5.6.7: the form that everybody sends.
+fn unix_seconds(date: &str) -> Option<u64> {
+    use time::format_description::well_known::Rfc2822;
+    let date = time::OffsetDateTime::parse(date.trim(), &Rfc2822).ok()?;
+    u64::try_from(date.unix_timestamp()).ok()
 }
 
 /// RFC 9110, section 10.2.3: seconds, or a date. The date is taken relative to the `Date` of the
@@ -408,12 +455,30 @@ fn words(error: &ureq::Error) -> String {
         Error::BodyExceedsLimit(_) | Error::LargeResponseHeader(..) => {
             "the answer is too large".to_owned()
         }
-        Error::Io(error) => format!("connection failed: {}", error.kind()),
+        Error::Io(error) => match unresolved(error) {
+            Some(words) => words.to_owned(),
+            None => format!("connection failed: {}", error.kind()),
+        },
         Error::Tls(_) | Error::TlsRequired => "TLS failed".to_owned(),
         Error::Protocol(_) | Error::BodyStalled => "the answer is not proper HTTP".to_owned(),
         Error::Http(_) => "the request could not be written: unfit header".to_owned(),
         _ => "the call failed".to_owned(),
     }
+}
+
+/// Whether the name of the host was looked up in vain. The standard library has no kind of error
+/// for that, only its words.
+fn unresolved(error: &std::io::Error) -> Option<&'static str> {
+    let words = error.to_string();
+    if !words.starts_with("failed to lookup address information") {
+        return None;
+    }
+    // getaddrinfo(3), EAI_AGAIN.
+    Some(if words.contains("Temporary failure") {
+        "no answer from the name server"
+    } else {
+        "the host name was not found"
+    })
 }
 
 fn tls_words(error: &rustls::Error) -> String {

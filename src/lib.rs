@@ -30,6 +30,12 @@
 //! - *Everything is bounded*: bodies, queues, waits, retries, each by a constant with a name.
 //! - *Secrets and names do not print themselves*, so no log line can show one by chance.
 //!
+//! # How it is watched
+//!
+//! A request has a line in the log with its route, never its path, and a delivery has one with its
+//! lane; both are counted where they happen, in [`metrics`], and [`serve`] puts together what
+//! `/metrics` tells. What matters later is written down in a chain ([`store::record::put_audit`]).
+//!
 //! # The walk of one message
 //!
 //! 1. [`web::listener`]: a connection's thread reads the head under its limits, then the body.
@@ -79,6 +85,8 @@
 //! 4. Whatever binds judges the requirement, and [`app::App::demand`] tells the bot how it stands.
 
 pub mod domain;
+
+pub mod metrics;
 
 pub mod text;
 

@@ -7,6 +7,8 @@
 //!
 //! lettre must be built without its `tracing` feature: that one logs every line, `AUTH` included.
 
+pub mod names;
+
 use crate::domain::clean;
 use crate::domain::delivery::{Failure, FailureKind, Mail};
 use crate::domain::id::{EmailAddress, Secret};

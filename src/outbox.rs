@@ -5,23 +5,24 @@
 //! reached holds up nobody else. The queue in memory is a window on the store: what does not fit
 //! waits there, and a restart begins with the store alone.
 //!
-//! Two things may be wrong with the other side of a lane. It may not answer at all: then the lane
-//! rests, tries with one entry at a time, and everything keeps its order. Or it may refuse one
-//! entry and take others: then that entry steps aside after a while, and what waits behind it
-//! overtakes it.
+//! Two things may be wrong with the other side of a lane. It may not answer at all, or refuse
+//! whatever comes: then the lane rests, tries with one entry at a time, and everything keeps its
+//! order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
+//! what waits behind it overtakes it.
 
-use crate::app::{App, Report, Settled, Waiting, Work};
+use crate::app::{App, Begun, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::metrics::{Counters, Durations};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Entries of one lane held in memory; at about 100 bytes each, a few megabytes at most.
-const QUEUE_ENTRIES_MAX: usize = 20_000;
+/// Entries of one lane held in memory; at 16 bytes each, a few megabytes at most.
+const QUEUE_ENTRIES_MAX: usize = 200_000;
 
 /// Entries read from the store at once.
 const LOAD_ENTRIES_MAX: usize = 256;
@@ -49,6 +50,18 @@ const PAIR_PACE_MS: u64 = 6 * SECOND_MS;
 const UNREACHABLE_MS_MIN: u64 = SECOND_MS;
 const UNREACHABLE_MS_MAX: u64 = 30 * SECOND_MS;
 
+/// Lines that are refused one after the other, while nothing is taken, after which it is the other
+/// side that is wrong and not what is sent to it.
+const REFUSED_LINES_MAX: usize = 8;
+
+/// Lines of one lane held in memory. When all of them wait for another try, those that wait longest
+/// make room for others, and are found in the store again.
+const LINES_MAX: usize = 20_000;
+
+/// A line makes room only if it is not to be looked at for this long, and is then looked for this
+/// much later: finding it again means reading what waits from its beginning.
+const PARKED_MS_MIN: u64 = 10 * SECOND_MS;
+
 /// How long an entry is refused, while others of its lane are taken, before it steps aside.
 const STEP_ASIDE_AFTER_MS: u64 = 15 * 60 * SECOND_MS;
 
@@ -58,6 +71,9 @@ const STRAGGLER_MS: u64 = 3 * 60 * SECOND_MS;
 
 /// An alarm about a lane that is at rest is repeated this often.
 const ALARM_EVERY_MS: u64 = 3_600 * SECOND_MS;
+
+/// A lane that comes to rest again is told of at most this often.
+const ALARM_AGAIN_MS: u64 = 300 * SECOND_MS;
 
 /// Carries a piece of work to the outside world and says what became of it. Called by several
 /// threads; every call must end by itself.
@@ -119,7 +135,33 @@ pub struct Outbox {
     pace: Pace,
     queues: [Mutex<Queue>; Lane::ALL.len()],
     stopping: AtomicBool,
+    counted: [Deliveries; Lane::ALL.len()],
 }
+
+/// What became of what left by a lane, and how long the other side took.
+#[derive(Debug)]
+pub struct Deliveries {
+    /// Outcomes.
+    pub outcomes: Counters<6>,
+    /// Of tries that reached for the other side.
+    pub durations: Durations,
+}
+
+impl Default for Deliveries {
+    fn default() -> Deliveries {
+        Deliveries {
+            outcomes: Counters::new([SENT, ANSWERED, RETRY, SUPERSEDED, EXPIRED, GIVEN_UP]),
+            durations: Durations::default(),
+        }
+    }
+}
+
+const SENT: &str = "sent";
+const ANSWERED: &str = "answered";
+const RETRY: &str = "retry";
+const SUPERSEDED: &str = "superseded";
+const EXPIRED: &str = "expired";
+const GIVEN_UP: &str = "given_up";
 
 impl Outbox {
     /// The lanes of this store, at rest.
@@ -139,7 +181,13 @@ impl Outbox {
             pace,
             queues,
             stopping: AtomicBool::new(false),
+            counted: Default::default(),
         }
+    }
+
+    /// What left by each lane since the start.
+    pub fn deliveries(&self) -> impl Iterator<Item = (Lane, &Deliveries)> {
+        Lane::ALL.into_iter().zip(&self.counted)
     }
 
     /// The state of every lane.
@@ -244,20 +292,39 @@ impl Outbox {
         let mut begun_at = Instant::now();
         let mut is_over = false;
         for ((line, id), work) in fresh.into_iter().zip(work) {
-            let Some(work) = work else {
+            let Some(begun) = work else {
                 self.queue(lane)
                     .finish(line, id, After::Gone, self.app.now());
                 continue;
             };
             is_over = is_over || self.stopping.load(Ordering::Acquire);
+            let tried_at = Instant::now();
+            let Begun {
+                work,
+                what,
+                attempt,
+            } = begun;
             let report = if is_over {
                 Report::Untried
             } else {
                 self.carry_one(&work)
             };
+            let tried = Tried {
+                what,
+                attempt,
+                took: tried_at.elapsed(),
+            };
+            if !is_over && !matches!(work, Work::Nothing(_)) {
+                self.counted[lane as usize].durations.add(tried.took);
+            }
             // The others would fail in the same way.
             is_over = is_over || is_about_the_lane(&report);
-            done.push(Carried { line, id, report });
+            done.push(Carried {
+                line,
+                id,
+                report,
+                tried,
+            });
             if begun_at.elapsed() >= SETTLE_AFTER {
                 self.conclude(lane, std::mem::take(&mut done));
                 begun_at = Instant::now();
@@ -279,7 +346,12 @@ impl Outbox {
         let mut fresh = Vec::new();
         for (line, id) in ids {
             match queue.unsettled.remove(&id) {
-                Some(report) => done.push(Carried { line, id, report }),
+                Some((report, tried)) => done.push(Carried {
+                    line,
+                    id,
+                    report,
+                    tried,
+                }),
                 None => fresh.push((line, id)),
             }
         }
@@ -298,6 +370,9 @@ impl Outbox {
             .collect();
         match self.settle(lane, &reports) {
             Some(settled) => {
+                for (carried, settled) in done.iter().zip(&settled) {
+                    self.tell(lane, carried, *settled);
+                }
                 let mut queue = self.queue(lane);
                 let now = self.app.now();
                 for (carried, settled) in done.iter().zip(settled) {
@@ -316,12 +391,53 @@ impl Outbox {
         }
     }
 
+    /// Counts a delivery and logs it. What comes in thousands and went well is for who looks for it;
+    /// a lane that rests says so itself.
+    fn tell(&self, lane: Lane, carried: &Carried, settled: Settled) {
+        let Some(outcome) = outcome(&carried.report, settled) else {
+            return;
+        };
+        self.counted[lane as usize].outcomes.count(outcome);
+        let Tried {
+            what,
+            attempt,
+            took,
+        } = &carried.tried;
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let is_usual = matches!(lane, Lane::Bot | Lane::Events) && outcome == SENT;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    lane = lane.name(),
+                    what,
+                    id = format_args!("{:x}", carried.id.0),
+                    contact = %carried.line.0,
+                    attempts = attempt,
+                    outcome,
+                    duration_ms,
+                    "a delivery"
+                )
+            };
+        }
+        if is_usual || is_about_the_lane(&carried.report) {
+            line!(debug);
+        } else {
+            line!(info);
+        }
+    }
+
     /// Bounded by what was taken: at most [`TAKE_ENTRIES_MAX`] a thread.
     fn keep(&self, lane: Lane, done: Vec<Carried>) {
         let mut queue = self.queue(lane);
         let now = self.app.now();
-        for Carried { line, id, report } in done {
-            queue.unsettled.insert(id, report);
+        for carried in done {
+            let Carried {
+                line,
+                id,
+                report,
+                tried,
+            } = carried;
+            queue.unsettled.insert(id, (report, tried));
             queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
     }
@@ -360,7 +476,8 @@ impl Outbox {
     }
 
     fn load(&self, lane: Lane, queue: &mut Queue) -> Result<(), ()> {
-        while queue.entries < QUEUE_ENTRIES_MAX {
+        let now = self.app.now();
+        while queue.has_room(now) {
             let waiting = self
                 .app
                 .waiting(lane, queue.loaded_to, LOAD_ENTRIES_MAX)
@@ -371,7 +488,7 @@ impl Outbox {
             for entry in waiting {
                 queue.add(entry);
             }
-            if !full {
+            if !full && !queue.looks_again(now) {
                 break;
             }
         }
@@ -391,8 +508,11 @@ impl Outbox {
     fn note_rest(&self, lane: Lane, done: &[Carried]) {
         let now = self.app.now();
         let mut queue = self.queue(lane);
-        for Carried { id, report, .. } in done {
-            match (queue.note(*id, report, now), report) {
+        for Carried {
+            line, id, report, ..
+        } in done
+        {
+            match (queue.note(*line, *id, report, now), report) {
                 (Noted::Paused, Report::Failed(failure)) => tracing::error!(
                     lane = lane.name(),
                     reason = failure.reason,
@@ -417,6 +537,28 @@ struct Carried {
     line: LineKey,
     id: EntryId,
     report: Report,
+    tried: Tried,
+}
+
+/// A try, as it is told.
+struct Tried {
+    what: String,
+    attempt: u32,
+    took: Duration,
+}
+
+/// What became of a try; nothing when there was none.
+fn outcome(report: &Report, settled: Settled) -> Option<&'static str> {
+    let is_again = matches!(settled, Settled::Again(_));
+    match report {
+        Report::Untried => None,
+        Report::Sent(_) => Some(SENT),
+        Report::Answers(_) | Report::Failed(_) if is_again => Some(RETRY),
+        Report::Answers(_) => Some(ANSWERED),
+        Report::Failed(_) => Some(GIVEN_UP),
+        Report::Expired => Some(EXPIRED),
+        Report::Superseded => Some(SUPERSEDED),
+    }
 }
 
 /// Whether every other entry of the lane would fail as well.
@@ -424,7 +566,7 @@ fn is_about_the_lane(report: &Report) -> bool {
     matches!(
         report,
         Report::Failed(Failure {
-            kind: FailureKind::Configuration | FailureKind::Unreachable { .. },
+            kind: FailureKind::Configuration | FailureKind::Unreachable,
             ..
         })
     )
@@ -515,7 +657,7 @@ struct Queue {
     entries: usize,
     under_way: usize,
     /// Carried, and not yet stored as carried.
-    unsettled: HashMap<EntryId, Report>,
+    unsettled: HashMap<EntryId, (Report, Tried)>,
     rest: Option<Rest>,
     /// The entry that tries, while the lane rests, whether it still has to.
     trying: Option<EntryId>,
@@ -524,6 +666,12 @@ struct Queue {
     alarmed_at: Option<Timestamp>,
     /// When the other side last took something.
     taken_at: Option<Timestamp>,
+    /// Lines that were refused since, up to [`REFUSED_LINES_MAX`].
+    refused: HashSet<LineKey>,
+    /// Contacts whose lines made room: what waits for them is in the store only.
+    parked: HashSet<ContactId>,
+    /// When to look for them there.
+    parked_until: Option<Timestamp>,
     bucket: Option<Bucket>,
     paces_pairs: bool,
     /// Whether an entry that is refused may be overtaken by those behind it.
@@ -534,6 +682,8 @@ struct Queue {
 #[derive(Default)]
 struct Line {
     waiting: VecDeque<(EntryId, Timestamp)>,
+    /// The newest entry that was read from the store for this line.
+    loaded_to: Option<EntryId>,
     busy: bool,
     /// A status has settled the first one while it was under way.
     freed: bool,
@@ -580,6 +730,9 @@ impl Queue {
             unreachable_ms: 0,
             alarmed_at: None,
             taken_at: None,
+            refused: HashSet::new(),
+            parked: HashSet::new(),
+            parked_until: None,
             bucket,
             paces_pairs,
             steps_aside,
@@ -588,14 +741,62 @@ impl Queue {
 
     fn add(&mut self, entry: Waiting) {
         self.loaded_to = Some(entry.id);
-        self.entries += 1;
         let key = (entry.contact, None);
+        // What was read before is met again when parked lines are looked for.
+        let is_known = self.parked.contains(&entry.contact)
+            || self.lines.contains_key(&(entry.contact, Some(entry.id)))
+            || (self.lines.get(&key)).is_some_and(|line| line.loaded_to >= Some(entry.id));
+        if is_known {
+            return;
+        }
+        self.entries += 1;
         let line = self.lines.entry(key).or_default();
+        line.loaded_to = Some(entry.id);
         line.waiting.push_back((entry.id, entry.look_at));
         if line.waiting.len() == 1 && !line.busy {
             let at = look_at(line, self.paces_pairs);
             self.due.insert((at, key));
         }
+    }
+
+    /// Whether more may be read from the store; parks lines when it must.
+    fn has_room(&mut self, now: Timestamp) -> bool {
+        if self.lines.len() < LINES_MAX && self.entries < QUEUE_ENTRIES_MAX {
+            return true;
+        }
+        let soon = now.plus_ms(PARKED_MS_MIN);
+        let mut room = LINES_MAX / 4;
+        while room > 0
+            && let Some(&(at, key)) = self.due.last()
+            && at > soon
+        {
+            // One that has stepped aside would be taken for the first of its line.
+            if key.1.is_some() {
+                break;
+            }
+            self.due.pop_last();
+            if let Some(line) = self.lines.remove(&key) {
+                self.entries -= line.waiting.len();
+            }
+            self.parked.insert(key.0);
+            let until = self.parked_until.map_or(at, |until| until.min(at));
+            self.parked_until = Some(until.max(soon));
+            room -= 1;
+        }
+        room < LINES_MAX / 4
+    }
+
+    /// All of the store was read: is it time to look for the lines that made room, from its
+    /// beginning?
+    fn looks_again(&mut self, now: Timestamp) -> bool {
+        let is_time = self.parked_until.is_some_and(|until| until <= now);
+        if is_time && self.lines.len() < LINES_MAX {
+            self.parked.clear();
+            self.parked_until = None;
+            self.loaded_to = None;
+            return true;
+        }
+        false
     }
 
     /// The next entries to begin. A lane at rest tries one at a time.
@@ -682,14 +883,19 @@ impl Queue {
     }
 
     /// What a try says about the lane as a whole.
-    fn note(&mut self, id: EntryId, report: &Report, now: Timestamp) -> Noted {
+    fn note(&mut self, key: LineKey, id: EntryId, report: &Report, now: Timestamp) -> Noted {
+        if self.steps_aside && is_refused(report) && self.refused.len() < REFUSED_LINES_MAX {
+            self.refused.insert(key);
+        }
         match report {
-            Report::Failed(failure) if is_about_the_lane(report) => {
+            Report::Failed(failure)
+                if is_about_the_lane(report) || self.refused.len() >= REFUSED_LINES_MAX =>
+            {
                 self.come_to_rest(id, failure, now)
             }
             Report::Sent(_) | Report::Answers(_) => {
+                self.refused.clear();
                 self.unreachable_ms = 0;
-                self.alarmed_at = None;
                 match self.rest.take() {
                     Some(_) => Noted::GoesOn,
                     None => Noted::Nothing,
@@ -698,7 +904,6 @@ impl Queue {
             // It is there, and does not want this entry.
             Report::Failed(_) if self.unreachable_ms > 0 => {
                 self.unreachable_ms = 0;
-                self.alarmed_at = None;
                 self.rest = None;
                 Noted::GoesOn
             }
@@ -710,28 +915,34 @@ impl Queue {
 
     fn come_to_rest(&mut self, id: EntryId, failure: &Failure, now: Timestamp) -> Noted {
         let pause_ms = match failure.kind {
-            FailureKind::Unreachable { retry_after_ms } => {
-                // Those that were under way together when it went fail together: one outage, one
-                // pause. It grows with each try that was made to see whether it is over.
+            FailureKind::Configuration => {
+                self.unreachable_ms = 0;
+                PAUSE_MS
+            }
+            // Those that were under way together when it went fail together: one outage, one
+            // pause. It grows with each try that was made to see whether it is over.
+            _ => {
                 if self.unreachable_ms == 0 || self.trying == Some(id) {
                     self.unreachable_ms =
                         (2 * self.unreachable_ms).clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX);
                 }
-                self.unreachable_ms.max(retry_after_ms.unwrap_or(0))
-            }
-            _ => {
-                self.unreachable_ms = 0;
-                PAUSE_MS
+                self.unreachable_ms
             }
         };
         // A pause that the other side asked for is not cut short by a failure of another kind.
         let until = (self.rest.as_ref()).map_or(Timestamp(0), |rest| rest.until);
+        let was_at_rest = self.rest.is_some();
         self.rest = Some(Rest {
             reason: failure.reason.clone(),
             advice: failure.advice,
             until: until.max(now.plus_ms(pause_ms)),
         });
-        let is_due = |at| now.since_ms(at) >= ALARM_EVERY_MS;
+        // What goes up and down is told once in a while, not each time.
+        let silence_ms = match was_at_rest {
+            true => ALARM_EVERY_MS,
+            false => ALARM_AGAIN_MS,
+        };
+        let is_due = |at| now.since_ms(at) >= silence_ms;
         if self.alarmed_at.is_none_or(is_due) {
             self.alarmed_at = Some(now);
             Noted::Paused
@@ -768,7 +979,7 @@ impl Queue {
             let at = look_at(line, self.paces_pairs);
             self.due.insert((at, key));
         }
-        if self.lines.len() > 2 * QUEUE_ENTRIES_MAX {
+        if self.lines.len() > 2 * LINES_MAX {
             self.lines
                 .retain(|_, line| !line.waiting.is_empty() || line.busy || line.paced_to > now);
         }
@@ -906,9 +1117,9 @@ mod tests {
         queue
     }
 
-    fn away(retry_after_ms: Option<u64>) -> Report {
+    fn away() -> Report {
         Report::Failed(Failure {
-            kind: FailureKind::Unreachable { retry_after_ms },
+            kind: FailureKind::Unreachable,
             reason: "nobody there".into(),
             advice: None,
         })
@@ -923,7 +1134,7 @@ mod tests {
         let Some((line, id)) = queue.take(now, 1, 1).pop() else {
             return false;
         };
-        let _ = queue.note(id, report, now);
+        let _ = queue.note(line, id, report, now);
         queue.finish(line, id, After::Again(now), now);
         true
     }
@@ -943,7 +1154,7 @@ mod tests {
         assert_eq!(taken.len(), 16);
         let mut noted = Vec::new();
         for (line, id) in taken {
-            noted.push(queue.note(id, &away(None), NOW));
+            noted.push(queue.note(line, id, &away(), NOW));
             queue.finish(line, id, After::Again(NOW), NOW);
         }
         assert_eq!(pause_s(&queue, NOW), Some(1));
@@ -952,9 +1163,9 @@ mod tests {
         // Each try to see whether it is over doubles the pause.
         let (mut now, mut pauses) = (NOW, Vec::new());
         for _ in 0..7 {
-            assert!(!try_one(&mut queue, &away(None), now));
+            assert!(!try_one(&mut queue, &away(), now));
             now = queue.rest.as_ref().map_or(now, |rest| rest.until);
-            assert!(try_one(&mut queue, &away(None), now));
+            assert!(try_one(&mut queue, &away(), now));
             pauses.extend(pause_s(&queue, now));
         }
         assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30]);
@@ -964,18 +1175,91 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_was_asked_for_is_not_cut_short_by_a_failure_that_came_after() {
-        let mut queue = queue_of(&[(ANA, 1), (BEN, 2)]);
-        let taken = queue.take(NOW, 2, 1);
-        let _ = queue.note(taken[0].1, &away(Some(90 * SECOND_MS)), NOW);
-        let _ = queue.note(taken[1].1, &away(None), NOW);
-        assert_eq!(pause_s(&queue, NOW), Some(90));
+    fn a_lane_rests_when_everybody_is_refused_and_not_for_one() {
+        let person = |n: usize| ContactId([u8::try_from(n).unwrap_or(0); 16]);
+        let entries: Vec<_> = (0..REFUSED_LINES_MAX + 2)
+            .map(|n| (person(n), n as u64))
+            .collect();
+        let refuse = |queue: &mut Queue, n: usize| {
+            queue.note((person(n), None), EntryId(n as u64), &refused(), NOW)
+        };
+        // One who is refused for ever is one, however often.
+        let mut queue = queue_of(&entries);
+        for _ in 0..100 {
+            assert_eq!(refuse(&mut queue, 0), Noted::Nothing);
+        }
+        // So are many, as long as somebody is taken between them.
+        for n in 0..REFUSED_LINES_MAX - 1 {
+            assert_eq!(refuse(&mut queue, n), Noted::Nothing);
+        }
+        let taken = Report::Sent(None);
+        let last = REFUSED_LINES_MAX + 1;
+        queue.note((person(last), None), EntryId(last as u64), &taken, NOW);
+        assert_eq!(refuse(&mut queue, 7), Noted::Nothing);
+        assert_eq!(pause_s(&queue, NOW), None);
+        // When nobody is taken, it is not about them.
+        for n in 0..REFUSED_LINES_MAX - 1 {
+            let _ = refuse(&mut queue, n);
+        }
+        assert_eq!(pause_s(&queue, NOW), Some(1));
+        queue.note((person(last), None), EntryId(last as u64), &taken, NOW);
+        assert_eq!(pause_s(&queue, NOW), None);
+    }
+
+    #[test]
+    fn those_who_wait_long_make_room_and_are_found_again_in_their_order() {
+        let waiting = |n: usize, id: u64, look_at| Waiting {
+            id: EntryId(id),
+            contact: ContactId((n as u128).to_be_bytes()),
+            look_at,
+        };
+        let later = NOW.plus_ms(MINUTE_MS);
+        let mut queue = Queue::new(None, false, true);
+        for n in 0..LINES_MAX {
+            assert!(queue.has_room(NOW));
+            queue.add(waiting(n, 1 + n as u64, later.plus_ms(n as u64)));
+        }
+        // Somebody new, whom nothing keeps, is behind 20,000 who all wait for another try.
+        assert!(queue.has_room(NOW));
+        assert_eq!(queue.lines.len(), LINES_MAX - LINES_MAX / 4);
+        let id = 1 + LINES_MAX as u64;
+        queue.add(waiting(LINES_MAX, id, NOW));
+        assert_eq!(queue.take(NOW, 1, 1)[0].1, EntryId(id));
+        // The next message of one that made room waits behind the first, in the store.
+        let parked = LINES_MAX - 1;
+        queue.add(waiting(parked, id + 1, NOW));
+        assert!(queue.take(NOW, 1, 1).is_empty());
+        assert!(!queue.looks_again(NOW));
+        let now = later.plus_ms(LINES_MAX as u64);
+        assert!(queue.looks_again(now) && queue.loaded_to.is_none());
+        // All is met again from the beginning; what is known is not taken twice.
+        let entries = queue.entries;
+        queue.add(waiting(0, 1, later));
+        assert_eq!(queue.entries, entries);
+        queue.add(waiting(parked, id - 1, NOW));
+        queue.add(waiting(parked, id + 1, NOW));
+        let key = (ContactId((parked as u128).to_be_bytes()), None);
+        assert_eq!(queue.take(NOW, 1, 1), [(key, EntryId(id - 1))]);
+    }
+
+    #[test]
+    fn when_nobody_waits_long_nobody_makes_room() {
+        let mut queue = Queue::new(None, false, true);
+        for n in 0..LINES_MAX {
+            queue.add(Waiting {
+                id: EntryId(1 + n as u64),
+                contact: ContactId((n as u128).to_be_bytes()),
+                look_at: NOW,
+            });
+        }
+        assert!(!queue.has_room(NOW));
+        assert_eq!(queue.lines.len(), LINES_MAX);
     }
 
     #[test]
     fn while_one_tries_for_all_nobody_looks_every_moment_whether_it_has_ended() {
         let mut queue = queue_of(&[(ANA, 1), (BEN, 2)]);
-        assert!(try_one(&mut queue, &away(None), NOW));
+        assert!(try_one(&mut queue, &away(), NOW));
         let later = NOW.plus_ms(SECOND_MS);
         assert_eq!(queue.next_look_ms(NOW), SECOND_MS);
         assert_eq!(queue.take(later, 9, 1).len(), 1);
@@ -990,7 +1274,7 @@ mod tests {
             queue.taken_at = taken_at.filter(|at| *at <= now);
             let taken = queue.take(now, 9, 1);
             assert_eq!(taken, [((ANA, None), EntryId(1))], "in minute {minute}");
-            let _ = queue.note(EntryId(1), &refused(), now);
+            let _ = queue.note((ANA, None), EntryId(1), &refused(), now);
             let next = now.plus_ms(MINUTE_MS);
             queue.finish((ANA, None), EntryId(1), After::Refused(next), now);
         }

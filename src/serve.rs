@@ -1,8 +1,10 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
+mod metrics;
+
 use crate::app::{
-    self, App, CheckFailed, Failed, HandOver, Issued, Janitor, Report, SystemClock, SystemRandom,
-    TokenWanted, Verdict, Work,
+    self, App, CheckFailed, Clock, Failed, HandOver, Issued, Janitor, Report, SystemClock,
+    SystemRandom, TokenWanted, Verdict, Work,
 };
 use crate::backend::Backend;
 use crate::bot::{Bot, EventReceiver};
@@ -16,19 +18,21 @@ use crate::outbox::{Outbox, Pace, Running as Senders};
 use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
-use crate::store::seal::KeyError;
-use crate::store::{MasterKey, Redb, Sealed, StoreError};
+use crate::store::seal::{self, FORMAT_VERSION, KeyError};
+use crate::store::{CopyError, Engine, MasterKey, Redb, Sealed, Snapshots, StoreError};
 use crate::text::Voice;
 use crate::web::listener::{Limits, Listener, Trust};
 use crate::web::pages::CHAT_ORIGINS;
-use crate::web::{Look, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings};
+use crate::web::{
+    Look, MetricsDoor, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings,
+};
 use crate::whatsapp::Client;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The directory's name as a service.
 pub const DIRECTORY: &str = config::Directory::SERVICE;
@@ -39,8 +43,14 @@ const STOP_WITHIN: Duration = Duration::from_secs(9);
 /// The part of it that requests under way get.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
 
+/// Prometheus, perhaps another one beside it, and somebody who looks.
+const METRICS_CONNECTIONS_MAX: usize = 16;
+
 /// Between two looks at whether the store still works, and two sweeps of what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
+
+/// After a snapshot that could not be made.
+const SNAPSHOT_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// Why the program did not start: a sentence and what kind of trouble it is.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +84,16 @@ impl From<Failed> for StartError {
     }
 }
 
+impl From<CopyError> for StartError {
+    fn from(error: CopyError) -> StartError {
+        match error {
+            CopyError::Open(error) => error.into(),
+            CopyError::Store(error) => error.into(),
+            error => StartError::Settings(error.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> StartError {
         StartError::Store(error.into())
@@ -84,6 +104,7 @@ impl From<StoreError> for StartError {
 pub struct Running {
     app: Arc<App>,
     listeners: Vec<Listener>,
+    metrics: Option<Listener>,
     senders: Senders,
     sweeper: Sweeper,
     control: Option<Control>,
@@ -95,16 +116,17 @@ pub struct Running {
 /// that the right one is missing.
 pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let master = match &config.store.key {
-        StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal())?,
-        StoreKey::File(path) if exists(&config.store.path) => MasterKey::load(path)?,
-        StoreKey::File(path) => MasterKey::load_or_create(path)?,
+        StoreKey::File(path) if !exists(&config.store.path) => MasterKey::load_or_create(path)?,
+        key => existing_key(key)?,
     };
     let options = Options {
         cache_bytes: config.store.cache_bytes,
         ..Options::default()
     };
-    let engine = Redb::open(&config.store.path, options)?;
-    let store = Sealed::open(Arc::new(engine), &master)?;
+    let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
+    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), config.store.snapshots);
+    keep_before_migration(&*engine, config)?;
+    let store = Sealed::open(engine, &master)?;
     let latest = store.view(record::latest_moment)?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
@@ -113,8 +135,43 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
         settings(config),
         clock,
         Arc::new(SystemRandom),
-    )?;
+    )?
+    .with_snapshots(snapshots);
+    finish_erasure(&app);
     Ok(Arc::new(app))
+}
+
+/// The key of a store that exists.
+pub fn existing_key(key: &StoreKey) -> Result<MasterKey, KeyError> {
+    match key {
+        StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal()),
+        StoreKey::File(path) => MasterKey::load(path),
+    }
+}
+
+/// Whoever is about to change the format of a store has a way back.
+fn keep_before_migration(engine: &dyn Engine, config: &Config) -> Result<(), StartError> {
+    let format = seal::format_of(engine)?;
+    if format.is_none_or(|format| format >= FORMAT_VERSION) {
+        return Ok(());
+    }
+    let kept = config.store.snapshots.max(1);
+    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), kept);
+    let now = SystemClock::new(Timestamp(0)).now();
+    let path = snapshots.make(engine, now)?;
+    tracing::info!(path = %path.display(), "a snapshot was made of the store in its older format");
+    Ok(())
+}
+
+/// An erasure that was interrupted, or could not be finished, is finished as soon as it can be.
+fn finish_erasure(app: &App) {
+    match app.finish_erasure() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("what was left of an erasure is gone from the disk"),
+        Err(error) => {
+            tracing::error!(%error, "what was forgotten may still be on the disk; it is tried again");
+        }
+    }
 }
 
 fn exists(path: &Path) -> bool {
@@ -323,7 +380,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             }),
         },
         Box::new({
-            let outbox = Arc::clone(&outbox);
+            let (outbox, services) = (Arc::clone(&outbox), Arc::clone(&services));
             move || troubles(&outbox, &services)
         }),
     ));
@@ -343,11 +400,26 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             .map_err(|error| StartError::Listen(*address, error))?;
         listeners.push(listener);
     }
+    let metrics = match &config.metrics {
+        None => None,
+        Some(settings) => {
+            let counting = metrics::Counting {
+                app: Arc::clone(&app),
+                outbox: Arc::clone(&outbox),
+                services,
+                web,
+                store: config.store.path.clone(),
+                started_at: SystemTime::now(),
+            };
+            Some(listen_for_metrics(settings, counting)?)
+        }
+    };
     let senders = outbox.start().map_err(StartError::Thread)?;
     let sweeper = Sweeper::start(Arc::clone(&app)).map_err(StartError::Thread)?;
     let mut running = Running {
         app,
         listeners,
+        metrics,
         senders,
         sweeper,
         control: None,
@@ -361,6 +433,36 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         }
     }
     Ok(running)
+}
+
+/// A listener of its own, so that no proxy in front of the other one can let anybody in.
+fn listen_for_metrics(
+    settings: &config::Metrics,
+    counting: metrics::Counting,
+) -> Result<Listener, StartError> {
+    let limits = Limits {
+        connections_max: METRICS_CONNECTIONS_MAX,
+        ..Limits::default()
+    };
+    let trust = Trust {
+        // Without a key a page in somebody's browser must not reach it under a name of its own.
+        hosts: match &settings.key {
+            None => ["localhost".to_owned(), host_of(settings.listen)].into(),
+            Some(_) => Vec::new(),
+        },
+        proxies: Vec::new(),
+    };
+    let door = MetricsDoor::new(settings.key.clone(), Box::new(move || counting.page()));
+    Listener::bind(settings.listen, limits, trust, Arc::new(door))
+        .map_err(|error| StartError::Listen(settings.listen, error))
+}
+
+/// As a `Host` names it.
+fn host_of(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(address) => address.ip().to_string(),
+        SocketAddr::V6(address) => format!("[{}]", address.ip()),
+    }
 }
 
 fn troubles(outbox: &Outbox, services: &Services) -> Vec<String> {
@@ -405,6 +507,11 @@ impl Running {
         self.listeners.iter().map(Listener::local_addr).collect()
     }
 
+    /// Where the numbers are, when they are anywhere.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Listener::local_addr)
+    }
+
     /// The operations.
     pub fn app(&self) -> &Arc<App> {
         &self.app
@@ -432,6 +539,7 @@ impl Running {
         let stopping: Vec<JoinHandle<usize>> = self
             .listeners
             .into_iter()
+            .chain(self.metrics)
             .map(|listener| std::thread::spawn(move || listener.stop(REQUESTS_WITHIN).cut))
             .collect();
         let cut: usize = stopping
@@ -570,6 +678,7 @@ impl Sweeper {
             .name("sweeper".into())
             .spawn(move || {
                 let mut janitor = Janitor::default();
+                let mut rest_until = None;
                 while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
                     match janitor.sweep(&app) {
                         Ok(0) => {}
@@ -581,6 +690,21 @@ impl Sweeper {
                         }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
                     }
+                    finish_erasure(&app);
+                    if rest_until.is_some_and(|until| Instant::now() < until) {
+                        continue;
+                    }
+                    rest_until = match app.snapshot_if_due() {
+                        Ok(None) => None,
+                        Ok(Some(path)) => {
+                            tracing::debug!(path = %path.display(), "a snapshot of the store was made");
+                            None
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "no snapshot of the store could be made");
+                            Some(Instant::now() + SNAPSHOT_AGAIN_AFTER)
+                        }
+                    };
                 }
             })?;
         Ok(Sweeper {

@@ -37,7 +37,6 @@ pub struct Janitor {
     sent: Option<Vec<u8>>,
     dead: Option<Vec<u8>>,
     counts: Option<Vec<u8>>,
-    audit: Option<Vec<u8>>,
     handles: Option<Vec<u8>>,
     events: Option<Vec<u8>>,
     asked: Option<Vec<u8>>,
@@ -51,7 +50,7 @@ impl Janitor {
         app.forget_dead_tokens();
         let shared = Arc::clone(&app.shared);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
-        let (audit, handles) = (self.audit.take(), self.handles.take());
+        let handles = self.handles.take();
         let (events, asked) = (self.events.take(), self.asked.take());
         let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
@@ -59,15 +58,15 @@ impl Janitor {
             record::put_latest_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let mut removed = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
-            let sweeps: [Sweep; 7] = [
+            let sweeps: [Sweep; 6] = [
                 record::forget_sent(writer, now.minus_ms(SENT_MS), sent.as_deref(), looks)?,
                 record::forget_dead(writer, now.minus_ms(DEAD_MS), dead.as_deref(), looks)?,
                 record::forget_counts(writer, now.minus_ms(COUNTS_MS), counts.as_deref(), looks)?,
-                record::forget_audit(writer, now.minus_ms(AUDIT_MS), audit.as_deref(), looks)?,
                 record::forget_handles(writer, now.minus_ms(HANDLE_MS), handles.as_deref(), looks)?,
                 record::forget_events(writer, now.minus_ms(EVENT_MS), events.as_deref(), looks)?,
                 record::forget_asked(writer, now.minus_ms(ASKED_MS), asked.as_deref(), looks)?,
             ];
+            removed += record::forget_audit(writer, now.minus_ms(AUDIT_MS), looks)?.removed;
             removed += sweeps.iter().map(|sweep| sweep.removed).sum::<usize>();
             let batch = record::contacts(writer, contacts, looks)?;
             for contact in batch
@@ -101,12 +100,11 @@ impl Janitor {
             Ok((sweeps, next, removed))
         })?;
         let cursors = sweeps.map(|sweep| sweep.cursor);
-        let [sent, dead, counts, audit, handles, events, asked] = cursors;
+        let [sent, dead, counts, handles, events, asked] = cursors;
         *self = Janitor {
             sent,
             dead,
             counts,
-            audit,
             handles,
             events,
             asked,

@@ -6,8 +6,11 @@
 
 pub mod admin;
 mod api;
+mod audit;
 mod bell;
 mod clock;
+mod contacts;
+mod counted;
 mod events;
 mod hand_on;
 mod identity;
@@ -22,8 +25,11 @@ pub mod tokens;
 pub mod user;
 
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
+pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
+pub use contacts::{Export, Forgotten, Whom};
+pub use counted::Counted;
 pub use events::event_name;
 pub use hand_on::Body;
 pub use identity::{
@@ -36,7 +42,7 @@ pub use operator::{
 };
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
-pub use settle::{HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
+pub use settle::{Begun, HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};
 
@@ -53,13 +59,14 @@ use crate::domain::policy::Policy;
 use crate::signing::KeyRing;
 use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
-use crate::store::{KeyRange, Order, Reader, Sealed, StoreError, Table, Writer};
+use crate::store::{KeyRange, Order, Reader, Sealed, Snapshots, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
 use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -176,6 +183,10 @@ pub struct App {
     outcomes: Mutex<BTreeMap<&'static str, u64>>,
     password_checks: password::Turns,
     tokens: tokens::Held,
+    snapshots: Option<Snapshots>,
+    /// Held by who erases, and by who copies what is to be erased.
+    forgetting: Mutex<()>,
+    counted: Counted,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -237,6 +248,9 @@ impl App {
             outcomes: Mutex::default(),
             password_checks: password::Turns::default(),
             tokens: tokens::Held::default(),
+            snapshots: None,
+            forgetting: Mutex::default(),
+            counted: Counted::default(),
         })
     }
 
@@ -285,16 +299,35 @@ impl App {
         &self,
         body: impl Fn(&mut Transaction<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let (value, filled, freed) = self.shared.store.update(move |writer| {
+        let begun = Instant::now();
+        let updated = self.shared.store.update(move |writer| {
             let mut transaction = Transaction {
                 writer,
                 filled: Vec::new(),
                 freed: Vec::new(),
                 hand_on: Vec::new(),
+                sign_ins: Vec::new(),
+                dead: Vec::new(),
             };
             let value = body(&mut transaction)?;
-            Ok((value, transaction.filled, transaction.freed))
-        })?;
+            let Transaction {
+                filled,
+                freed,
+                sign_ins,
+                dead,
+                ..
+            } = transaction;
+            Ok((value, filled, freed, sign_ins, dead))
+        });
+        let counted = &self.counted;
+        counted.update_durations.add(begun.elapsed());
+        let result = if updated.is_ok() { "done" } else { "failed" };
+        counted.updates.count(result);
+        let (value, filled, freed, sign_ins, dead) = updated?;
+        sign_ins
+            .iter()
+            .for_each(|name| counted.sign_ins.count(name));
+        (dead.iter()).for_each(|lane| counted.dead[*lane as usize].count());
         if !freed.is_empty() {
             let mut known = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
             let room = FREED_MAX - known.len();
@@ -335,6 +368,9 @@ struct Transaction<'w> {
     filled: Vec<Lane>,
     freed: Vec<(Lane, ContactId, EntryId)>,
     hand_on: Vec<HandOn>,
+    /// What is counted once it is durable: the body may run again.
+    sign_ins: Vec<&'static str>,
+    dead: Vec<Lane>,
 }
 
 impl Reader for Transaction<'_> {
@@ -460,6 +496,7 @@ impl Shared {
             .contains(&Action::Say(conversation::Sentence::SignInPaused))
         {
             self.alarm_about_guessing(about.now);
+            writer.sign_ins.push("sign_in.paused");
         }
         self.store_step(writer, contact, &context.counts, &step, about)?;
         if let Some((user_name, network)) = &about.guessers {
@@ -531,13 +568,15 @@ impl Shared {
         event: AuditEvent,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        writer.sign_ins.push(event.name());
         let line = AuditLine {
             at_ms: now.0,
             event: event.name().to_owned(),
             contact: contact.id.to_string(),
             number_ending: contact.number_ending().map(str::to_owned),
+            link: None,
         };
-        record::put_audit(writer, self.next_number(), &line)?;
+        record::put_audit(writer, &self.keys, self.next_number(), line)?;
         self.tell(writer, contact, event, now)
     }
 

@@ -599,6 +599,7 @@ impl Shared {
             }
             if let Some(entry) = waiting.or_else(|| entry_of(known, &contact)) {
                 let reason = format!("Meta reported the message as failed (code {code})");
+                writer.dead.push(entry.errand.lane());
                 record::put_dead(
                     writer,
                     &DeadLetter {

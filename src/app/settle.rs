@@ -53,6 +53,17 @@ pub enum Work {
     Nothing(Report),
 }
 
+/// A piece of work that was begun.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// What is to be done.
+    pub work: Work,
+    /// What it is, for the operator.
+    pub what: String,
+    /// The how manieth try it is.
+    pub attempt: u32,
+}
+
 /// What the bot gets in one request.
 #[derive(Clone, Debug)]
 pub struct HandOver {
@@ -147,7 +158,7 @@ impl App {
 
     /// Begins these entries of a lane: the try is on disk before anything leaves where a repetition
     /// would be seen by people. An entry that is gone yields `None`.
-    pub fn begin(&self, lane: Lane, ids: Vec<EntryId>) -> Result<Vec<Option<Work>>, Failed> {
+    pub fn begin(&self, lane: Lane, ids: Vec<EntryId>) -> Result<Vec<Option<Begun>>, Failed> {
         let now = self.now();
         let shared = Arc::clone(&self.shared);
         if lane != Lane::Chat {
@@ -157,23 +168,32 @@ impl App {
                         None => Ok(None),
                         Some(entry) => {
                             let contact = record::contact(reader, entry.contact)?;
+                            let what = entry.errand.name().to_owned();
+                            let attempt = entry.attempts + 1;
+                            let begun = |work| {
+                                Ok(Some(Begun {
+                                    work,
+                                    what,
+                                    attempt,
+                                }))
+                            };
                             if let Errand::HandOn { message, origin } = &entry.errand {
                                 let body = record::body(reader, BodyOf::Entry(entry.id))?;
                                 let message = message.as_ref();
-                                return Ok(Some(shared.hand_over(
+                                return begun(shared.hand_over(
                                     &entry,
                                     *origin,
                                     message,
                                     contact.as_ref(),
                                     body,
                                     now,
-                                )));
+                                ));
                             }
                             if let Errand::Event { origin } = &entry.errand {
                                 let event = record::event(reader, *origin)?;
-                                return Ok(Some(telling(&entry, event, now)));
+                                return begun(telling(&entry, event, now));
                             }
-                            Ok(Some(shared.work(entry, contact.as_ref(), now)))
+                            begun(shared.work(entry, contact.as_ref(), now))
                         }
                     })
                     .collect()
@@ -190,11 +210,16 @@ impl App {
                         // A try that was under way when the process ended has an unknown end.
                         entry.unknown += u32::from(entry.in_flight_since.is_some());
                         if entry.unknown >= delivery::UNKNOWN_MAX {
-                            return Ok(Some(Work::Nothing(Report::Failed(Failure {
+                            let work = Work::Nothing(Report::Failed(Failure {
                                 kind: FailureKind::Permanent,
                                 reason: "nobody knows whether it arrived".into(),
                                 advice: None,
-                            }))));
+                            }));
+                            return Ok(Some(Begun {
+                                work,
+                                what: entry.errand.name().to_owned(),
+                                attempt: entry.attempts,
+                            }));
                         }
                         entry.in_flight_since = Some(now);
                         record::put_entry(writer, &entry)?;
@@ -206,7 +231,13 @@ impl App {
                         }
                         _ => None,
                     };
-                    Ok(Some(shared.work(entry, contact.as_ref(), now)))
+                    let (what, attempt) = (entry.errand.name().to_owned(), entry.attempts);
+                    let work = shared.work(entry, contact.as_ref(), now);
+                    Ok(Some(Begun {
+                        work,
+                        what,
+                        attempt,
+                    }))
                 })
                 .collect()
         })?)
@@ -499,7 +530,7 @@ impl Shared {
             FailureKind::Unknown => entry.errand.lane() == Lane::Mail,
             FailureKind::Temporary { .. }
             | FailureKind::Configuration
-            | FailureKind::Unreachable { .. } => false,
+            | FailureKind::Unreachable => false,
         };
         let lane = entry.errand.lane();
         if matches!(lane, Lane::Chat | Lane::Bot | Lane::Events) {
@@ -508,7 +539,7 @@ impl Shared {
         // A lane that rests says so itself.
         let is_about_the_entry = !matches!(
             failure.kind,
-            FailureKind::Configuration | FailureKind::Unreachable { .. }
+            FailureKind::Configuration | FailureKind::Unreachable
         );
         if matches!(lane, Lane::Bot | Lane::Events) && is_about_the_entry && entry.attempts == 1 {
             tracing::warn!(
@@ -554,6 +585,7 @@ impl Shared {
             reason: reason.to_owned(),
         };
         record::put_dead(writer, &letter)?;
+        writer.dead.push(entry.errand.lane());
         if entry.hushed {
             return Ok(None);
         }

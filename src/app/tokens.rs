@@ -14,6 +14,7 @@ pub use held::{
 
 pub(super) use held::Held;
 
+use super::counted::token_result;
 use super::{App, Failed, NoRandomness, Settings, hex};
 use crate::domain::account::Company;
 use crate::domain::binding::{Binding, Scope};
@@ -189,6 +190,16 @@ impl App {
     ///
     /// However many ask for the same one at the same time, the service is asked once.
     pub fn token(&self, asked: &TokenAsked, issue: &dyn IssueToken) -> Result<TokenAnswer, Failed> {
+        let answer = self.find_token(asked, issue);
+        self.counted.tokens.count(token_result(&answer));
+        answer
+    }
+
+    fn find_token(
+        &self,
+        asked: &TokenAsked,
+        issue: &dyn IssueToken,
+    ) -> Result<TokenAnswer, Failed> {
         if !self.is_service(&asked.service) {
             return Ok(TokenAnswer::NoSuchService);
         }
@@ -201,7 +212,14 @@ impl App {
             Judged::MayNot(answer) => return Ok(answer),
         };
         let key = Key::new(asked.contact, &right.binding, right.scope);
-        let landed = match self.tokens.approach(&key, now) {
+        let approach = self.tokens.approach(&key, now);
+        self.counted.token_places.count(match &approach {
+            Approach::Have(_) => "held",
+            Approach::Wait(_) => "waited_for",
+            Approach::Lead(_) => "asked_for",
+            Approach::Busy => "none",
+        });
+        let landed = match approach {
             Approach::Have(token) => return Ok(right.hand(&token, now)),
             Approach::Busy => return Ok(TokenAnswer::Busy),
             Approach::Wait(flight) => flight.wait(),
@@ -215,9 +233,9 @@ impl App {
                 Ok(_) => unavailable(None),
                 Err(failure) => match failure.kind {
                     FailureKind::Permanent => TokenAnswer::AccountGone,
-                    FailureKind::Temporary { retry_after_ms }
-                    | FailureKind::Unreachable { retry_after_ms } => unavailable(retry_after_ms),
+                    FailureKind::Temporary { retry_after_ms } => unavailable(retry_after_ms),
                     FailureKind::Configuration
+                    | FailureKind::Unreachable
                     | FailureKind::Unknown
                     | FailureKind::Recipient
                     | FailureKind::RecipientForNow => unavailable(None),
@@ -251,6 +269,8 @@ impl App {
             };
             issue.issue(&wanted, begun.wall, &id)
         };
+        let result = if issued.is_ok() { "issued" } else { "failed" };
+        self.counted.token_calls.count(result);
         if let Err(Failure { reason, advice, .. }) = &issued {
             let service = service.as_str();
             tracing::warn!(service, reason, advice, "a service issued no token");

@@ -42,7 +42,12 @@ pub(super) fn start(log: &Log) -> Flush {
             let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             builder.with_ansi(colours).try_init()
         }
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            // There is one span at most, that of the request.
+            .with_span_list(false)
+            .try_init(),
     };
     flush
 }

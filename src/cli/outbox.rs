@@ -30,8 +30,8 @@ pub(super) struct Arguments {
 enum Command {
     /// List what waits, the oldest first, or what was given up
     ///
-    /// Contacts are shown by their userUuid. Only messages on WhatsApp are known to be under way
-    /// while they are.
+    /// Contacts are shown by their userUuid. Only of messages on WhatsApp is it known that a try is
+    /// under way.
     #[command(after_help = "Example:\n  portero outbox list --dead --lane bot")]
     List {
         /// What was given up and why, the newest first; it is kept for 30 days

@@ -4,7 +4,7 @@ use super::{Exit, Failure, Shell, Stop, log};
 use crate::control::ControlError;
 use crate::serve::{self, StartError};
 use crate::store::OpenError;
-use crate::web::WEBHOOK_PATH;
+use crate::web::{METRICS_PATH, WEBHOOK_PATH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::time::Duration;
@@ -32,6 +32,9 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
         tracing::info!(
             "listening on http://{address}; the callback URL for Meta ends in {WEBHOOK_PATH}"
         );
+    }
+    if let Some(address) = running.metrics_address() {
+        tracing::info!("metrics are at http://{address}{METRICS_PATH}");
     }
     tracing::info!("portero is ready");
     let broken = loop {

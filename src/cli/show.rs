@@ -116,7 +116,7 @@ pub(super) fn moment(ms: u64) -> String {
         .unwrap_or_default()
 }
 
-/// For people, of what is not older than some weeks. In UTC.
+/// For people, of what is not older than some months. In UTC.
 pub(super) fn short_moment(ms: u64) -> String {
     at(ms)
         .format(format_description!(

@@ -119,6 +119,15 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
             | Request::ReplayEvent { .. } => {
                 "asking again is safe: a receiver knows events by their webhook-id"
             }
+            Request::ListContacts { .. }
+            | Request::ShowContacts { .. }
+            | Request::LogOut { .. }
+            | Request::Forget { .. }
+            | Request::Export { .. } => "look with `portero contact show`; asking again is safe",
+            Request::BackUp { .. } => "look whether the file is there; it appears when it is whole",
+            Request::ListAudit { .. } | Request::VerifyAudit { .. } => {
+                "asking again is safe: nothing is changed"
+            }
             _ => "look with `portero user list`; asking again is safe",
         }),
         AskError::NoServer(_) | AskError::Unreachable(_) => failure(Exit::Unavailable),

@@ -133,7 +133,7 @@ fn scope(written: &str) -> Result<ApiScope, String> {
         })
 }
 
-fn visible(secret: &str) -> Result<(), String> {
+pub(super) fn visible(secret: &str) -> Result<(), String> {
     if secret.len() >= KEY_CHARS_MIN && secret.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {

@@ -53,7 +53,7 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 16] = [
+pub const TABLES: [&str; 17] = [
     "business",
     "server",
     "whatsapp",
@@ -70,6 +70,7 @@ pub const TABLES: [&str; 16] = [
     "limits",
     "texts",
     "log",
+    "metrics",
 ];
 
 /// The tables of which there may be several, each under `[[name]]`.
@@ -199,6 +200,10 @@ keys! {
         "Key that seals the store: a file, made at the first start, or env:NAME; keep a copy apart from the store's.";
     STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"),
         "Memory for the store's cache.";
+    STORE_SNAPSHOTS "store" "snapshots" NUMBER Default("24"),
+        "How many hourly copies of the store are kept beside it; 0 makes none.";
+    STORE_SNAPSHOT_FOLDER "store" "snapshot_folder" PATH Default("\"snapshots\""),
+        "The folder of these copies, made when it is first needed; better on another disk.";
 
     BOT_URL "bot" "url" URL Unset("there is no bot, and messages of known people go nowhere", "\"http://127.0.0.1:9000/webhook\""),
         "Address of the bot's webhook: the one that was the callback URL at Meta before Portero.";
@@ -397,4 +402,9 @@ keys! {
         "How log lines look: human or json.";
     LOG_LEVEL "log" "level" TEXT Default("\"info\""),
         "How much is logged: error, warn, info, debug or trace.";
+
+    METRICS_LISTEN "metrics" "listen" TEXT Unset("no metrics", "\"127.0.0.1:9464\""),
+        "Address and port where Prometheus reads /metrics; a listener of its own.";
+    METRICS_KEY "metrics" "key" SECRET Unset("needed unless metrics.listen is on this machine alone", "\"env:PORTERO_METRICS_KEY\""),
+        "Bearer token, at least 32 characters, that Prometheus sends (authorization.credentials).";
 }

@@ -8,7 +8,7 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs`, `services.rs`, `sign_in.rs` and `bot.rs` have the tables of those names, `problem.rs` is what people
+//! `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of those names, `problem.rs` is what people
 //! read, `show.rs` answers what
 //! is in force and what a key means.
 
@@ -16,6 +16,7 @@ mod api_keys;
 mod bot;
 pub mod keys;
 mod limits;
+mod metrics;
 mod problem;
 mod read;
 mod services;
@@ -88,6 +89,8 @@ pub struct Config {
     pub texts: Texts,
     /// `[log]`
     pub log: Log,
+    /// `[metrics]`, when anybody may read them.
+    pub metrics: Option<Metrics>,
 }
 
 /// Who is speaking.
@@ -147,6 +150,10 @@ pub struct Store {
     pub key: StoreKey,
     /// Memory for the engine's cache.
     pub cache_bytes: usize,
+    /// Hourly copies that are kept; with 0 none are made.
+    pub snapshots: usize,
+    /// Their folder; need not exist yet.
+    pub snapshot_folder: PathBuf,
 }
 
 /// Where the key of the store is.
@@ -188,6 +195,15 @@ pub struct Log {
     pub format: LogFormat,
     /// The least important level that is written.
     pub level: tracing::Level,
+}
+
+/// Where the numbers are for whoever watches.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// A listener of their own.
+    pub listen: SocketAddr,
+    /// There if anybody but this machine can connect.
+    pub key: Option<Secret>,
 }
 
 /// How log lines look.
@@ -362,6 +378,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let policy = limits::policy(reader, root);
     let texts = texts(reader, root);
     let log = log(reader, root);
+    let metrics = metrics::metrics(reader, root);
     let around = sign_in::Around {
         server: server.as_ref(),
         whatsapp: whatsapp.as_ref(),
@@ -398,6 +415,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         identity: identity?,
         texts: texts?,
         log: log?,
+        metrics: metrics?,
     })
 }
 
@@ -686,6 +704,19 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
         &keys::STORE_CACHE_BYTES,
         number(MIB..=16 * 1024 * MIB, ""),
     );
+    let snapshots = reader.one(&table, &keys::STORE_SNAPSHOTS, number(0..=1_000, ""));
+    let folder = reader.one(
+        &table,
+        &keys::STORE_SNAPSHOT_FOLDER,
+        text(|path| Ok(path.to_owned())),
+    );
+    let snapshot_folder = match reader.path(&folder?) {
+        Ok(folder) => Some(folder),
+        Err(words) => {
+            reader.problem(&table, &keys::STORE_SNAPSHOT_FOLDER, words);
+            None
+        }
+    };
     let path = match reader.path(&path?) {
         Ok(path) => path,
         Err(words) => {
@@ -701,6 +732,8 @@ fn store(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Store> {
         path,
         key,
         cache_bytes: size(cache_bytes?),
+        snapshots: size(snapshots?),
+        snapshot_folder: snapshot_folder?,
     })
 }
 

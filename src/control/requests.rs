@@ -1,5 +1,7 @@
 //! What the command line may ask for, and what it is answered.
 
+use super::audit::{self, AuditCheckLine, AuditRow};
+use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
 use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
@@ -7,9 +9,11 @@ use crate::app::user::{self, FieldProblem, HashedPassword};
 use crate::app::{App, Failed, LetterChange};
 use crate::domain::id::{EmailAddress, Malformed, Secret};
 use crate::store::StoreError;
-use crate::store::record::User;
+use crate::store::record::{AuditPlace, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use std::fmt;
+use std::path::PathBuf;
 
 /// Users listed in one answer; who wants more asks again.
 pub const LIST_USERS_MAX: usize = 1_000;
@@ -97,6 +101,50 @@ pub enum Request {
         /// Which.
         id: String,
     },
+    /// Up to [`super::LIST_CONTACTS_MAX`] contacts, in no useful order.
+    ListContacts {
+        /// Where the last answer ended.
+        after: Option<String>,
+    },
+    /// What is known about a contact.
+    ShowContacts {
+        /// Whose.
+        whom: WhomText,
+    },
+    /// End the bindings of a contact.
+    LogOut {
+        /// Whose.
+        whom: WhomText,
+    },
+    /// Forget a contact.
+    Forget {
+        /// Whom.
+        whom: WhomText,
+        /// Whether to say only what would happen.
+        dry_run: bool,
+    },
+    /// Everything that is kept about a contact.
+    Export {
+        /// Whom.
+        whom: WhomText,
+    },
+    /// Write a copy of the store.
+    BackUp {
+        /// Where: from the root on.
+        path: PathBuf,
+    },
+    /// Up to [`crate::app::AUDIT_LINES_LISTED_MAX`] lines of the audit, newest first.
+    ListAudit {
+        /// Not those before this moment, in milliseconds since 1970.
+        since_ms: u64,
+        /// Where the last answer ended.
+        before: Option<u64>,
+    },
+    /// Check up to [`crate::app::AUDIT_LINES_CHECKED_MAX`] lines of the audit, oldest first.
+    VerifyAudit {
+        /// Where the last answer ended.
+        after: Option<AuditPlace>,
+    },
 }
 
 impl Request {
@@ -109,7 +157,17 @@ impl Request {
                 | Request::ListWaiting { .. }
                 | Request::ListDead { .. }
                 | Request::ListEvents { .. }
+                | Request::ListContacts { .. }
+                | Request::ShowContacts { .. }
+                | Request::Forget { dry_run: true, .. }
+                | Request::ListAudit { .. }
+                | Request::VerifyAudit { .. }
         )
+    }
+
+    /// Whether the whole store may be written.
+    pub(super) fn takes_long(&self) -> bool {
+        matches!(self, Request::Forget { .. } | Request::BackUp { .. })
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -128,6 +186,15 @@ impl Request {
             Request::ListEvents { .. } => "list_events",
             Request::ReplayEvents { .. } => "replay_events",
             Request::ReplayEvent { .. } => "replay_event",
+            Request::ListContacts { .. } => "list_contacts",
+            Request::ShowContacts { .. } => "show_contacts",
+            Request::LogOut { .. } => "log_out",
+            Request::Forget { dry_run: true, .. } => "would_forget",
+            Request::Forget { dry_run: false, .. } => "forget",
+            Request::Export { .. } => "export",
+            Request::BackUp { .. } => "back_up",
+            Request::ListAudit { .. } => "list_audit",
+            Request::VerifyAudit { .. } => "verify_audit",
         }
     }
 }
@@ -267,6 +334,48 @@ pub enum Answer {
         /// Where to go on when there may be more.
         next: Option<String>,
     },
+    /// Contacts.
+    Contacts {
+        /// None when there are no more, or no such contact.
+        contacts: Vec<ContactLine>,
+    },
+    /// The bindings have ended.
+    LoggedOut {
+        /// How many.
+        ended: usize,
+        /// Of how many contacts.
+        contacts: usize,
+    },
+    /// What forgetting came to, or would come to.
+    Forgotten(Box<ForgottenLine>),
+    /// Everything that is kept.
+    Exported {
+        /// All of it.
+        everything: Value,
+    },
+    /// There is a copy.
+    BackedUp {
+        /// Records in it.
+        records: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// There is no copy.
+    NotBackedUp {
+        /// A sentence on why.
+        reason: String,
+    },
+    /// There is no such contact. Nothing has changed.
+    NoSuchContact,
+    /// What was written down.
+    Audit {
+        /// Newest first.
+        lines: Vec<AuditRow>,
+        /// Where to go on when there may be more.
+        next: Option<u64>,
+    },
+    /// What the chain of the audit is like.
+    AuditChecked(Box<AuditCheckLine>),
     /// There is no event of this name.
     NoSuchEvent,
     /// Nobody is told events, as configured. Nothing has changed.
@@ -301,6 +410,16 @@ impl Answer {
             Answer::Waiting { .. } | Answer::Dead { .. } | Answer::Events { .. } => "listed",
             Answer::Changed { .. } => "changed",
             Answer::Replayed { .. } => "replayed",
+            Answer::Contacts { .. } => "listed",
+            Answer::LoggedOut { .. } => "logged_out",
+            Answer::Forgotten(..) => "told",
+            Answer::Exported { .. } => "exported",
+            Answer::BackedUp { .. } => "backed_up",
+            Answer::NotBackedUp { .. } => "not_backed_up",
+            Answer::NoSuchContact => "no_such_contact",
+            Answer::Audit { .. } => "listed",
+            Answer::AuditChecked(check) if check.faults.is_empty() => "checked",
+            Answer::AuditChecked(_) => "broken",
             Answer::NoSuchEvent => "no_such_event",
             Answer::NobodyToTell => "nobody_to_tell",
             Answer::NoSuchUser => "no_such_user",
@@ -497,6 +616,14 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
             outbox::replay(app, *since_ms, after.as_deref())?
         }
         Request::ReplayEvent { id } => outbox::replay_one(app, id)?,
+        Request::ListContacts { after } => contacts::list(app, after.as_deref())?,
+        Request::ShowContacts { whom } => contacts::show(app, whom)?,
+        Request::LogOut { whom } => contacts::log_out(app, whom)?,
+        Request::Forget { whom, dry_run } => contacts::forget(app, whom, *dry_run)?,
+        Request::Export { whom } => contacts::export(app, whom)?,
+        Request::BackUp { path } => contacts::back_up(app, path)?,
+        Request::ListAudit { since_ms, before } => audit::list(app, *since_ms, *before)?,
+        Request::VerifyAudit { after } => audit::verify(app, after.as_ref())?,
     };
     Ok(answer)
 }

@@ -159,10 +159,7 @@ pub enum FailureKind {
     Configuration,
     /// The other side as such does not answer, whatever is sent to it: the lane pauses and tries
     /// with one entry at a time. Known not to have arrived.
-    Unreachable {
-        /// Wait at least this long, when the other side said so.
-        retry_after_ms: Option<u64>,
-    },
+    Unreachable,
 }
 
 impl Failure {
@@ -430,7 +427,7 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
         }
         FailureKind::Configuration => PAUSE_MS,
         // The pause of the lane decides.
-        FailureKind::Unreachable { retry_after_ms } => retry_after_ms.unwrap_or(0),
+        FailureKind::Unreachable => 0,
         FailureKind::Temporary { retry_after_ms } => {
             backoff_ms(lane, entry.attempts, jitter).max(retry_after_ms.unwrap_or(0))
         }

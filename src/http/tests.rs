@@ -116,6 +116,18 @@ fn a_connection_is_used_again() {
 }
 
 #[test]
+fn the_other_side_s_clock_is_read_where_it_is_told() {
+    let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+    let (url, _requests) = serve_bytes(format!(
+        "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-length: 0\r\n\r\n"
+    ));
+    assert_eq!(post(&url, LONG_MS).unwrap().date, Some(1_445_412_480));
+    for odd in ["", "today", "Wed, 21 Oct 1915 07:28:00 GMT"] {
+        assert_eq!(unix_seconds(odd), None, "{odd}");
+    }
+}
+
+#[test]
 fn redirects_are_answers_and_are_not_followed() {
     for status in [
         "301 Moved",
@@ -186,6 +198,18 @@ fn without_a_connection_nothing_can_have_arrived() {
     let (plain, _requests) = serve_bytes("");
     let broken = post(&plain.replace("http:", "https:"), SHORT_MS).unwrap_err();
     assert!(!broken.may_have_arrived, "{broken:?}");
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_said_to() {
+    // RFC 6761, section 6.4: nobody has it; without a network nobody can say so.
+    let broken = post("https://nobody.invalid/", LONG_MS).unwrap_err();
+    let words = [
+        "the host name was not found",
+        "no answer from the name server",
+    ];
+    assert!(words.contains(&broken.reason.as_str()), "{broken:?}");
+    assert!(!broken.may_have_arrived);
 }
 
 #[test]

@@ -230,6 +230,14 @@ pub trait Engine: Send + Sync {
     /// not start an update ([`StoreError::Nested`]). An operation that failed fails the update,
     /// also when the body ignored it.
     fn update_with(&self, body: UpdateBody) -> Result<(), StoreError>;
+
+    /// Stores all records anew, so that nothing of those that were deleted is left on the disk.
+    /// Updates wait meanwhile, views do not. An engine that keeps nothing of what is deleted has
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// The store goes on as it was, or nobody knows ([`StoreError::Unknown`]); trying again is safe.
+    fn rewrite(&self) -> Result<(), StoreError>;
 }
 
 impl dyn Engine + '_ {
@@ -333,6 +341,8 @@ pub enum Operation {
     Delete,
     /// The commit at the end of an update that wrote something.
     Commit,
+    /// [`Engine::rewrite`]
+    Rewrite,
 }
 
 /// Asked before each operation of an update; its error becomes the operation's.

@@ -16,11 +16,18 @@ pub(super) struct Draft {
 impl Draft {
     /// An empty file beside `path`, readable and writable by its owner only.
     pub(super) fn beside(path: &Path) -> io::Result<(Draft, File)> {
-        let draft = Draft {
-            path: with_suffix(path, &format!(".new-{}", std::process::id())),
-        };
-        // A leftover of a process that was killed at this point and had the same number.
-        match fs::remove_file(&draft.path) {
+        Draft::at(with_suffix(path, &format!(".new-{}", std::process::id())))
+    }
+
+    /// An empty file at `path` itself, in place of what a process left there that ended half-way.
+    /// Only for who can be sure that no other process is at it.
+    pub(super) fn at(path: PathBuf) -> io::Result<(Draft, File)> {
+        Draft { path }.create()
+    }
+
+    fn create(self) -> io::Result<(Draft, File)> {
+        // A leftover of a process that was killed at this point.
+        match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -29,8 +36,13 @@ impl Draft {
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&draft.path)?;
-        Ok((draft, file))
+            .open(&self.path)?;
+        Ok((self, file))
+    }
+
+    /// Where it is until it has its name.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Gives the file its name, durably. The content must have been synced.
@@ -73,6 +85,6 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
 }

@@ -34,6 +34,7 @@ struct Plan {
     unknown_commit: Option<u64>,
     refusal: Option<StoreError>,
     twice: bool,
+    rewrites: u64,
 }
 
 impl Memory {
@@ -42,9 +43,14 @@ impl Memory {
         Memory::default()
     }
 
-    /// How many operations there have been: get, scan, put, delete and commit.
+    /// How many operations there have been: get, scan, put, delete, commit and rewrite.
     pub fn operations(&self) -> u64 {
         lock(&self.plan).operations
+    }
+
+    /// How often all was stored anew.
+    pub fn rewrites(&self) -> u64 {
+        lock(&self.plan).rewrites
     }
 
     /// Makes the `nth` operation from now, counting from 1, fail with `error`. A failed commit
@@ -142,6 +148,13 @@ impl Engine for Memory {
             return Ok(());
         }
         self.commit(changes)
+    }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        let _turn = lock(&self.turn);
+        self.count(Operation::Rewrite)?;
+        lock(&self.plan).rewrites += 1;
+        Ok(())
     }
 }
 

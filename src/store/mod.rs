@@ -16,7 +16,9 @@ mod file;
 pub mod memory;
 pub mod record;
 pub mod redb;
+mod restore;
 pub mod seal;
+mod snapshots;
 
 #[cfg(test)]
 mod contract;
@@ -25,8 +27,10 @@ use std::path::PathBuf;
 
 pub use engine::{Engine, KeyRange, Order, Reader, Table, Writer};
 pub use memory::Memory;
-pub use redb::Redb;
+pub use redb::{Redb, write_copy};
+pub use restore::{RestoreError, Restored, restore};
 pub use seal::{MasterKey, Sealed};
+pub use snapshots::{SNAPSHOT_EVERY_MS, Snapshots};
 
 /// Why an operation on an open store did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,5 +155,38 @@ pub enum OpenError {
     },
     /// The store opened, but its first records could not be read or written.
     #[error("The store cannot be used: {0}. Check the disk, then start again.")]
+    Store(#[from] StoreError),
+}
+
+/// A copy of a store that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// How many records are in it.
+    pub records: u64,
+    /// How long the file is.
+    pub bytes: u64,
+}
+
+/// Why a copy of a store was not written. Nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// Something has that name.
+    #[error("{} is there already, and nothing is overwritten. Choose another name.", .0.display())]
+    Exists(PathBuf),
+    /// The disk lost something.
+    #[error(
+        "The copy does not hold what was written to it ({found} of {written} records). Check the disk."
+    )]
+    Differs {
+        /// Records written.
+        written: u64,
+        /// Records found.
+        found: u64,
+    },
+    /// The file of the copy.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What was to be copied.
+    #[error(transparent)]
     Store(#[from] StoreError),
 }

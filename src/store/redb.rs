@@ -17,7 +17,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::hash_map::{Entry, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -34,7 +34,7 @@ use super::engine::{
     Changes, Engine, KeyRange, Order, Overlay, Reader, Table, UpdateBody, Visitor, in_body,
     run_body,
 };
-use super::{OpenError, StoreError, file};
+use super::{Copied, CopyError, OpenError, StoreError, file};
 
 /// Updates that share one commit at most. More would not make the commit cheaper, and the first of
 /// them waits for the bodies of all.
@@ -47,6 +47,9 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Memory for pages. The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+/// The same for a copy, which is written and read once.
+const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
 /// How long after finding the disk full it is tried again. Each try writes [`ROOM_BYTES`].
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -56,6 +59,12 @@ const ROOM_BYTES: usize = 1024 * 1024;
 
 /// Failures without a successful commit between them after which the engine stops.
 const FAILURES_MAX: u32 = 2;
+
+/// How long views of a file that has been replaced may go on; later ones are told that it is closed.
+const VIEWS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Behind the name of the store: its records in the making, when they are stored anew.
+const REWRITE_SUFFIX: &str = ".rewrite";
 
 /// How the file is used.
 #[derive(Debug, Clone)]
@@ -96,6 +105,7 @@ enum State {
         database: Database,
         /// Counts the openings, so that a failure is not blamed on a later one.
         opening: u64,
+        viewers: Arc<Viewers>,
     },
     /// The disk is full. The database, if it could be opened, is one over a [`Scratch`]: it reads
     /// what is on the disk, and what it writes nobody keeps.
@@ -127,7 +137,15 @@ impl Redb {
         {
             disk.create(&options)?;
         }
-        Redb::on(Box::new(disk), options)
+        let store = Redb::on(Box::new(disk), options)?;
+        // The file is ours now, and so is what a process left beside it that ended half-way.
+        match fs::remove_file(file::with_suffix(path, REWRITE_SUFFIX)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "a draft of the store could not be removed");
+            }
+            _ => {}
+        }
+        Ok(store)
     }
 
     fn on(disk: Box<dyn Disk>, options: Options) -> Result<Redb, OpenError> {
@@ -139,6 +157,7 @@ impl Redb {
             state: RwLock::new(State::Open {
                 database,
                 opening: 1,
+                viewers: Arc::default(),
             }),
             failures: Mutex::new(0),
             suspicion: Mutex::new(None),
@@ -255,7 +274,15 @@ impl Redb {
     /// The next job that waits. When there is none, those who are about to wait get the processor
     /// once: a commit costs the same for one as for many.
     fn next_waiting(&self) -> Option<Arc<Job>> {
-        let next = || lock(&self.queue).waiting.pop_front();
+        let next = || {
+            let mut queue = lock(&self.queue);
+            let alone = queue.waiting.front().is_some_and(|job| job.alone);
+            if alone {
+                None
+            } else {
+                queue.waiting.pop_front()
+            }
+        };
         next().or_else(|| {
             std::thread::yield_now();
             next()
@@ -334,7 +361,11 @@ impl Redb {
         *state = match opened {
             Ok(database) => {
                 tracing::info!("the store is open again");
-                State::Open { database, opening }
+                State::Open {
+                    database,
+                    opening,
+                    viewers: Arc::default(),
+                }
             }
             Err(OpenError::Full(_)) => State::Full {
                 database: open_checked(self.disk.as_ref(), &self.options, Purpose::Reading).ok(),
@@ -358,6 +389,84 @@ impl Redb {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes all records into a fresh file, which takes the name and the place of the old one. Only
+    /// for the leader, so nothing is stored meanwhile. Returns the old one, which views may still
+    /// look at.
+    fn replace_file(&self) -> Result<Retired, StoreError> {
+        self.make_ready()?;
+        let unavailable = |what: &str| StoreError::Unavailable(what.to_owned());
+        let Some(path) = self.disk.replaceable() else {
+            return Err(unavailable("it is no file that can be written anew"));
+        };
+        let (transaction, opening) = match &*self.read_state() {
+            State::Open {
+                database, opening, ..
+            } => (
+                guarded(|| database.begin_read().map_err(Fault::from)),
+                *opening,
+            ),
+            State::Full { .. } => return Err(StoreError::Full),
+            State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
+        };
+        let tables = ReadTables {
+            transaction: transaction.map_err(|fault| self.recovered(fault))?,
+            tables: Default::default(),
+            fault: RefCell::new(None),
+        };
+        // A link stays one: what it leads to is replaced.
+        let of_draft = |error: CopyError| match error {
+            CopyError::Store(error) => error,
+            CopyError::Open(OpenError::Full(_)) => StoreError::Full,
+            error => StoreError::Unavailable(error.to_string()),
+        };
+        let of_file = |error: io::Error| match means_full(&error) {
+            true => StoreError::Full,
+            false => StoreError::Unavailable(error.to_string()),
+        };
+        let path = fs::canonicalize(path).map_err(of_file)?;
+        let (draft, draft_file) =
+            file::Draft::at(file::with_suffix(&path, REWRITE_SUFFIX)).map_err(of_file)?;
+        let written = write_records(&tables, draft.path(), draft_file, &self.options);
+        if let Some(fault) = tables.fault.take() {
+            return Err(self.recovered(fault));
+        }
+        written.map_err(of_draft)?;
+        let disk = FileDisk {
+            path: draft.path().to_owned(),
+        };
+        // Open before it has the name, so that nothing that can fail is left for afterwards.
+        let database = open_checked(&disk, &self.options, Purpose::Writing)
+            .map_err(|error| of_draft(error.into()))?;
+        fs::rename(draft.path(), &path).map_err(of_file)?;
+        let synced = file::sync_directory(&path);
+        let viewers = Arc::default();
+        let fresh = State::Open {
+            database,
+            opening: opening + 1,
+            viewers,
+        };
+        let state = std::mem::replace(&mut *self.write_state(), fresh);
+        let viewers = match &state {
+            State::Open { viewers, .. } => Arc::clone(viewers),
+            State::Full { .. } | State::Broken(_) => Arc::default(),
+        };
+        if let Err(error) = synced {
+            // The name may lead to the old file again after a loss of power: nothing may be stored
+            // in the new one until that is out of the question.
+            close(state);
+            self.recover(Fault::Io(error.to_string()));
+            return Err(StoreError::Unknown);
+        }
+        Ok(Retired { state, viewers })
+    }
+
+    /// [`Self::recover`], and what the caller may know.
+    fn recovered(&self, fault: Fault) -> StoreError {
+        let error = fault.before_commit();
+        self.recover(fault);
+        error
+    }
+
     /// Passes the lead to the caller that has waited longest.
     fn hand_over(&self) {
         let mut queue = lock(&self.queue);
@@ -376,15 +485,24 @@ impl Engine for Redb {
         &self,
         body: &mut dyn FnMut(&dyn Reader) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let (transaction, opening) = match &*self.read_state() {
-            State::Open { database, opening }
-            | State::Full {
+        let (transaction, opening, _viewing) = match &*self.read_state() {
+            State::Open {
+                database,
+                opening,
+                viewers,
+            } => (
+                guarded(|| database.begin_read().map_err(Fault::from)),
+                *opening,
+                Some(Viewing::begin(viewers)),
+            ),
+            State::Full {
                 database: Some(database),
                 opening,
                 ..
             } => (
                 guarded(|| database.begin_read().map_err(Fault::from)),
                 *opening,
+                None,
             ),
             State::Full { database: None, .. } => return Err(StoreError::Full),
             State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
@@ -420,6 +538,7 @@ impl Engine for Redb {
         }
         let job = Arc::new(Job {
             body,
+            alone: false,
             turn: Mutex::new(Turn::Wait),
             bell: Condvar::new(),
         });
@@ -458,11 +577,84 @@ impl Engine for Redb {
         wake(&jobs, 0);
         own.result
     }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        if in_body() {
+            return Err(StoreError::Nested);
+        }
+        let job = Arc::new(Job {
+            body: Box::new(|_| Ok(())),
+            alone: true,
+            turn: Mutex::new(Turn::Wait),
+            bell: Condvar::new(),
+        });
+        let leads = {
+            let mut queue = lock(&self.queue);
+            if queue.leading {
+                queue.waiting.push_back(Arc::clone(&job));
+            }
+            !std::mem::replace(&mut queue.leading, true)
+        };
+        if !leads {
+            // Who wants to be alone is given the lead and nothing else.
+            job.wait();
+        }
+        let replaced = catch_unwind(AssertUnwindSafe(|| self.replace_file()));
+        self.hand_over();
+        let retired = replaced.unwrap_or(Err(StoreError::Unknown))?;
+        retired.close();
+        Ok(())
+    }
+}
+
+/// The views of one opening that have not ended.
+#[derive(Default)]
+struct Viewers {
+    count: Mutex<usize>,
+    one_ended: Condvar,
+}
+
+/// One of them.
+struct Viewing(Arc<Viewers>);
+
+impl Viewing {
+    fn begin(viewers: &Arc<Viewers>) -> Viewing {
+        *lock(&viewers.count) += 1;
+        Viewing(Arc::clone(viewers))
+    }
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        *lock(&self.0.count) -= 1;
+        self.0.one_ended.notify_all();
+    }
+}
+
+/// A file that another has taken the place of. It has no name any more, and is gone from the disk
+/// once it is closed.
+struct Retired {
+    state: State,
+    viewers: Arc<Viewers>,
+}
+
+impl Retired {
+    /// Closes it when its last view has ended, or after [`VIEWS_END_WITHIN`].
+    fn close(self) {
+        let count = lock(&self.viewers.count);
+        let waited =
+            (self.viewers.one_ended)
+                .wait_timeout_while(count, VIEWS_END_WITHIN, |count| *count > 0);
+        drop(waited);
+        close(self.state);
+    }
 }
 
 /// One waiting update.
 struct Job {
     body: UpdateBody,
+    /// It wants the lead and no company: it is never served by another leader.
+    alone: bool,
     turn: Mutex<Turn>,
     bell: Condvar,
 }
@@ -778,6 +970,11 @@ trait Disk: Send + Sync {
 
     /// What to call it in an error.
     fn path(&self) -> &Path;
+
+    /// The file that another one may take the place of.
+    fn replaceable(&self) -> Option<&Path> {
+        None
+    }
 }
 
 struct FileDisk {
@@ -857,6 +1054,123 @@ impl Disk for FileDisk {
     fn path(&self) -> &Path {
         &self.path
     }
+
+    fn replaceable(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
+
+/// Writes every record that `engine` has at one moment into a new file at `path`, as the sealed
+/// bytes that they are, for its owner only. It is durable and has been opened and compared when
+/// this returns.
+///
+/// # Errors
+/// [`CopyError::Exists`] when there is a file of that name: nothing is overwritten. Nothing is left
+/// behind then, or after any other failure.
+pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError> {
+    let of_file = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => CopyError::Exists(path.into()),
+        io::ErrorKind::NotFound => {
+            OpenError::MissingDirectory(file::directory_of(path).into()).into()
+        }
+        _ => explain(path, error.into()).into(),
+    };
+    // Said before the work is done and not only afterwards.
+    if path.symlink_metadata().is_ok() {
+        return Err(CopyError::Exists(path.into()));
+    }
+    let options = Options {
+        cache_bytes: COPY_CACHE_BYTES,
+        ..Options::default()
+    };
+    let (draft, file) = file::Draft::beside(path).map_err(of_file)?;
+    let copied = Mutex::new(None);
+    let mut file = Some(file);
+    engine.view(|reader| {
+        if let Some(file) = file.take() {
+            *lock(&copied) = Some(write_records(reader, draft.path(), file, &options));
+        }
+        Ok(())
+    })?;
+    let records = lock(&copied)
+        .take()
+        .unwrap_or(Err(StoreError::Unknown.into()))?;
+    let copy = Redb::open(draft.path(), options)?;
+    let found = (&copy as &dyn Engine).view(count_records)?;
+    drop(copy);
+    if found != records {
+        return Err(CopyError::Differs {
+            written: records,
+            found,
+        });
+    }
+    let bytes = fs::metadata(draft.path()).map_err(of_file)?.len();
+    draft.publish(path).map_err(of_file)?;
+    Ok(Copied { records, bytes })
+}
+
+/// Writes every record that `reader` sees into a database in the empty `file`; returns how many.
+fn write_records(
+    reader: &dyn Reader,
+    path: &Path,
+    file: fs::File,
+    options: &Options,
+) -> Result<u64, CopyError> {
+    let of_draft = |error: DatabaseError| CopyError::from(explain(path, error));
+    let of_storage = |error: StorageError| of_draft(error.into());
+    let synced = file.try_clone().map_err(|error| of_draft(error.into()))?;
+    let backend = FileBackend::new(file).map_err(of_draft)?;
+    let database = builder(options)
+        .create_with_backend(backend)
+        .map_err(of_draft)?;
+    make_tables(&database).map_err(of_draft)?;
+    let mut records = 0;
+    let mut transaction = database
+        .begin_write()
+        .map_err(|error| of_storage(flatten(error)))?;
+    transaction.set_two_phase_commit(true);
+    for table in Table::ALL {
+        let mut copy = transaction
+            .open_table(definition(table))
+            .map_err(|error| of_storage(flatten_table(error)))?;
+        let mut failed = None;
+        reader.scan(
+            table,
+            KeyRange::all(),
+            Order::Forward,
+            &mut |key, value| match copy.insert(key, value) {
+                Ok(_) => {
+                    records += 1;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        if let Some(error) = failed {
+            return Err(of_storage(error));
+        }
+    }
+    transaction.commit().map_err(|error| match error {
+        CommitError::Storage(error) => of_storage(error),
+        error => of_storage(StorageError::Corrupted(error.to_string())),
+    })?;
+    database.close().map_err(of_draft)?;
+    synced.sync_all().map_err(|error| of_draft(error.into()))?;
+    Ok(records)
+}
+
+fn count_records(reader: &dyn Reader) -> Result<u64, StoreError> {
+    let mut records = 0;
+    for table in Table::ALL {
+        reader.scan(table, KeyRange::all(), Order::Forward, &mut |_, _| {
+            records += 1;
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(records)
 }
 
 fn builder(options: &Options) -> Builder {
@@ -1065,16 +1379,20 @@ fn make_tables(database: &Database) -> Result<(), DatabaseError> {
     for table in Table::ALL {
         transaction
             .open_table(definition(table))
-            .map_err(|error| match error {
-                TableError::Storage(error) => error,
-                error => StorageError::Corrupted(error.to_string()),
-            })?;
+            .map_err(flatten_table)?;
     }
     transaction.commit().map_err(|error| match error {
         CommitError::Storage(error) => error,
         error => StorageError::Corrupted(error.to_string()),
     })?;
     Ok(())
+}
+
+fn flatten_table(error: TableError) -> StorageError {
+    match error {
+        TableError::Storage(error) => error,
+        error => StorageError::Corrupted(error.to_string()),
+    }
 }
 
 fn flatten(error: TransactionError) -> StorageError {

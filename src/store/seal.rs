@@ -315,6 +315,16 @@ impl Sealed {
     }
 }
 
+/// The format that a store says it is in; nothing for one that is empty.
+///
+/// # Errors
+/// [`OpenError::Unmarked`], or what the engine says.
+pub fn format_of(engine: &dyn Engine) -> Result<Option<u32>, OpenError> {
+    let version = engine.view(|reader| reader.get(Table::Format, FORMAT_KEY))?;
+    let version = version.map(|bytes| bytes.try_into().map(u32::from_be_bytes));
+    version.transpose().map_err(|_| OpenError::Unmarked)
+}
+
 fn is_empty(reader: &dyn Reader) -> Result<bool, StoreError> {
     let mut empty = true;
     for table in Table::ALL {

@@ -9,6 +9,7 @@ pub mod pages;
 mod paint;
 mod sign_in;
 mod throttle;
+mod watch;
 mod webhook;
 
 pub use api::{ApiKey, ApiScope};
@@ -16,6 +17,7 @@ pub use logo::Logo;
 pub use look::{Color, Look};
 pub use mappings::PageSettings;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
+pub use watch::{METRICS_PATH, MetricsDoor, OfRoute};
 
 use crate::app::{App, IssueToken, Verdict};
 use crate::backend::Backend;
@@ -26,6 +28,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 use throttle::Throttle;
 
 /// Where Meta sends webhooks: the callback URL is the public URL and this.
@@ -106,6 +109,7 @@ pub struct Web {
     uncredentialed: mappings::Reminder,
     unknown_callers: mappings::Reminder,
     troubles: Box<Troubles>,
+    requests: watch::Requests,
 }
 
 /// Who answers.
@@ -165,7 +169,13 @@ impl Web {
             uncredentialed: mappings::Reminder::default(),
             unknown_callers: mappings::Reminder::default(),
             troubles,
+            requests: watch::Requests::default(),
         }
+    }
+
+    /// The patterns of all routes, and what was counted about requests for them.
+    pub fn requests(&self) -> impl Iterator<Item = (&'static str, &OfRoute)> {
+        self.requests.all()
     }
 
     fn respond(&self, request: &Request) -> Response {
@@ -252,7 +262,15 @@ impl listener::Handler for Web {
     }
 
     fn handle(&self, request: &Request) -> Response {
-        with_headers(self.respond(request))
+        let id = self.requests.next_id();
+        // Whatever is logged meanwhile carries the name of the request.
+        tracing::info_span!("request", id = format_args!("{id:016x}")).in_scope(|| {
+            let begun = Instant::now();
+            let response = with_headers(self.respond(request));
+            let route = route(&request.url()).map(|found| found.route);
+            let took = begun.elapsed();
+            (self.requests).answered(route, request.method(), id, took, response)
+        })
     }
 }
 

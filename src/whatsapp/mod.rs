@@ -3,6 +3,7 @@
 //! [`Client::send`] makes one attempt and says what became of it; when to try again is the
 //! outbox's affair. What Meta's error codes mean is one table, `MEANINGS`.
 
+pub mod inspect;
 pub mod parts;
 pub mod webhook;
 

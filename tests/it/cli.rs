@@ -61,7 +61,7 @@ fn help_and_version_are_answered_and_a_wrong_command_line_is_64() {
     let folder = tempfile::tempdir().unwrap();
     let (code, output, error) = run(folder.path(), &["--help"]);
     assert_eq!((code, error.as_str()), (0, ""));
-    assert!(output.lines().count() <= 24, "{output}");
+    assert!(output.lines().count() <= 34, "{output}");
     assert!(
         output.contains("Examples:") && !output.contains('\u{1b}'),
         "{output}"

@@ -40,7 +40,7 @@ fn environment(name: &str) -> Option<String> {
         "PORTERO_MAIL_PASSWORD" | "PORTERO_ERP_BEARER" => "romero",
         "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
-        "PORTERO_AGENT_KEY" => AGENT_KEY,
+        "PORTERO_AGENT_KEY" | "PORTERO_METRICS_KEY" => AGENT_KEY,
         "PORTERO_BACKEND_KEY" => "laurel",
         "STORE_KEY" => STORE_KEY,
         "NONE" => "none",
@@ -170,7 +170,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -1403,5 +1403,44 @@ proptest! {
                 prop_assert!(problem.key.starts_with(key.table), "{}: {}", problem.key, problem.words);
             }
         }
+    }
+}
+
+#[test]
+fn the_numbers_are_for_this_machine_or_for_who_has_a_key() {
+    let metrics = |lines: &str| format!("{GOOD}[metrics]\n{lines}\n");
+    assert!(parse(GOOD).unwrap().config.metrics.is_none());
+    let loaded = parse(&metrics("listen = \"[::1]:9464\"")).unwrap();
+    let settings = loaded.config.metrics.unwrap();
+    assert_eq!(settings.listen.to_string(), "[::1]:9464");
+    assert!(settings.key.is_none() && loaded.warnings.is_empty());
+    let key = "key = \"env:PORTERO_METRICS_KEY\"";
+    let loaded = parse(&metrics(&format!("listen = \"0.0.0.0:9464\"\n{key}"))).unwrap();
+    let settings = loaded.config.metrics.unwrap();
+    assert!(settings.key.is_some_and(|key| key.matches(AGENT_KEY)));
+    assert!(
+        loaded.warnings[0]
+            .words
+            .contains("listens beyond this machine without TLS"),
+        "{:?}",
+        loaded.warnings
+    );
+    for (lines, words) in [
+        (
+            "listen = \"0.0.0.0:9464\"",
+            "metrics.key: is missing; metrics.listen is not on this machine alone",
+        ),
+        (
+            "listen = \"localhost\"",
+            "metrics.listen: must be an address and a port",
+        ),
+        (key, "metrics.key: is for metrics.listen, which is not set"),
+        (
+            "listen = \"127.0.0.1:1\"\nkey = \"env:VERIFY\"",
+            "metrics.key: must be at least 32 ASCII letters",
+        ),
+    ] {
+        let wrong = problems(&metrics(lines));
+        assert!(wrong.contains(words), "{wrong}");
     }
 }

@@ -691,6 +691,14 @@ fn a_mail_that_left_and_cannot_be_noted_does_not_leave_again() {
     house.clock.forward(10 * SECOND_MS);
     outbox.drain(Lane::Mail);
     assert_eq!(mails.load(Ordering::SeqCst), 1, "it left again");
+    let (_, of_mail) = outbox.deliveries().nth(Lane::Mail as usize).unwrap();
+    assert_eq!(of_mail.outcomes.all().next(), Some(("sent", 1)));
+    assert_eq!(of_mail.durations.count(), 1);
+    let refused = house.app.counted().updates.all().last();
+    assert!(
+        refused.is_some_and(|(name, count)| name == "failed" && count > 0),
+        "{refused:?}"
+    );
     let waits = |entry: &Entry| entry.errand.lane() == Lane::Mail;
     assert!(!house.overview().outbox.iter().any(waits));
 }

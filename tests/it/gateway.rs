@@ -25,6 +25,8 @@ enum Mood {
     Takes,
     Says(u16),
     SaysHtml,
+    /// Yes, with two megabytes behind it.
+    SaysMuch,
     HangsUp,
     IsSilent,
 }
@@ -67,6 +69,10 @@ impl Bot {
                 Mood::SaysHtml => {
                     state.taken.push(request.clone());
                     Reply::Html(200, "<h1>It works!</h1>")
+                }
+                Mood::SaysMuch => {
+                    state.taken.push(request.clone());
+                    Reply::Json(200, json!("x".repeat(2 << 20)))
                 }
                 Mood::HangsUp => Reply::HangUp,
                 Mood::IsSilent => Reply::Silence,
@@ -514,6 +520,7 @@ fn a_bot_that_fails_in_every_way_gets_everything_in_the_end_and_in_order() {
         Mood::SaysHtml,
     ];
     bot.behave("primero", &troubles);
+    bot.behave("segundo", &[Mood::SaysMuch, Mood::SaysMuch]);
     let people: Vec<String> = (0..8).map(|n| format!("57300111000{n}")).collect();
     for from in &people {
         // Each is on disk before the answer, whatever the bot does with it.

@@ -14,9 +14,9 @@ fn refused() -> Failure {
     Failure::temporary("the bot answered 500")
 }
 
-fn away(retry_after_ms: Option<u64>) -> Failure {
+fn away() -> Failure {
     failure(
-        FailureKind::Unreachable { retry_after_ms },
+        FailureKind::Unreachable,
         "the bot gave no answer: connection refused",
     )
 }
@@ -74,23 +74,32 @@ fn a_message_that_the_bot_refuses_forever_is_overtaken_after_a_quarter_of_an_hou
 
 #[test]
 fn a_bot_that_refuses_everything_changes_nobodys_order() {
-    let crowd = crowd(3);
+    const PEOPLE: usize = 12;
+    // Fewer than make the lane rest.
+    const FIRST: usize = 6;
+    let crowd = crowd(PEOPLE);
     let house = &crowd.house;
-    let everything = |outside: &mut crate::house::Outside| outside.bot = Takes::Not(refused());
-    // One whose message was under way when it began is answered after it began.
+    // When it began, the message of one person was under way, and is taken afterwards.
     house
         .world
-        .change(|outside| outside.bot_next.push_back(Takes::Not(refused())));
-    house.write(&crowd.people[0], "p0 1");
+        .change(|outside| outside.bot = Takes::Not(refused()));
+    for person in 1..=FIRST {
+        house.write(&crowd.people[person], &format!("p{person:02} 1"));
+    }
     house.settle();
     house.clock.forward(SECOND_MS / 2);
-    house.write(&crowd.people[1], "p1 1");
+    house
+        .world
+        .change(|outside| outside.bot_next.push_back(Takes::It));
+    house.write(&crowd.people[0], "p00 1");
     house.settle();
-    assert_eq!(texts(house).len(), 1);
-    house.world.change(everything);
-    for person in 0..3 {
+    assert_eq!(texts(house), ["p00 1"]);
+    for person in FIRST + 1..PEOPLE {
+        house.write(&crowd.people[person], &format!("p{person:02} 1"));
+    }
+    for person in 0..PEOPLE {
         for number in 2..5 {
-            house.write(&crowd.people[person], &format!("p{person} {number}"));
+            house.write(&crowd.people[person], &format!("p{person:02} {number}"));
         }
     }
     house.later(40 * MINUTE_MS);
@@ -98,9 +107,11 @@ fn a_bot_that_refuses_everything_changes_nobodys_order() {
     house.world.change(|outside| outside.bot = Takes::It);
     house.later(20 * MINUTE_MS);
     let all = texts(house);
-    assert_eq!(of(&all, "p0"), ["p0 1", "p0 2", "p0 3", "p0 4"]);
-    assert_eq!(of(&all, "p1"), ["p1 1", "p1 2", "p1 3", "p1 4"]);
-    assert_eq!(of(&all, "p2"), ["p2 2", "p2 3", "p2 4"]);
+    for person in 0..PEOPLE {
+        let name = format!("p{person:02}");
+        let own: Vec<String> = (1..5).map(|n| format!("{name} {n}")).collect();
+        assert_eq!(of(&all, &name), own);
+    }
 }
 
 #[test]
@@ -109,7 +120,7 @@ fn a_bot_that_is_away_for_three_hours_gets_everything_in_order() {
     let house = &crowd.house;
     house
         .world
-        .change(|outside| outside.bot = Takes::Not(away(None)));
+        .change(|outside| outside.bot = Takes::Not(away()));
     let mut tries_at: Vec<u64> = Vec::new();
     let mut number = 0;
     let began_at = house.clock.now().0;
@@ -160,21 +171,34 @@ fn a_bot_that_is_away_for_three_hours_gets_everything_in_order() {
 }
 
 #[test]
-fn a_bot_that_asks_for_a_pause_gets_it_whoever_writes() {
+fn a_bot_that_asks_for_a_pause_for_one_gets_it_for_that_one() {
     let crowd = crowd(2);
     let house = &crowd.house;
-    let pause_ms = 90 * SECOND_MS;
-    house
-        .world
-        .change(|outside| outside.bot = Takes::Not(away(Some(pause_ms))));
+    let pause_ms = 3_600 * SECOND_MS;
+    let too_many = failure(
+        FailureKind::Temporary {
+            retry_after_ms: Some(pause_ms),
+        },
+        "the bot answered 429",
+    );
+    house.world.change(|outside| {
+        outside.bot_says = Some(Box::new(move |hand_over| {
+            let is_busy = said_in(hand_over).is_some_and(|text| text.starts_with("p0"));
+            is_busy.then(|| Report::Failed(too_many.clone()))
+        }));
+    });
     house.write(&crowd.people[0], "p0");
     house.settle();
-    house.world.change(|outside| outside.bot = Takes::It);
-    house.write(&crowd.people[1], "p1");
-    house.later(pause_ms - 1);
-    assert!(texts(house).is_empty());
-    house.later(1);
-    assert_eq!(texts(house).len(), 2);
+    for number in 0..20 {
+        house.write(&crowd.people[1], &format!("p1 {number}"));
+        house.settle();
+    }
+    assert_eq!(texts(house).len(), 20);
+    house.world.change(|outside| outside.bot_says = None);
+    house.later(pause_ms - SECOND_MS);
+    assert_eq!(texts(house).len(), 20);
+    house.later(2 * SECOND_MS);
+    assert_eq!(texts(house).last().map(String::as_str), Some("p0"));
 }
 
 #[test]
@@ -182,9 +206,7 @@ fn a_receiver_of_events_that_is_down_delays_nobody_else() {
     let house = House::that_tells();
     house.register("kutamma", "ana@example.com", "Ana Pérez", "Acme");
     let down = Takes::Not(failure(
-        FailureKind::Unreachable {
-            retry_after_ms: None,
-        },
+        FailureKind::Unreachable,
         "the receiver of events gave no answer: connection refused",
     ));
     house.world.change(|outside| outside.receiver = down);
@@ -270,7 +292,7 @@ fn what_waited_for_a_week_is_given_up_and_not_before() {
     let house = &crowd.house;
     house
         .world
-        .change(|outside| outside.bot = Takes::Not(away(None)));
+        .change(|outside| outside.bot = Takes::Not(away()));
     house.write(&crowd.people[0], "p0");
     let until = Timestamp(house.clock.now().0 + 7 * DAY_MS);
     house.later(HOUR_MS);

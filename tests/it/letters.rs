@@ -16,6 +16,7 @@ use portero::store::record::{self, BodyOf, DeadLetter, ToldEvent};
 use portero::store::redb::Options;
 use portero::store::{MasterKey, Redb, Sealed};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -85,6 +86,17 @@ fn what_the_bot_refused_for_a_week_can_be_handed_on_as_it_was() {
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].reason, "the bot answered 500");
     assert_eq!((letters[0].entry.id, bodies(house)), (entry.id, 1));
+    let given_up = || house.app.counted().dead[Lane::Bot as usize].get();
+    let outcomes = || {
+        let (_, of_bot) = house.outbox.deliveries().nth(Lane::Bot as usize).unwrap();
+        of_bot.outcomes.all().collect::<HashMap<_, _>>()
+    };
+    let after_a_week = outcomes();
+    assert_eq!((given_up(), after_a_week["given_up"]), (1, 1));
+    assert_eq!(
+        after_a_week["retry"] + 1,
+        u64::from(letters[0].entry.attempts)
+    );
 
     house.world.change(|outside| outside.bot = Takes::It);
     let retried = change(house, entry.id, LetterChange::Retry);
@@ -101,6 +113,8 @@ fn what_the_bot_refused_for_a_week_can_be_handed_on_as_it_was() {
     assert_eq!(claims["iat"], json!(house.clock.now().seconds()));
     assert_eq!(claims["bindings"][0]["service"], json!("kutamma"));
     assert_eq!((bodies(house), house.overview().outbox.len()), (0, 0));
+    assert_eq!(outcomes()["sent"], after_a_week["sent"] + 1);
+    assert_eq!(given_up(), 1);
     assert_eq!(
         change(house, entry.id, LetterChange::Retry),
         LetterChanged::Unknown
@@ -225,7 +239,9 @@ fn what_is_dropped_while_a_sender_holds_it_does_not_come_back() {
         house.write(&crowd.people[0], "poison");
         let id = house.overview().outbox[0].id;
         let work = house.app.begin(Lane::Bot, vec![id]).unwrap();
-        assert!(matches!(work[0], Some(Work::HandOn(_))));
+        let begun = work[0].as_ref().unwrap();
+        assert!(matches!(begun.work, Work::HandOn(_)));
+        assert_eq!((begun.what.as_str(), begun.attempt), ("hand_on", 1));
         assert_eq!(
             change(house, id, LetterChange::Drop),
             LetterChanged::DroppedWaiting
@@ -394,11 +410,11 @@ fn with_parts(bot: &str, receiver: &str) -> String {
     )
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Ended {
+pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
     ended(portero(folder).args(arguments).output().unwrap())
 }
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Timestamp(u64::try_from(now.as_millis()).unwrap())
 }

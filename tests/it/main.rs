@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod api;
+mod audit;
 mod browser;
 mod cli;
 mod config;
 mod crash;
 mod description;
+mod doctor;
 mod door;
 mod gateway;
 mod mail;
@@ -20,12 +22,14 @@ mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
+mod watch;
 mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;
 mod handing_on;
 mod house;
+mod keeping;
 mod keys;
 mod lanes;
 mod letters;

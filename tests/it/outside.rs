@@ -104,7 +104,7 @@ impl Request {
         header(&self.headers, name)
     }
 
-    fn json(&self) -> Option<Value> {
+    pub fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 }
@@ -119,6 +119,8 @@ fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
 /// What a stand-in does with a request.
 pub enum Reply {
     Json(u16, Value),
+    /// JSON, and what the server's clock says, as in `Date`.
+    Dated(u16, Value, String),
     Html(u16, &'static str),
     /// No byte, until the other side gives up.
     Silence,
@@ -190,8 +192,13 @@ fn serve(
         let Some(request) = read_request(stream, &mut received, over)? else {
             return Ok(());
         };
+        let mut date = String::new();
         let (status, kind, body) = match answer(&request) {
             Reply::Json(status, value) => (status, "application/json", value.to_string()),
+            Reply::Dated(status, value, now) => {
+                date = format!("Date: {now}\r\n");
+                (status, "application/json", value.to_string())
+            }
             Reply::Html(status, text) => (status, "text/html", text.to_owned()),
             Reply::HangUp => return stream.shutdown(Shutdown::Both),
             Reply::Silence => {
@@ -200,7 +207,7 @@ fn serve(
             }
         };
         let head = format!(
-            "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status} Said\r\n{date}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let mut out = stream;
@@ -906,6 +913,11 @@ impl Mailboxes {
     /// The mails that come in a moment, whoever they are for.
     pub fn any(&mut self) -> Option<Letter> {
         self.sink.next_within("mail", LOOK_EVERY).map(letter)
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.sink.port
     }
 
     /// Waits until a recipient was named, which is before the mail to it is taken or refused.

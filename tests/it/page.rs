@@ -1889,6 +1889,10 @@ impl Engine for Counted {
         self.updates.fetch_add(1, Ordering::SeqCst);
         self.engine.update_with(body)
     }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        self.engine.rewrite()
+    }
 }
 
 type Dump = Vec<(Table, Vec<u8>, Vec<u8>)>;
@@ -2204,7 +2208,10 @@ fn links_that_lead_nowhere_are_alike_to_the_byte() {
             let headers = answer
                 .headers
                 .iter()
-                .filter(|(name, _)| !name.eq_ignore_ascii_case("date"));
+                // The name of a request is another one each time, and tells nothing.
+                .filter(|(name, _)| {
+                    !["date", "x-request-id"].contains(&name.to_ascii_lowercase().as_str())
+                });
             headers.cloned().collect::<Vec<_>>()
         };
         assert_eq!(plain(&answer), plain(&first), "{name}");

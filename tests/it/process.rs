@@ -3,9 +3,9 @@
 
 use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, BEA, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
-    PHONE_NUMBER_ID, PUBLIC_HOST, Portero, STORE_KEY, ServiceMood, VERIFY_TOKEN, WELCOME, World,
-    ask, envelope, eventually, file_has, message, post_webhook, read_answer, signature, text,
-    webhook,
+    PHONE_NUMBER_ID, PUBLIC_HOST, Portero, Reply, STORE_KEY, Server, ServiceMood, VERIFY_TOKEN,
+    WELCOME, World, ask, envelope, eventually, file_has, message, post_webhook, read_answer,
+    signature, text, webhook,
 };
 use crate::smtp_sink;
 use base64::Engine;
@@ -19,6 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Flow A as three people live it at the same time, over HTTP, STARTTLS and signed calls.
@@ -576,6 +577,125 @@ fn what_is_switched_off_is_said_at_every_start() {
     }
 }
 
+const BEHIND_SECRET: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+const API_KEY: &str = "api-key-of-the-bot-0123456789abcdef";
+const METRICS_KEY: &str = "key-of-prometheus-0123456789abcdef";
+
+/// A bot, a receiver of events and Prometheus.
+struct Behind {
+    server: Server,
+    identities: Arc<Mutex<Vec<String>>>,
+    told: Arc<Mutex<usize>>,
+}
+
+impl Behind {
+    fn start(world: &World) -> Behind {
+        let identities = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::new(Mutex::new(0));
+        let (hearing, telling) = (Arc::clone(&identities), Arc::clone(&told));
+        let server = Server::start(move |request| {
+            if request.path == "/events" {
+                *telling.lock().unwrap() += 1;
+                // What a receiver says is not repeated either.
+                return Reply::Json(500, json!({"error": "canary-answer"}));
+            }
+            let identity = request.header("portero-identity").map(str::to_owned);
+            hearing.lock().unwrap().extend(identity);
+            Reply::Json(200, json!({}))
+        });
+        world.secret_file("behind_secret", &format!("whsec_{BEHIND_SECRET}"));
+        world.secret_file("api_key", API_KEY);
+        world.secret_file("metrics_key", METRICS_KEY);
+        let (url, secret) = (server.url(), "secret = \"file:behind_secret\"");
+        let tables = format!(
+            "[bot]\nurl = \"{url}/webhook/\"\n{secret}\n[events]\nurl = \"{url}/events\"\n{secret}\n\
+             [metrics]\nlisten = \"127.0.0.1:0\"\nkey = \"file:metrics_key\"\n\
+             [[api_keys]]\nname = \"agent\"\nkey = \"file:api_key\"\nscopes = [\"tokens\", \"sign_in_links\"]\n\
+             [store]\n"
+        );
+        world.edit("[store]\n", &tables);
+        Behind {
+            server,
+            identities,
+            told,
+        }
+    }
+
+    /// What the bot does with the message that it got last; returns the secrets that it has then.
+    fn act(&self, portero: &Portero) -> (String, String) {
+        let identity = eventually("the bot has both messages", || {
+            let identities = self.identities.lock().unwrap();
+            (identities.len() >= 2).then(|| identities[1].clone())
+        });
+        eventually("events were told", || {
+            (*self.told.lock().unwrap() > 0).then_some(())
+        });
+        let post = |key: &str, body: &Value| {
+            let key = format!("Bearer {key}");
+            let headers = [
+                ("Authorization", key.as_str()),
+                ("Content-Type", "application/json"),
+            ];
+            let body = body.to_string();
+            ask(
+                portero.address,
+                "POST",
+                "/v1/tokens",
+                &headers,
+                body.as_bytes(),
+            )
+            .unwrap()
+        };
+        let wish = json!({"identity": identity, "service": "kutamma"});
+        let answer = post(API_KEY, &wish);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let token = answer.json()["token"].as_str().unwrap().to_owned();
+        assert_eq!(post("canary-key", &wish).status, 401);
+        let forged = json!({"identity": "canary.identity.x", "service": "canary"});
+        assert_ne!(post(API_KEY, &forged).status, 200);
+        for path in [
+            "/v1/contacts/canary-uuid",
+            "/hash-mappings/canary-hash",
+            "/sign-in/?mappingHash=canary-hash",
+            "/undo/?token=canary-undo",
+            "/.well-known/canary",
+        ] {
+            portero.get(path);
+        }
+        (identity, token)
+    }
+
+    /// What an operator and Prometheus see.
+    fn look_around(&self, world: &World, portero: &Portero) -> String {
+        assert!(self.server.url().starts_with("http"));
+        let mut seen = String::new();
+        for arguments in [
+            &["audit", "list", "--json"][..],
+            &["audit", "verify"],
+            &["outbox", "list", "--json"],
+            &["outbox", "list", "--dead"],
+            &["keys", "list"],
+        ] {
+            let mut command = world.command(arguments);
+            let output = command.stdout(Stdio::piped()).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            seen.push_str(&String::from_utf8(output.stdout).unwrap());
+            seen.push_str(&String::from_utf8(output.stderr).unwrap());
+        }
+        let log = portero.log();
+        let (_, rest) = log.split_once("metrics are at http://").unwrap();
+        let address = rest.split_once("/metrics").unwrap().0.parse().unwrap();
+        for key in [METRICS_KEY, "canary-key"] {
+            let key = format!("Bearer {key}");
+            let headers = [("Authorization", key.as_str())];
+            let answer = ask(address, "GET", "/metrics", &headers, b"").unwrap();
+            seen.push_str(&answer.body);
+        }
+        assert!(seen.contains("contact.bound") && seen.contains("portero_build_info"));
+        seen
+    }
+}
+
 /// S-90, S-91: nothing that a person writes, no secret and nobody's name or number is in the log,
 /// however much is logged, and nothing that comes from outside can write a line of its own.
 fn assert_log_keeps_secrets(format: &str) {
@@ -586,6 +706,7 @@ fn assert_log_keeps_secrets(format: &str) {
         &format!("level = \"trace\"\nformat = \"{format}\""),
     );
     world.woku.set(ServiceMood::Refuse(500));
+    let behind = Behind::start(&world);
     let portero = world.start();
     let forged = "\n2026-01-01T00:00:00.000000Z ERROR forged\r\n{\"level\":\"ERROR\",\"message\":\"forged\"}\u{1b}[2J\u{202e}";
     let (ana, mallory) = ("573001234567", "447700900123");
@@ -643,13 +764,21 @@ fn assert_log_keeps_secrets(format: &str) {
     };
     portero.receive(&[text(ana, wrong), text(ana, &letter.code())]);
     world.graph.reply(ana, 4);
-    portero.receive(&[
-        text(ana, "canary-words for the bot"),
-        text(ana, "cerrar sesión"),
-    ]);
+    portero.receive(&[text(ana, "canary-words for the bot")]);
+    let (identity, token) = behind.act(&portero);
+    let commands = behind.look_around(&world, &portero);
+    portero.receive(&[text(ana, "cerrar sesión")]);
     world.graph.reply(ana, 5);
     let (code, log) = portero.stop();
     assert_eq!(code, Some(0), "{log}");
+    // The parts of the log that these secrets could be in are there.
+    for part in ["/v1/tokens", "a delivery", "list_audit"] {
+        assert!(log.contains(part), "{part}");
+    }
+    for lane in ["bot", "events"] {
+        let forms = [format!("lane=\"{lane}\""), format!("\"lane\":\"{lane}\"")];
+        assert!(forms.iter().any(|form| log.contains(form)), "{lane}");
+    }
 
     let password = STANDARD.encode(smtp_sink::PASSWORD);
     let plain = STANDARD.encode(format!("\0{}\0{}", smtp_sink::USER, smtp_sink::PASSWORD));
@@ -673,6 +802,11 @@ fn assert_log_keeps_secrets(format: &str) {
         ("password", &plain),
         ("store key", STORE_KEY),
         ("signing secret", "whsec_"),
+        ("bot secret", BEHIND_SECRET),
+        ("API key", API_KEY),
+        ("metrics key", METRICS_KEY),
+        ("identity", &identity),
+        ("token of a service", &token),
         ("forged line", "forged"),
         ("escape", "\u{1b}"),
         ("direction", "\u{202e}"),
@@ -680,6 +814,8 @@ fn assert_log_keeps_secrets(format: &str) {
     for (what, secret) in secrets {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{what} is in the log");
+        let line = commands.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{what} is in what commands or metrics show");
     }
     for line in log.lines() {
         if format == "json" {

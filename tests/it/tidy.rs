@@ -92,21 +92,24 @@ fn mentions(text: &str, word: &str) -> bool {
 /// What each room may import. A room that is not here may not exist.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("metrics", &[]),
     ("text", &["domain"]),
     ("store", &["domain"]),
     ("signing", &["domain"]),
-    ("app", &["domain", "text", "store", "signing"]),
+    ("app", &["domain", "text", "store", "signing", "metrics"]),
     ("http", &[]),
     ("whatsapp", &["domain", "http"]),
     ("mail", &["domain"]),
     ("services", &["domain", "http"]),
     ("backend", &["domain", "http"]),
     ("bot", &["domain", "http"]),
-    ("outbox", &["domain", "app"]),
+    ("outbox", &["domain", "app", "metrics"]),
     ("control", &["domain", "app", "store"]),
     (
         "web",
-        &["domain", "app", "text", "store", "whatsapp", "backend"],
+        &[
+            "domain", "app", "text", "store", "whatsapp", "backend", "metrics",
+        ],
     ),
     (
         "config",
@@ -119,7 +122,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control", "backend", "bot",
+            "config", "control", "backend", "bot", "metrics",
         ],
     ),
     (
@@ -141,6 +144,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
             "outbox",
             "services",
+            "http",
+            "whatsapp",
+            "mail",
+            "bot",
         ],
     ),
     ("lib", &[]),

@@ -227,6 +227,20 @@ impl Held {
         })
     }
 
+    /// Drops what is held for these contacts; returns how many tokens went. What is being asked for
+    /// lives on for its time and finds nobody.
+    pub(in crate::app) fn forget_contacts(&self, contacts: &[ContactId]) -> usize {
+        self.inner()
+            .forget(|key, _| contacts.contains(&key.contact))
+    }
+
+    /// How many tokens are held for these contacts.
+    pub(in crate::app) fn of_contacts(&self, contacts: &[ContactId]) -> usize {
+        let inner = self.inner();
+        let held = inner.entries.keys();
+        held.filter(|key| contacts.contains(&key.contact)).count()
+    }
+
     /// Drops what is dead; returns how many tokens went.
     pub(super) fn forget_dead(&self, now: Moment) -> usize {
         self.inner()

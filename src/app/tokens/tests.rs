@@ -298,6 +298,19 @@ fn a_thousand_callers_make_one_call_and_all_get_its_token() {
     let service = Service::with_life(600);
     assert_eq!(ask(&app, &asked(ANA), &service), "t full");
     assert_eq!(service.calls(), 0, "held from then on");
+    let counted = app.counted();
+    let of = |name: &str, mut all: Vec<(&'static str, u64)>| {
+        all.retain(|(known, _)| *known == name);
+        all[0].1
+    };
+    let sources: Vec<_> = counted.token_places.all().collect();
+    assert_eq!(of("asked_for", sources.clone()), 1);
+    let others = of("held", sources.clone()) + of("waited_for", sources);
+    assert_eq!(others, CROWD as u64);
+    let results = counted.tokens.all().collect();
+    assert_eq!(of("handed_out", results), CROWD as u64 + 1);
+    let calls: Vec<_> = counted.token_calls.all().collect();
+    assert_eq!(calls, [("issued", 1), ("failed", 0)]);
 }
 
 #[test]

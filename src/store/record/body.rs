@@ -16,7 +16,7 @@ pub enum BodyOf {
 }
 
 impl BodyOf {
-    fn key(self) -> Vec<u8> {
+    pub(super) fn key(self) -> Vec<u8> {
         match self {
             BodyOf::Contact(contact) => contact.0.to_vec(),
             BodyOf::Entry(entry) => entry.0.to_be_bytes().to_vec(),
@@ -75,7 +75,7 @@ fn kept_head(id: &MessageId) -> Vec<u8> {
 }
 
 /// Version, length of the signature, signature, bytes.
-fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
+pub(super) fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
     let damage = || StoreError::Damaged { table: Table::Body };
     let [VERSION, length, ..] = record[..] else {
         return Err(damage());

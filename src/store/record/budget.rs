@@ -98,7 +98,7 @@ pub enum Guesser {
 }
 
 impl Guesser {
-    fn key(&self, keys: &Keys) -> [u8; 16] {
+    pub(super) fn key(&self, keys: &Keys) -> [u8; 16] {
         match self {
             Guesser::UserName(name) => keys.user_name(name),
             Guesser::Network(network) => keys.network(network),

@@ -513,7 +513,7 @@ pub fn contact(reader: &dyn Reader, id: ContactId) -> Result<Option<Contact>, St
     read_contact(id, &bytes).map(Some)
 }
 
-fn read_contact(id: ContactId, bytes: &[u8]) -> Result<Contact, StoreError> {
+pub(super) fn read_contact(id: ContactId, bytes: &[u8]) -> Result<Contact, StoreError> {
     let record: ContactRecord = read(Table::Contact, bytes)?;
     record.into_contact(id).map_err(damaged(Table::Contact))
 }

@@ -241,7 +241,7 @@ pub(super) fn entry_key(lane: Lane, id: EntryId) -> [u8; 9] {
     key
 }
 
-fn read_entry(id: EntryId, table: Table, bytes: &[u8]) -> Result<Entry, StoreError> {
+pub(super) fn read_entry(id: EntryId, table: Table, bytes: &[u8]) -> Result<Entry, StoreError> {
     let record: EntryRecord = read(table, bytes)?;
     record.into_entry(id).map_err(damaged(table))
 }
@@ -395,7 +395,7 @@ pub fn dead_letter(reader: &dyn Reader, id: EntryId) -> Result<Option<DeadLetter
     read_dead(id, &bytes).map(Some)
 }
 
-fn read_dead(id: EntryId, bytes: &[u8]) -> Result<DeadLetter, StoreError> {
+pub(super) fn read_dead(id: EntryId, bytes: &[u8]) -> Result<DeadLetter, StoreError> {
     let record: DeadRecord = read(Table::Dead, bytes)?;
     let entry = record.entry.into_entry(id).map_err(damaged(Table::Dead))?;
     Ok(DeadLetter {

@@ -795,3 +795,156 @@ fn what_the_operating_system_says_becomes_a_sentence() {
     assert!(sentence(io::ErrorKind::QuotaExceeded).contains("is full"));
     assert!(sentence(io::ErrorKind::TimedOut).contains("cannot be opened"));
 }
+
+// --- copies, and all stored anew ---------------------------------------------------------------------------
+
+fn on_disk(folder: &tempfile::TempDir) -> (PathBuf, Arc<Redb>) {
+    let path = folder.path().join("store.redb");
+    let engine = Redb::open(&path, Options::default()).unwrap();
+    (path, Arc::new(engine))
+}
+
+fn holds(path: &Path, needle: &[u8]) -> bool {
+    let bytes = fs::read(path).unwrap();
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn what_was_deleted_is_in_the_file_until_all_is_stored_anew() {
+    const SECRET: &[u8] = b"the words of somebody who wants to be forgotten";
+    let folder = tempfile::tempdir().unwrap();
+    let (path, engine) = on_disk(&folder);
+    let engine: Arc<dyn Engine> = engine;
+    engine
+        .update(|writer| {
+            writer.put(Table::Contact, b"a", SECRET)?;
+            writer.put(Table::Contact, b"b", b"stays")
+        })
+        .unwrap();
+    engine
+        .update(|writer| writer.delete(Table::Contact, b"a"))
+        .unwrap();
+    let before = dump(&*engine);
+    assert!(holds(&path, SECRET), "there would be nothing to do");
+    engine.rewrite().unwrap();
+    assert!(!holds(&path, SECRET));
+    assert_eq!(dump(&*engine), before);
+    // What is stored from now on is in the file that has the name.
+    engine.update(increment).unwrap();
+    drop(engine);
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let files = fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 1, "something was left beside the store");
+    let (_, engine) = on_disk(&folder);
+    assert_eq!(counter(&*engine), 1);
+    assert_eq!(get(&*engine, Table::Contact, b"b"), Some(b"stays".into()));
+}
+
+#[test]
+fn a_view_goes_on_while_all_is_stored_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, redb) = on_disk(&folder);
+    let engine: &dyn Engine = &*redb;
+    engine.update(increment).unwrap();
+    let mut rewrite = None;
+    engine
+        .view(|reader| {
+            let rewriting = Arc::clone(&redb);
+            let thread = thread::spawn(move || rewriting.rewrite());
+            while !matches!(&*redb.read_state(), State::Open { opening: 2, .. }) {
+                thread::yield_now();
+            }
+            // Time enough to close the old file, for who does not wait for this view.
+            for _ in 0..50 {
+                engine.update(increment)?;
+            }
+            assert!(!thread.is_finished(), "the file was closed under a view");
+            rewrite = Some(thread);
+            assert!(reader.get(Table::Budget, b"counter")?.is_some());
+            reader.get(Table::Contact, b"none").map(|_| ())
+        })
+        .unwrap();
+    rewrite.unwrap().join().unwrap().unwrap();
+    assert_eq!(counter(engine), 51);
+}
+
+#[test]
+fn nothing_is_lost_when_all_is_stored_anew_again_and_again_under_load() {
+    const THREADS: u64 = 8;
+    const ROUNDS: u64 = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let (_, engine) = on_disk(&folder);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        (&*engine as &dyn Engine).update(increment).unwrap();
+                    }
+                })
+            })
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            engine.rewrite().unwrap();
+        }
+    });
+    assert_eq!(counter(&*engine), THREADS * ROUNDS);
+    drop(engine);
+    let (_, engine) = on_disk(&folder);
+    assert_eq!(counter(&*engine), THREADS * ROUNDS);
+}
+
+#[test]
+fn a_draft_that_a_process_left_is_gone_with_the_next_opening() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, engine) = on_disk(&folder);
+    drop(engine);
+    let draft = file::with_suffix(&path, REWRITE_SUFFIX);
+    fs::write(&draft, "half a store").unwrap();
+    let _engine = on_disk(&folder);
+    assert!(!draft.exists());
+}
+
+/// whatever is stored meanwhile, a copy is of one moment.
+#[test]
+fn copies_under_load_are_of_one_moment_each_and_overwrite_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, engine) = on_disk(&folder);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut round = 0u64;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                round += 1;
+                (&*engine as &dyn Engine)
+                    .update(move |writer| {
+                        writer.put(Table::Contact, b"a", &round.to_be_bytes())?;
+                        writer.put(Table::Outbox, b"b", &round.to_be_bytes())
+                    })
+                    .unwrap();
+            }
+        });
+        for number in 0..5 {
+            let path = folder.path().join(format!("copy-{number}"));
+            let copied = write_copy(&*engine, &path).unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let again = write_copy(&*engine, &path);
+            assert!(matches!(again, Err(CopyError::Exists(_))), "{again:?}");
+            let copy = Redb::open(&path, Options::default()).unwrap();
+            assert_eq!(
+                get(&copy, Table::Contact, b"a"),
+                get(&copy, Table::Outbox, b"b")
+            );
+            assert_eq!(dump(&copy).len() as u64, copied.records);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+    let nowhere = write_copy(&*engine, &folder.path().join("none/copy"));
+    assert!(matches!(
+        nowhere,
+        Err(CopyError::Open(OpenError::MissingDirectory(_)))
+    ));
+}

@@ -1,0 +1,350 @@
+//! What an operator sees of the people who wrote, and does for them: ends their sign-ins, gives them
+//! what is kept about them, and forgets them (section 6.2 of the threat model).
+//!
+//! Forgetting is one transaction with the mark that makes it hold in copies of the store, and then
+//! the store is written anew: what is deleted stays readable in a file otherwise. Whatever happens
+//! in between, a second mark has it finished, by the sweeper or at the next start.
+
+use super::{About, App, Failed};
+use crate::domain::binding::ReleaseReason;
+use crate::domain::contact::Contact;
+use crate::domain::conversation::Event;
+use crate::domain::id::{ContactId, EmailAddress, Timestamp, WaId};
+use crate::store::record::{self, AuditLine, Name, People};
+use crate::store::{
+    Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+/// Bytes of messages in one export; what is beyond is named and left out.
+const EXPORT_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Contacts looked at in one piece.
+const LOOKS: usize = 1_000;
+
+/// Whom an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The contact with this `userUuid`.
+    User(ContactId),
+    /// Whoever writes from this number.
+    Number(WaId),
+    /// Whoever is signed in to an account with this address.
+    Email(EmailAddress),
+}
+
+/// What forgetting somebody came to, or would come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The contacts.
+    pub contacts: Vec<ContactId>,
+    /// How many records of each kind.
+    pub counts: BTreeMap<&'static str, usize>,
+    /// Tokens in memory.
+    pub tokens: usize,
+    /// Users of the built-in directory with this address, who stay.
+    pub directory_users: usize,
+    /// Why something may be left on the disk for now; nothing when nothing is.
+    pub unfinished: Option<String>,
+}
+
+/// Everything that is kept about somebody.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// The contacts.
+    pub contacts: Vec<Contact>,
+    /// Their records, by the name of the table.
+    pub kept: BTreeMap<&'static str, Vec<Value>>,
+    /// Users of the built-in directory with this address.
+    pub directory: Vec<Value>,
+}
+
+impl App {
+    /// The same, with a folder in which snapshots of its store are kept.
+    #[must_use]
+    pub fn with_snapshots(self, snapshots: Snapshots) -> App {
+        App {
+            snapshots: Some(snapshots),
+            ..self
+        }
+    }
+
+    /// Up to `limit` contacts after `after`, in no useful order.
+    pub fn contacts_after(
+        &self,
+        after: Option<ContactId>,
+        limit: usize,
+    ) -> Result<Vec<Contact>, StoreError> {
+        (self.shared.store).view(|reader| record::contacts(reader, after, limit))
+    }
+
+    /// Who is meant; several, when several chats are signed in to accounts with one address.
+    pub fn find_contacts(&self, whom: &Whom) -> Result<Vec<Contact>, StoreError> {
+        (self.shared.store).view(|reader| people(reader, &self.shared.keys, whom))
+    }
+
+    /// Ends the bindings of who is meant; returns how many ended, of how many contacts.
+    pub fn log_out(&self, whom: &Whom) -> Result<(usize, usize), Failed> {
+        let (now, shared, whom) = (self.now(), Arc::clone(&self.shared), whom.clone());
+        let (ended, contacts) = self.update(move |writer| {
+            let (mut ended, mut ids) = (0, Vec::new());
+            for contact in people(writer, &shared.keys, &whom)? {
+                let about = About {
+                    now,
+                    ..About::default()
+                };
+                let event = Event::Released(ReleaseReason::Operator);
+                shared.decide_about(writer, &contact, &event, &about)?;
+                ended += contact.bindings.len();
+                ids.push(contact.id);
+            }
+            Ok((ended, ids))
+        })?;
+        self.tokens.forget_contacts(&contacts);
+        for contact in &contacts {
+            tracing::info!(%contact, "signed out by the operator");
+        }
+        Ok((ended, contacts.len()))
+    }
+
+    /// Everything that is kept about who is meant.
+    pub fn export(&self, whom: &Whom) -> Result<Export, StoreError> {
+        let keys = &self.shared.keys;
+        self.shared.store.view(|reader| {
+            let people = everything_of(reader, keys, whom)?;
+            let traces = record::traces(reader, keys, &people)?;
+            let mut directory = Vec::new();
+            for address in &people.addresses {
+                if let Some(user) = record::user(reader, keys, address)? {
+                    directory.push(serde_json::json!({
+                        "id": user.id,
+                        "email": user.email.as_str(),
+                        "name": user.name,
+                        "company": user.company.name,
+                        "phone": user.phone,
+                        "password": user.password_hash.is_some(),
+                    }));
+                }
+            }
+            Ok(Export {
+                kept: traces.export(reader, EXPORT_BODY_BYTES_MAX)?,
+                contacts: people.contacts,
+                directory,
+            })
+        })
+    }
+
+    /// What [`App::forget`] would do now. Changes nothing.
+    pub fn would_forget(&self, whom: &Whom) -> Result<Forgotten, StoreError> {
+        let keys = &self.shared.keys;
+        let mut forgotten = self.shared.store.view(|reader| {
+            let people = everything_of(reader, keys, whom)?;
+            let traces = record::traces(reader, keys, &people)?;
+            Ok(Forgotten {
+                contacts: people.contacts.iter().map(|contact| contact.id).collect(),
+                counts: traces.counts(),
+                directory_users: directory_users(reader, keys, &people)?,
+                ..Forgotten::default()
+            })
+        })?;
+        forgotten.tokens = self.tokens.of_contacts(&forgotten.contacts);
+        Ok(forgotten)
+    }
+
+    /// Forgets who is meant. Everything is looked through inside the transaction, so that nothing
+    /// that comes meanwhile is overlooked: others wait for it, and this is rare.
+    ///
+    /// # Errors
+    /// Nothing is forgotten, or nobody knows; asking again is safe.
+    pub fn forget(&self, whom: &Whom) -> Result<Forgotten, Failed> {
+        let _turn = self
+            .forgetting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (now, shared, meant) = (self.now(), Arc::clone(&self.shared), whom.clone());
+        let mut forgotten = self.update(move |writer| {
+            let keys = &shared.keys;
+            let people = everything_of(writer, keys, &meant)?;
+            for name in names(&people, &meant) {
+                record::put_erased(writer, keys, &name, now)?;
+            }
+            let traces = record::traces(writer, keys, &people)?;
+            traces.erase(writer)?;
+            writer.freed.extend_from_slice(traces.waiting());
+            let number = shared.next_number();
+            let line = AuditLine {
+                at_ms: now.0,
+                event: "contact.forgotten".to_owned(),
+                contact: String::new(),
+                number_ending: None,
+                link: None,
+            };
+            record::put_audit(writer, keys, number, line)?;
+            record::put_unfinished_erasure(writer, number)?;
+            Ok(Forgotten {
+                contacts: people.contacts.iter().map(|contact| contact.id).collect(),
+                counts: traces.counts(),
+                directory_users: directory_users(writer, keys, &people)?,
+                ..Forgotten::default()
+            })
+        })?;
+        forgotten.tokens = self.tokens.forget_contacts(&forgotten.contacts);
+        tracing::info!(
+            contacts = forgotten.contacts.len(),
+            "somebody was forgotten"
+        );
+        if let Err(error) = self.finish() {
+            tracing::warn!(%error, "what was forgotten may still be on the disk; it is tried again");
+            forgotten.unfinished = Some(error.to_string());
+        }
+        Ok(forgotten)
+    }
+
+    /// Removes from the disk what an erasure left there that did not come to its end. Returns
+    /// whether there was one.
+    pub fn finish_erasure(&self) -> Result<bool, CopyError> {
+        if (self.shared.store)
+            .view(record::unfinished_erasure)?
+            .is_none()
+        {
+            return Ok(false);
+        }
+        let _turn = self
+            .forgetting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.finish()
+    }
+
+    fn finish(&self) -> Result<bool, CopyError> {
+        let store = &self.shared.store;
+        let Some(number) = store.view(record::unfinished_erasure)? else {
+            return Ok(false);
+        };
+        store.engine().rewrite()?;
+        if let Some(snapshots) = &self.snapshots {
+            // First the new one: at no moment is there none.
+            let fresh = match snapshots.are_made() {
+                true => Some(self.new_snapshot(snapshots)?),
+                false => None,
+            };
+            snapshots
+                .remove_all_but(fresh.as_deref())
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+        store.update(move |writer| record::finish_erasure(writer, number))?;
+        Ok(true)
+    }
+
+    /// Writes a copy of the store to `path`, which must not exist yet.
+    pub fn back_up(&self, path: &Path) -> Result<Copied, CopyError> {
+        write_copy(&**self.shared.store.engine(), path)
+    }
+
+    /// Makes a snapshot when one is due: none is as young as [`SNAPSHOT_EVERY_MS`]. Returns where
+    /// it is.
+    pub fn snapshot_if_due(&self) -> Result<Option<PathBuf>, CopyError> {
+        let Some(snapshots) = self.snapshots.as_ref().filter(|made| made.are_made()) else {
+            return Ok(None);
+        };
+        let _turn = self
+            .forgetting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let listed = snapshots
+            .list()
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let is_young = |at: &Timestamp| *at <= now && now.since_ms(*at) < SNAPSHOT_EVERY_MS;
+        if listed.iter().any(|(at, _)| is_young(at)) {
+            return Ok(None);
+        }
+        self.new_snapshot(snapshots).map(Some)
+    }
+
+    fn new_snapshot(&self, snapshots: &Snapshots) -> Result<PathBuf, CopyError> {
+        let mut at = self.now();
+        // Two within one millisecond would have one name.
+        while snapshots
+            .list()
+            .is_ok_and(|listed| listed.iter().any(|(taken, _)| *taken == at))
+        {
+            at = at.plus_ms(1);
+        }
+        snapshots.make(&**self.shared.store.engine(), at)
+    }
+}
+
+/// The contacts that are meant. All are looked at: also one whose number is somebody else's now.
+fn people(
+    reader: &dyn Reader,
+    keys: &record::Keys,
+    whom: &Whom,
+) -> Result<Vec<Contact>, StoreError> {
+    let by_alias = match whom {
+        Whom::User(id) => return Ok(record::contact(reader, *id)?.into_iter().collect()),
+        Whom::Number(number) => record::contact_of_wa_id(reader, keys, number)?,
+        Whom::Email(_) => None,
+    };
+    let is_meant = |contact: &Contact| match whom {
+        Whom::User(_) => false,
+        Whom::Number(number) => contact.wa_id.as_ref() == Some(number),
+        Whom::Email(email) => (contact.bindings.iter()).any(|b| b.email.as_ref() == Some(email)),
+    };
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let piece = record::contacts(reader, after, LOOKS)?;
+        let Some(last) = piece.last() else { break };
+        after = Some(last.id);
+        found.extend(
+            (piece.into_iter()).filter(|contact| is_meant(contact) || Some(contact.id) == by_alias),
+        );
+    }
+    Ok(found)
+}
+
+fn everything_of(
+    reader: &dyn Reader,
+    keys: &record::Keys,
+    whom: &Whom,
+) -> Result<People, StoreError> {
+    Ok(People {
+        contacts: people(reader, keys, whom)?,
+        addresses: match whom {
+            Whom::Email(email) => vec![email.clone()],
+            Whom::User(_) | Whom::Number(_) => Vec::new(),
+        },
+        with_erased: false,
+    })
+}
+
+/// The names under which they must not come back. An address only if it is the name that was given:
+/// somebody else may be signed in to the same account.
+fn names(people: &People, whom: &Whom) -> Vec<Name> {
+    let mut names: Vec<Name> = match whom {
+        Whom::User(id) => vec![Name::Contact(*id)],
+        Whom::Number(number) => vec![Name::Number(number.clone())],
+        Whom::Email(email) => vec![Name::Address(email.clone())],
+    };
+    for contact in &people.contacts {
+        names.push(Name::Contact(contact.id));
+        names.extend(contact.bsuid.clone().map(Name::Bsuid));
+        names.extend(contact.wa_id.clone().map(Name::Number));
+    }
+    names
+}
+
+fn directory_users(
+    reader: &dyn Reader,
+    keys: &record::Keys,
+    people: &People,
+) -> Result<usize, StoreError> {
+    let mut users = 0;
+    for address in &people.addresses {
+        users += usize::from(record::user(reader, keys, address)?.is_some());
+    }
+    Ok(users)
+}

@@ -1,0 +1,381 @@
+//! What an operator sees of the running program: lines in the log, numbers, alerts.
+
+use crate::outside::{ANA, Answer, Portero, SIGNED_IN, World, ask, eventually, text};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const KEY: &str = "a-key-for-prometheus-0123456789abcdef";
+const ANAS: &str = "573001234567";
+
+fn world(metrics: &str) -> World {
+    let world = World::with_mail(json!({}));
+    let table = format!("[metrics]\nlisten = \"127.0.0.1:0\"\n{metrics}\n[store]\n");
+    world.edit("[store]\n", &table);
+    world
+}
+
+fn metrics_address(portero: &Portero) -> SocketAddr {
+    let log = portero.log();
+    let (_, rest) = log.split_once("metrics are at http://").unwrap();
+    rest.split_once("/metrics").unwrap().0.parse().unwrap()
+}
+
+fn ask_for(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let host = address.to_string();
+    let mut fields = vec![("Host", host.as_str())];
+    fields.extend_from_slice(headers);
+    ask(address, method, path, &fields, b"").unwrap()
+}
+
+fn scrape(portero: &Portero) -> Answer {
+    ask_for(metrics_address(portero), "GET", "/metrics", &[])
+}
+
+fn sign_in(world: &mut World, portero: &Portero) {
+    portero.receive(&[text(ANAS, "hola")]);
+    portero.receive(&[text(ANAS, ANA.email)]);
+    let code = world.mail().letter_to(ANA.email).code();
+    portero.receive(&[text(ANAS, &code)]);
+    eventually("somebody is signed in", || {
+        let replies = world.graph.sent_to(ANAS);
+        (replies
+            .iter()
+            .any(|reply| reply.body.starts_with(SIGNED_IN)))
+        .then_some(())
+    });
+}
+
+/// Samples by their name and labels, as strictly as the format is: each metric once, described
+/// before its samples, no sample twice.
+fn samples(page: &str) -> BTreeMap<String, f64> {
+    let mut samples = BTreeMap::new();
+    let (mut described, mut current) = (BTreeSet::new(), (String::new(), String::new()));
+    assert!(page.ends_with('\n'));
+    for line in page.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').unwrap();
+            assert!(words.ends_with('.') || words.ends_with("1 or 0."), "{line}");
+            assert!(described.insert(name.to_owned()), "twice: {line}");
+            current = (name.to_owned(), String::new());
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(name, current.0);
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            current.1 = kind.to_owned();
+        } else {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let name = series.split('{').next().unwrap();
+            let is_allowed = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(name.chars().all(is_allowed), "{line}");
+            let base = match current.1.as_str() {
+                "histogram" => ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|suffix| name.strip_suffix(suffix))
+                    .unwrap(),
+                "counter" | "gauge" => name,
+                other => panic!("{other}: {line}"),
+            };
+            assert_eq!(base, current.0, "{line}");
+            let value: f64 = value.parse().unwrap();
+            assert!(samples.insert(series.to_owned(), value).is_none(), "{line}");
+        }
+    }
+    samples
+}
+
+#[test]
+fn the_numbers_tell_what_happened_and_nothing_about_anybody() {
+    let mut world = world("");
+    let portero = world.start();
+    let before = samples(&scrape(&portero).body);
+    assert_eq!(
+        before["portero_sign_in_events_total{event=\"contact.bound\"}"],
+        0.0
+    );
+    sign_in(&mut world, &portero);
+    for path in [
+        "/healthz",
+        "/nowhere/573001234567",
+        "/sign-in/?mappingHash=canary",
+    ] {
+        portero.get(path);
+    }
+    let mails = "portero_deliveries_total{lane=\"mail\",outcome=\"sent\"}";
+    // The mail about the sign-in leaves last.
+    let (page, numbers) = eventually("all is delivered", || {
+        let page = scrape(&portero);
+        let numbers = samples(&page.body);
+        (numbers[mails] == 2.0).then_some((page, numbers))
+    });
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("Content-Type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    for (series, value) in [
+        ("portero_build_info{version=\"0.1.0\"}", 1.0),
+        (
+            "portero_requests_total{route=\"/webhook\",status=\"200\"}",
+            3.0,
+        ),
+        (
+            "portero_requests_total{route=\"/healthz\",status=\"200\"}",
+            1.0,
+        ),
+        ("portero_requests_total{route=\"none\",status=\"404\"}", 1.0),
+        (
+            "portero_request_duration_seconds_count{route=\"/webhook\"}",
+            3.0,
+        ),
+        (
+            "portero_request_duration_seconds_bucket{route=\"/webhook\",le=\"+Inf\"}",
+            3.0,
+        ),
+        ("portero_sign_in_events_total{event=\"code.asked\"}", 1.0),
+        ("portero_sign_in_events_total{event=\"contact.bound\"}", 1.0),
+        ("portero_sign_in_events_total{event=\"code.wrong\"}", 0.0),
+        (
+            "portero_deliveries_total{lane=\"whatsapp\",outcome=\"sent\"}",
+            3.0,
+        ),
+        (
+            "portero_deliveries_total{lane=\"services\",outcome=\"answered\"}",
+            1.0,
+        ),
+        (
+            "portero_delivery_duration_seconds_count{lane=\"mail\"}",
+            2.0,
+        ),
+        ("portero_dead_letters_total{lane=\"bot\"}", 0.0),
+        ("portero_outbox_entries{lane=\"mail\"}", 0.0),
+        ("portero_outbox_oldest_age_seconds{lane=\"mail\"}", 0.0),
+        ("portero_lane_resting{lane=\"whatsapp\"}", 0.0),
+        ("portero_service_resting{service=\"kutamma\"}", 0.0),
+        ("portero_store_updates_total{result=\"failed\"}", 0.0),
+        ("portero_store_ready", 1.0),
+    ] {
+        assert_eq!(numbers.get(series), Some(&value), "{series}\n{}", page.body);
+    }
+    for series in [
+        "portero_store_updates_total{result=\"done\"}",
+        "portero_store_update_duration_seconds_sum",
+        "portero_store_size_bytes",
+        "portero_store_disk_free_bytes",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+        "process_threads",
+        "process_open_fds",
+        "process_max_fds",
+    ] {
+        assert!(numbers[series] > 0.0, "{series}");
+    }
+    for private in [ANAS, "1234567", "example", "canary", "Ana", "hola"] {
+        assert!(!page.body.contains(private), "{private} in {}", page.body);
+    }
+    // Nothing that came from outside made a series: what is new is known by its route or outcome.
+    let grown = numbers
+        .keys()
+        .filter(|series| !before.contains_key(*series));
+    let routes: BTreeSet<&str> = grown
+        .filter(|series| !series.starts_with("portero_outcomes_total"))
+        .map(|series| {
+            series
+                .split("route=\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(routes, ["/healthz", "/sign-in", "/webhook", "none"].into());
+    let (code, log) = portero.stop();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn the_numbers_are_for_who_has_the_key_and_not_on_the_door_of_the_world() {
+    let without = world("");
+    let portero = without.start();
+    let address = metrics_address(&portero);
+    assert_eq!(scrape(&portero).status, 200);
+    // A page in somebody's browser that was led here under a name of its own.
+    let foreign = ask(address, "GET", "/metrics", &[("Host", "evil.example")], b"");
+    assert_ne!(foreign.unwrap().status, 200);
+    assert_eq!(portero.get("/metrics").status, 404);
+    assert_eq!(ask_for(address, "GET", "/webhook", &[]).status, 404);
+    assert_eq!(ask_for(address, "POST", "/metrics", &[]).status, 405);
+    drop(portero);
+
+    let with = world("key = \"file:metrics_key\"");
+    with.secret_file("metrics_key", KEY);
+    let portero = with.start();
+    let address = metrics_address(&portero);
+    let almost = format!("Bearer {}", &KEY[1..]);
+    let right = format!("Bearer {KEY}");
+    for (given, status) in [(None, 401), (Some(&almost), 401), (Some(&right), 200)] {
+        let headers: Vec<(&str, &str)> = given
+            .iter()
+            .map(|given| ("Authorization", given.as_str()))
+            .collect();
+        let answer = ask_for(address, "GET", "/metrics", &headers);
+        assert_eq!(answer.status, status, "{given:?}");
+        assert_eq!(answer.body.contains("portero_"), status == 200);
+    }
+    let (_, log) = portero.stop();
+    assert!(!log.contains(KEY) && !log.contains(&KEY[1..]), "{log}");
+}
+
+fn rules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/deploy/portero.rules.yml")
+}
+
+/// An alert on a metric that is not there never comes.
+#[test]
+fn every_number_that_the_alerts_look_at_exists_from_the_start() {
+    let rules = fs::read_to_string(rules()).unwrap();
+    let world = world("");
+    let portero = world.start();
+    portero.get("/healthz");
+    let numbers = samples(&scrape(&portero).body);
+    let mut seen = 0;
+    for rule in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "))
+    {
+        let starts = ["portero_", "process_"]
+            .iter()
+            .flat_map(|start| rule.match_indices(start));
+        let mut of_rule = 0;
+        for (at, _) in starts {
+            let rest = &rule[at..];
+            let end = rest
+                .find(|c: char| !c.is_ascii_lowercase() && c != '_')
+                .unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            // One label, except for that of the scrape.
+            let label = (rest.strip_prefix('{'))
+                .and_then(|rest| rest.split_once('}'))
+                .map(|(label, _)| label)
+                .filter(|label| !label.starts_with("job="));
+            for value in label.map_or(vec![""], |label| {
+                label
+                    .split(['"', '|'])
+                    .skip(1)
+                    .filter(|value| !value.is_empty())
+                    .collect()
+            }) {
+                let is_there = numbers.keys().any(|series| {
+                    series.split('{').next() == Some(name)
+                        && series.contains(&match value {
+                            "" => String::new(),
+                            value => format!("=\"{value}\""),
+                        })
+                });
+                assert!(is_there, "{name} {value} of {rule}");
+                seen += 1;
+            }
+            of_rule += 1;
+        }
+        assert!(of_rule > 0, "{rule}");
+    }
+    assert!(seen > 15, "{seen}");
+}
+
+/// Debian's `prometheus` has it. Run with `cargo test -- --ignored promtool`.
+#[test]
+#[ignore = "needs promtool"]
+fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page() {
+    let checked = Command::new("promtool")
+        .args(["check", "rules"])
+        .arg(rules())
+        .output();
+    let checked = checked.expect("promtool is there");
+    assert!(checked.status.success(), "{checked:?}");
+    let world = world("");
+    let portero = world.start();
+    let page = world.path("page.txt");
+    fs::write(&page, scrape(&portero).body).unwrap();
+    let checked = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(fs::File::open(page).unwrap())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
+fn a_request_and_a_delivery_have_a_line_each_and_the_answer_has_the_name_of_its_line() {
+    let mut world = world("");
+    world.edit("format = \"human\"", "format = \"json\"");
+    let portero = world.start();
+    sign_in(&mut world, &portero);
+    let path = "/sign-in/?mappingHash=canary-hash";
+    let answers = [
+        portero.get(path),
+        portero.get("/nowhere/canary"),
+        portero.get("/healthz"),
+    ];
+    let ids: Vec<&str> = answers
+        .iter()
+        .map(|answer| answer.header("X-Request-Id").unwrap())
+        .collect();
+    assert!(ids.iter().all(|id| id.len() == 16), "{ids:?}");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 3);
+    let (_, log) = portero.stop();
+    assert!(!log.contains("canary"), "{log}");
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |what: &str| {
+        lines
+            .iter()
+            .filter(|line| line["message"] == what)
+            .collect::<Vec<_>>()
+    };
+    let requests = of("a request");
+    let named = |id: &str| {
+        let found: Vec<_> = requests
+            .iter()
+            .filter(|line| line["span"]["id"] == id)
+            .collect();
+        assert_eq!(found.len(), 1, "{id} in {log}");
+        let line = found[0];
+        for number in ["duration_ms", "bytes"] {
+            assert!(line[number].is_u64(), "{line}");
+        }
+        ["level", "method", "route", "status"].map(|field| line[field].to_string().replace('"', ""))
+    };
+    assert_eq!(named(ids[0])[..3], ["INFO", "GET", "/sign-in"]);
+    assert_eq!(named(ids[1]), ["DEBUG", "GET", "none", "404"]);
+    assert_eq!(named(ids[2]), ["DEBUG", "GET", "/healthz", "200"]);
+    let webhooks = requests.iter().filter(|line| line["route"] == "/webhook");
+    assert!(webhooks.clone().all(|line| line["level"] == "DEBUG"));
+    assert_eq!(webhooks.count(), 3);
+
+    let deliveries = of("a delivery");
+    let mails: Vec<_> = deliveries
+        .iter()
+        .filter(|line| line["lane"] == "mail")
+        .collect();
+    assert!(!mails.is_empty(), "{log}");
+    let mail = mails[0];
+    assert_eq!(mail["what"], "code_mail");
+    assert_eq!(
+        (&mail["outcome"], &mail["attempts"]),
+        (&json!("sent"), &json!(1))
+    );
+    assert_eq!(mail["level"], "INFO");
+    assert!(
+        mail["duration_ms"].is_u64() && mail["id"].is_string(),
+        "{mail}"
+    );
+    assert_eq!(mail["contact"].as_str().unwrap().len(), 36);
+    let said = deliveries.iter().filter(|line| line["lane"] == "whatsapp");
+    assert_eq!(said.count(), 3, "{log}");
+}
