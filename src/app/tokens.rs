@@ -37,6 +37,8 @@ pub struct TokenAsked {
     pub service: ServiceName,
     /// The service's own id of the user; needed only when the contact has several there.
     pub account: Option<String>,
+    /// The service's own id of the company; needed only when the user belongs to several.
+    pub company: Option<String>,
     /// How much it shall be good for; `None` takes what there is.
     pub scope: Option<Scope>,
     /// Whether whoever asks never gets more than [`Scope::FirstHours`] (S-53).
@@ -382,6 +384,7 @@ fn judge<'a>(
     let there: Vec<&Binding> = (contact.bindings.iter())
         .filter(|binding| binding.service == asked.service)
         .filter(|binding| (asked.account.as_ref()).is_none_or(|id| binding.user_id == *id))
+        .filter(|binding| (asked.company.as_ref()).is_none_or(|id| binding.company.id == *id))
         .collect();
     let binding = match there[..] {
         [] => return Err(Refusal::Need(Need::SignIn)),
@@ -410,6 +413,7 @@ impl Right {
     fn covers(&self, earlier: &Right) -> bool {
         self.binding.proof_id == earlier.binding.proof_id
             && self.binding.is_same_user(&earlier.binding)
+            && self.binding.company.id == earlier.binding.company.id
     }
 
     fn hand(&self, token: &HeldToken, now: Moment) -> TokenAnswer {

@@ -106,6 +106,7 @@ fn token(
         contact: contact_id(number),
         service: service(),
         account: None,
+        company: None,
         scope: None,
         first_hours_only: false,
     };

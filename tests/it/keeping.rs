@@ -236,6 +236,7 @@ fn ask_for_token(house: &House, contact: ContactId) -> TokenAnswer {
         contact,
         service: ServiceName::parse("kutamma").unwrap(),
         account: None,
+        company: None,
         scope: None,
         first_hours_only: false,
     };

@@ -25,6 +25,7 @@ fn asked(house: &House, person: &Person) -> TokenAsked {
         contact: house.contact(person).id,
         service: ServiceName::parse("kutamma").unwrap(),
         account: None,
+        company: None,
         scope: None,
         first_hours_only: false,
     }

@@ -159,6 +159,7 @@ fn asked(contact: ContactId) -> TokenAsked {
         contact,
         service: name("kutamma"),
         account: None,
+        company: None,
         scope: None,
         first_hours_only: false,
     }
@@ -599,6 +600,34 @@ fn who_has_several_accounts_there_is_asked_which() {
     }
     assert_eq!(ask(&app, &asked(BEA), &service), "NoSuchContact");
     assert_eq!(service.calls(), 2);
+}
+
+#[test]
+fn an_account_in_several_companies_is_asked_for_which() {
+    let (app, _) = app();
+    put(&app, ANA, |contact| {
+        let mut second = binding("kutamma", "u-1", Proof::MailCode, 7);
+        second.company.id = "c-2".into();
+        contact.bindings = vec![binding("kutamma", "u-1", Proof::MailCode, 7), second];
+    });
+    let service = Service::with_life(600);
+    for (company, expected) in [
+        (None, "which of u-1, u-1"),
+        (Some("c-2"), "u-1-1 full"),
+        (Some("c-1"), "u-1-2 full"),
+        (Some("c-2"), "u-1-1 full"),
+        (Some("c-3"), "need sign_in"),
+    ] {
+        let asked = TokenAsked {
+            account: Some("u-1".into()),
+            company: company.map(str::to_owned),
+            ..asked(ANA)
+        };
+        assert_eq!(ask(&app, &asked, &service), expected, "{company:?}");
+    }
+    let wanted = service.wanted.lock().unwrap();
+    let companies: Vec<&str> = wanted.iter().map(|(_, _, company, _)| &**company).collect();
+    assert_eq!(companies, ["c-2", "c-1"]);
 }
 
 #[test]

@@ -306,10 +306,12 @@ impl Call<'_> {
             contact,
             service,
             account,
+            company,
             scope,
         } = wire::parse(&body)?;
         let service = wire::service(&service)?;
-        let account = account.map(wire::account).transpose()?;
+        let account = (account.map(|id| wire::own_id(id, "account"))).transpose()?;
+        let company = (company.map(|id| wire::own_id(id, "company"))).transpose()?;
         let scope = match scope.as_deref() {
             None => None,
             Some("full") => Some(Scope::Full),
@@ -340,6 +342,7 @@ impl Call<'_> {
             contact,
             service: service.clone(),
             account,
+            company,
             scope,
             first_hours_only: self.key.first_hours_only,
         };
@@ -371,7 +374,7 @@ impl Call<'_> {
                 error_about(
                     409,
                     "ACCOUNT_AMBIGUOUS",
-                    "There are several accounts at this service; name one of them as account",
+                    "There are several accounts at this service; name one of them as account, and its company where the account has several",
                     &json!({ "accounts": accounts }),
                 )
             }

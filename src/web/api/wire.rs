@@ -30,6 +30,8 @@ pub(super) struct TokenBody {
     #[serde(default, deserialize_with = "there")]
     pub account: Option<String>,
     #[serde(default, deserialize_with = "there")]
+    pub company: Option<String>,
+    #[serde(default, deserialize_with = "there")]
     pub scope: Option<String>,
 }
 
@@ -132,13 +134,13 @@ pub(super) fn service(text: &str) -> Result<ServiceName, Response> {
     ServiceName::parse(text).map_err(|_| wrong_field("service"))
 }
 
-/// A service's own id of a user, as an earlier answer named it.
-pub(super) fn account(id: String) -> Result<String, Response> {
+/// A service's own id of a user or a company, as an earlier answer named it.
+pub(super) fn own_id(id: String, field: &str) -> Result<String, Response> {
     let count = id.chars().count();
     if (1..=Account::TEXT_CHARS_MAX).contains(&count) {
         Ok(id)
     } else {
-        Err(wrong_field("account"))
+        Err(wrong_field(field))
     }
 }
 
