@@ -11,7 +11,8 @@ use portero::domain::binding::{Binding, Proof};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Entry, EntryId, Errand, Failure, FailureKind, SignedBody};
 use portero::domain::id::{
-    Bsuid, ContactId, DAY_MS, EmailAddress, Language, ProofId, Secret, ServiceName, Timestamp, WaId,
+    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MessageId, ProofId, Secret, ServiceName,
+    Timestamp, WaId,
 };
 use portero::store::record::{self, BodyOf, DeadLetter, Keys, People};
 use portero::store::redb::Options;
@@ -521,6 +522,16 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
 #[test]
 fn all_that_is_kept_about_one_person_is_given_to_them_and_nothing_of_others() {
     let folder = filled();
+    {
+        let (store, _) = open(folder.path());
+        let id = MessageId::parse("wamid.waits").unwrap();
+        let body = SignedBody {
+            bytes: json!({"text": "it waits"}).to_string().into_bytes(),
+            signature: "sha256=00".into(),
+        };
+        let kept = store.update(move |writer| record::put_kept_body(writer, ANA, &id, &body));
+        kept.unwrap();
+    }
     for by in [
         ["--user", &ANA.to_string()],
         ["--number", ANA_NUMBER],
@@ -534,7 +545,8 @@ fn all_that_is_kept_about_one_person_is_given_to_them_and_nothing_of_others() {
         assert_eq!(contact["bindings"][0]["email"], json!(ANA_EMAIL));
         let proved_at = contact["bindings"][0]["proved_at"].as_str().unwrap();
         assert!(proved_at.starts_with("20"), "{proved_at}");
-        assert_eq!(all["kept"]["body"][0]["text"], json!(WORDS));
+        assert_eq!(all["kept"]["body"][0]["text"], json!("it waits"));
+        assert_eq!(all["kept"]["body"][1]["text"], json!(WORDS));
         assert_eq!(
             all["kept"]["dead"][0]["reason"],
             json!("the bot answered 500")

@@ -74,8 +74,17 @@ fn kept_head(id: &MessageId) -> Vec<u8> {
     head
 }
 
+/// A body as it lies in the table, of either kind.
+pub(super) fn read_any_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
+    if record.first() == Some(&KEPT) {
+        let head = record.iter().take_while(|byte| **byte != 0).count();
+        record.drain(..record.len().min(head + 1));
+    }
+    read_body(record)
+}
+
 /// Version, length of the signature, signature, bytes.
-pub(super) fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
+fn read_body(mut record: Vec<u8>) -> Result<SignedBody, StoreError> {
     let damage = || StoreError::Damaged { table: Table::Body };
     let [VERSION, length, ..] = record[..] else {
         return Err(damage());

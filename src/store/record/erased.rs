@@ -1,7 +1,7 @@
 //! Everything that is kept about one person: found, given back, erased, and erased again when a
 //! copy brings it back (section 6.2 of the threat model).
 
-use super::body::{BodyOf, read_body};
+use super::body::{BodyOf, read_any_body};
 use super::budget::Guesser;
 use super::contact::{put_contact, read_contact};
 use super::outbox::{entry_id, read_dead, read_entry};
@@ -222,7 +222,7 @@ impl Traces {
                 }
                 Table::Body => {
                     body_bytes_max -= bytes.len();
-                    let body = read_body(bytes)?.bytes;
+                    let body = read_any_body(bytes)?.bytes;
                     serde_json::from_slice(&body).unwrap_or_else(|_| {
                         Value::String(String::from_utf8_lossy(&body).into_owned())
                     })
