@@ -89,9 +89,12 @@ impl Binding {
         self.proof_id == proof && now.since_ms(self.proved_at) < Policy::UNDO_MS
     }
 
-    /// Whether both are bindings to the same user.
+    /// Whether both are bindings to the same user. A service may give a user one id in all of the
+    /// companies they belong to; each of these is a user of its own.
     pub fn is_same_user(&self, other: &Binding) -> bool {
-        self.service == other.service && self.user_id == other.user_id
+        self.service == other.service
+            && self.user_id == other.user_id
+            && self.company.id == other.company.id
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Barred {
     pub service: ServiceName,
     /// The service's own id of the user.
     pub user_id: String,
+    /// The service's own id of the company; all of the user's companies if not set.
+    pub company_id: Option<String>,
     /// Until when.
     pub until: Timestamp,
 }
@@ -68,6 +70,14 @@ pub struct Barred {
 impl Barred {
     /// Accounts remembered per contact; the oldest is forgotten first.
     pub const MAX: usize = 16;
+
+    /// Whether it keeps the contact from this user at `now`.
+    pub fn is_from(&self, binding: &Binding, now: Timestamp) -> bool {
+        self.service == binding.service
+            && self.user_id == binding.user_id
+            && (self.company_id.as_ref()).is_none_or(|id| *id == binding.company.id)
+            && now < self.until
+    }
 }
 
 /// Where a conversation stands.

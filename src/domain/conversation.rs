@@ -496,11 +496,7 @@ impl<'a> Turn<'a> {
     /// Whether an account's owner has barred this contact from it; until when.
     fn barred_from(&self, binding: &Binding) -> Option<Timestamp> {
         (self.contact.barred.iter())
-            .find(|barred| {
-                barred.service == binding.service
-                    && barred.user_id == binding.user_id
-                    && self.now() < barred.until
-            })
+            .find(|barred| barred.is_from(binding, self.now()))
             .map(|barred| barred.until)
     }
 
@@ -524,6 +520,7 @@ impl<'a> Turn<'a> {
             self.contact.barred.push(Barred {
                 service: binding.service,
                 user_id: binding.user_id,
+                company_id: Some(binding.company.id),
                 until: now.plus_ms(Policy::BARRED_MS),
             });
         }

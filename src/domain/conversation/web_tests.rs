@@ -594,7 +594,7 @@ impl State {
         assert!(!self.proofs.contains(&proof), "a proof was used twice");
         assert!((after.bindings.iter()).all(|b| b.proof_id == proof && b.proved_at == now));
         for bound in &after.bindings {
-            let is_barred = |barred: &Barred| barred.user_id == bound.user_id && now < barred.until;
+            let is_barred = |barred: &Barred| barred.is_from(bound, now);
             assert!(!before.barred.iter().any(is_barred), "{doing:?} ends a bar");
         }
         let is_phone = policy.phone_on_file != PhoneOnFile::Ignored;
@@ -913,6 +913,33 @@ fn a_bound_contact_whom_the_bot_sends_to_the_web_can_finish_by_mail() {
     let right = state.act(MailedCode, &policy).unwrap();
     assert_eq!(right.outcome, Outcome::Bound);
     assert_ne!(state.contact.bindings[0].proof_id, first);
+}
+
+#[test]
+fn an_account_is_told_from_the_one_with_its_id_in_another_company() {
+    let policy = with((true, false), Finish::Nothing);
+    let mut state = State::new();
+    let binding = |company: &str, proof| {
+        let mut account = account(None);
+        account.company.id = company.to_owned();
+        Binding::new(account, Proof::MailCode, ProofId([proof; 16]), state.now)
+    };
+    let (here, there) = (binding("1", 7), binding("2", 8));
+    assert!(here.is_same_user(&binding("1", 9)) && !here.is_same_user(&there));
+
+    state.contact.bindings = vec![here.clone(), there.clone()];
+    let proof = here.proof_id;
+    let step = state.decide(&Event::Undone { proof }, Undone, &policy);
+    let barred = &step.contact.barred;
+    assert_eq!(step.outcome, Outcome::Released);
+    assert!(barred.iter().any(|barred| barred.is_from(&here, state.now)));
+    assert!(!(barred.iter()).any(|barred| barred.is_from(&there, state.now)));
+    // One of before that was known is of all companies.
+    let of_all = Barred {
+        company_id: None,
+        ..barred[0].clone()
+    };
+    assert!(of_all.is_from(&there, state.now) && !of_all.is_from(&there, of_all.until));
 }
 
 #[test]

@@ -117,6 +117,8 @@ enum RequirementStateRecord {
 struct BarredRecord {
     service: String,
     user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    company_id: Option<String>,
     until: u64,
 }
 
@@ -399,6 +401,7 @@ impl From<&Barred> for BarredRecord {
         BarredRecord {
             service: barred.service.as_str().to_owned(),
             user_id: barred.user_id.clone(),
+            company_id: barred.company_id.clone(),
             until: barred.until.0,
         }
     }
@@ -409,6 +412,7 @@ impl BarredRecord {
         Ok(Barred {
             service: ServiceName::parse(&self.service)?,
             user_id: self.user_id,
+            company_id: self.company_id,
             until: Timestamp(self.until),
         })
     }

@@ -137,8 +137,9 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_barred()(account in any_account(), until in any_moment()) -> Barred {
-        Barred { service: account.service, user_id: account.user_id, until }
+    fn any_barred()(account in any_account(), one in any::<bool>(), until in any_moment()) -> Barred {
+        let company_id = one.then_some(account.company.id);
+        Barred { service: account.service, user_id: account.user_id, company_id, until }
     }
 }
 
