@@ -19,7 +19,7 @@ pub struct Counted {
     /// How long one takes, the wait for its turn and its commit included.
     pub update_durations: Durations,
     /// What became of questions for tokens.
-    pub tokens: Counters<12>,
+    pub tokens: Counters<13>,
     /// Where a token was found.
     pub token_places: Counters<4>,
     /// Calls for a token at the service.
@@ -66,6 +66,7 @@ impl Default for Counted {
                 "scope_too_wide",
                 "no_such_service",
                 "no_such_contact",
+                "no_such_account",
                 "account_gone",
                 "unavailable",
                 "busy",
@@ -90,6 +91,7 @@ pub(super) fn token_result(answer: &Result<TokenAnswer, Failed>) -> &'static str
         Ok(TokenAnswer::ScopeTooWide) => "scope_too_wide",
         Ok(TokenAnswer::NoSuchService) => "no_such_service",
         Ok(TokenAnswer::NoSuchContact) => "no_such_contact",
+        Ok(TokenAnswer::NoSuchAccount) => "no_such_account",
         Ok(TokenAnswer::AccountGone) => "account_gone",
         Ok(TokenAnswer::Unavailable { .. }) => "unavailable",
         Ok(TokenAnswer::Busy) => "busy",

@@ -10,6 +10,8 @@ use crate::domain::contact::Contact;
 use crate::domain::id::{ContactId, MINUTE_MS, MessageId, SECOND_MS, Secret, Timestamp};
 use crate::domain::policy::Policy;
 use crate::signing::{CLAIMS_BYTES_MAX, Dated, Expected, Kind, TOKEN_LIFETIME_MS_MAX};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -43,6 +45,34 @@ impl Default for IdentitySettings {
     }
 }
 
+/// Most users whom an identity can stand for; whoever is left out has to sign in anew.
+const USERS_MAX: usize = 64;
+
+/// Bytes of a user's mark: nobody can look for another user with the same one, for they are made
+/// with a key of ours.
+const MARK_BYTES: usize = 8;
+
+/// As whom somebody was signed in when they wrote, as marks that tell users apart and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users(Vec<[u8; MARK_BYTES]>);
+
+impl Users {
+    /// Whether they were signed in at all.
+    pub fn is_anybody(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn parse(text: &str) -> Option<Users> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (marks, rest) = bytes.as_chunks();
+        rest.is_empty().then(|| Users(marks.to_vec()))
+    }
+
+    fn text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.as_flattened())
+    }
+}
+
 /// What a verified identity stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -50,6 +80,8 @@ pub struct Identity {
     pub contact: ContactId,
     /// The message that it came with.
     pub message: MessageId,
+    /// As whom they were signed in.
+    pub users: Users,
     /// Until when it holds.
     pub expires_at: Timestamp,
 }
@@ -79,6 +111,7 @@ impl App {
         Ok(Identity {
             contact: ContactId::parse(&claims.sub).map_err(|_| Refused::Malformed)?,
             message: MessageId::parse(&claims.jti).map_err(|_| Refused::Malformed)?,
+            users: Users::parse(&claims.users).ok_or(Refused::Malformed)?,
             expires_at: Timestamp(claims.exp.saturating_mul(SECOND_MS)),
         })
     }
@@ -142,6 +175,7 @@ impl Shared {
                 language: contact.language.code(),
                 number_ending: contact.number_ending(),
             },
+            users: self.users(contact, bound_before).text(),
             scopes: scope.min().map(Scope::name).into_iter().collect(),
             bindings: (bindings.iter())
                 .map(|binding| BindingClaims::new(binding, binding.scope(now, policy)))
@@ -149,6 +183,38 @@ impl Shared {
         };
         let claims = fitting(claims, &bindings);
         self.ring().sign(Kind::Identity, &claims, now)
+    }
+
+    /// Whom an identity stands for. Who proved only afterwards who they are was somebody else or
+    /// nobody when they wrote; nobody knows any more, so it is somebody who has no mark.
+    fn users(&self, contact: &Contact, bound_before: Timestamp) -> Users {
+        let mut newest: Vec<&Binding> = contact.bindings.iter().collect();
+        newest.sort_by_key(|binding| std::cmp::Reverse(binding.proved_at));
+        let marks = newest.into_iter().take(USERS_MAX).map(|binding| {
+            if binding.bound_since <= bound_before {
+                self.mark(contact.id, binding)
+            } else {
+                [0; MARK_BYTES]
+            }
+        });
+        Users(marks.collect())
+    }
+
+    fn mark(&self, contact: ContactId, binding: &Binding) -> [u8; MARK_BYTES] {
+        let parts: [&[u8]; 4] = [
+            &contact.0,
+            binding.service.as_str().as_bytes(),
+            binding.user_id.as_bytes(),
+            binding.company.id.as_bytes(),
+        ];
+        let digest = self.keys.master().keyed_digest("identity user", &parts);
+        std::array::from_fn(|place| digest[place])
+    }
+
+    /// Whether whoever had this identity may have what `binding` gives a right to. Somebody who was
+    /// not signed in may: they sign in, and what they wrote is answered then.
+    pub(super) fn is_meant(&self, users: &Users, contact: ContactId, binding: &Binding) -> bool {
+        !users.is_anybody() || users.0.contains(&self.mark(contact, binding))
     }
 
     /// [`App::directory_token`], at a moment.
@@ -231,6 +297,7 @@ struct IdentityClaims<'a> {
     exp: u64,
     contact: ContactClaims<'a>,
     bindings: Vec<BindingClaims<'a>>,
+    users: String,
     scopes: Vec<&'static str>,
 }
 
@@ -306,11 +373,13 @@ struct DirectoryClaims<'a> {
     scope: &'static str,
 }
 
-/// What is read back from an identity: bindings are looked up, not believed for five minutes.
+/// What is read back from an identity: bindings are looked up, not believed for five minutes, but
+/// only those of the users whom it stands for.
 #[derive(Deserialize)]
 struct Told {
     sub: String,
     jti: String,
+    users: String,
     iat: u64,
     exp: u64,
 }

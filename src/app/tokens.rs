@@ -15,6 +15,7 @@ pub use held::{
 pub(super) use held::Held;
 
 use super::counted::token_result;
+use super::identity::Users;
 use super::{App, Failed, NoRandomness, Settings, hex};
 use crate::domain::account::Company;
 use crate::domain::binding::{Binding, Scope};
@@ -33,6 +34,9 @@ use held::{Approach, HeldToken, Key, Landed, Lead, Moment};
 pub struct TokenAsked {
     /// For whom.
     pub contact: ContactId,
+    /// As whom they were signed in when they wrote what is acted upon: for nobody else is there a
+    /// token, whoever has signed in since. Empty where the contact was named without a message.
+    pub users: Users,
     /// Of which service.
     pub service: ServiceName,
     /// The service's own id of the user; needed only when the contact has several there.
@@ -77,6 +81,8 @@ pub enum TokenAnswer {
     NoSuchService,
     /// Nobody of that id is known.
     NoSuchContact,
+    /// The contact is signed in there, but not as the one who was named.
+    NoSuchAccount,
     /// The service says that the user does not exist, or the proof named none.
     AccountGone,
     /// The service gives no token at the moment.
@@ -320,7 +326,7 @@ impl App {
             let Some(contact) = record::contact(reader, asked.contact)? else {
                 return Ok(Judged::MayNot(TokenAnswer::NoSuchContact));
             };
-            let (binding, scope) = match judge(&contact, asked, policy, now) {
+            let (binding, scope) = match self.judge(&contact, asked, policy, now) {
                 Ok((binding, scope)) => (binding.clone(), scope),
                 Err(refusal) => {
                     return Ok(Judged::MayNot(self.refused(refusal, &contact, asked)));
@@ -359,8 +365,53 @@ impl App {
                 },
             },
             Refusal::Ambiguous(accounts) => TokenAnswer::Ambiguous(accounts),
+            Refusal::NoSuchAccount => TokenAnswer::NoSuchAccount,
             Refusal::AccountGone => TokenAnswer::AccountGone,
         }
+    }
+
+    /// Which proof of a contact gives a right to what was asked for.
+    fn judge<'a>(
+        &self,
+        contact: &'a Contact,
+        asked: &TokenAsked,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<(&'a Binding, Scope), Refusal> {
+        if contact.outlived(now, policy).is_some() {
+            return Err(Refusal::Need(Need::SignIn));
+        }
+        let there: Vec<&Binding> = (contact.bindings.iter())
+            .filter(|binding| binding.service == asked.service)
+            .filter(|binding| (self.shared).is_meant(&asked.users, contact.id, binding))
+            .collect();
+        if there.is_empty() {
+            return Err(Refusal::Need(Need::SignIn));
+        }
+        let named: Vec<&Binding> = (there.into_iter())
+            .filter(|binding| (asked.account.as_ref()).is_none_or(|id| binding.user_id == *id))
+            .filter(|binding| (asked.company.as_ref()).is_none_or(|id| binding.company.id == *id))
+            .collect();
+        let binding = match named[..] {
+            [] => return Err(Refusal::NoSuchAccount),
+            [one] => one,
+            [..] => {
+                let accounts = named.into_iter().map(NamedAccount::of).collect();
+                return Err(Refusal::Ambiguous(accounts));
+            }
+        };
+        if binding.user_id.is_empty() {
+            // A page said *signed in* and not who.
+            return Err(Refusal::AccountGone);
+        }
+        let proved = binding.scope(now, policy);
+        let scope = match asked.scope {
+            Some(Scope::Full) if proved < Scope::Full => return Err(Refusal::Need(Need::StepUp)),
+            Some(scope) => scope,
+            None if asked.first_hours_only => Scope::FirstHours,
+            None => proved,
+        };
+        Ok((binding, scope))
     }
 }
 
@@ -368,44 +419,8 @@ impl App {
 enum Refusal {
     Need(Need),
     Ambiguous(Vec<NamedAccount>),
+    NoSuchAccount,
     AccountGone,
-}
-
-/// Which proof of a contact gives a right to what was asked for.
-fn judge<'a>(
-    contact: &'a Contact,
-    asked: &TokenAsked,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<(&'a Binding, Scope), Refusal> {
-    if contact.outlived(now, policy).is_some() {
-        return Err(Refusal::Need(Need::SignIn));
-    }
-    let there: Vec<&Binding> = (contact.bindings.iter())
-        .filter(|binding| binding.service == asked.service)
-        .filter(|binding| (asked.account.as_ref()).is_none_or(|id| binding.user_id == *id))
-        .filter(|binding| (asked.company.as_ref()).is_none_or(|id| binding.company.id == *id))
-        .collect();
-    let binding = match there[..] {
-        [] => return Err(Refusal::Need(Need::SignIn)),
-        [one] => one,
-        [..] => {
-            let accounts = there.into_iter().map(NamedAccount::of).collect();
-            return Err(Refusal::Ambiguous(accounts));
-        }
-    };
-    if binding.user_id.is_empty() {
-        // A page said *signed in* and not who.
-        return Err(Refusal::AccountGone);
-    }
-    let proved = binding.scope(now, policy);
-    let scope = match asked.scope {
-        Some(Scope::Full) if proved < Scope::Full => return Err(Refusal::Need(Need::StepUp)),
-        Some(scope) => scope,
-        None if asked.first_hours_only => Scope::FirstHours,
-        None => proved,
-    };
-    Ok((binding, scope))
 }
 
 impl Right {
@@ -413,7 +428,6 @@ impl Right {
     fn covers(&self, earlier: &Right) -> bool {
         self.binding.proof_id == earlier.binding.proof_id
             && self.binding.is_same_user(&earlier.binding)
-            && self.binding.company.id == earlier.binding.company.id
     }
 
     fn hand(&self, token: &HeldToken, now: Moment) -> TokenAnswer {

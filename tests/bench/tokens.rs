@@ -107,6 +107,7 @@ fn token(
         service: service(),
         account: None,
         company: None,
+        users: portero::app::Users::default(),
         scope: None,
         first_hours_only: false,
     };

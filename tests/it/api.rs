@@ -606,6 +606,61 @@ fn several_accounts_are_named_and_one_of_them_is_chosen() {
     let token = front.post(AGENT, "/v1/tokens", &body);
     assert_eq!(token.json()["account"], accounts[1]["account"]);
     assert_eq!(token.json()["company"], accounts[1]["company"]);
+
+    let id = &accounts[1]["account"]["id"];
+    for (account, company) in [(&json!("u9"), None), (id, Some("acme"))] {
+        let mut body = json!({"identity": front.identity(&ana), "service": "kutamma",
+            "account": account});
+        if let Some(company) = company {
+            body["company"] = company.into();
+        }
+        let answer = front.post(AGENT, "/v1/tokens", &body);
+        is(&answer, 404, "ACCOUNT_NOT_FOUND");
+    }
+}
+
+#[test]
+fn s_51_an_identity_brings_no_token_of_whoever_signs_in_after_its_message() {
+    const EVA: &str = "eva@example.com";
+    let front = Front::new();
+    front.house.register("kutamma", EVA, "Eva Ruiz", "Acme");
+    let phone = Person::with_number("573001234567");
+    let token = |identity: &str| {
+        let body = json!({"identity": identity, "service": "kutamma"});
+        front.post(AGENT, "/v1/tokens", &body).json()
+    };
+    // Nobody yet: what was asked is done once they have signed in.
+    front.house.ask(&phone, "hola");
+    let nobodys = front.identity(&phone);
+    assert_eq!(token(&nobodys)["need"], "sign_in");
+    front.house.sign_in(&phone, ANA);
+    let told = token(&nobodys);
+    assert_eq!(told["account"]["name"], "Ana Pérez", "{told}");
+
+    let anas = front.identity(&phone);
+    front.later(MINUTE_MS);
+    front.house.ask(&phone, "salir");
+    front.house.sign_in(&phone, ANA);
+    let told = token(&anas);
+    assert_eq!(told["account"]["name"], "Ana Pérez", "proved again: {told}");
+
+    // What she wrote before Eva signed in, and what of it goes to the bot only afterwards.
+    let written_at = front.house.app.now();
+    front.later(MINUTE_MS);
+    front.house.ask(&phone, "salir");
+    assert_eq!(token(&anas)["need"], "sign_in");
+    front.house.sign_in(&phone, EVA);
+    let issued = front.issued.load(Ordering::SeqCst);
+    let message = MessageId::parse("wamid.1").unwrap();
+    let contact = front.house.contact(&phone);
+    let late = (front.house.app).identity_of(&contact, &message, written_at);
+    for identity in [&anas[..], late.reveal()] {
+        let told = token(identity);
+        assert_eq!(told["need"], "sign_in", "{told}");
+    }
+    assert_eq!(front.issued.load(Ordering::SeqCst), issued);
+    let told = token(&front.identity(&phone));
+    assert_eq!(told["account"]["name"], "Eva Ruiz", "{told}");
 }
 
 // --- S-54: where secrets do not belong ------------------------------------------------------------

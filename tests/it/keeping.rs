@@ -238,6 +238,7 @@ fn ask_for_token(house: &House, contact: ContactId) -> TokenAnswer {
         service: ServiceName::parse("kutamma").unwrap(),
         account: None,
         company: None,
+        users: portero::app::Users::default(),
         scope: None,
         first_hours_only: false,
     };

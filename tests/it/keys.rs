@@ -93,8 +93,18 @@ fn an_identity_says_who_wrote_and_what_they_proved() {
         part(&token, 0),
         json!({"typ": "portero-identity+jwt", "alg": "EdDSA", "kid": published(&house)[0]})
     );
+    let mut claims = part(&token, 1);
+    // A mark for each of the bindings, for Portero itself.
+    let users = claims.as_object_mut().unwrap().remove("users").unwrap();
     assert_eq!(
-        part(&token, 1),
+        URL_SAFE_NO_PAD
+            .decode(users.as_str().unwrap())
+            .unwrap()
+            .len(),
+        8
+    );
+    assert_eq!(
+        claims,
         json!({
             "iss": "portero",
             "aud": "bot",

@@ -26,6 +26,7 @@ fn asked(house: &House, person: &Person) -> TokenAsked {
         service: ServiceName::parse("kutamma").unwrap(),
         account: None,
         company: None,
+        users: portero::app::Users::default(),
         scope: None,
         first_hours_only: false,
     }

@@ -160,6 +160,7 @@ fn asked(contact: ContactId) -> TokenAsked {
         service: name("kutamma"),
         account: None,
         company: None,
+        users: Users::default(),
         scope: None,
         first_hours_only: false,
     }
@@ -588,9 +589,9 @@ fn who_has_several_accounts_there_is_asked_which() {
     for (service_name, account, expected) in [
         ("kutamma", None, "which of u-1, u-2"),
         ("kutamma", Some("u-2"), "u-2-1 full"),
-        ("kutamma", Some("u-3"), "need sign_in"),
-        ("kutamma", Some("w-1"), "need sign_in"),
-        ("kutamma", Some(""), "need sign_in"),
+        ("kutamma", Some("u-3"), "NoSuchAccount"),
+        ("kutamma", Some("w-1"), "NoSuchAccount"),
+        ("kutamma", Some(""), "NoSuchAccount"),
         ("woku", None, "w-1-2 full"),
         ("directory", None, "need sign_in"),
         ("nowhere", None, "NoSuchService"),
@@ -616,7 +617,7 @@ fn an_account_in_several_companies_is_asked_for_which() {
         (Some("c-2"), "u-1-1 full"),
         (Some("c-1"), "u-1-2 full"),
         (Some("c-2"), "u-1-1 full"),
-        (Some("c-3"), "need sign_in"),
+        (Some("c-3"), "NoSuchAccount"),
     ] {
         let asked = TokenAsked {
             account: Some("u-1".into()),

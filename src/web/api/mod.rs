@@ -16,7 +16,7 @@ use super::sign_in::retry_after;
 use super::{Route, Web, error, error_about};
 use crate::app::keys::JWKS_MAX_AGE_SECONDS;
 use crate::app::rfc_3339;
-use crate::app::{Granted, Once, Refused, TokenAnswer, TokenAsked, Wish};
+use crate::app::{Granted, Identity, Once, Refused, TokenAnswer, TokenAsked, Users, Wish};
 use crate::domain::binding::Scope;
 use crate::domain::id::{ContactId, ServiceName, Timestamp};
 use crate::domain::requirement::Standing;
@@ -213,14 +213,17 @@ impl Call<'_> {
         &self,
         identity: Option<String>,
         contact: Option<String>,
-    ) -> Result<ContactId, Response> {
+    ) -> Result<(ContactId, Users), Response> {
         match (identity, contact) {
-            (Some(identity), None) => self.identified(&identity),
+            (Some(identity), None) => {
+                let identity = self.identified(&identity)?;
+                Ok((identity.contact, identity.users))
+            }
             (None, Some(contact)) => {
                 // A number is not a person (S-51): only what Portero itself has named is.
                 let id = contact_id(&contact).ok_or_else(|| wrong_field("contact"))?;
                 if self.key.may(ApiScope::AnyContact) {
-                    Ok(id)
+                    Ok((id, Users::default()))
                 } else {
                     Err(lacks(self.key, ApiScope::AnyContact))
                 }
@@ -244,19 +247,19 @@ impl Call<'_> {
             (None, _) if self.key.may(ApiScope::AnyContact) => id.ok_or_else(no_contact),
             (None, _) => Err(lacks(self.key, ApiScope::AnyContact)),
             (Some(identity), None) => {
-                let subject = self.identified(identity)?;
+                let subject = self.identified(identity)?.contact;
                 id.filter(|id| *id == subject).ok_or_else(no_contact)
             }
             (Some(_), Some(_)) => Err(not_identified(false)),
         }
     }
 
-    fn identified(&self, identity: &str) -> Result<ContactId, Response> {
+    fn identified(&self, identity: &str) -> Result<Identity, Response> {
         if identity.len() > IDENTITY_BYTES_MAX {
             return Err(not_identified(false));
         }
         match self.web.app.identity(identity) {
-            Ok(identity) => Ok(identity.contact),
+            Ok(identity) => Ok(identity),
             Err(refused) => {
                 tracing::info!(
                     caller = self.key.name.as_str(),
@@ -318,7 +321,7 @@ impl Call<'_> {
             Some("first_hours") => Some(Scope::FirstHours),
             Some(_) => return Err(wrong_field("scope")),
         };
-        let contact = self.subject(identity, contact)?;
+        let (contact, users) = self.subject(identity, contact)?;
         let app = &self.web.app;
         if !(app.settings().voice.services.iter()).any(|(known, _)| *known == service) {
             return Err(no_service());
@@ -340,6 +343,7 @@ impl Call<'_> {
         }
         let asked = TokenAsked {
             contact,
+            users,
             service: service.clone(),
             account,
             company,
@@ -385,6 +389,11 @@ impl Call<'_> {
             ),
             TokenAnswer::NoSuchService => no_service(),
             TokenAnswer::NoSuchContact => no_contact(),
+            TokenAnswer::NoSuchAccount => error(
+                404,
+                "ACCOUNT_NOT_FOUND",
+                "The person has no such account at this service",
+            ),
             TokenAnswer::AccountGone => error(
                 409,
                 "ACCOUNT_GONE",
@@ -416,7 +425,7 @@ impl Call<'_> {
             contact,
             send,
         } = wire::parse(&body)?;
-        let contact = self.subject(identity, contact)?;
+        let (contact, _) = self.subject(identity, contact)?;
         let send = send.unwrap_or(true);
         match self.grant(contact, Wish::Link { send }, once)? {
             Granted::Link {
@@ -453,7 +462,7 @@ impl Call<'_> {
         } = wire::parse(&body)?;
         let proof = wire::proof(proof.as_deref())?;
         let age_max_ms = wire::age_max_ms(max_age_seconds)?;
-        let contact = self.subject(identity, contact)?;
+        let (contact, _) = self.subject(identity, contact)?;
         match self.grant(contact, Wish::Proof { proof, age_max_ms }, once)? {
             Granted::Demand {
                 id,
