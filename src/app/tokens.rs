@@ -237,7 +237,7 @@ impl App {
         // The call took its time, in which the proof may have ended.
         match self.judge_token(asked, now.wall)? {
             Judged::May(still) if still.covers(&right) => Ok(match landed {
-                Ok(token) if token.left_ms(now) > 0 => right.hand(&token, now),
+                Ok(token) if token.left_ms(now) >= SECOND_MS => right.hand(&token, now),
                 Ok(_) => unavailable(None),
                 Err(failure) => match failure.kind {
                     FailureKind::Permanent => TokenAnswer::AccountGone,
