@@ -7,7 +7,7 @@
 use super::{App, Shared};
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
-use crate::domain::id::{ContactId, MINUTE_MS, MessageId, SECOND_MS, Secret, Timestamp};
+use crate::domain::id::{ContactId, MessageId, SECOND_MS, Secret, Timestamp};
 use crate::domain::policy::Policy;
 use crate::signing::{CLAIMS_BYTES_MAX, Dated, Expected, Kind, TOKEN_LIFETIME_MS_MAX};
 use base64::Engine as _;
@@ -22,7 +22,7 @@ pub use crate::signing::Refused;
 pub const AUDIENCE: &str = "bot";
 
 /// Longest life of an identity.
-pub const IDENTITY_LIFETIME_MS_MAX: u64 = 5 * MINUTE_MS;
+pub const IDENTITY_LIFETIME_MS_MAX: u64 = Kind::Identity.lifetime_ms_max();
 
 /// How tokens are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,8 @@ pub const TOKEN_LIFETIME_MS_MAX: u64 = 10 * MINUTE_MS;
 /// How far another machine's clock may be from this one's.
 pub const SKEW_MS: u64 = 60 * SECOND_MS;
 
-/// How far ahead of this clock a token may have been made: it was this clock, so next to nothing.
+/// How far ahead of this clock, or of the end of its key's turn, a token may have been made: it was
+/// this clock, so next to nothing.
 const AHEAD_MS_MAX: u64 = 5 * SECOND_MS;
 
 /// Longest token that is looked at, in bytes. Servers commonly take header fields of 8 KiB.
@@ -53,6 +54,14 @@ impl Kind {
         match self {
             Kind::Identity => "portero-identity+jwt",
             Kind::Directory => "JWT",
+        }
+    }
+
+    /// Longest life of one.
+    pub const fn lifetime_ms_max(self) -> u64 {
+        match self {
+            Kind::Identity => 5 * MINUTE_MS,
+            Kind::Directory => TOKEN_LIFETIME_MS_MAX,
         }
     }
 }
@@ -103,6 +112,9 @@ pub enum Refused {
     /// Its time is over.
     #[error("it has expired")]
     Expired,
+    /// It would hold for longer than one of ours ever does.
+    #[error("it holds for too long")]
+    Life,
     /// Its time has not begun.
     #[error("it was made in the future")]
     Early,
@@ -218,16 +230,25 @@ impl KeyRing {
         if header.typ.as_deref() != Some(expected.kind.typ()) {
             return Err(Refused::Type);
         }
-        let key = (header.kid.as_deref())
+        let (key, signed_until) = (header.kid.as_deref())
             .and_then(|id| self.verifying(id, now))
             .ok_or(Refused::Key)?;
         let claims: C = key.claims(token, expected)?;
         let millis = |seconds: u64| Timestamp(seconds.saturating_mul(SECOND_MS));
-        if now >= millis(claims.expires_at_seconds()) {
+        let made_at = millis(claims.issued_at_seconds());
+        let expires_at = millis(claims.expires_at_seconds());
+        if now >= expires_at {
             return Err(Refused::Expired);
         }
-        if millis(claims.issued_at_seconds()) > now.plus_ms(AHEAD_MS_MAX) {
+        if made_at > now.plus_ms(AHEAD_MS_MAX) {
             return Err(Refused::Early);
+        }
+        // Whoever has stolen a key can go on making tokens with it after its turn, and long ones.
+        if signed_until.is_some_and(|until| made_at > until.plus_ms(AHEAD_MS_MAX)) {
+            return Err(Refused::Key);
+        }
+        if expires_at.since_ms(made_at) > expected.kind.lifetime_ms_max() {
+            return Err(Refused::Life);
         }
         Ok(claims)
     }

@@ -413,16 +413,37 @@ fn what_an_old_key_signed_is_believed_until_that_key_is_over() {
         Key::new(&[1; 32], life(0, 0)),
     ])
     .unwrap();
-    // Longer than any real one, so that it is the key that decides.
-    let claims = Claims {
-        exp: minutes(1_000).seconds(),
-        ..claims()
+    // The last one that it signed, which lives as long as one can.
+    let expected = Expected {
+        kind: Kind::Directory,
+        ..EXPECTED
     };
-    let token = old.sign(Kind::Identity, &claims);
-    let verified = |now| ring.verify::<Claims>(token.reveal(), &EXPECTED, now);
+    let made = |kind, at: Timestamp, life_seconds: u64| {
+        let claims = Claims {
+            iat: at.seconds(),
+            exp: at.seconds() + life_seconds,
+            ..claims()
+        };
+        (old.sign(kind, &claims), claims)
+    };
+    let (token, claims) = made(Kind::Directory, minutes(110), 600);
+    let verified = |now| ring.verify::<Claims>(token.reveal(), &expected, now);
     assert_eq!(verified(minutes(110)), Ok(claims.clone()));
-    assert_eq!(verified(minutes(121).minus_ms(1)), Ok(claims));
+    assert_eq!(verified(minutes(120).minus_ms(1)), Ok(claims));
+    assert_eq!(verified(minutes(120)), Err(Refused::Expired));
     assert_eq!(verified(minutes(121)), Err(Refused::Key));
+    // Whoever has stolen it makes nothing with it that was made after its turn, or that lives on.
+    let identity = |at, life_seconds, now| {
+        let (token, _) = made(Kind::Identity, at, life_seconds);
+        ring.verify::<Claims>(token.reveal(), &EXPECTED, now)
+    };
+    let after = |ms| minutes(110).plus_ms(ms);
+    assert!(identity(after(5_000), 300, minutes(112)).is_ok());
+    assert_eq!(identity(after(6_000), 300, minutes(112)), Err(Refused::Key));
+    assert_eq!(
+        identity(minutes(109), 301, minutes(112)),
+        Err(Refused::Life)
+    );
     // A key that has not begun has signed nothing.
     let early = Key::new(&[2; 32], life(100, 110)).sign(Kind::Identity, &self::claims());
     let refused = ring.verify::<Claims>(early.reveal(), &EXPECTED, minutes(4));

@@ -82,12 +82,15 @@ impl KeyRing {
             .map(|(key, _)| key)
     }
 
-    /// The key of this name, if what it signed may be believed now.
-    pub fn verifying(&self, id: &str, now: Timestamp) -> Option<&Key> {
-        self.states(now)
-            .find(|(key, _)| key.id() == id)
-            .filter(|(_, state)| matches!(state, KeyState::Signing | KeyState::Kept { .. }))
-            .map(|(key, _)| key)
+    /// The key of this name, if what it signed may be believed now, and the end of its turn if that
+    /// is over.
+    pub fn verifying(&self, id: &str, now: Timestamp) -> Option<(&Key, Option<Timestamp>)> {
+        let (key, state) = self.states(now).find(|(key, _)| key.id() == id)?;
+        match state {
+            KeyState::Signing => Some((key, None)),
+            KeyState::Kept { signed_until } => Some((key, Some(signed_until))),
+            KeyState::Coming | KeyState::Over => None,
+        }
     }
 
     /// When each key begins, in order.
