@@ -1299,6 +1299,37 @@ fn a_mark_is_remembered_through_a_restart_for_a_day_and_for_one_request() {
 }
 
 #[test]
+fn a_repeat_with_the_identity_of_now_is_the_same_request() {
+    let front = Front::new();
+    let (ana, max) = (front.ana(), front.max());
+    let link = json!({"send": false});
+    for (path, wish, other) in [
+        ("/v1/sign-in-links", link, json!({"send": true})),
+        ("/v1/challenges", by_mail(), json!({"proof": "any"})),
+        (
+            "/v1/tokens",
+            json!({"service": "kutamma"}),
+            json!({"service": "kutamma", "account": "u1"}),
+        ),
+    ] {
+        let post = |person: &Person, wish: &Value| {
+            front.later(SECOND_MS);
+            let mut body = wish.clone();
+            body["identity"] = front.identity(person).into();
+            front.post_once(AGENT, path, &body, Some(path))
+        };
+        let first = post(&ana, &wish);
+        assert!(first.status < 300, "{path}: {}", first.body);
+        let again = post(&ana, &wish);
+        assert_eq!(again.status, first.status, "{path}: {}", again.body);
+        assert_eq!(again.json()["id"], first.json()["id"], "{path}");
+        for different in [post(&max, &wish), post(&ana, &other)] {
+            is(&different, 422, "IDEMPOTENCY_KEY_REUSED");
+        }
+    }
+}
+
+#[test]
 fn a_mark_of_a_token_belongs_to_one_request_and_the_token_is_made_anew() {
     let front = Front::new();
     let ana = front.ana();

@@ -22,7 +22,7 @@ use crate::domain::id::{ContactId, ServiceName, Timestamp};
 use crate::domain::requirement::Standing;
 use caller::caller;
 use rouille::{Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use wire::{ChallengeBody, LinkBody, TokenBody, wrong_field};
 
 pub(super) const TOKENS_PATH: &str = "/v1/tokens";
@@ -273,8 +273,8 @@ impl Call<'_> {
 
     // --- the same request once more -----------------------------------------------------------------
 
-    /// The caller's mark, tied to all that is asked.
-    fn once(&self, body: &[u8]) -> Result<Option<Once>, Response> {
+    /// The caller's mark.
+    fn mark(&self) -> Result<Option<String>, Response> {
         let mut given = (self.request.headers())
             .filter(|(name, _)| name.eq_ignore_ascii_case(ONCE_HEADER))
             .map(|(_, value)| value);
@@ -291,19 +291,26 @@ impl Call<'_> {
                 "An Idempotency-Key is 1 to 128 visible ASCII characters",
             ));
         }
+        Ok(Some(key.to_owned()))
+    }
+
+    /// The mark, tied to all that is asked: about whom, and not by which identity, for a repeat may
+    /// come with the identity of a later message or of another try.
+    fn once(&self, mark: Option<String>, contact: ContactId, asked: &Value) -> Option<Once> {
         let url = self.request.url();
         let path = url.trim_end_matches('/').as_bytes();
-        Ok(Some(Once {
-            key: key.to_owned(),
-            request: self.web.app.request_digest(&[path, body]),
-        }))
+        let asked = asked.to_string();
+        mark.map(|key| Once {
+            key,
+            request: (self.web.app).request_digest(&[path, &contact.0, asked.as_bytes()]),
+        })
     }
 
     // --- the calls ------------------------------------------------------------------------------
 
     fn token(&self) -> Result<Response, Response> {
         let body = wire::raw(self.request)?;
-        let once = self.once(&body)?;
+        let mark = self.mark()?;
         let TokenBody {
             identity,
             contact,
@@ -333,7 +340,8 @@ impl Call<'_> {
                 "The API key is not for this service; add it to its services in the configuration",
             ));
         }
-        if let Some(once) = once {
+        let fields = json!([service.as_str(), account, company, scope.map(Scope::name)]);
+        if let Some(once) = self.once(mark, contact, &fields) {
             // A repeat is answered anew: what was handed out may have expired or ended (S-52).
             let mark = [self.key.name.as_str().as_bytes(), once.key.as_bytes()];
             let mark = app.request_digest(&mark);
@@ -419,7 +427,7 @@ impl Call<'_> {
 
     fn link(&self) -> Result<Response, Response> {
         let body = wire::raw(self.request)?;
-        let once = self.once(&body)?;
+        let mark = self.mark()?;
         let LinkBody {
             identity,
             contact,
@@ -427,6 +435,7 @@ impl Call<'_> {
         } = wire::parse(&body)?;
         let (contact, _) = self.subject(identity, contact)?;
         let send = send.unwrap_or(true);
+        let once = self.once(mark, contact, &json!([send]));
         match self.grant(contact, Wish::Link { send }, once)? {
             Granted::Link {
                 id,
@@ -453,7 +462,7 @@ impl Call<'_> {
 
     fn challenge(&self) -> Result<Response, Response> {
         let body = wire::raw(self.request)?;
-        let once = self.once(&body)?;
+        let mark = self.mark()?;
         let ChallengeBody {
             identity,
             contact,
@@ -463,6 +472,7 @@ impl Call<'_> {
         let proof = wire::proof(proof.as_deref())?;
         let age_max_ms = wire::age_max_ms(max_age_seconds)?;
         let (contact, _) = self.subject(identity, contact)?;
+        let once = self.once(mark, contact, &json!([proof.name(), age_max_ms]));
         match self.grant(contact, Wish::Proof { proof, age_max_ms }, once)? {
             Granted::Demand {
                 id,
