@@ -35,6 +35,23 @@ pub struct Health {
     pub last_failure: Option<(Timestamp, String)>,
 }
 
+impl Health {
+    /// How it is doing in both: of each the worse, and of each moment the later.
+    pub(super) fn and(self, other: Health) -> Health {
+        let at = |failure: &Option<(Timestamp, String)>| failure.as_ref().map(|(at, _)| *at);
+        Health {
+            failures_in_a_row: self.failures_in_a_row.max(other.failures_in_a_row),
+            next_try: self.next_try.max(other.next_try),
+            last_answer: self.last_answer.max(other.last_answer),
+            last_failure: if at(&other.last_failure) > at(&self.last_failure) {
+                other.last_failure
+            } else {
+                self.last_failure
+            },
+        }
+    }
+}
+
 impl Breaker {
     /// Whether a call may be made now. After the rest exactly one caller hears yes; the rest then
     /// begins anew, so a trial call that never returns blocks nobody for longer than that.

@@ -125,6 +125,9 @@ struct Service {
     authorization: Option<Secret>,
     secret: Option<SigningSecret>,
     breaker: Mutex<Breaker>,
+    /// Of its own, for what goes wrong with tokens may be about one user: nobody shall be kept from
+    /// signing in by it.
+    token_breaker: Mutex<Breaker>,
 }
 
 /// Why there is no usable answer; the words carry nothing personal.
@@ -272,7 +275,10 @@ impl Services {
                 (
                     service.settings.name.clone(),
                     service.settings.title.clone(),
-                    service.breaker().health(),
+                    service
+                        .breaker()
+                        .health()
+                        .and(service.token_breaker().health()),
                 )
             })
             .collect()
@@ -352,6 +358,7 @@ impl Service {
             authorization,
             secret,
             breaker: Mutex::default(),
+            token_breaker: Mutex::default(),
         })
     }
 
@@ -364,7 +371,7 @@ impl Service {
         let call = &self.settings.find_user;
         let values = [(Placeholder::Email, email.as_str())];
         let request = self.request(&call.question, Values(&values), now, id)?;
-        self.guarded(now, || {
+        self.guarded(&self.breaker, now, || {
             let answer = self.send(&request)?;
             self.users(call, Asked::Address(email), &answer)
         })
@@ -388,7 +395,7 @@ impl Service {
             (Placeholder::Password, password.reveal()),
         ];
         let request = self.request(&call.question, Values(&values), now, id)?;
-        self.guarded(now, || {
+        self.guarded(&self.breaker, now, || {
             let answer = self.send(&request)?;
             self.users(call, asked, &answer)
         })
@@ -446,11 +453,13 @@ impl Service {
             values.push((Placeholder::Scope, wanted.scope.name()));
         }
         let request = self.request(&call.question, Values(&values), now, id)?;
-        let pause_ms = self.breaker().pause_left_ms(now);
+        let pause_ms = self.token_breaker().pause_left_ms(now);
         if pause_ms > 0 {
             return Err(resting("asked for a pause", pause_ms));
         }
-        let issued = self.guarded(now, || self.token(call, &self.send(&request)?));
+        let issued = self.guarded(&self.token_breaker, now, || {
+            self.token(call, &self.send(&request)?)
+        });
         if let Err(Trouble::Service(Failure {
             kind: FailureKind::Temporary {
                 retry_after_ms: Some(ms),
@@ -458,7 +467,7 @@ impl Service {
             ..
         })) = issued
         {
-            self.breaker().pause(now, ms);
+            self.token_breaker().pause(now, ms);
         }
         issued
     }
@@ -536,21 +545,22 @@ impl Service {
     /// Lets the breaker decide whether to call, and tells it what became of the call.
     fn guarded<T>(
         &self,
+        breaker: &Mutex<Breaker>,
         now: Timestamp,
         call: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let mut breaker = self.breaker();
-        if !breaker.admits(now) {
+        let mut before = whole(breaker);
+        if !before.admits(now) {
             return Err(resting(
                 "left alone for a moment after repeated failures",
-                breaker.rest_left_ms(now),
+                before.rest_left_ms(now),
             ));
         }
-        drop(breaker);
+        drop(before);
         let outcome = call();
         match &outcome {
-            Ok(_) | Err(Trouble::Data(_)) => self.breaker().answered(now),
-            Err(Trouble::Service(failure)) => self.breaker().failed(now, &failure.reason),
+            Ok(_) | Err(Trouble::Data(_)) => whole(breaker).answered(now),
+            Err(Trouble::Service(failure)) => whole(breaker).failed(now, &failure.reason),
             Err(Trouble::Resting(_)) => {}
         }
         outcome
@@ -571,9 +581,17 @@ impl Service {
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        // Each change of the breaker is one method call, so a panic elsewhere leaves it whole.
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+        whole(&self.breaker)
     }
+
+    fn token_breaker(&self) -> MutexGuard<'_, Breaker> {
+        whole(&self.token_breaker)
+    }
+}
+
+/// Each change of a breaker is one method call, so a panic elsewhere leaves it whole.
+fn whole(breaker: &Mutex<Breaker>) -> MutexGuard<'_, Breaker> {
+    breaker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Service {

@@ -930,10 +930,6 @@ fn a_service_that_fails_five_times_is_left_alone_and_comes_back() {
                 .contains("left alone")
         );
     }
-    assert!(
-        ask_for_token(&services).is_err(),
-        "one breaker for both calls"
-    );
     assert_eq!(requests.try_iter().count(), 0, "nothing was sent meanwhile");
 
     let first_trial = NOW.plus_ms(REST_MS);
@@ -950,6 +946,29 @@ fn a_service_that_fails_five_times_is_left_alone_and_comes_back() {
     );
     assert_eq!(requests.try_iter().count(), 2);
     assert_eq!(services.health()[0].2.failures_in_a_row, 0);
+}
+
+#[test]
+fn a_service_that_fails_with_tokens_is_left_alone_with_these_and_people_can_still_sign_in() {
+    let (url, requests) = stand_in(move |index, stream| {
+        let answer = if index < FAILURES_MAX as usize {
+            http("500 Oops", "text/html", "")
+        } else {
+            ok(&users())
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let services = one(&url);
+    for _ in 0..FAILURES_MAX {
+        assert!(ask_for_token(&services).is_err());
+    }
+    assert_eq!(requests.try_iter().count(), FAILURES_MAX as usize);
+    assert!(ask_for_token(&services).is_err());
+    assert_eq!(requests.try_iter().count(), 0, "nothing was sent");
+    let health = services.health().remove(0).2;
+    assert_eq!(health.failures_in_a_row, FAILURES_MAX);
+    let found = services.find_user(&ana(), NOW, "entry-1").remove(0);
+    assert_eq!(found.users.unwrap().len(), 1);
 }
 
 #[test]
