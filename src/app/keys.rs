@@ -42,6 +42,18 @@ pub enum Turned {
     Not(NoTurn),
 }
 
+/// What came of the wish to drop a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is gone.
+    Gone {
+        /// The key that signs in its place, if it was the one that signed.
+        made: Option<String>,
+    },
+    /// There is none of this name.
+    NoSuchKey,
+}
+
 impl App {
     /// The public keys as a JWK set (RFC 7517), in JSON, for whoever verifies what Portero signs.
     pub fn jwks(&self) -> String {
@@ -76,6 +88,28 @@ impl App {
         }
     }
 
+    /// Drops a key, so that nothing that it signed or will sign is believed; if it is the one that
+    /// signs, there is another one first.
+    ///
+    /// # Errors
+    /// Whatever the store or the source of randomness says.
+    pub fn revoke_key(&self, id: &str) -> Result<Revoked, Failed> {
+        let (now, wanted) = (self.now(), id.to_owned());
+        let revoked = self.change_keys_by_name(move |lives, ids| {
+            let place = ids.iter().position(|id| *id == wanted).ok_or(())?;
+            Ok::<_, ()>(signing::revoke(lives, place, now))
+        })?;
+        Ok(match revoked {
+            Ok(made) => {
+                tracing::warn!(key = id, "a signing key was revoked");
+                Revoked::Gone {
+                    made: made.map(|(id, _)| id),
+                }
+            }
+            Err(()) => Revoked::NoSuchKey,
+        })
+    }
+
     /// What time brings: a successor for a key of a certain age, and the end of old ones. Says how
     /// many went.
     pub(super) fn tend_keys(&self) -> Result<usize, Failed> {
@@ -98,12 +132,24 @@ impl App {
         &self,
         decide: impl Fn(&[Life]) -> Result<Plan, R> + Send + Sync + 'static,
     ) -> Result<Result<Made, R>, Failed> {
+        self.change_keys_by_name(move |lives, _| decide(lives))
+    }
+
+    fn change_keys_by_name<R: Send + 'static>(
+        &self,
+        decide: impl Fn(&[Life], &[String]) -> Result<Plan, R> + Send + Sync + 'static,
+    ) -> Result<Result<Made, R>, Failed> {
         let mut seed = Zeroizing::new([0; 32]);
         self.random.fill(&mut *seed)?;
         let changed = self.update(move |writer| {
             let ring = KeyRing::new(read(writer)?);
             let lives = ring.as_ref().map(KeyRing::lives).unwrap_or_default();
-            let plan = match decide(&lives) {
+            let places: Vec<usize> = (0..lives.len()).collect();
+            let ids = ring
+                .as_ref()
+                .map(|ring| ring.ids(&places))
+                .unwrap_or_default();
+            let plan = match decide(&lives, &ids) {
                 Ok(plan) => plan,
                 Err(reason) => return Ok(Err(reason)),
             };

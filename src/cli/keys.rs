@@ -38,14 +38,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Drop a key at once: nothing that it has signed is believed any more
+    ///
+    /// For a key that is in wrong hands. If it is the one that signs, a new one signs first. What
+    /// older keys have signed is not believed any more either. Others may know the published keys
+    /// for some minutes more.
+    Revoke {
+        /// Its name, as `portero keys list` shows it
+        #[arg(allow_hyphen_values = true)]
+        id: String,
+    },
 }
 
 pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), Stop> {
     let (_, loaded) = shell.load_for_the_store()?;
     let mut worker = Worker::new(&loaded.config);
-    match arguments.command {
-        Command::List { json } => list(shell, &mut worker, json),
-        Command::Rotate { now, json } => rotate(shell, &mut worker, now, json),
+    match &arguments.command {
+        Command::List { json } => list(shell, &mut worker, *json),
+        Command::Rotate { now, json } => rotate(shell, &mut worker, *now, *json),
+        Command::Revoke { id } => revoke(shell, &mut worker, id),
     }
 }
 
@@ -96,6 +107,30 @@ fn rotate(
                 "there are {KEYS_MAX} keys, the most that are kept; nothing has been changed"
             );
             let hint = format!("the oldest one goes at {}", moment(room_from_ms));
+            Err(Failure::new(Exit::Failed, message).hint(hint).into())
+        }
+        _ => Err(unexpected().into()),
+    }
+}
+
+fn revoke(shell: &mut Shell<'_>, worker: &mut Worker<'_>, id: &str) -> Result<(), Stop> {
+    let request = Request::RevokeKey { id: id.to_owned() };
+    match worker.ask(&request)? {
+        Answer::KeyRevoked { made } => {
+            if let Some(made) = made {
+                writeln!(shell.output, "{made} signs from now on")?;
+            }
+            writeln!(
+                shell.output,
+                "{id} is revoked\n\
+                 Whoever keeps the published keys may believe it for up to {} minutes more.",
+                JWKS_MAX_AGE_SECONDS / 60
+            )?;
+            Ok(())
+        }
+        Answer::NoSuchKey => {
+            let message = "there is no key of this name; nothing has been changed";
+            let hint = "`portero keys list` shows the names";
             Err(Failure::new(Exit::Failed, message).hint(hint).into())
         }
         _ => Err(unexpected().into()),

@@ -35,7 +35,9 @@ impl<'a> Worker<'a> {
         match self.answer(request)? {
             Answer::Refused { reason } => Err(Failure::new(Exit::Data, reason)),
             Answer::Failed { reason } => Err(Failure::new(Exit::Io, reason).hint(match request {
-                Request::RotateKeys { .. } => "look with `portero keys list` what has happened",
+                Request::RotateKeys { .. } | Request::RevokeKey { .. } => {
+                    "look with `portero keys list` what has happened"
+                }
                 Request::Retry { .. } | Request::Drop { .. } => {
                     "look with `portero outbox list --dead` what has happened"
                 }
@@ -109,7 +111,9 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
         AskError::OtherVersion(_) => failure(Exit::Unavailable)
             .hint("restart the server, so that both are of the version that is installed"),
         AskError::NoAnswer => failure(Exit::Unavailable).hint(match request {
-            Request::ListKeys | Request::RotateKeys { .. } => "look with `portero keys list`",
+            Request::ListKeys | Request::RotateKeys { .. } | Request::RevokeKey { .. } => {
+                "look with `portero keys list`"
+            }
             Request::ListWaiting { .. }
             | Request::ListDead { .. }
             | Request::Retry { .. }

@@ -4,7 +4,7 @@ use super::audit::{self, AuditCheckLine, AuditRow};
 use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
-use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Turned, When};
+use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Revoked, Turned, When};
 use crate::app::user::{self, FieldProblem, HashedPassword};
 use crate::app::{App, Failed, LetterChange};
 use crate::domain::id::{EmailAddress, Malformed, Secret};
@@ -57,6 +57,11 @@ pub enum Request {
     RotateKeys {
         /// Whether it signs at once, or when every verifier can know it.
         now: bool,
+    },
+    /// Drop a key at once.
+    RevokeKey {
+        /// Its name.
+        id: String,
     },
     /// Up to [`super::LIST_ENTRIES_MAX`] entries that wait in a lane, oldest first.
     ListWaiting {
@@ -179,6 +184,7 @@ impl Request {
             Request::ImportUsers { .. } => "import_users",
             Request::ListKeys => "list_keys",
             Request::RotateKeys { .. } => "rotate_keys",
+            Request::RevokeKey { .. } => "revoke_key",
             Request::ListWaiting { .. } => "list_waiting",
             Request::ListDead { .. } => "list_dead",
             Request::Retry { .. } => "retry",
@@ -301,6 +307,13 @@ pub enum Answer {
         /// When the oldest of them goes, in milliseconds since 1970.
         room_from_ms: u64,
     },
+    /// The key is gone.
+    KeyRevoked {
+        /// The key that signs in its place from now on, if it was the one that signed.
+        made: Option<String>,
+    },
+    /// There is no key of this name. Nothing has changed.
+    NoSuchKey,
     /// What waits in a lane.
     Waiting {
         /// Oldest first.
@@ -407,6 +420,8 @@ impl Answer {
             Answer::KeyMade { .. } => "made",
             Answer::KeyComing { .. } => "coming",
             Answer::KeysFull { .. } => "full",
+            Answer::KeyRevoked { .. } => "revoked",
+            Answer::NoSuchKey => "no_such_key",
             Answer::Waiting { .. } | Answer::Dead { .. } | Answer::Events { .. } => "listed",
             Answer::Changed { .. } => "changed",
             Answer::Replayed { .. } => "replayed",
@@ -603,6 +618,10 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
                 },
             }
         }
+        Request::RevokeKey { id } => match app.revoke_key(id)? {
+            Revoked::Gone { made } => Answer::KeyRevoked { made },
+            Revoked::NoSuchKey => Answer::NoSuchKey,
+        },
         Request::ListWaiting { lane, after } => outbox::waiting(app, lane, after.as_deref())?,
         Request::ListDead { lane, before } => {
             outbox::dead(app, lane.as_deref(), before.as_deref())?

@@ -9,7 +9,8 @@ mod provider;
 mod turns;
 
 pub use turns::{
-    KEPT_MS, KEYS_MAX, KeyRing, KeyState, Life, NoTurn, PUBLISHED_BEFORE_MS, Plan, When, due, turn,
+    KEPT_MS, KEYS_MAX, KeyRing, KeyState, Life, NoTurn, PUBLISHED_BEFORE_MS, Plan, When, due,
+    revoke, turn,
 };
 
 use crate::domain::id::{MINUTE_MS, SECOND_MS, Secret, Timestamp};

@@ -210,6 +210,22 @@ pub fn turn(lives: &[Life], now: Timestamp, when: When) -> Result<Plan, NoTurn> 
     Ok(plan)
 }
 
+/// What it takes to drop the key at `place` at once. If it is the one that signs, another one does
+/// from now on. The keys before it go with it: the end of their turns is the beginning of its own,
+/// and would not be known any more.
+pub fn revoke(lives: &[Life], place: usize, now: Timestamp) -> Plan {
+    let is = |place, wanted| state(lives, place, now) == wanted;
+    let first = if is(place, KeyState::Coming) {
+        place
+    } else {
+        0
+    };
+    Plan {
+        make: is(place, KeyState::Signing).then(|| new_life(lives, now, When::Now)),
+        remove: (first..=place).collect(),
+    }
+}
+
 /// Why there is no new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTurn {

@@ -6,7 +6,7 @@ use crate::python::interpreter;
 use crate::user::{Ended, Server, ended, folder, portero};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use portero::app::keys::{KEPT_MS, KEYS_MAX, NoTurn, PUBLISHED_BEFORE_MS, Turned, When};
+use portero::app::keys::{KEPT_MS, KEYS_MAX, NoTurn, PUBLISHED_BEFORE_MS, Revoked, Turned, When};
 use portero::app::{App, Clock, Failed, Janitor, NoRandomness, Random, Refused, SystemRandom};
 use portero::config::Config;
 use portero::control::{self, Answer, Request};
@@ -469,6 +469,48 @@ fn by_command_a_key_signs_at_once_or_soon_and_what_was_signed_before_still_holds
 }
 
 #[test]
+fn a_revoked_key_is_published_no_more_and_nothing_that_it_signed_is_believed() {
+    let house = house();
+    let first = identity(&house);
+    assert_eq!(house.app.revoke_key("another").unwrap(), Revoked::NoSuchKey);
+    assert_eq!(published(&house), [kid(&first)]);
+
+    // The only one: another one signs.
+    let revoked = house.app.revoke_key(&kid(&first)).unwrap();
+    let second = identity(&house);
+    let made = Some(kid(&second));
+    assert_eq!(revoked, Revoked::Gone { made });
+    assert_eq!(published(&house), [kid(&second)]);
+    assert_eq!(house.app.identity(&first), Err(Refused::Key));
+    assert!(house.app.identity(&second).is_ok());
+
+    // One whose turn is over goes alone, and one that is coming, too.
+    house.clock.forward(SECOND_MS);
+    house.app.rotate_keys(When::Now).unwrap();
+    house.app.rotate_keys(When::Soon).unwrap();
+    let [_, signing, coming] = &published(&house)[..] else {
+        panic!("there are three");
+    };
+    for id in [&kid(&second), coming] {
+        let revoked = house.app.revoke_key(id).unwrap();
+        assert_eq!(revoked, Revoked::Gone { made: None });
+    }
+    assert_eq!(house.app.identity(&second), Err(Refused::Key));
+    assert_eq!(published(&house), std::slice::from_ref(signing));
+
+    // No older key is taken for one whose turn went on until now.
+    let third = identity(&house);
+    house.clock.forward(SECOND_MS);
+    house.app.rotate_keys(When::Now).unwrap();
+    let revoked = house.app.revoke_key(&kid(&identity(&house))).unwrap();
+    assert!(matches!(revoked, Revoked::Gone { made: Some(_) }));
+    assert_eq!(house.app.identity(&third), Err(Refused::Key));
+    let house = house.restarted();
+    assert_eq!(published(&house), [kid(&identity(&house))]);
+    assert_eq!(stored(&house), 1);
+}
+
+#[test]
 fn there_are_never_more_keys_than_the_limit() {
     let house = House::in_memory();
     for made in 1..KEYS_MAX {
@@ -669,8 +711,23 @@ fn keys_turn_by_command_the_same_with_a_server_and_without_and_in_these_words() 
         table.contains(&format!("{}  signing", second[1].0)),
         "{table}"
     );
+    let revoke = |id: &str| keys(with.path(), &["revoke", id]);
+    let (code, output, error) = revoke(&second[1].0);
+    let now = listed(with.path());
+    let signing = &now.iter().find(|(_, state)| state == "signing").unwrap().0;
+    let said = format!(
+        "{signing} signs from now on\n{} is revoked\nWhoever keeps the published keys may believe it for up to 5 minutes more.\n",
+        second[1].0
+    );
+    assert_eq!((code, output, error), (0, said, String::new()));
+    assert!(
+        !now.iter()
+            .any(|(id, _)| *id == second[1].0 || *id == second[0].0)
+    );
+    let unknown = "there is no key of this name; nothing has been changed\nhint: `portero keys list` shows the names\n";
+    assert_eq!(revoke(&second[1].0), (1, String::new(), unknown.to_owned()));
     server.stop();
-    assert_eq!(listed(with.path()), third, "after the server has stopped");
+    assert_eq!(listed(with.path()), now, "after the server has stopped");
 }
 
 #[test]
