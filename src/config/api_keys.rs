@@ -74,6 +74,9 @@ fn api_key(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ApiKey> {
             );
         }
     }
+    if let Some(scopes) = &scopes {
+        does_something(reader, table, scopes, first_hours_only == Some(true));
+    }
     Some(ApiKey {
         name: name_of_key?,
         key: key?,
@@ -81,6 +84,49 @@ fn api_key(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<ApiKey> {
         services: services?,
         first_hours_only: first_hours_only?,
     })
+}
+
+/// What is without effect may be there in place of something else that was meant.
+fn does_something(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    scopes: &[ApiScope],
+    first_hours_only: bool,
+) {
+    const FOR_TOKENS: &str = "is about tokens, and the key has not the scope tokens";
+    if !scopes.contains(&ApiScope::Tokens) {
+        if table.has(&keys::API_KEYS_SERVICES) {
+            reader.warn(table, &keys::API_KEYS_SERVICES, FOR_TOKENS);
+        }
+        if first_hours_only {
+            reader.warn(table, &keys::API_KEYS_FIRST_HOURS_ONLY, FOR_TOKENS);
+        }
+    }
+    if scopes == [ApiScope::AnyContact] {
+        reader.warn(
+            table,
+            &keys::API_KEYS_SCOPES,
+            "has only any_contact, which is good for nothing by itself; name what the key is for",
+        );
+    }
+}
+
+/// Notes keys for links where none are made.
+pub(super) fn links_are_made(
+    reader: &mut Reader<'_>,
+    tables: &[Table<'_>],
+    api_keys: &[ApiKey],
+    has_web: bool,
+) {
+    for (table, key) in tables.iter().zip(api_keys) {
+        if !has_web && key.scopes.contains(&ApiScope::SignInLinks) {
+            reader.warn(
+                table,
+                &keys::API_KEYS_SCOPES,
+                "has sign_in_links, and no links are made here; they need \"web\" in sign_in.methods",
+            );
+        }
+    }
 }
 
 /// Notes services that there are none of.

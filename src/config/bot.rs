@@ -43,6 +43,11 @@ pub(super) fn bot(
         idle.push(&keys::BOT_GATE);
     }
     needs_address(reader, &table, &keys::BOT_URL, &idle);
+    let mut bare = vec![&keys::BOT_TIMEOUT_SECONDS, &keys::BOT_CONNECTIONS];
+    if gate == Some(Gate::Everyone) {
+        bare.push(&keys::BOT_GATE);
+    }
+    is_without_effect(reader, &table, &keys::BOT_URL, &bare);
     is_encrypted(reader, &table, &keys::BOT_URL, url.as_ref());
     let (secret, timeout, connections) = (secret?, timeout?, connections?);
     let (ca_pem, gate) = (ca_pem?, gate?);
@@ -72,6 +77,8 @@ pub(super) fn events(
     let ca_pem = reader.certificates(&table, &keys::EVENTS_CA_FILE);
     let idle = [&keys::EVENTS_SECRET, &keys::EVENTS_CA_FILE];
     needs_address(reader, &table, &keys::EVENTS_URL, &idle);
+    let bare = [&keys::EVENTS_TIMEOUT_SECONDS];
+    is_without_effect(reader, &table, &keys::EVENTS_URL, &bare);
     is_encrypted(reader, &table, &keys::EVENTS_URL, url.as_ref());
     let (url, secret, timeout, ca_pem) = (url?, secret?, timeout?, ca_pem?);
     let Some(url) = url else {
@@ -106,6 +113,25 @@ fn needs_address(
     for key in idle.iter().filter(|key| table.has(key)) {
         let words = format!("is for {}, which is not set", address.path());
         reader.problem(table, key, words);
+    }
+}
+
+/// What only says how is no mistake where there is nothing to do: the example has it, too.
+fn is_without_effect(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    address: &'static keys::Key,
+    bare: &[&'static keys::Key],
+) {
+    if table.has(address) {
+        return;
+    }
+    for key in bare.iter().filter(|key| table.has(key)) {
+        let words = format!(
+            "has no effect: it is for {}, which is not set",
+            address.path()
+        );
+        reader.warn(table, key, words);
     }
 }
 

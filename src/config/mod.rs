@@ -370,7 +370,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let store = store(reader, root);
     let bot = bot::bot(reader, root);
     let events = bot::events(reader, root);
-    let services = services::services(reader, root);
+    let (service_tables, services) = services::services(reader, root);
     let pages = sign_in::pages(reader, root, whatsapp.as_ref());
     let (api_key_tables, api_keys) = api_keys::api_keys(reader, root);
     let directory = directory(reader, root, name);
@@ -392,6 +392,14 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     if let (Some(api_keys), Some(services), Some(directory)) = (&api_keys, &services, &directory) {
         let directory = directory.enabled.then_some(Directory::SERVICE);
         api_keys::fits(reader, &api_key_tables, api_keys, services, directory);
+        let begins_small = (sign_in.as_ref()).is_some_and(|(_, rules)| rules.has_first_hours());
+        services::limits_are_told(reader, &service_tables, services, |service| {
+            let mut callers = (api_keys.iter()).filter(|key| key.gets_tokens_of(service));
+            callers.any(|key| begins_small || key.first_hours_only)
+        });
+    }
+    if let (Some(api_keys), Some((_, rules))) = (&api_keys, &sign_in) {
+        api_keys::links_are_made(reader, &api_key_tables, api_keys, rules.makes_links());
     }
     let (sign_in, rules) = sign_in?;
     let (bot, gate) = bot?;

@@ -8,9 +8,9 @@ use crate::domain::delivery::Lane;
 use crate::domain::id::ServiceName;
 use crate::http::Method;
 use crate::services::{
-    self, BodyTemplate, Call, CompanyPlace, EmailPlace, Encoding, LifetimePlace, Place, Pointer,
-    Question, Settings, TokenCall, TokenShape, TokenTypePlace, UrlTemplate, UsersCall, UsersShape,
-    has_placeholder,
+    self, BodyTemplate, Call, CompanyPlace, EmailPlace, Encoding, LifetimePlace, Place,
+    Placeholder, Pointer, Question, Settings, TokenCall, TokenShape, TokenTypePlace, UrlTemplate,
+    UsersCall, UsersShape, has_placeholder,
 };
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
@@ -21,7 +21,10 @@ const HEADERS_MAX: usize = 16;
 /// Longest constant text in a company.
 const COMPANY_CHARS_MAX: usize = 60;
 
-pub(super) fn services(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Vec<Settings>> {
+pub(super) fn services<'t>(
+    reader: &mut Reader<'_>,
+    root: &'t DeTable<'t>,
+) -> (Vec<Table<'t>>, Option<Vec<Settings>>) {
     let tables = reader.tables(root, "services", services::SERVICES_MAX);
     let mut services: Vec<Option<Settings>> = Vec::new();
     for table in &tables {
@@ -36,7 +39,25 @@ pub(super) fn services(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Ve
         }
         services.push(service);
     }
-    services.into_iter().collect()
+    (tables, services.into_iter().collect())
+}
+
+/// Notes services that are not told how much a token may be good for.
+pub(super) fn limits_are_told(
+    reader: &mut Reader<'_>,
+    tables: &[Table<'_>],
+    services: &[Settings],
+    is_limited: impl Fn(&ServiceName) -> bool,
+) {
+    for (table, service) in tables.iter().zip(services) {
+        if !service.issue_token.question.tells(Placeholder::Scope) && is_limited(&service.name) {
+            reader.weakens(
+                table,
+                &keys::SERVICES_ISSUE_TOKEN,
+                "does not tell the service the scope, so that a token for the first hours is good for everything; put {scope} into the address or the body",
+            );
+        }
+    }
 }
 
 fn service(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Settings> {

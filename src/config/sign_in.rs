@@ -38,6 +38,16 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// Whether people sign in by links.
+    pub fn makes_links(&self) -> bool {
+        self.methods.web
+    }
+
+    /// Whether a sign-in is worth less at first.
+    pub fn has_first_hours(&self) -> bool {
+        self.methods.web && self.first_hours_ms > 0
+    }
+
     /// The limits under these rules.
     pub fn over(self, limits: Policy) -> Policy {
         Policy {

@@ -853,6 +853,12 @@ impl Question {
         })
     }
 
+    /// Whether this is told to the service.
+    pub fn tells(&self, placeholder: Placeholder) -> bool {
+        self.url.places().any(|place| place == placeholder)
+            || (self.body.as_ref()).is_some_and(|body| body.places().contains(&placeholder))
+    }
+
     /// Whether anything in it can show the service who asks.
     pub fn has_credentials(&self) -> bool {
         !self.headers.is_empty() || self.body.as_ref().is_some_and(BodyTemplate::has_secret)

@@ -972,6 +972,85 @@ fn api_keys_are_read_each_with_what_it_is_good_for() {
 }
 
 #[test]
+fn a_service_that_is_not_told_the_scope_is_named_where_tokens_are_limited() {
+    let key = |more: &str| {
+        format!("[[api_keys]]\nname = \"agent\"\nkey = \"env:PORTERO_AGENT_KEY\"\n{more}\n")
+    };
+    let (tokens, links) = ("scopes = [\"tokens\"]", "scopes = [\"sign_in_links\"]");
+    let limited = &key(&format!("{tokens}\nfirst_hours_only = true"));
+    let elsewhere = format!("{tokens}\nfirst_hours_only = true\nservices = [\"directory\"]");
+    let directory = "[directory]\nenabled = true\n";
+    let mail = "[sign_in]\nmethods = \"mail\"\n";
+    let web = "[sign_in]\nmethods = [\"web\", \"mail\"]\n";
+    let for_good = &format!("{web}first_hours = 0\n");
+    let get = "issue_token = { url = \"https://e.example/t/{userId}\", method = \"GET\" }";
+    let told =
+        "issue_token = { url = \"https://e.example/t/{userId}?s={scope}\", method = \"GET\" }";
+    let documented = "issue_token = \"https://e.example/t\"";
+    for (call, sign_in, api_keys, is_named) in [
+        (get, mail, limited, true),
+        (get, web, &key(tokens), true),
+        (get, for_good, &key(tokens), false),
+        (get, mail, &key(tokens), false),
+        (get, web, &key(links), false),
+        (get, mail, &key(&elsewhere), false),
+        (told, web, limited, false),
+        (documented, web, limited, false),
+    ] {
+        let service = ERP.replace(documented, call);
+        let text = with_number() + directory + sign_in + &service + api_keys;
+        let loaded = parse(&text).unwrap();
+        let named = weakened(&loaded).iter().any(|(key, words)| {
+            *key == "services[1].issue_token" && words.contains("put {scope} into")
+        });
+        assert_eq!(named, is_named, "{text}");
+    }
+}
+
+#[test]
+fn what_is_written_and_does_nothing_is_worth_a_look() {
+    let named = |text: &str| {
+        let loaded = parse(text).unwrap();
+        let idle = loaded.warnings.iter().filter(|w| !w.weakens);
+        let keys: Vec<String> = idle.map(|w| w.key.clone()).collect();
+        keys.join(" ")
+    };
+    let key = |more: &str| format!("{AGENT}{more}\n");
+    let web = "[sign_in]\nmethods = [\"web\", \"mail\"]\n";
+    let bot = "[bot]\ntimeout_seconds = 30\nconnections = 16\ngate = \"everyone\"\n";
+    let events = "[events]\ntimeout_seconds = 10\n";
+    let (services, first) = ("services = [\"directory\"]", "first_hours_only = true");
+    for (text, expected) in [
+        (key("scopes = [\"tokens\"]"), ""),
+        (
+            key(&format!("scopes = [\"tokens\"]\n{services}\n{first}")),
+            "",
+        ),
+        (
+            key(&format!("scopes = [\"challenges\"]\n{services}\n{first}")),
+            "api_keys[1].services api_keys[1].first_hours_only",
+        ),
+        (
+            key("scopes = [\"challenges\"]\nfirst_hours_only = false"),
+            "",
+        ),
+        (key("scopes = [\"any_contact\"]"), "api_keys[1].scopes"),
+        (key("scopes = [\"any_contact\", \"contacts:read\"]"), ""),
+        (key("scopes = [\"sign_in_links\"]"), "api_keys[1].scopes"),
+        (web.to_owned() + &key("scopes = [\"sign_in_links\"]"), ""),
+        (
+            bot.to_owned(),
+            "bot.timeout_seconds bot.connections bot.gate",
+        ),
+        (format!("{bot}url = \"https://b.example/w\"\n"), ""),
+        (events.to_owned(), "events.timeout_seconds"),
+    ] {
+        let text = with_number() + "[directory]\nenabled = true\n" + &text;
+        assert_eq!(named(&text), expected, "{text}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_api_keys_is_said_of_each() {
     let key = |lines: &str| format!("{GOOD}{AGENT}{lines}");
     for (lines, expected) in [

@@ -67,6 +67,11 @@ impl ApiKey {
         self.scopes.contains(&scope)
     }
 
+    /// Whether it may have tokens of this service.
+    pub fn gets_tokens_of(&self, service: &ServiceName) -> bool {
+        self.may(ApiScope::Tokens) && self.may_use(service)
+    }
+
     pub(super) fn may_use(&self, service: &ServiceName) -> bool {
         (self.services.as_ref()).is_none_or(|services| services.contains(service))
     }
