@@ -794,6 +794,26 @@ fn a_body_that_is_not_as_described_is_told_where_it_is_wrong() {
 }
 
 #[test]
+fn what_is_refused_before_it_is_read_is_told_in_the_same_form() {
+    let front = Front::new();
+    let long = "x".repeat(70 * 1024);
+    let json = ("Content-Type", "application/json");
+    for (headers, body, status, key) in [
+        (vec![json], &long[..], 413, "BODY_TOO_LONG"),
+        (vec![json, ("X-Long", &long[..])], "", 431, "HEAD_TOO_LONG"),
+        (
+            vec![json, ("Content-Encoding", "gzip")],
+            "{}",
+            415,
+            "CONTENT_ENCODING_UNSUPPORTED",
+        ),
+    ] {
+        let answer = front.ask("POST", "/v1/tokens", &headers, body);
+        is(&answer, status, key);
+    }
+}
+
+#[test]
 fn what_is_for_everybody_can_be_read_by_any_page() {
     let front = Front::new();
     let jwks = front.ask("GET", "/.well-known/jwks.json", &[], "");

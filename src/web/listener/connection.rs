@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::rt::ReadBufCursor;
+use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -246,22 +247,24 @@ fn close_after(response: &mut hyper::Response<Answer>) {
     response.headers_mut().insert(header::CONNECTION, close);
 }
 
-/// What is answered without hyper, whole.
+/// What is answered without hyper, whole: in the envelope of the API, for whose routes it may be.
 pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     let (status, reason) = refusal.status();
-    let sentence = refusal.sentence();
+    let (key, sentence) = (refusal.key(), Value::from(refusal.sentence()));
+    let body =
+        format!("{{\"error\":{{\"key\":\"{key}\",\"message\":{sentence},\"details\":{{}}}}}}\n");
     let retry = if refusal == Refusal::Busy {
         "Retry-After: 1\r\n"
     } else {
         ""
     };
-    let length = sentence.len() + 1;
+    let length = body.len();
     let safe = SAFE_HEADERS
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .concat();
     format!(
-        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\n{safe}{retry}Connection: close\r\n\r\n{sentence}\n"
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json; charset=utf-8\r\n\
+         Content-Length: {length}\r\n{safe}{retry}Connection: close\r\n\r\n{body}"
     )
     .into_bytes()
 }

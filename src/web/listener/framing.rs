@@ -61,6 +61,23 @@ impl Refusal {
         }
     }
 
+    /// Its name for programs.
+    pub fn key(self) -> &'static str {
+        match self {
+            Refusal::Malformed(_) => "REQUEST_INVALID",
+            Refusal::TooSlow => "REQUEST_TOO_SLOW",
+            Refusal::LengthRequired => "LENGTH_REQUIRED",
+            Refusal::BodyTooLarge => "BODY_TOO_LONG",
+            Refusal::CompressedBody => "CONTENT_ENCODING_UNSUPPORTED",
+            Refusal::UnknownExpectation => "EXPECTATION_UNKNOWN",
+            Refusal::UnknownHost => "HOST_UNKNOWN",
+            Refusal::HeadTooLarge => "HEAD_TOO_LONG",
+            Refusal::NotImplemented => "NOT_IMPLEMENTED",
+            Refusal::Busy => "BUSY",
+            Refusal::UnknownVersion => "HTTP_VERSION_UNKNOWN",
+        }
+    }
+
     /// One sentence for the person who looks at the answer. Never repeats what was sent.
     pub fn sentence(self) -> &'static str {
         match self {
