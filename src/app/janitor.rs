@@ -28,6 +28,8 @@ const ASKED_MS: u64 = DAY_MS;
 /// How long a bot can ask what became of a proof that it demanded.
 const REQUIREMENT_MS: u64 = 2 * DAY_MS;
 const AUDIT_MS: u64 = 180 * DAY_MS;
+/// As far back as the status page draws, and a little more.
+pub(super) const TALLY_MS: u64 = 100 * DAY_MS;
 const UNBOUND_CONTACT_MS: u64 = 7 * DAY_MS;
 const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
 
@@ -67,6 +69,7 @@ impl Janitor {
                 record::forget_asked(writer, now.minus_ms(ASKED_MS), asked.as_deref(), looks)?,
             ];
             removed += record::forget_audit(writer, now.minus_ms(AUDIT_MS), looks)?.removed;
+            removed += record::forget_tallies(writer, now.minus_ms(TALLY_MS), looks)?.removed;
             removed += sweeps.iter().map(|sweep| sweep.removed).sum::<usize>();
             let batch = record::contacts(writer, contacts, looks)?;
             for contact in batch

@@ -56,6 +56,7 @@ use crate::domain::id::{
     ServiceName, Timestamp, WaId,
 };
 use crate::domain::policy::Policy;
+use crate::domain::tally::Tally;
 use crate::signing::KeyRing;
 use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
@@ -299,7 +300,7 @@ impl App {
         &self,
         body: impl Fn(&mut Transaction<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let begun = Instant::now();
+        let (begun, now) = (Instant::now(), self.now());
         let updated = self.shared.store.update(move |writer| {
             let mut transaction = Transaction {
                 writer,
@@ -308,8 +309,10 @@ impl App {
                 hand_on: Vec::new(),
                 sign_ins: Vec::new(),
                 dead: Vec::new(),
+                tally: Tally::default(),
             };
             let value = body(&mut transaction)?;
+            transaction.keep_tally(now)?;
             let Transaction {
                 filled,
                 freed,
@@ -371,6 +374,22 @@ struct Transaction<'w> {
     /// What is counted once it is durable: the body may run again.
     sign_ins: Vec<&'static str>,
     dead: Vec<Lane>,
+    /// What is counted with it.
+    tally: Tally,
+}
+
+impl Transaction<'_> {
+    /// One record for all that is counted, and none where nothing is: a message for the bot costs
+    /// nothing here.
+    fn keep_tally(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut tally = std::mem::take(&mut self.tally);
+        self.sign_ins.iter().for_each(|name| tally.count(name));
+        (self.dead.iter()).for_each(|lane| tally.count(Tally::given_up(*lane)));
+        if tally.is_empty() {
+            return Ok(());
+        }
+        record::add_to_tally(self.writer, &tally, now)
+    }
 }
 
 impl Reader for Transaction<'_> {
@@ -490,7 +509,8 @@ impl Shared {
             foreign_return_code: about.foreign_return_code,
             counts,
         };
-        let step = conversation::step(contact, event, &context);
+        let mut step = conversation::step(contact, event, &context);
+        step.contact.progress = writer.tally.follow(contact, event, &step, about.now);
         if step
             .actions
             .contains(&Action::Say(conversation::Sentence::SignInPaused))

@@ -11,6 +11,7 @@ use crate::domain::delivery::{
 };
 use crate::domain::id::{ContactId, EmailAddress, Language, MessageId, Secret, Timestamp};
 use crate::domain::message::Status;
+use crate::domain::tally::Tally;
 use crate::store::StoreError;
 use crate::store::record::{self, BodyOf, DeadLetter, Sent, ToldEvent};
 use crate::text::BoundAccount;
@@ -450,6 +451,16 @@ impl Shared {
                         status: Status::Sent,
                     };
                     record::put_sent(writer, &self.keys, remote, &sent)?;
+                }
+                match &entry.errand {
+                    Errand::Chat { .. } => writer.tally.count(Tally::REPLIES),
+                    Errand::MailCode { .. } | Errand::MailNotice { .. } => {
+                        writer.tally.count(Tally::MAILS);
+                    }
+                    Errand::PretendMail { .. }
+                    | Errand::LookUp { .. }
+                    | Errand::HandOn { .. }
+                    | Errand::Event { .. } => {}
                 }
                 self.end(writer, &entry)?;
                 Ok((Settled::Done, None))

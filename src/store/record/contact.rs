@@ -12,6 +12,7 @@ use crate::domain::id::{
 };
 use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
+use crate::domain::tally::{Method, Milestone, Progress};
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -50,6 +51,15 @@ pub(super) struct ContactRecord {
     links: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     mismatches: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    progress: Option<ProgressRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProgressRecord {
+    method: String,
+    begun_at: u64,
+    milestone: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -229,6 +239,7 @@ impl From<&Contact> for ContactRecord {
             replies: moments(&contact.replies),
             links: moments(&contact.links),
             mismatches: moments(&contact.mismatches),
+            progress: contact.progress.as_ref().map(ProgressRecord::from),
         }
     }
 }
@@ -304,6 +315,30 @@ impl ContactRecord {
             replies: budget(self.replies),
             links: budget(self.links),
             mismatches: budget(self.mismatches),
+            // One that this program does not know is only not counted.
+            progress: self.progress.and_then(ProgressRecord::into_progress),
+        })
+    }
+}
+
+impl From<&Progress> for ProgressRecord {
+    fn from(progress: &Progress) -> ProgressRecord {
+        ProgressRecord {
+            method: progress.method.name().to_owned(),
+            begun_at: progress.begun_at.0,
+            milestone: progress.milestone.name().to_owned(),
+        }
+    }
+}
+
+impl ProgressRecord {
+    fn into_progress(self) -> Option<Progress> {
+        let method = Method::ALL.into_iter().find(|m| m.name() == self.method)?;
+        let mut milestones = Milestone::ALL.into_iter();
+        Some(Progress {
+            method,
+            begun_at: Timestamp(self.begun_at),
+            milestone: milestones.find(|m| m.name() == self.milestone)?,
         })
     }
 }

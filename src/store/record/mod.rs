@@ -17,6 +17,7 @@ mod key;
 mod meta;
 mod outbox;
 mod seen;
+mod tally;
 
 pub use asked::*;
 pub use audit::*;
@@ -31,6 +32,7 @@ pub use key::*;
 pub use meta::*;
 pub use outbox::*;
 pub use seen::*;
+pub use tally::*;
 
 use crate::domain::id::{
     Bsuid, EmailAddress, HOUR_MS, MappingHash, MessageId, PhoneNumberId, ReturnCode, Timestamp,

@@ -23,6 +23,7 @@ use crate::domain::id::{
 };
 use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
+use crate::domain::tally::{Method, Milestone, Progress};
 use proptest::prelude::*;
 
 fn keys() -> Keys {
@@ -167,14 +168,25 @@ prop_compose! {
         kept in prop::option::of(any_kept()),
         (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
         (links, mismatches, mapping) in (any_budget(), any_budget(), prop::option::of(any_mapping())),
-        barred in prop::collection::vec(any_barred(), 0..3), requirement in prop::option::of(any_requirement()),
+        (barred, progress) in (prop::collection::vec(any_barred(), 0..3), prop::option::of(any_progress())),
+        requirement in prop::option::of(any_requirement()),
     ) -> Contact {
         Contact {
             id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
             identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
-            released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement,
+            released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement, progress,
         }
     }
+}
+
+fn any_progress() -> impl Strategy<Value = Progress> {
+    let method = prop::sample::select(&Method::ALL[..]);
+    let milestone = prop::sample::select(&Milestone::ALL[..]);
+    (method, milestone, any_moment()).prop_map(|(method, milestone, begun_at)| Progress {
+        method,
+        begun_at,
+        milestone,
+    })
 }
 
 fn any_errand() -> impl Strategy<Value = Errand> {
