@@ -35,6 +35,9 @@
 //! A request has a line in the log with its route, never its path, and a delivery has one with its
 //! lane; both are counted where they happen, in [`metrics`], and [`serve`] puts together what
 //! `/metrics` tells. What matters later is written down in a chain ([`store::record::put_audit`]).
+//! How far people come on their way in is counted hour by hour, in the transactions of the sign-ins
+//! themselves ([`domain::tally`]); `web/status` draws it for the administrator, who may also end
+//! sign-ins there and take up what was given up ([`app::App::search`] and its neighbours).
 //!
 //! # The walk of one message
 //!

@@ -1,6 +1,7 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
 mod metrics;
+mod status;
 
 use crate::app::{
     self, App, CheckFailed, Clock, Failed, HandOver, Issued, Janitor, Report, SystemClock,
@@ -372,6 +373,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             site: site(config, &app, &services)?,
             pages: config.pages.clone(),
             api_keys: config.api_keys.clone(),
+            status: status::settings(config, &app, &outbox, &services),
             issue_token: Box::new({
                 let services = Arc::clone(&services);
                 move |wanted: &TokenWanted<'_>, now: Timestamp, id: &str| {

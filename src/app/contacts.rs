@@ -5,6 +5,7 @@
 //! the store is written anew: what is deleted stays readable in a file otherwise. Whatever happens
 //! in between, a second mark has it finished, by the sweeper or at the next start.
 
+use super::report::StatusAct;
 use super::{About, App, Failed};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
@@ -88,6 +89,15 @@ impl App {
 
     /// Ends the bindings of who is meant; returns how many ended, of how many contacts.
     pub fn log_out(&self, whom: &Whom) -> Result<(usize, usize), Failed> {
+        self.log_out_for(whom, None)
+    }
+
+    /// The same, and written down as an act on the status page if it is one.
+    pub(super) fn log_out_for(
+        &self,
+        whom: &Whom,
+        act: Option<StatusAct>,
+    ) -> Result<(usize, usize), Failed> {
         let (now, shared, whom) = (self.now(), Arc::clone(&self.shared), whom.clone());
         let (ended, contacts) = self.update(move |writer| {
             let (mut ended, mut ids) = (0, Vec::new());
@@ -96,6 +106,9 @@ impl App {
                     now,
                     ..About::default()
                 };
+                if let Some(act) = act {
+                    shared.audit_act(writer, act, Some(contact.id), now)?;
+                }
                 let event = Event::Released(ReleaseReason::Operator);
                 shared.decide_about(writer, &contact, &event, &about)?;
                 ended += contact.bindings.len();

@@ -133,7 +133,12 @@ fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
                 id(line.number),
                 show::short_moment(line.at_ms),
                 line.event.clone(),
-                line.contact.as_deref().map_or("erased".to_owned(), contact),
+                match line.contact.as_deref() {
+                    Some(of) => contact(of),
+                    // Some acts of an operator are about nobody.
+                    None if line.event.starts_with("status_page.") => "-".to_owned(),
+                    None => "erased".to_owned(),
+                },
                 (line.number_ending.as_deref())
                     .map_or("-".to_owned(), |ending| format!("…{ending}")),
             ]

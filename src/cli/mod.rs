@@ -17,6 +17,7 @@ mod log;
 mod outbox;
 mod serve;
 mod show;
+mod status;
 mod terminal;
 mod user;
 mod users_csv;
@@ -76,6 +77,8 @@ enum Command {
     Restore(backup::Restore),
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
+    /// Make the password for the status page
+    Status(status::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -292,6 +295,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
         Command::Audit(arguments) => audit::run(&mut shell, &arguments),
+        Command::Status(arguments) => status::run(&mut shell, &arguments),
     }
 }
 

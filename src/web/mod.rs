@@ -8,6 +8,7 @@ mod mappings;
 pub mod pages;
 mod paint;
 mod sign_in;
+mod status;
 mod throttle;
 mod watch;
 mod webhook;
@@ -17,6 +18,7 @@ pub use logo::Logo;
 pub use look::{Color, Look};
 pub use mappings::PageSettings;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
+pub use status::{LaneView, Outlook, STATUS_PATH, ServiceView, StatusPassword, StatusSettings};
 pub use watch::{METRICS_PATH, MetricsDoor, OfRoute};
 
 use crate::app::{App, IssueToken, Verdict};
@@ -94,6 +96,8 @@ pub struct WebSettings {
     pub api_keys: Vec<ApiKey>,
     /// Who issues tokens.
     pub issue_token: Box<dyn IssueToken>,
+    /// The status page, where there is one.
+    pub status: Option<StatusSettings>,
 }
 
 /// Answers every request.
@@ -105,6 +109,7 @@ pub struct Web {
     api_keys: Vec<ApiKey>,
     issue_token: Box<dyn IssueToken>,
     marks: api::Marks,
+    status: Option<status::Status>,
     guesses: Throttle,
     uncredentialed: mappings::Reminder,
     unknown_callers: mappings::Reminder,
@@ -129,13 +134,18 @@ enum Route {
     Bindings,
     Jwks,
     OpenApi,
+    Status,
+    StatusContacts,
+    StatusContact,
+    StatusLetters,
+    StatusLog,
     Alive,
     Ready,
 }
 
 /// The routes, as data: what is not here is 404. `{…}` is one segment, whatever it is; a
 /// path has one at most.
-const ROUTES: [(&str, Route, &[&str]); 16] = [
+const ROUTES: [(&str, Route, &[&str]); 21] = [
     (WEBHOOK_PATH, Route::Webhook, &["GET", "POST"]),
     (SIGN_IN_PATH, Route::SignIn, &["GET", "POST"]),
     (pages::LOGO_PATH, Route::Logo, &["GET"]),
@@ -150,6 +160,15 @@ const ROUTES: [(&str, Route, &[&str]); 16] = [
     (api::BINDINGS_PATH, Route::Bindings, &["DELETE"]),
     (api::JWKS_PATH, Route::Jwks, &["GET"]),
     (api::OPENAPI_PATH, Route::OpenApi, &["GET"]),
+    (STATUS_PATH, Route::Status, &["GET", "POST"]),
+    (
+        status::CONTACTS_PATH,
+        Route::StatusContacts,
+        &["GET", "POST"],
+    ),
+    (status::CONTACT_PATH, Route::StatusContact, &["GET"]),
+    (status::LETTERS_PATH, Route::StatusLetters, &["GET", "POST"]),
+    (status::LOG_PATH, Route::StatusLog, &["GET"]),
     ("/healthz", Route::Alive, &["GET"]),
     ("/readyz", Route::Ready, &["GET"]),
 ];
@@ -165,6 +184,7 @@ impl Web {
             api_keys: settings.api_keys,
             issue_token: settings.issue_token,
             marks: api::Marks::default(),
+            status: settings.status.map(status::Status::new),
             guesses: Throttle::default(),
             uncredentialed: mappings::Reminder::default(),
             unknown_callers: mappings::Reminder::default(),
@@ -193,6 +213,17 @@ impl Web {
         } else {
             request.method()
         };
+        let is_status = matches!(
+            route,
+            Route::Status
+                | Route::StatusContacts
+                | Route::StatusContact
+                | Route::StatusLetters
+                | Route::StatusLog
+        );
+        if is_status && self.status.is_none() {
+            return not_found();
+        }
         if !methods.contains(&method) {
             let allow = methods.join(", ");
             return error(
@@ -220,6 +251,14 @@ impl Web {
             | Route::Bindings => api::respond(self, request, route, segment),
             Route::Jwks => api::jwks(self),
             Route::OpenApi => api::openapi(),
+            Route::Status
+            | Route::StatusContacts
+            | Route::StatusContact
+            | Route::StatusLetters
+            | Route::StatusLog => match &self.status {
+                Some(status) => status::respond(self, status, route, method, segment, request),
+                None => not_found(),
+            },
             Route::SignIn | Route::Logo | Route::Undo => match &self.site {
                 Some(site) => self.page(route, method, site, request),
                 None => not_found(),
@@ -365,7 +404,16 @@ mod tests {
     use super::*;
 
     /// Pages for people are no part of what programs are told.
-    const FOR_PEOPLE: [Route; 3] = [Route::SignIn, Route::Logo, Route::Undo];
+    const FOR_PEOPLE: [Route; 8] = [
+        Route::SignIn,
+        Route::Logo,
+        Route::Undo,
+        Route::Status,
+        Route::StatusContacts,
+        Route::StatusContact,
+        Route::StatusLetters,
+        Route::StatusLog,
+    ];
 
     #[test]
     fn the_description_has_just_the_routes_that_there_are() {

@@ -22,6 +22,7 @@ mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
+
 mod watch;
 mod webdriver;
 
@@ -36,6 +37,7 @@ mod letters;
 mod limits;
 mod mappings;
 mod sign_in;
+mod status;
 mod tokens;
 mod transcripts;
 mod troubles;
