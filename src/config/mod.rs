@@ -331,7 +331,7 @@ fn read(
                 .sort_by_key(|warning| (warning.position.is_none(), warning.position));
             let weakened = reader.warnings.iter().filter(|warning| warning.weakens);
             config.weakened = weakened
-                .map(|warning| format!("{} {}", warning.key, warning.words))
+                .map(|warning| format!("{}: {}", warning.key, warning.words))
                 .collect();
             Ok(Loaded {
                 config,

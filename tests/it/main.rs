@@ -38,6 +38,7 @@ mod limits;
 mod mappings;
 mod sign_in;
 mod status;
+mod status_browser;
 mod tokens;
 mod transcripts;
 mod troubles;

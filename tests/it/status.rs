@@ -888,3 +888,81 @@ fn no_page_has_a_secret_or_a_whole_number() {
         shows(page, &[], &["canary-wrong-password"]);
     }
 }
+
+// --- the whole program ----------------------------------------------------------------------------
+
+/// The line that the command prints, put into a file, opens the page of the real program.
+#[test]
+fn the_line_that_the_command_prints_opens_the_page() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let prints = |password: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_portero"))
+            .args(["status", "password", "--password-stdin"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(password.as_bytes()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, line, told) = prints(&format!("{PASSWORD}\n"));
+    assert_eq!(code, Some(0), "{told}");
+    let set: toml::Table = line.parse().unwrap();
+    let hash = set["status"]["password_hash"].as_str().unwrap().to_owned();
+    assert!(
+        !line.contains(PASSWORD) && told.contains("portero.toml"),
+        "{told}"
+    );
+    let (_, again, _) = prints(PASSWORD);
+    assert_ne!(line, again, "no fresh salt");
+    let (code, line, told) = prints("fourteen chars");
+    assert_eq!((code, line.as_str()), (Some(65), ""));
+    assert!(told.contains("15 characters or more"), "{told}");
+
+    let town = crate::page::Town::with(|file| {
+        crate::page::set(file, "status", "password_hash", hash);
+    });
+    assert_eq!(town.get("/status/", &[]).status, 200);
+    let body = format!("action=sign_in&password={}", PASSWORD.replace(' ', "+"));
+    let origin = format!("https://{PUBLIC_HOST}");
+    let headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Origin", origin.as_str()),
+    ];
+    let answer = ask(town.address, "POST", "/status/", &headers, body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 303);
+    let cookie = answer
+        .header("Set-Cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    let page = town.get("/status/", &[("Cookie", cookie)]).body;
+    // What the program knows of itself, as `check` tells it.
+    shows(
+        &page,
+        &[
+            env!("CARGO_PKG_VERSION"),
+            "Replies to WhatsApp",
+            "Kutamma",
+            "none yet",
+            "mail.security: codes go to the mail server on this machine unencrypted",
+        ],
+        &["There is no recent snapshot"],
+    );
+    shows(
+        &town.get("/status", &[("Cookie", cookie)]).body,
+        &["What needs you"],
+        &[],
+    );
+}

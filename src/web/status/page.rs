@@ -167,7 +167,7 @@ pub fn notice(words: &str, is_bad: bool) -> Markup {
 /// How bad something is, in a sign and a word: a colour alone says nothing to many.
 pub fn urgency(urgency: Urgency) -> Markup {
     match urgency {
-        Urgency::Now => html! { span.tag.bad { "Now" } },
+        Urgency::Now => html! { span.tag.bad { "Urgent" } },
         Urgency::Soon => html! { span.tag.warn { "Soon" } },
     }
 }

@@ -115,7 +115,7 @@ pub fn overview(frame: &Frame<'_>, model: &Overview<'_>) -> Markup {
 fn alarms(model: &Overview<'_>) -> Markup {
     html! {
         section.card aria-labelledby="now" {
-            h2 #now { "Now" }
+            h2 #now { "What needs you" }
             @if model.alarms.is_empty() {
                 p.fine { span.tag.good { "Fine" } " Everything works; nothing waits for you." }
             } @else {
@@ -154,7 +154,7 @@ fn figures(model: &Overview<'_>) -> Markup {
             li {
                 span.label { "Median time to sign in" }
                 strong { @match median { Some(seconds) => (length(seconds)), None => "–" } }
-                span.soft { "from asking to signed in, about" }
+                span.soft { "about, from asking to signed in" }
             }
             li {
                 span.label { "Free replies, " (month(month_of(model.now))) }
@@ -246,7 +246,8 @@ fn troubles(frame: &Frame<'_>, model: &Overview<'_>) -> Markup {
                     @for trouble in counted {
                         div {
                             dt { span.count { (sum.of(trouble.event)) } (trouble.what) }
-                            dd { (trouble.help) @if let Some(text) = trouble.command { " " (command(text)) } }
+                            dd { (trouble.help) }
+                            @if let Some(text) = trouble.command { dd { (command(text)) } }
                         }
                     }
                 }
@@ -564,7 +565,7 @@ fn contact_row(frame: &Frame<'_>, contact: &Contact, now: Timestamp, policy: &Po
                 a href={ (frame.to(Place::Contacts)) (contact.id) "/" } {
                     @match bindings.first() {
                         Some(first) => { (account(first)) @if bindings.len() > 1 { " and " (bindings.len() - 1) " more" } }
-                        None => "Nobody yet",
+                        None => "Not signed in",
                     }
                 }
                 @if let Some(email) = bindings.first().and_then(|first| first.email.as_ref()) { span.soft { " " (email.masked()) } }
@@ -601,7 +602,7 @@ pub fn contact(
     html! {
         @if let Some(said) = said { (notice(said, false)) }
         section.card {
-            h1 { @match bindings.first() { Some(first) => (account(first)), None => "Nobody yet" } }
+            h1 { @match bindings.first() { Some(first) => (account(first)), None => "Somebody who is not signed in" } }
             dl.facts {
                 dt { "Number" } dd { (ending(contact)) }
                 dt { "userUuid" } dd.id { (contact.id) }
@@ -637,7 +638,7 @@ pub fn contact(
                     }
                 }
             }
-            p.soft.small { "To forget somebody altogether: " (command(&format!("portero contact forget --user {}", contact.id))) }
+            p.soft.small { "To forget somebody altogether: " (command(&format!("portero contact forget {}", contact.id))) }
         }
     }
 }
@@ -725,7 +726,7 @@ fn letter_item(frame: &Frame<'_>, letter: &Letter, now: Timestamp) -> Markup {
             div {
                 p { strong { (words::lane(lane)) } " " span.soft { (entry.errand.name()) " · " (moment(dead.at, now)) " · "
                     (entry.attempts) @if entry.attempts == 1 { " try" } @else { " tries" } } }
-                p { (dead.reason) }
+                p.reason { (dead.reason) }
                 p.soft { (with_commands(words::advice(lane, &dead.reason))) }
                 @if let Some(hindrance) = hindrance { p.soft { (hindrance) } }
                 p.small { a href={ (frame.to(Place::Contacts)) (entry.contact) "/" } { "Whom it is about" } }

@@ -194,13 +194,13 @@ pub fn advice(lane: &str, reason: &str) -> &'static str {
             .advice
             .unwrap_or("Meta says no more than that; an answer to a person is worth no second try after ten minutes"),
         _ if reason.starts_with("its time was over") => {
-            "it waited too long: look at what is paused above, and at what it waited for"
+            "It waited too long. Look at what is paused, and at what it waited for."
         }
-        ("whatsapp", None) => "Meta gave no answer, or an unknown one; `portero doctor` tries the connection",
-        ("mail", _) => "`portero doctor` tries the mail server and says what it answers",
-        ("services", _) => "`portero check --service NAME --email ADDRESS` shows what the service answers",
-        ("bot", _) => "look at the bot's log, then retry",
-        ("events", _) => "look at whoever is told events, then retry",
+        ("whatsapp", None) => "Meta gave no answer, or an unknown one; `portero doctor` tries the connection.",
+        ("mail", _) => "`portero doctor` tries the mail server and says what it answers.",
+        ("services", _) => "`portero check --service NAME --email ADDRESS` shows what the service answers.",
+        ("bot", _) => "Look at the bot's log, then retry.",
+        ("events", _) => "Look at the log of whoever is told events, then retry.",
         _ => "",
     }
 }
