@@ -302,7 +302,7 @@ impl App {
         &self,
         body: impl Fn(&mut Transaction<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let (begun, now) = (Instant::now(), self.now());
+        let begun = Instant::now();
         let updated = self.shared.store.update(move |writer| {
             let mut transaction = Transaction {
                 writer,
@@ -312,9 +312,10 @@ impl App {
                 sign_ins: Vec::new(),
                 dead: Vec::new(),
                 tally: Tally::default(),
+                counted_at: Timestamp::default(),
             };
             let value = body(&mut transaction)?;
-            transaction.keep_tally(now)?;
+            transaction.keep_tally()?;
             let Transaction {
                 filled,
                 freed,
@@ -376,21 +377,28 @@ struct Transaction<'w> {
     /// What is counted once it is durable: the body may run again.
     sign_ins: Vec<&'static str>,
     dead: Vec<Lane>,
-    /// What is counted with it.
+    /// What is counted with it, and when.
     tally: Tally,
+    counted_at: Timestamp,
 }
 
 impl Transaction<'_> {
     /// One record for all that is counted, and none where nothing is: a message for the bot costs
     /// nothing here.
-    fn keep_tally(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    fn keep_tally(&mut self) -> Result<(), StoreError> {
         let mut tally = std::mem::take(&mut self.tally);
         self.sign_ins.iter().for_each(|name| tally.count(name));
         (self.dead.iter()).for_each(|lane| tally.count(Tally::given_up(*lane)));
         if tally.is_empty() {
             return Ok(());
         }
-        record::add_to_tally(self.writer, &tally, now)
+        record::add_to_tally(self.writer, &tally, self.counted_at)
+    }
+
+    /// Counts something with what is stored; `now` is the moment of the operation.
+    fn count(&mut self, name: &str, now: Timestamp) {
+        self.tally.count(name);
+        self.counted_at = now;
     }
 }
 
@@ -512,6 +520,7 @@ impl Shared {
             counts,
         };
         let mut step = conversation::step(contact, event, &context);
+        writer.counted_at = about.now;
         step.contact.progress = writer.tally.follow(contact, event, &step, about.now);
         if step
             .actions
@@ -591,6 +600,7 @@ impl Shared {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         writer.sign_ins.push(event.name());
+        writer.counted_at = now;
         let line = AuditLine {
             at_ms: now.0,
             event: event.name().to_owned(),

@@ -15,6 +15,7 @@ use crate::domain::message::{
 };
 use crate::domain::policy::Gate;
 use crate::domain::reading;
+use crate::domain::tally::Tally;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Remembered, Sent};
 use std::sync::Arc;
@@ -485,6 +486,7 @@ impl Shared {
                 // It was taken after all: nothing to send any more.
                 record::delete_entry(writer, Lane::Chat, entry.id)?;
                 writer.freed.push((Lane::Chat, entry.contact, entry.id));
+                writer.count(Tally::REPLIES, now);
                 let Errand::Chat { sentence, .. } = &entry.errand else {
                     return Ok(Some("status"));
                 };
@@ -600,6 +602,7 @@ impl Shared {
             if let Some(entry) = waiting.or_else(|| entry_of(known, &contact)) {
                 let reason = format!("Meta reported the message as failed (code {code})");
                 writer.dead.push(entry.errand.lane());
+                writer.counted_at = now;
                 record::put_dead(
                     writer,
                     &DeadLetter {

@@ -453,9 +453,9 @@ impl Shared {
                     record::put_sent(writer, &self.keys, remote, &sent)?;
                 }
                 match &entry.errand {
-                    Errand::Chat { .. } => writer.tally.count(Tally::REPLIES),
+                    Errand::Chat { .. } => writer.count(Tally::REPLIES, now),
                     Errand::MailCode { .. } | Errand::MailNotice { .. } => {
-                        writer.tally.count(Tally::MAILS);
+                        writer.count(Tally::MAILS, now);
                     }
                     Errand::PretendMail { .. }
                     | Errand::LookUp { .. }
@@ -597,6 +597,7 @@ impl Shared {
         };
         record::put_dead(writer, &letter)?;
         writer.dead.push(entry.errand.lane());
+        writer.counted_at = now;
         if entry.hushed {
             return Ok(None);
         }

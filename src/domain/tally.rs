@@ -105,6 +105,8 @@ impl Tally {
     pub const MAILS: &str = "mail.taken";
     /// Addresses for which a code was asked and that no service knows.
     pub const UNKNOWN_ADDRESS: &str = "address.unknown";
+    /// Numbers typed on the page that are not the chat's.
+    pub const WRONG_NUMBER: &str = "number.wrong";
     /// What was given up, by the lane it waited in.
     pub fn given_up(lane: super::delivery::Lane) -> &'static str {
         use super::delivery::Lane;
@@ -225,6 +227,9 @@ impl Tally {
             && (step.actions.iter()).any(|action| matches!(action, Action::PretendMail { .. }))
         {
             self.count(Tally::UNKNOWN_ADDRESS);
+        }
+        if let Some(PageAnswer::WrongNumber { .. }) = step.page {
+            self.count(Tally::WRONG_NUMBER);
         }
         let current = progress.as_mut()?;
         let came_back = match event {

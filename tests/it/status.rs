@@ -1,15 +1,17 @@
 //! The status page over HTTP, without a browser: the same web as in production over records in
 //! memory and a clock that is set by hand (S-35, S-41, S-42, S-47, S-90).
 
-use crate::house::{House, Person, Takes, no_tokens, other_than, server_error};
+use crate::house::{House, NETWORK, Person, Takes, no_tokens, other_than, server_error};
 use crate::outside::{Answer, PUBLIC_HOST, ask};
-use portero::app::SystemRandom;
 use portero::app::user::HashedPassword;
+use portero::app::{SystemRandom, Verdict, Visitor};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::Lane;
 use portero::domain::id::{
     DAY_MS, HOUR_MS, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, Timestamp,
 };
+use portero::domain::policy::Policy;
+use portero::domain::sign_in::PageAnswer;
 use portero::domain::tally::{Method, Milestone, Tally};
 use portero::web::listener::{Handler, Limits, Listener, Trust};
 use portero::web::{
@@ -619,6 +621,48 @@ fn an_office_in_which_nothing_has_happened_says_so() {
         &desk.page("/status/log/?show=failures"),
         &["Nothing has been written down"],
         &[],
+    );
+}
+
+/// A chat that changes hands must not put one person's deeds under another's name.
+#[test]
+fn a_line_says_who_it_was_then_and_not_who_it_is_now() {
+    let office = Office::new();
+    let person = ana(&office);
+    let house = &office.house;
+    house.register("woku", "bea@example.com", "Bea Ruiz", "Río");
+    house.sign_in(&person, "ana@example.com");
+    house.ask(&person, "log out");
+    house.clock.forward(3 * HOUR_MS);
+    house.sign_in(&person, "bea@example.com");
+    let desk = office.signs_in();
+    let log = desk.page("/status/log/?show=sign-ins");
+    shows(
+        &log,
+        &["Bea Ruiz, Río</a> signed in", "Number …67</a> signed in"],
+        &["Ana"],
+    );
+    assert_eq!(log.matches("Bea Ruiz").count(), 1);
+}
+
+#[test]
+fn a_wrong_number_on_the_page_is_counted_and_told() {
+    let policy = Policy {
+        ask_number: true,
+        ..House::both_ways_in()
+    };
+    let office = Office::in_house(House::on_the_web(policy));
+    let person = ana(&office);
+    let link = office.house.new_link(&person);
+    let visitor = Visitor::new("ana@example.com", NETWORK);
+    let (answer, _) = (office.house).form(&link, Some("34600111222"), &visitor, Verdict::Nobody);
+    assert!(matches!(answer, PageAnswer::WrongNumber { .. }));
+    assert_eq!(office.house.tally().of(Tally::WRONG_NUMBER), 1);
+    let desk = office.signs_in();
+    shows(
+        &desk.page("/status/"),
+        &["that are not the chat"],
+        &["34600111222"],
     );
 }
 

@@ -589,6 +589,51 @@ pub fn contacts(
     )
 }
 
+/// Contacts of one piece of the table that may be wanted.
+#[derive(Clone, Debug, Default)]
+pub struct ContactsPiece {
+    /// Those whose record may be wanted.
+    pub contacts: Vec<Contact>,
+    /// How many were looked at; fewer than asked for at the end.
+    pub looked_at: usize,
+    /// The last one looked at.
+    pub last: Option<ContactId>,
+}
+
+/// Looks at up to `looks` contacts after `after`, and reads only those whose record may be wanted by
+/// its bytes, which are JSON behind the version: reading all of it takes most of the time.
+pub fn contacts_that(
+    reader: &dyn Reader,
+    after: Option<ContactId>,
+    looks: usize,
+    may_be_wanted: &dyn Fn(&[u8]) -> bool,
+) -> Result<ContactsPiece, StoreError> {
+    let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0));
+    let start = start.as_ref().map(|id| &id[..]);
+    let range = KeyRange::new(start, Bound::Unbounded);
+    let mut piece = ContactsPiece::default();
+    let found = collect(
+        reader,
+        Table::Contact,
+        range,
+        Order::Forward,
+        looks,
+        |key, bytes| {
+            let id = key.try_into().map_err(damaged(Table::Contact))?;
+            let id = ContactId(id);
+            let contact = may_be_wanted(bytes).then(|| read_contact(id, bytes));
+            Ok((id, contact.transpose()?))
+        },
+    )?;
+    piece.looked_at = found.len();
+    piece.last = found.last().map(|(id, _)| *id);
+    piece.contacts = found
+        .into_iter()
+        .filter_map(|(_, contact)| contact)
+        .collect();
+    Ok(piece)
+}
+
 fn alias(reader: &dyn Reader, key: &[u8; 16]) -> Result<Option<ContactId>, StoreError> {
     let Some(bytes) = reader.get(Table::Alias, key)? else {
         return Ok(None);

@@ -11,7 +11,7 @@ use crate::app::{Found, Happened, Letter, Obstacle};
 use crate::domain::binding::Binding;
 use crate::domain::contact::Contact;
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, Timestamp};
+use crate::domain::id::{ContactId, HOUR_MS, Timestamp};
 use crate::domain::policy::Policy;
 use crate::domain::tally::{Method, Milestone, Tally};
 use maud::{Markup, html};
@@ -468,6 +468,9 @@ fn happenings(frame: &Frame<'_>, lines: &[Happened], now: Timestamp) -> Markup {
     }
 }
 
+/// What happened so shortly before somebody was signed in was on the way there.
+const SAME_WAY_MS: u64 = HOUR_MS;
+
 /// Whom a line is about: as whom the contact is signed in now, or the end of its number.
 fn who(
     frame: &Frame<'_>,
@@ -479,8 +482,9 @@ fn who(
             @if !line.event.starts_with("status_page.") && line.event != "contact.forgotten" { "Somebody who was forgotten" }
         };
     }
-    let name = contact
-        .and_then(|contact| contact.bindings.first())
+    // Who it is now says nothing about who it was before.
+    let name = (contact.and_then(|contact| contact.bindings.first()))
+        .filter(|binding| line.at_ms + SAME_WAY_MS >= binding.bound_since.0)
         .map(account);
     let words = match (name, &line.number_ending) {
         (Some(name), _) => name,

@@ -81,6 +81,18 @@ pub const TROUBLES: &[Trouble] = &[
         "portero audit list --since 7d",
     ),
     trouble(
+        "contact.released.undone",
+        "Sign-ins that the account's owner undid by mail",
+        "Somebody else signed in as them: whoever has that chat may have their password. Tell the owner to change it; the chat is barred from the account for a while.",
+        "portero audit list --since 7d",
+    ),
+    trouble(
+        "number.wrong",
+        "Numbers typed on the page that are not the chat's",
+        "A slip, or somebody who was sent another person's link.",
+        "",
+    ),
+    trouble(
         "account.refused",
         "Sign-ins refused for the account",
         "The phone on file is another one than the chat's, or the owner ended an earlier sign-in. Correct the phone in the service, or see sign_in.phone_on_file.",
@@ -188,7 +200,10 @@ pub fn lane(name: &str) -> &'static str {
 
 /// What helps about something that was given up, by its lane and the reason that was kept.
 pub fn advice(lane: &str, reason: &str) -> &'static str {
-    let code = reason.split(' ').next().and_then(|code| code.parse().ok());
+    // As it was refused at once, or as Meta said later that it failed.
+    let later = reason.split_once("(code ").map(|(_, rest)| rest);
+    let code = later.unwrap_or(reason).split([' ', ')']).next();
+    let code = code.and_then(|code| code.parse().ok());
     match (lane, code) {
         ("whatsapp", Some(code)) => crate::whatsapp::failure_of_code(code)
             .advice
@@ -234,6 +249,14 @@ mod tests {
             assert!(!advice(of.name(), "500 something").is_empty());
         }
         assert!(is_trouble(Tally::UNKNOWN_ADDRESS) && !is_trouble(Tally::REPLIES));
-        assert!(advice("whatsapp", "190 access token expired").contains("access_token"));
+        for reason in [
+            "190 access token expired",
+            "Meta reported the message as failed (code 190)",
+        ] {
+            assert!(
+                advice("whatsapp", reason).contains("access_token"),
+                "{reason}"
+            );
+        }
     }
 }
