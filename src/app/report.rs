@@ -105,7 +105,7 @@ impl Wanted {
     }
 
     /// Whether the record of a contact that fits could have these bytes: a quick no for nearly all.
-    fn may_fit(&self) -> Box<dyn Fn(&[u8]) -> bool> {
+    fn may_fit(&self) -> impl Fn(&[u8]) -> bool + use<> {
         let needle = match self {
             Wanted::Everybody | Wanted::User(_) => String::new(),
             Wanted::Number(number) => format!("{}\"", number.as_str()),
@@ -117,7 +117,7 @@ impl Wanted {
                 runs.max_by_key(|run| run.len()).unwrap_or("").to_owned()
             }
         };
-        Box::new(move |record| has(record, needle.as_bytes()))
+        move |record: &[u8]| has(record, needle.as_bytes())
     }
 
     fn fits(&self, contact: &Contact) -> bool {
@@ -228,7 +228,7 @@ impl App {
                 _ => LOOKS,
             };
             let piece = (self.shared.store)
-                .view(|reader| record::contacts_that(reader, found.next, looks, &*may_fit))?;
+                .view(|reader| record::contacts_that(reader, found.next, looks, &may_fit))?;
             for contact in piece.contacts {
                 if found.contacts.len() == limit {
                     found.next = found.contacts.last().map(|last| last.id);

@@ -283,8 +283,10 @@ fn app(path: &Path, count: u64) -> App {
             record::put_dead(writer, &letter)?;
         }
         for hour in 0..90 * 24 {
-            let mut tally = Tally::default();
-            tally.milestones = [[90, 80, 75, 70], [40, 35, 30, 28], [5, 4, 4, 4]];
+            let mut tally = Tally {
+                milestones: [[90, 80, 75, 70], [40, 35, 30, 28], [5, 4, 4, 4]],
+                ..Tally::default()
+            };
             tally.times[0] = [3; 14];
             for event in [
                 "contact.bound",
