@@ -158,17 +158,8 @@ fn answer(web: &Web, request: &Request, route: Route, segment: &str) -> Result<R
 
 /// Names and values of the query, decoded.
 fn parameters(request: &Request) -> Vec<(String, String)> {
-    let decoded = |text: &str| {
-        rouille::percent_encoding::percent_decode(text.replace('+', " ").as_bytes())
-            .decode_utf8_lossy()
-            .into_owned()
-    };
-    (request.raw_query_string().split('&'))
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
-        })
+    form_urlencoded::parse(request.raw_query_string().as_bytes())
+        .into_owned()
         .collect()
 }
 
