@@ -86,12 +86,8 @@ impl Requests {
             .unwrap_or(ROUTES.len());
         let pattern = ROUTES.get(place).map_or(NOWHERE, |(pattern, ..)| *pattern);
         let status = response.status_code;
-        let name = STATUSES
-            .iter()
-            .find(|name| name.parse() == Ok(status))
-            .unwrap_or(&"other");
         let counted = &self.by_route[place];
-        counted.statuses.count(name);
+        counted.statuses.count(&status.to_string());
         counted.durations.add(took);
         let (body, length) = response.data.into_reader_and_size();
         response.data = match length {
