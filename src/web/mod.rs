@@ -178,13 +178,12 @@ impl Web {
         self.requests.all()
     }
 
-    fn respond(&self, request: &Request) -> Response {
-        let path = request.url();
+    fn respond(&self, request: &Request, found: Option<Found<'_>>) -> Response {
         let Some(Found {
             route,
             methods,
             segment,
-        }) = route(&path)
+        }) = found
         else {
             return not_found();
         };
@@ -266,8 +265,10 @@ impl listener::Handler for Web {
         // Whatever is logged meanwhile carries the name of the request.
         tracing::info_span!("request", id = format_args!("{id:016x}")).in_scope(|| {
             let begun = Instant::now();
-            let response = with_headers(self.respond(request));
-            let route = route(&request.url()).map(|found| found.route);
+            let path = request.url();
+            let found = route(&path);
+            let route = found.as_ref().map(|found| found.route);
+            let response = with_headers(self.respond(request, found));
             let took = begun.elapsed();
             (self.requests).answered(route, request.method(), id, took, response)
         })
