@@ -193,13 +193,7 @@ impl Web {
             request.method()
         };
         if !methods.contains(&method) {
-            let allow = methods.join(", ");
-            return error(
-                405,
-                "METHOD_NOT_ALLOWED",
-                "This address does not answer that method",
-            )
-            .with_additional_header("Allow", allow);
+            return wrong_method(methods.join(", "));
         }
         match route {
             Route::Webhook if method == "POST" => webhook::post(&self.app, &self.webhook, request),
@@ -312,6 +306,15 @@ fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 
 fn not_found() -> Response {
     error(404, "NOT_FOUND", "There is nothing at this address")
+}
+
+fn wrong_method(allow: String) -> Response {
+    error(
+        405,
+        "METHOD_NOT_ALLOWED",
+        "This address does not answer that method",
+    )
+    .with_additional_header("Allow", allow)
 }
 
 /// A page with the policy that it needs.

@@ -1,13 +1,12 @@
 //! What requests leave behind for whoever watches: a line in the log, numbers, and the page of all
 //! numbers for Prometheus.
 
-use super::listener::{Handler, SAFE_HEADERS};
+use super::listener::Handler;
 use super::mappings::bearer;
-use super::{ROUTES, Route, error, not_found};
+use super::{ROUTES, Route, error, not_found, with_headers, wrong_method};
 use crate::domain::id::Secret;
 use crate::metrics::{Counters, Durations, MEDIA_TYPE};
 use rouille::{Request, Response, ResponseBody};
-use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,8 +154,7 @@ impl MetricsDoor {
             return not_found();
         }
         if !["GET", "HEAD"].contains(&request.method()) {
-            let words = "This address does not answer that method";
-            return error(405, "METHOD_NOT_ALLOWED", words).with_additional_header("Allow", "GET");
+            return wrong_method("GET".to_owned());
         }
         if let Some(key) = &self.key
             && !bearer(request).is_some_and(|given| key.matches(given))
@@ -174,9 +172,6 @@ impl Handler for MetricsDoor {
     }
 
     fn handle(&self, request: &Request) -> Response {
-        let mut response = self.respond(request);
-        let safe = SAFE_HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
-        response.headers.extend(safe);
-        response
+        with_headers(self.respond(request))
     }
 }
