@@ -370,7 +370,8 @@ impl<'t> Batch<'t> {
 
     fn messages_value(&mut self, value: &'t Object<'_>, place: Place) {
         let refused = refused_by_metadata(value, self.phone_number_id);
-        self.is_whole &= ContactsOfNames::of(value).everybody_is_named(value);
+        // Looked at only as long as it can still matter.
+        self.is_whole = self.is_whole && ContactsOfNames::of(value).everybody_is_named(value);
         let of = |what| Place { what, ..place };
         let is_odd = [Key::Messages, Key::Statuses, Key::Errors]
             .iter()
