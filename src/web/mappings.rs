@@ -6,6 +6,7 @@
 //! tells apart a hash that is unknown, used or expired, a caller who may not ask, and a path that
 //! holds no hash.
 
+use super::request::bearer;
 use super::sign_in::{network, retry_after};
 use super::{Web, error, error_about};
 use crate::app::{Claim, Tried, rfc_3339};
@@ -459,21 +460,6 @@ fn invalid(details: &serde_json::Value) -> Response {
 }
 
 // --- who calls --------------------------------------------------------------------------------------
-
-/// What came as `Authorization: Bearer`; two of them are none.
-pub(super) fn bearer(request: &Request) -> Option<&str> {
-    let mut values = request
-        .headers()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))
-        .map(|(_, value)| value);
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let (scheme, token) = value.trim().split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("Bearer")
-        .then_some(token.trim_start())
-}
 
 /// The answer to a guess, until there were too many from this network (S-36).
 fn missed(web: &Web, request: &Request, response: Response) -> Response {

@@ -7,6 +7,7 @@ pub mod look;
 mod mappings;
 pub mod pages;
 mod paint;
+mod request;
 mod sign_in;
 mod throttle;
 mod watch;

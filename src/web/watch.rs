@@ -2,7 +2,7 @@
 //! numbers for Prometheus.
 
 use super::listener::Handler;
-use super::mappings::bearer;
+use super::request::bearer;
 use super::{ROUTES, Route, error, not_found, with_headers, wrong_method};
 use crate::domain::id::Secret;
 use crate::metrics::{Counters, Durations, MEDIA_TYPE};

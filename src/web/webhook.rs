@@ -1,5 +1,6 @@
 //! Meta's door: the handshake, and signed webhooks.
 
+use super::request::values;
 use super::{WebhookSettings, error};
 use crate::app::{App, Body};
 use crate::domain::delivery::SignedBody;
@@ -55,11 +56,7 @@ pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> 
     if data.read_to_end(&mut body).is_err() {
         return error(400, "BODY_MISSING", "The body could not be read");
     }
-    let signatures: Vec<&str> = request
-        .headers()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("X-Hub-Signature-256"))
-        .map(|(_, value)| value)
-        .collect();
+    let signatures: Vec<&str> = values(request, "X-Hub-Signature-256").collect();
     let Some(signer) = webhook::signer(&settings.app_secrets, &signatures, &body) else {
         tracing::warn!(
             "a webhook with a wrong signature was refused; compare whatsapp.app_secrets with the dashboard"

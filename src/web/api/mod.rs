@@ -12,6 +12,7 @@ mod wire;
 pub use caller::{ApiKey, ApiScope};
 pub(super) use marks::Marks;
 
+use super::request::values;
 use super::sign_in::retry_after;
 use super::{Route, Web, error, error_about};
 use crate::app::keys::JWKS_MAX_AGE_SECONDS;
@@ -230,9 +231,7 @@ impl Call<'_> {
 
     /// The contact of the path, if the identity in the header is theirs.
     fn subject_of_path(&self, segment: &str) -> Result<ContactId, Response> {
-        let mut given = (self.request.headers())
-            .filter(|(name, _)| name.eq_ignore_ascii_case(IDENTITY_HEADER))
-            .map(|(_, value)| value);
+        let mut given = values(self.request, IDENTITY_HEADER);
         let id = contact_id(segment);
         match (given.next(), given.next()) {
             (None, _) if self.key.may(ApiScope::AnyContact) => id.ok_or_else(no_contact),
@@ -266,9 +265,7 @@ impl Call<'_> {
 
     /// The caller's mark.
     fn mark(&self) -> Result<Option<String>, Response> {
-        let mut given = (self.request.headers())
-            .filter(|(name, _)| name.eq_ignore_ascii_case(ONCE_HEADER))
-            .map(|(_, value)| value);
+        let mut given = values(self.request, ONCE_HEADER);
         let (Some(key), more) = (given.next(), given.next()) else {
             return Ok(None);
         };
