@@ -298,7 +298,8 @@ impl App {
         }
     }
 
-    fn is_service(&self, name: &ServiceName) -> bool {
+    /// Whether a service of this name is configured.
+    pub fn is_service(&self, name: &ServiceName) -> bool {
         let services = &self.shared.settings.voice.services;
         services.iter().any(|(known, _)| known == name)
     }

@@ -318,7 +318,7 @@ impl Call<'_> {
         };
         let (contact, users) = self.subject(identity, contact)?;
         let app = &self.web.app;
-        if !(app.settings().voice.services.iter()).any(|(known, _)| *known == service) {
+        if !app.is_service(&service) {
             return Err(no_service());
         }
         if !self.key.may_use(&service) {
