@@ -1,8 +1,8 @@
 //! What Meta posts to the webhook: whether it is Meta's, and what it says. Pure.
 //!
-//! Three questions in the order in which they must be asked: [`verify`] the signature over the raw
-//! bytes, then [`parse`]; [`handshake`] answers the GET of the dashboard. Parsing is total and
-//! tolerant: every level is optional, what is unknown is [`Ignored`], and one odd element never
+//! Three questions in the order in which they must be asked: the [`signer`] of the raw bytes, then
+//! [`parse`]; [`handshake`] answers the GET of the dashboard. Parsing is total and tolerant: every
+//! level is optional, what is unknown is [`Ignored`], and one odd element never
 //! spoils its batch, because an answer other than 200 to a signed body is resent for seven days
 //! (Meta's contract, section 1.4). What goes on to the bot is cut out of the body by
 //! [`super::parts`] and [`sign`]ed again.
@@ -46,19 +46,14 @@ const PEOPLES_FIELDS: [&str; 6] = [
 /// Levels of a body that are looked at when it is read with patience; Meta's own shapes need 10.
 const LEVELS_MAX: usize = 16;
 
-/// Whether Meta signed this body: exactly one `X-Hub-Signature-256`, exactly `sha256=` and 64
-/// lower-case hex digits (S-01), the HMAC-SHA256 of the raw bytes under one of the app secrets,
-/// compared in constant time (S-02).
+/// Which of the app secrets signed this body, by its index; `None` when Meta did not: exactly one
+/// `X-Hub-Signature-256`, exactly `sha256=` and 64 lower-case hex digits (S-01), the HMAC-SHA256
+/// of the raw bytes under one of the app secrets, compared in constant time (S-02).
 ///
-/// Several secrets let an operator replace one without losing messages. A body with non-ASCII
-/// bytes is tried once more in Meta's escaped form, `\uXXXX` in lower case (Meta's contract,
-/// section 1.2, step 4). An empty secret never matches.
-pub fn verify(app_secrets: &[Secret], header_values: &[&str], body: &[u8]) -> bool {
-    signer(app_secrets, header_values, body).is_some()
-}
-
-/// [`verify`], telling which of the app secrets signed, by its index: what is made of this body
-/// is signed with the same one, because it is the one that the sender and the bot share.
+/// Several secrets let an operator replace one without losing messages; what is made of this body
+/// is signed with the same one, because it is the one that the sender and the bot share. A body
+/// with non-ASCII bytes is tried once more in Meta's escaped form, `\uXXXX` in lower case (Meta's
+/// contract, section 1.2, step 4). An empty secret never matches.
 pub fn signer(app_secrets: &[Secret], header_values: &[&str], body: &[u8]) -> Option<usize> {
     let [header] = header_values else {
         return None;
