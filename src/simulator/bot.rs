@@ -224,6 +224,12 @@ impl Bot {
         state.received.iter().cloned().collect()
     }
 
+    /// The last `count` of that, newest first.
+    pub fn received_last(&self, count: usize) -> Vec<Received> {
+        let state = lock(&self.shared.state);
+        state.received.iter().rev().take(count).cloned().collect()
+    }
+
     /// Asks for a token of this service once more, with the identity of an earlier request, as
     /// somebody does who has kept it; `None` when that had none.
     pub fn asks_again(&self, received: &Received, service: &str) -> Option<Call> {
