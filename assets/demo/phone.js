@@ -430,7 +430,12 @@ function drawBot() {
     list.prepend(row);
   }
   const known = new Set(state.bot.map((request) => request.number));
-  for (const [number, row] of requestRows) if (!known.has(number)) { row.remove(); requestRows.delete(number); }
+  const kept = new Set([...known].map((number) => requestRows.get(number)));
+  for (const [number, row] of requestRows) {
+    if (known.has(number)) continue;
+    requestRows.delete(number);
+    if (!kept.has(row)) row.remove();
+  }
 }
 
 const isTaken = (one) => one.status >= 200 && one.status < 300;
