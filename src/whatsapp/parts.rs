@@ -127,9 +127,9 @@ impl Parts {
         })
     }
 
-    /// The part of `body`, the one this was made of, that holds exactly these elements, whatever their order here. `None` when there are
-    /// none, when they are not of this body, or when one stands within another: then nothing may be
-    /// handed on.
+    /// The part of `body`, the one this was made of, that holds exactly these elements, whatever
+    /// their order here. `None` when there are none, when they are not of this body, or when one
+    /// stands within another: then nothing may be handed on.
     pub fn cut(&self, body: &[u8], places: &[Place]) -> Option<Vec<u8>> {
         let body = without_mark(body);
         if body.len() != self.bytes {
