@@ -230,15 +230,19 @@ fn failure_of_broken(broken: Broken) -> Failure {
     }
 }
 
+/// Meta's number in a field, also when it is written as a text.
+fn number_in(value: &Value) -> Option<u32> {
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    u32::try_from(number).ok()
+}
+
 /// `{"code", "error_subcode"?, "fbtrace_id"?, …}`: the code decides, not the status (section 5).
 /// `message` and `details` may quote what was sent and are not repeated.
 fn failure_of_error(error: &Value, answer: &Answer) -> Failure {
-    let number = |key: &str| {
-        let value = &error[key];
-        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        number.and_then(|number| u32::try_from(number).ok())
-    };
-    let mut failure = match (number("code"), number("error_subcode")) {
+    let mut failure = match (
+        number_in(&error["code"]),
+        number_in(&error["error_subcode"]),
+    ) {
         // "Object with ID … does not exist, cannot be loaded due to missing permissions."
         (Some(100), Some(33)) => failure_of_code(33),
         (Some(code), _) => match meaning_of(code) {

@@ -722,6 +722,8 @@ fn what_the_token_and_the_health_say_is_known_to_the_checks_after_them() {
     assert!(!is_usable(&nothing(false, "no answer")));
     // A token that may not ask about itself may still send.
     assert!(is_usable(&no(400, 100, None, "must be the developer")));
+    let as_text = told(400, br#"{"error":{"code":"100"}}"#);
+    assert!(is_usable(&as_text), "the number is the same as a text");
 }
 
 #[test]
