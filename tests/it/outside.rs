@@ -1155,6 +1155,21 @@ timeout_seconds = 10
     pub fn mail(&mut self) -> &mut Mailboxes {
         self.mail.as_mut().expect("this world has a mail server")
     }
+
+    /// Signs somebody in as one of the users of the services, also when they were signed in before.
+    pub fn sign_in(&mut self, portero: &Portero, from: &str, email: &str) {
+        let sign_ins = |world: &World| {
+            let sent = world.graph.sent_to(from).into_iter();
+            sent.filter(|sent| sent.body.starts_with(SIGNED_IN)).count()
+        };
+        let before = sign_ins(self);
+        portero.receive(&[text(from, email)]);
+        let code = self.mail().letter_to(email).code();
+        portero.receive(&[text(from, &code)]);
+        eventually("somebody is signed in", || {
+            (sign_ins(self) > before).then_some(())
+        });
+    }
 }
 
 /// The running program; it ends with this value.

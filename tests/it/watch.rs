@@ -1,6 +1,6 @@
 //! What an operator sees of the running program: lines in the log, numbers, alerts.
 
-use crate::outside::{ANA, Answer, Portero, SIGNED_IN, World, ask, eventually, text};
+use crate::outside::{ANA, Answer, Portero, World, ask, eventually, text};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,16 +37,7 @@ fn scrape(portero: &Portero) -> Answer {
 
 fn sign_in(world: &mut World, portero: &Portero) {
     portero.receive(&[text(ANAS, "hola")]);
-    portero.receive(&[text(ANAS, ANA.email)]);
-    let code = world.mail().letter_to(ANA.email).code();
-    portero.receive(&[text(ANAS, &code)]);
-    eventually("somebody is signed in", || {
-        let replies = world.graph.sent_to(ANAS);
-        (replies
-            .iter()
-            .any(|reply| reply.body.starts_with(SIGNED_IN)))
-        .then_some(())
-    });
+    world.sign_in(portero, ANAS, ANA.email);
 }
 
 /// Samples by their name and labels, as strictly as the format is: each metric once, described
