@@ -1,6 +1,7 @@
 //! Dead letters: given up, listed, tried again, forgotten; in the core, and with the real program.
 
 use crate::house::{Crowd, House, Left, Outside, Person, Takes, failure, mailbox_refused};
+use crate::outside::{Reply, Server as HttpServer};
 use crate::python::interpreter;
 use crate::user::{CONFIG, Ended, Server, ended, folder_with, portero};
 use base64::Engine as _;
@@ -18,8 +19,6 @@ use portero::store::{MasterKey, Redb, Sealed};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -518,43 +517,15 @@ fn fill(folder: &Path) {
 type Got = (String, String, String);
 
 /// An HTTP server that takes everything.
-fn taker() -> (String, Receiver<Got>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+fn taker() -> (HttpServer, Receiver<Got>) {
     let (sender, got) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                let mut stream = BufReader::new(stream.unwrap());
-                let (mut path, mut id, mut length) = (String::new(), String::new(), 0);
-                loop {
-                    let mut line = String::new();
-                    if stream.read_line(&mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    let line = line.trim_end();
-                    if line.is_empty() {
-                        let mut body = vec![0; length];
-                        stream.read_exact(&mut body).unwrap();
-                        let body = String::from_utf8(body).unwrap();
-                        let _ = sender.send((path.clone(), id.clone(), body));
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                        stream.get_mut().write_all(answer).unwrap();
-                    } else if let Some(rest) = line.strip_prefix("POST ") {
-                        path = rest.split(' ').next().unwrap().to_owned();
-                    } else if let Some((name, value)) = line.split_once(": ") {
-                        match name.to_ascii_lowercase().as_str() {
-                            "webhook-id" => id = value.to_owned(),
-                            "content-length" => length = value.parse().unwrap(),
-                            _ => {}
-                        }
-                    }
-                }
-            });
-        }
+    let server = HttpServer::start(move |request| {
+        let id = request.header("webhook-id").unwrap_or_default();
+        let body = String::from_utf8(request.body.clone()).unwrap();
+        let _ = sender.send((request.path.clone(), id.to_owned(), body));
+        Reply::Json(200, json!({}))
     });
-    (url, got)
+    (server, got)
 }
 
 const SOON: Duration = Duration::from_secs(30);
@@ -639,8 +610,8 @@ fn an_operator_sees_and_mends_the_outbox_whether_the_server_runs_or_not() {
     let (bot, handed_on) = taker();
     let (receiver, told) = taker();
     let folder = folder_with(&with_parts(
-        &format!("{bot}/webhook"),
-        &format!("{receiver}/events"),
+        &format!("{}/webhook", bot.url()),
+        &format!("{}/events", receiver.url()),
     ));
     let path = folder.path();
     fill(path);

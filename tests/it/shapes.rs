@@ -55,11 +55,10 @@ fn example(stand_in: &StandIn) -> String {
 }
 
 /// A world in which the service stands before woku.
-fn world_with(mut world: World, stand_in: &StandIn, service: &str) -> World {
+fn world_with(world: World, stand_in: &StandIn, service: &str) -> World {
     fs::write(world.path("crm-ca.pem"), &stand_in.ca_pem).unwrap();
     let woku = "[[services]]\nname = \"woku\"";
     world.edit(woku, &format!("{service}\n{woku}"));
-    world.mail = world.mail.take();
     world
 }
 
