@@ -2,7 +2,7 @@
 
 use crate::house::{Crowd, House, Left, Outside, Person, Takes, failure, mailbox_refused};
 use crate::outside::{Reply, Server as HttpServer};
-use crate::python::interpreter;
+use crate::python::at_terminal;
 use crate::user::{CONFIG, Ended, Server, ended, folder_with, portero};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +21,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -663,22 +662,9 @@ fn an_operator_sees_and_mends_the_outbox_whether_the_server_runs_or_not() {
 
 /// What a command shows on a screen of so many columns.
 fn on_screen(folder: &Path, columns: u16, arguments: &[&str]) -> String {
-    let mut program = vec![env!("CARGO_BIN_EXE_portero")];
-    program.extend(arguments);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py");
-    let wishes = json!({"program": program, "talk": [], "columns": columns});
-    let mut python = Command::new(interpreter());
-    python
-        .current_dir(folder)
-        .arg(script)
-        .arg(wishes.to_string());
-    for (name, value) in portero(folder).get_envs() {
-        python.env(name, value.unwrap());
-    }
-    let output = python.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
-    told["screen"].as_str().unwrap().replace("\r\n", "\n")
+    let mut command = portero(folder);
+    command.args(arguments);
+    at_terminal(&command, Some(columns), &json!([])).screen
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! and `portero check --service`, which shows one call and no secret (S-80, S-91).
 
 use crate::outside::{World, text};
-use crate::python::{StandIn, interpreter};
+use crate::python::{AtTerminal, StandIn, at_terminal};
 use portero::config::Config;
 use portero::domain::binding::Scope;
 use portero::domain::id::{ContactId, EmailAddress, ServiceName, Timestamp};
@@ -374,36 +374,15 @@ fn no_secret_comes_out_of_the_dry_run_whatever_the_service_says() {
     canaries(&format!("{out}{error}"));
 
     // And a password, typed at a terminal.
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py");
-    let program = [
-        env!("CARGO_BIN_EXE_portero"),
-        "check",
-        "--service",
-        "crm",
-        "--password-of",
-        EVA,
-    ];
-    let wishes = json!({"program": program, "talk": [["Password of eva@example.com: ", format!("{PASSWORD}\n")]]});
-    let mut python = Command::new(interpreter());
-    let real = command(&world, &[]);
-    python
-        .env_clear()
-        .envs(real.get_envs().map(|(name, value)| (name, value.unwrap())));
-    let output = python
-        .current_dir(world.folder.path())
-        .arg(script)
-        .arg(wishes.to_string())
-        .output()
-        .unwrap();
-    let told: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    let screen = told["screen"].as_str().unwrap();
-    assert_eq!(told["code"], 0, "{screen}");
+    let typed = json!([["Password of eva@example.com: ", format!("{PASSWORD}\n")]]);
+    let asking = command(&world, &["check", "--service", "crm", "--password-of", EVA]);
+    let AtTerminal { screen, code, .. } = at_terminal(&asking, None, &typed);
+    assert_eq!(code, 0, "{screen}");
     assert!(
         screen.contains("Eva Ruiz") && screen.contains("\"pw\":\"…\""),
         "{screen}"
     );
-    canaries(screen);
+    canaries(&screen);
     let sent = std::iter::repeat_with(|| stand_in.next("call"));
     let login = sent.take(20).find(|call| call["path"] == "/login").unwrap();
     let body: Value = serde_json::from_str(login["body"].as_str().unwrap()).unwrap();

@@ -1,7 +1,7 @@
 //! `portero user` with the real program: the same whether the server runs or not, and no password
 //! where it does not belong.
 
-use crate::python::interpreter;
+use crate::python;
 use portero::app::user::HashedPassword;
 use serde_json::{Value, json};
 use std::fs;
@@ -540,28 +540,10 @@ secret = "env:SIGNING"
 
 /// What is on the screen, the exit code, and whether the terminal shows what is typed again.
 fn at_terminal(folder: &Path, arguments: &[&str], talk: Value) -> (String, i64, bool) {
-    let mut program = vec![env!("CARGO_BIN_EXE_portero"), "user"];
-    program.extend(arguments);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py");
-    let wishes = json!({"program": program, "talk": talk});
-    let output = portero(folder)
-        .get_envs()
-        .fold(
-            &mut Command::new(interpreter()),
-            |command, (name, value)| command.env(name, value.unwrap()),
-        )
-        .current_dir(folder)
-        .arg(script)
-        .arg(wishes.to_string())
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
-    (
-        told["screen"].as_str().unwrap().replace("\r\n", "\n"),
-        told["code"].as_i64().unwrap(),
-        told["echo"].as_bool().unwrap(),
-    )
+    let mut command = portero(folder);
+    command.arg("user").args(arguments);
+    let left = python::at_terminal(&command, None, &talk);
+    (left.screen, left.code, left.echo)
 }
 
 #[test]
