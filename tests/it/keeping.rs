@@ -3,7 +3,7 @@
 
 use crate::house::{Crowd, House, Person, Takes, failure};
 use crate::letters::{now, run};
-use crate::outside::eventually;
+use crate::outside::{eventually, has};
 use crate::user::{CONFIG, Server, folder_with, portero};
 use portero::app::{Clock, Issued, TokenAnswer, TokenAsked, TokenWanted, Whom};
 use portero::domain::account::{Account, Company};
@@ -28,10 +28,6 @@ use std::time::{Duration, Instant};
 
 type Record = (String, Vec<u8>, Vec<u8>);
 
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
-}
-
 /// How somebody may be recognised in what is kept.
 fn marks_of(contact: &Contact) -> Vec<Vec<u8>> {
     let id = contact.id.0;
@@ -50,7 +46,7 @@ fn marks_of(contact: &Contact) -> Vec<Vec<u8>> {
 
 fn is_about(record: &Record, marks: &[Vec<u8>]) -> bool {
     let (_, key, value) = record;
-    (marks.iter()).any(|mark| holds(key, mark) || holds(value, mark))
+    (marks.iter()).any(|mark| has(key, mark) || has(value, mark))
 }
 
 /// A house in which much is kept about everybody: waiting, given up, told, sent and written down.
@@ -412,7 +408,7 @@ fn traces_of_ana(folder: &Path, marks: &[Vec<u8>]) -> Vec<PathBuf> {
         if path.is_dir() {
             found.extend(traces_of_ana(&path, marks));
         } else if let Ok(bytes) = fs::read(&path)
-            && marks.iter().any(|mark| holds(&bytes, mark))
+            && marks.iter().any(|mark| has(&bytes, mark))
         {
             found.push(path);
         }

@@ -1498,6 +1498,10 @@ pub fn envelope(mut value: Value) -> Vec<u8> {
 
 /// Whether these bytes are anywhere in the file.
 pub fn file_has(path: &Path, needle: &[u8]) -> bool {
-    let bytes = fs::read(path).unwrap();
+    has(&fs::read(path).unwrap(), needle)
+}
+
+/// Whether these bytes are anywhere in others.
+pub fn has(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
 }
