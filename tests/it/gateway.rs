@@ -2,13 +2,14 @@
 //! happens when it does not want it (design, section 5.3).
 
 use crate::house::other_than;
+use crate::keys::part;
 use crate::outside::{
     ANA, APP_SECRET, BEA, OLD_APP_SECRET, PHONE_NUMBER_ID, Reply, Request, Server, VERIFY_TOKEN,
     WELCOME, World, ask, envelope, eventually, hmac_sha256, message, signature, status_of, text,
     unix_seconds, webhook,
 };
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -124,8 +125,7 @@ const BOT_SECRET: &[u8] = b"a secret that the bot and Portero share";
 /// What an identity says; that it is signed is tested elsewhere, in another language.
 fn claims(request: &Request) -> Value {
     let identity = request.header("portero-identity").expect("an identity");
-    let claims = identity.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+    part(identity, 1)
 }
 
 /// What every request to a bot must be, whatever is in it.

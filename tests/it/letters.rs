@@ -1,11 +1,10 @@
 //! Dead letters: given up, listed, tried again, forgotten; in the core, and with the real program.
 
 use crate::house::{Crowd, House, Left, Outside, Person, Takes, failure, mailbox_refused};
+use crate::keys::part;
 use crate::outside::{Reply, Server as HttpServer};
 use crate::python::at_terminal;
 use crate::user::{CONFIG, Ended, Server, ended, folder_with, portero};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portero::app::{
     Clock, HandOver, Janitor, LetterChange, LetterChanged, Obstacle, Report, Settled, Work,
 };
@@ -42,9 +41,7 @@ fn hand_overs(house: &House) -> Vec<HandOver> {
 }
 
 fn claims(hand_over: &HandOver) -> Value {
-    let identity = hand_over.identity.as_ref().unwrap().reveal().to_owned();
-    let part = identity.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    part(hand_over.identity.as_ref().unwrap().reveal(), 1)
 }
 
 fn bodies(house: &House) -> usize {
