@@ -1262,6 +1262,24 @@ impl Portero {
         ask(self.address, "GET", path, &[], b"").unwrap()
     }
 
+    /// A call of the API with this key.
+    pub fn post_json(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {key}");
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = body.to_string();
+        ask(self.address, "POST", path, &headers, body.as_bytes()).unwrap()
+    }
+
+    /// Where Prometheus asks.
+    pub fn metrics_address(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once("metrics are at http://").unwrap();
+        rest.split_once("/metrics").unwrap().0.parse().unwrap()
+    }
+
     /// Sends a body as Meta does.
     pub fn post_webhook(&self, body: &[u8]) -> Answer {
         post_webhook(self.address, body).unwrap()

@@ -764,20 +764,7 @@ fn in_javascript_an_identity_is_verified_with_jose() {
 // --- an agent ---------------------------------------------------------------------------------------
 
 fn tokens(portero: &Portero, body: &Value) -> Answer {
-    let bearer = format!("Bearer {API_KEY}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Content-Type", "application/json"),
-    ];
-    let body = body.to_string();
-    ask(
-        portero.address,
-        "POST",
-        "/v1/tokens",
-        &headers,
-        body.as_bytes(),
-    )
-    .unwrap()
+    portero.post_json(API_KEY, "/v1/tokens", body)
 }
 
 fn error_of(answer: &Answer) -> (u16, String) {

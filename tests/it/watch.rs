@@ -18,12 +18,6 @@ fn world(metrics: &str) -> World {
     world
 }
 
-fn metrics_address(portero: &Portero) -> SocketAddr {
-    let log = portero.log();
-    let (_, rest) = log.split_once("metrics are at http://").unwrap();
-    rest.split_once("/metrics").unwrap().0.parse().unwrap()
-}
-
 fn ask_for(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let host = address.to_string();
     let mut fields = vec![("Host", host.as_str())];
@@ -32,7 +26,7 @@ fn ask_for(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str
 }
 
 fn scrape(portero: &Portero) -> Answer {
-    ask_for(metrics_address(portero), "GET", "/metrics", &[])
+    ask_for(portero.metrics_address(), "GET", "/metrics", &[])
 }
 
 fn sign_in(world: &mut World, portero: &Portero) {
@@ -192,7 +186,7 @@ fn the_numbers_tell_what_happened_and_nothing_about_anybody() {
 fn the_numbers_are_for_who_has_the_key_and_not_on_the_door_of_the_world() {
     let without = world("");
     let portero = without.start();
-    let address = metrics_address(&portero);
+    let address = portero.metrics_address();
     assert_eq!(scrape(&portero).status, 200);
     // A page in somebody's browser that was led here under a name of its own.
     let foreign = ask(address, "GET", "/metrics", &[("Host", "evil.example")], b"");
@@ -205,7 +199,7 @@ fn the_numbers_are_for_who_has_the_key_and_not_on_the_door_of_the_world() {
     let with = world("key = \"file:metrics_key\"");
     with.secret_file("metrics_key", KEY);
     let portero = with.start();
-    let address = metrics_address(&portero);
+    let address = portero.metrics_address();
     let almost = format!("Bearer {}", &KEY[1..]);
     let right = format!("Bearer {KEY}");
     for (given, status) in [(None, 401), (Some(&almost), 401), (Some(&right), 200)] {
