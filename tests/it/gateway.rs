@@ -5,8 +5,8 @@ use crate::house::other_than;
 use crate::keys::part;
 use crate::outside::{
     ANA, APP_SECRET, BEA, OLD_APP_SECRET, PHONE_NUMBER_ID, Reply, Request, Server, VERIFY_TOKEN,
-    WELCOME, World, ask, envelope, eventually, hmac_sha256, message, signature, status_of, text,
-    unix_seconds, webhook,
+    WELCOME, World, ask, envelope, eventually, message, signature, status_of, text, unix_seconds,
+    webhook, webhook_signature,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -141,15 +141,7 @@ fn assert_is_as_from_meta(request: &Request) {
     );
     let id = request.header("webhook-id").unwrap();
     let timestamp = request.header("webhook-timestamp").unwrap();
-    let signed = [
-        id.as_bytes(),
-        b".",
-        timestamp.as_bytes(),
-        b".",
-        &request.body,
-    ]
-    .concat();
-    let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(BOT_SECRET, &signed)));
+    let expected = webhook_signature(BOT_SECRET, id, timestamp, &request.body);
     assert_eq!(request.header("webhook-signature"), Some(expected.as_str()));
     let age = unix_seconds().abs_diff(timestamp.parse().unwrap());
     assert!(age < 100, "signed {age} seconds ago");
@@ -770,15 +762,7 @@ fn whoever_wants_to_know_is_told_who_came_and_went_in_order_and_signed() {
             let id = request.header("webhook-id").unwrap();
             assert!(id.starts_with("evt_"), "{id}");
             let timestamp = request.header("webhook-timestamp").unwrap();
-            let signed = [
-                id.as_bytes(),
-                b".",
-                timestamp.as_bytes(),
-                b".",
-                &request.body,
-            ]
-            .concat();
-            let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(BOT_SECRET, &signed)));
+            let expected = webhook_signature(BOT_SECRET, id, timestamp, &request.body);
             assert_eq!(request.header("webhook-signature"), Some(expected.as_str()));
             serde_json::from_slice(&request.body).unwrap()
         })

@@ -835,9 +835,7 @@ impl ServiceState {
         if sent_at.abs_diff(unix_seconds()) > 300 {
             return Err("the timestamp is not of now".to_owned());
         }
-        let mut signed = format!("{id}.{time}.").into_bytes();
-        signed.extend_from_slice(&request.body);
-        let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
+        let expected = webhook_signature(key, id, time, &request.body);
         if !signatures.split(' ').any(|one| one == expected) {
             return Err("the signature is wrong".to_owned());
         }
@@ -1401,6 +1399,13 @@ pub fn read_answer(mut stream: &TcpStream, method: &str) -> io::Result<Option<An
             Err(error) => panic!("half an answer ({error})"),
         }
     }
+}
+
+/// `webhook-signature` of a body (Standard Webhooks).
+pub fn webhook_signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
+    let mut signed = format!("{id}.{timestamp}.").into_bytes();
+    signed.extend_from_slice(body);
+    format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)))
 }
 
 /// `X-Hub-Signature-256` of a body.
