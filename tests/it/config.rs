@@ -141,9 +141,8 @@ fn services_are_read_and_switch_the_directory_off() {
         "{GOOD}[[services]]\nname = \"erp\"\nfind_user = \"https://erp.example/f\"\n\
          issue_token = \"http://127.0.0.1:9/t?k=1\"\nsecret = \"env:PORTERO_ERP_SECRET\"\ntimeout_seconds = 3\n"
     );
-    let Loaded {
-        config, warnings, ..
-    } = parse(&text).unwrap();
+    let loaded = parse(&text).unwrap();
+    let config = &loaded.config;
     let [erp] = config.services.as_slice() else {
         panic!("one service is configured")
     };
@@ -151,12 +150,7 @@ fn services_are_read_and_switch_the_directory_off() {
     assert_eq!(erp.timeout, Duration::from_secs(3));
     assert!(erp.check_password.is_none());
     assert!(!config.directory.enabled);
-    let weakened: Vec<_> = warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
-    assert_eq!(weakened, ["services[1].issue_token"]);
+    assert_eq!(weakened_keys(&loaded), ["services[1].issue_token"]);
 }
 
 /// Each bad line: its table, the line, and the end of the one problem that it brings.
@@ -390,13 +384,7 @@ fn an_address_that_nobody_has_confirmed_is_the_operators_word() {
          find_user = {{ url = \"https://e.example/?q={{email}}\", method = \"GET\", email = \"asked\" }}\n"
     );
     let loaded = parse(&text).unwrap();
-    let keys: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
-    assert_eq!(keys, ["services[1].find_user.email"]);
+    assert_eq!(weakened_keys(&loaded), ["services[1].find_user.email"]);
 }
 
 #[test]
@@ -413,14 +401,8 @@ fn secrets_in_a_call_are_never_shown_and_need_a_private_file() {
     assert!(shown.contains("\"Accept\" = \"text/json\""), "{shown}");
     assert!(shown.contains("grant\\\":\\\"client"), "{shown}");
     shown.parse::<toml::Table>().unwrap();
-    let keys: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
     assert_eq!(
-        keys,
+        weakened_keys(&loaded),
         [
             "services[1].find_user.headers.X-Api-Key",
             "services[1].issue_token.body"
@@ -619,14 +601,8 @@ fn leaks(text: &str) -> bool {
 fn secrets_written_in_the_file_are_taken_and_never_shown() {
     let loaded = parse(&with_secrets_in_file()).unwrap();
     assert_eq!(loaded.config.whatsapp.verify_token.reveal(), "hunter2");
-    let warned: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
     assert_eq!(
-        warned,
+        weakened_keys(&loaded),
         [
             "whatsapp.access_token",
             "whatsapp.app_secrets",
@@ -720,6 +696,11 @@ fn weakened(loaded: &Loaded) -> Vec<(&str, &str)> {
     weakened
         .map(|w| (w.key.as_str(), w.words.as_str()))
         .collect()
+}
+
+/// The keys alone.
+fn weakened_keys(loaded: &Loaded) -> Vec<&str> {
+    weakened(loaded).into_iter().map(|(key, _)| key).collect()
 }
 
 #[test]
