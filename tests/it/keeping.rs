@@ -2,9 +2,8 @@
 //! whole and put in the store's place (R-53, R-54, P-1 to P-5, P-8).
 
 use crate::house::{Crowd, House, Person, Takes, failure};
-use crate::letters::{now, run};
 use crate::outside::{eventually, has};
-use crate::user::{CONFIG, Server, folder_with, portero};
+use crate::user::{self, CONFIG, Server, folder_with, now, portero, run, store};
 use portero::app::{Clock, Issued, TokenAnswer, TokenAsked, TokenWanted, Whom};
 use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
@@ -14,9 +13,9 @@ use portero::domain::id::{
     Bsuid, ContactId, DAY_MS, EmailAddress, Language, MessageId, ProofId, Secret, ServiceName,
     Timestamp, WaId,
 };
-use portero::store::record::{self, BodyOf, DeadLetter, Keys, People};
+use portero::store::record::{self, BodyOf, DeadLetter, People};
 use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Redb, Sealed, StoreError, Table};
+use portero::store::{Engine, Redb, Sealed, StoreError, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -272,13 +271,6 @@ const ANA_EMAIL: &str = "ana@example.com";
 const ANA_BSUID: &str = "ES.13491208655302741918";
 const WORDS: &str = "where are my orders";
 
-fn open(folder: &Path) -> (Sealed, Keys) {
-    let master = MasterKey::load_or_create(&folder.join("portero.key")).unwrap();
-    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(Arc::new(engine), &master).unwrap();
-    (store, Keys::new(master))
-}
-
 fn signed_in(
     id: ContactId,
     number: &str,
@@ -313,7 +305,7 @@ fn fill(folder: &Path, more: usize) {
         fs::Permissions::from_mode(0o600),
     )
     .unwrap();
-    let (store, keys) = open(folder);
+    let (store, keys) = store(folder);
     let at = now();
     store
         .update(move |writer| {
@@ -520,7 +512,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
 fn all_that_is_kept_about_one_person_is_given_to_them_and_nothing_of_others() {
     let folder = filled();
     {
-        let (store, _) = open(folder.path());
+        let (store, _) = store(folder.path());
         let id = MessageId::parse("wamid.waits").unwrap();
         let body = SignedBody {
             bytes: json!({"text": "it waits"}).to_string().into_bytes(),
@@ -636,7 +628,7 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let folder = filled();
     let path = folder.path();
     let marks = marks_of_ana(path);
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     // Something behind her records, so that the file is not simply cut off where they were.
     store
         .update(|writer| {
@@ -662,7 +654,7 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let log = Server::start(path).stop();
     assert!(log.contains("what was left of an erasure is gone"), "{log}");
     assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
-    let (store, _) = open(path);
+    let (store, _) = user::store(path);
     assert_eq!(store.view(record::unfinished_erasure), Ok(None));
 }
 
@@ -739,7 +731,7 @@ fn who_came_after_an_erasure_survives_a_restore_and_so_does_everybody_else() {
     let path = folder.path();
     fine(path, &["contact", "forget", "--number", ANA_NUMBER]);
     // She writes again, and a copy is made of that.
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     let again = ContactId([0x4a; 16]);
     let at = now();
     store
@@ -862,7 +854,7 @@ fn a_running_server_makes_snapshots_and_one_of_an_older_format_before_it_starts(
     let server = Server::start(path);
     let copy = eventually("a snapshot", || copies().first().cloned());
     server.stop();
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     drop(store);
     let snapshot = Redb::open(&copy, Options::default()).unwrap();
     let snapshot = Sealed::open(Arc::new(snapshot), keys.master()).unwrap();
