@@ -823,8 +823,9 @@ fn notice_of_error(error: &Object<'_>) -> Notice {
     Notice {
         topic: code.map_or("error".to_owned(), |code| format!("error {code}")),
         event: notice_line(error.text(Key::Title).or(error.text(Key::Message))),
-        severe: code
-            .is_some_and(|code| super::failure_of_code(code).kind == FailureKind::Configuration),
+        severe: code.is_some_and(|code| {
+            super::errors::failure_of_code(code).kind == FailureKind::Configuration
+        }),
     }
 }
 
