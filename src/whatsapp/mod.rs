@@ -5,7 +5,9 @@
 
 mod errors;
 pub mod inspect;
+mod json;
 pub mod parts;
+pub mod signature;
 pub mod webhook;
 
 use crate::domain::delivery::{

@@ -22,7 +22,7 @@ use crate::services::{Reading, Services};
 use crate::store::OpenError;
 use crate::web::WEBHOOK_PATH;
 use crate::whatsapp::inspect::{Ask, Change, Inspector, Said, Told};
-use crate::whatsapp::webhook;
+use crate::whatsapp::signature;
 use around::{Mode, StoreSeen};
 use finding::{Finding, Fix, Verdict, wrapped};
 use meta::Known;
@@ -487,7 +487,7 @@ impl<'a> Doctor<'a> {
         let handshake = get(&format!("{WEBHOOK_PATH}?{query}"));
         let mut findings = vec![alive, around::handshake(&handshake, &challenge)];
         if let Some(secret) = self.config.whatsapp.app_secrets.first() {
-            let signature = webhook::sign(secret, EMPTY_WEBHOOK);
+            let signature = signature::sign(secret, EMPTY_WEBHOOK);
             let headers = [("x-hub-signature-256", signature.as_str())];
             let taken = Endpoint::parse(&format!("{url}{WEBHOOK_PATH}"))
                 .map_err(unfit)
@@ -609,7 +609,7 @@ impl<'a> Doctor<'a> {
         };
         let body = SignedBody {
             bytes: EMPTY_WEBHOOK.to_vec(),
-            signature: webhook::sign(secret, EMPTY_WEBHOOK),
+            signature: signature::sign(secret, EMPTY_WEBHOOK),
         };
         match Bot::new(settings) {
             Ok(bot) => vec![around::bot(&bot.hand_on(&fresh_id(), &body, None, now()))],
