@@ -33,8 +33,8 @@ pub use counted::Counted;
 pub use events::event_name;
 pub use hand_on::Body;
 pub use identity::{
-    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused, Users,
-    rfc_3339,
+    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
+    Subject, Users, rfc_3339,
 };
 pub use janitor::Janitor;
 pub use operator::{

@@ -56,7 +56,7 @@ use super::contact::{Barred, Contact, Kept, Stage};
 use super::delivery::Notice;
 use super::id::{
     ChallengeId, EmailAddress, HOUR_MS, Language, MappingId, OtpCode, ProofId, ReturnCode,
-    SECOND_MS, ServiceName, Timestamp,
+    SECOND_MS, Timestamp,
 };
 use super::message::{Content, Inbound};
 use super::policy::Policy;
@@ -106,8 +106,8 @@ pub enum Event<'a> {
     },
     /// The bot ends bindings.
     ReleasedByBot {
-        /// Those to this service; all if not set.
-        service: Option<&'a ServiceName>,
+        /// Which.
+        bindings: &'a [Binding],
     },
     /// Somebody did something on the sign-in page.
     Page {
@@ -348,7 +348,7 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         }
         Event::LinkAsked { send } => turn.link_asked(*send),
         Event::ProofAsked { proof, age_max_ms } => turn.proof_asked(*proof, *age_max_ms),
-        Event::ReleasedByBot { service } => turn.released_by_bot(*service),
+        Event::ReleasedByBot { bindings } => turn.released_by_bot(bindings),
         Event::Page { mapping, act } => turn.on_page(*mapping, act),
         Event::ReturnedElsewhere {
             mapping,

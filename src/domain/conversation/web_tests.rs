@@ -419,7 +419,9 @@ impl State {
                 proof: ProofWanted::Password,
                 age_max_ms: Some(0),
             },
-            BotReleases => Event::ReleasedByBot { service: None },
+            BotReleases => Event::ReleasedByBot {
+                bindings: &self.contact.bindings,
+            },
             CodeBackElsewhere => Event::ReturnedElsewhere {
                 mapping: link,
                 code_made_at: self.code_made_at,
