@@ -676,6 +676,9 @@ impl Sweeper {
                         }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
                     }
+                    if let Err(error) = app.forget_who_wished_it() {
+                        tracing::warn!(%error, "who wished to be forgotten could not be forgotten yet; it is tried again");
+                    }
                     finish_erasure(&app);
                     if rest_until.is_some_and(|until| Instant::now() < until) {
                         continue;

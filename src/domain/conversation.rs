@@ -34,6 +34,8 @@
 //! - Counting, checking and consuming a code are one step (S-11, S-12).
 //! - A return code counts only from the contact that asked for the link; from anywhere else it
 //!   burns the sign-in and both sides are told (section 3 of the threat model).
+//! - Nobody is forgotten but by a tap or words that mean nothing else, typed in answer to the
+//!   question; and being forgotten lifts no limit.
 //! - What happens on the page never says anything about the chat's other limits, nor the reverse.
 //! - A message of a bound contact that is not one of our words goes to the bot unread. Only while
 //!   that contact signs in again, what reads as an address, a code or a password stays here, and
@@ -43,6 +45,7 @@ mod button;
 mod chat;
 mod code;
 mod demand;
+mod forget;
 mod said;
 mod web;
 
@@ -259,6 +262,8 @@ pub enum Action {
     HandOn(Kept),
     /// Write down what a person or operator may ask about later.
     Audit(AuditEvent),
+    /// Forget this contact: whoever writes next under its names is somebody new.
+    Forget,
 }
 
 /// The addresses whose counts a decision about this message may need.
@@ -485,7 +490,8 @@ impl<'a> Turn<'a> {
                 | ReleaseReason::Operator
                 | ReleaseReason::Undone
                 | ReleaseReason::Replaced
-                | ReleaseReason::Bot => None,
+                | ReleaseReason::Bot
+                | ReleaseReason::Forgotten => None,
                 reason => Some(reason),
             };
             self.refuse_requirement();
