@@ -36,7 +36,7 @@ pub use identity::{
     AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
     Subject, Users, rfc_3339,
 };
-pub use janitor::Janitor;
+pub use janitor::{BOUND_CONTACT_MS, Janitor, KEPT_MS};
 pub use operator::{
     CHANGED_AT_ONCE_MAX, Letter, LetterChange, LetterChanged, Obstacle, REPLAYED_AT_ONCE_MAX,
 };
