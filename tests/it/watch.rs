@@ -289,12 +289,19 @@ fn every_number_that_the_alerts_look_at_exists_from_the_start() {
 /// Debian's `prometheus` has it. Run with `cargo test -- --ignored promtool`.
 #[test]
 #[ignore = "needs promtool"]
-fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page() {
+fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page_and_each_wakes_in_time() {
     let checked = Command::new("promtool")
         .args(["check", "rules"])
         .arg(rules())
         .output();
     let checked = checked.expect("promtool is there");
+    assert!(checked.status.success(), "{checked:?}");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/portero.rules.test.yml");
+    let checked = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(cases)
+        .output()
+        .unwrap();
     assert!(checked.status.success(), "{checked:?}");
     let world = world("");
     let portero = world.start();
