@@ -18,8 +18,8 @@ use crate::outbox::{Outbox, Pace, Running as Senders};
 use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
-use crate::store::seal::{self, FORMAT_VERSION, KeyError};
-use crate::store::{CopyError, Engine, MasterKey, Redb, Sealed, Snapshots, StoreError};
+use crate::store::seal::KeyError;
+use crate::store::{CopyError, Engine, MasterKey, Redb, Snapshots, StoreError, migrate};
 use crate::text::Voice;
 use crate::web::listener::{Limits, Listener, Trust};
 use crate::web::pages::CHAT_ORIGINS;
@@ -125,8 +125,8 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     };
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
     let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), config.store.snapshots);
-    keep_before_migration(&*engine, config)?;
-    let store = Sealed::open(engine, &master)?;
+    let now = SystemClock::new(Timestamp(0)).now();
+    let (store, _) = migrate::open(engine, &master, &snapshots, now, migrate::STEPS)?;
     let latest = store.view(record::latest_moment)?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
@@ -147,20 +147,6 @@ pub fn existing_key(key: &StoreKey) -> Result<MasterKey, KeyError> {
         StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal()),
         StoreKey::File(path) => MasterKey::load(path),
     }
-}
-
-/// Whoever is about to change the format of a store has a way back.
-fn keep_before_migration(engine: &dyn Engine, config: &Config) -> Result<(), StartError> {
-    let format = seal::format_of(engine)?;
-    if format.is_none_or(|format| format >= FORMAT_VERSION) {
-        return Ok(());
-    }
-    let kept = config.store.snapshots.max(1);
-    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), kept);
-    let now = SystemClock::new(Timestamp(0)).now();
-    let path = snapshots.make(engine, now)?;
-    tracing::info!(path = %path.display(), "a snapshot was made of the store in its older format");
-    Ok(())
 }
 
 /// An erasure that was interrupted, or could not be finished, is finished as soon as it can be.
@@ -689,6 +675,9 @@ impl Sweeper {
                             return;
                         }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
+                    }
+                    if let Err(error) = app.forget_who_wished_it() {
+                        tracing::warn!(%error, "who wished to be forgotten could not be forgotten yet; it is tried again");
                     }
                     finish_erasure(&app);
                     if rest_until.is_some_and(|until| Instant::now() < until) {

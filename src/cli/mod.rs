@@ -15,6 +15,7 @@ mod events;
 mod keys;
 mod log;
 mod outbox;
+mod retention;
 mod serve;
 mod show;
 mod terminal;
@@ -54,7 +55,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
-    /// Say what is wrong with the world around it: Meta, mail, services, bot
+    /// Say what is wrong around it: Meta, mail, services, bot
     Doctor(doctor::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
@@ -64,12 +65,14 @@ enum Command {
     Contact(contact::Arguments),
     /// Print everything that is kept about one person
     Export(contact::Export),
-    /// List and change the keys with which Portero signs who wrote a message
+    /// List and change the keys that sign who wrote a message
     Keys(keys::Arguments),
-    /// List what waits and what was given up, and try that again or drop it
+    /// List what waits or was given up; try that again or drop it
     Outbox(outbox::Arguments),
     /// List what happened with sign-ins, and tell it once more
     Events(events::Arguments),
+    /// Remove at once what is kept no longer
+    Retention(retention::Arguments),
     /// Copy the store to a file, also while the server runs
     Backup(backup::Backup),
     /// Put a copy in the place of the store
@@ -286,6 +289,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::User(arguments) => user::run(&mut shell, &arguments),
         Command::Contact(arguments) => contact::run(&mut shell, &arguments),
         Command::Export(arguments) => contact::export(&mut shell, &arguments),
+        Command::Retention(arguments) => retention::run(&mut shell, &arguments),
         Command::Backup(arguments) => backup::run(&mut shell, &arguments),
         Command::Restore(arguments) => backup::run_restore(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),

@@ -129,6 +129,7 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
             | Request::Forget { .. }
             | Request::Export { .. } => "look with `portero contact show`; asking again is safe",
             Request::BackUp { .. } => "look whether the file is there; it appears when it is whole",
+            Request::RemoveWhatIsOld => "asking again is safe: what is gone is not there any more",
             Request::ListAudit { .. } | Request::VerifyAudit { .. } => {
                 "asking again is safe: nothing is changed"
             }

@@ -12,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::record::{AuditPlace, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -138,6 +139,8 @@ pub enum Request {
         /// Where: from the root on.
         path: PathBuf,
     },
+    /// Remove what is kept no longer.
+    RemoveWhatIsOld,
     /// Up to [`crate::app::AUDIT_LINES_LISTED_MAX`] lines of the audit, newest first.
     ListAudit {
         /// Not those before this moment, in milliseconds since 1970.
@@ -172,7 +175,10 @@ impl Request {
 
     /// Whether the whole store may be written.
     pub(super) fn takes_long(&self) -> bool {
-        matches!(self, Request::Forget { .. } | Request::BackUp { .. })
+        matches!(
+            self,
+            Request::Forget { .. } | Request::BackUp { .. } | Request::RemoveWhatIsOld
+        )
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -199,6 +205,7 @@ impl Request {
             Request::Forget { dry_run: false, .. } => "forget",
             Request::Export { .. } => "export",
             Request::BackUp { .. } => "back_up",
+            Request::RemoveWhatIsOld => "remove_what_is_old",
             Request::ListAudit { .. } => "list_audit",
             Request::VerifyAudit { .. } => "verify_audit",
         }
@@ -378,6 +385,11 @@ pub enum Answer {
         /// A sentence on why.
         reason: String,
     },
+    /// What was old is gone.
+    Removed {
+        /// How many records, by the name of their table.
+        counts: BTreeMap<String, u64>,
+    },
     /// There is no such contact. Nothing has changed.
     NoSuchContact,
     /// What was written down.
@@ -431,6 +443,7 @@ impl Answer {
             Answer::Exported { .. } => "exported",
             Answer::BackedUp { .. } => "backed_up",
             Answer::NotBackedUp { .. } => "not_backed_up",
+            Answer::Removed { .. } => "removed",
             Answer::NoSuchContact => "no_such_contact",
             Answer::Audit { .. } => "listed",
             Answer::AuditChecked(check) if check.faults.is_empty() => "checked",
@@ -641,6 +654,11 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
         Request::Forget { whom, dry_run } => contacts::forget(app, whom, *dry_run)?,
         Request::Export { whom } => contacts::export(app, whom)?,
         Request::BackUp { path } => contacts::back_up(app, path)?,
+        Request::RemoveWhatIsOld => Answer::Removed {
+            counts: (app.remove_what_is_old()?.into_iter())
+                .map(|(kind, count)| (kind.to_owned(), count as u64))
+                .collect(),
+        },
         Request::ListAudit { since_ms, before } => audit::list(app, *since_ms, *before)?,
         Request::VerifyAudit { after } => audit::verify(app, after.as_ref())?,
     };

@@ -1,17 +1,18 @@
 //! Keeping and giving back: people are forgotten for good, also by copies; copies are made, found
 //! whole and put in the store's place (R-53, R-54, P-1 to P-5, P-8).
 
-use crate::house::{Crowd, House, Person, Takes, failure};
+use crate::house::{Crowd, House, Person, Takes, failure, other_than};
 use crate::outside::{eventually, has};
 use crate::user::{self, CONFIG, Server, folder_with, now, portero, run, store};
-use portero::app::{Clock, Issued, TokenAnswer, TokenAsked, TokenWanted, Whom};
+use portero::app::{Clock, Issued, Janitor, TokenAnswer, TokenAsked, TokenWanted, Whom};
 use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
+use portero::domain::budget::Budget;
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Entry, EntryId, Errand, Failure, FailureKind, SignedBody};
 use portero::domain::id::{
-    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MessageId, ProofId, Secret, ServiceName,
-    Timestamp, WaId,
+    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MINUTE_MS, MessageId, ProofId, Secret,
+    ServiceName, Timestamp, WaId,
 };
 use portero::store::record::{self, BodyOf, DeadLetter, People};
 use portero::store::redb::Options;
@@ -138,6 +139,178 @@ fn who_was_forgotten_and_writes_again_is_somebody_new() {
     assert!(!after.is_bound());
     assert_eq!(after.created_at, house.clock.now());
     assert_eq!(house.app.find_contacts(&Whom::User(before.id)).unwrap(), []);
+}
+
+/// P-6: each kind of record goes on its day, however many there are, and not before.
+#[test]
+fn what_is_old_is_removed_at_once_when_the_operator_wishes_it() {
+    let crowd = busy();
+    let house = &crowd.house;
+    // More than one batch of what ends with their writers.
+    for number in 0..600 {
+        house.ask(&Person::with_number(&format!("3460{number:07}")), "hola");
+    }
+    let count = |removed: &std::collections::BTreeMap<&str, usize>, kind| removed[kind];
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(removed.values().sum::<usize>(), 0, "{removed:?}");
+    let kinds: Vec<&str> = portero::app::KEPT_MS
+        .iter()
+        .map(|(kind, _)| *kind)
+        .collect();
+    assert_eq!(
+        removed.keys().copied().collect::<BTreeSet<_>>(),
+        kinds.iter().copied().collect()
+    );
+
+    house.clock.forward(6 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(
+        (count(&removed, "contact"), count(&removed, "sent")),
+        (0, 0),
+        "{removed:?}"
+    );
+    house.clock.forward(2 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(count(&removed, "contact"), 600, "{removed:?}");
+    assert!(count(&removed, "sent") > 600, "{removed:?}");
+    assert_eq!((count(&removed, "seen"), count(&removed, "dead")), (0, 0));
+    house.clock.forward(3 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert!(count(&removed, "seen") > 600, "{removed:?}");
+    house.clock.forward(30 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(
+        (count(&removed, "dead"), count(&removed, "contact")),
+        (3, 0),
+        "{removed:?}"
+    );
+    assert!(count(&removed, "event") >= 3, "{removed:?}");
+    house.clock.forward(200 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(count(&removed, "contact"), 3, "{removed:?}");
+    assert!(count(&removed, "audit") > 3, "{removed:?}");
+    assert_eq!(house.contacts().len(), 0);
+}
+
+/// She wishes it in the chat; what is sent back to her is not lost over it.
+fn wish_to_be_forgotten(house: &House, person: &Person) {
+    house.ask(person, "olvídame");
+    house.ask(person, "sí, olvídame");
+}
+
+#[test]
+fn who_wishes_it_in_the_chat_is_nobody_at_once_and_soon_nowhere() {
+    let crowd = busy();
+    let (house, ana, eva) = (&crowd.house, &crowd.people[0], &crowd.people[1]);
+    let (contact, other) = (house.contact(ana), house.contact(eva));
+    let marks = marks_of(&contact);
+    wish_to_be_forgotten(house, ana);
+    assert!(
+        house
+            .said_to(ana)
+            .pop()
+            .unwrap()
+            .contains("empezamos de cero")
+    );
+    assert_eq!(house.audited("contact.released.forgotten"), 1);
+    // Nobody from now on, and not erased before what is on its way has left.
+    let by_number = house
+        .app
+        .find_contacts(&Whom::Number(ana.wa_id.clone().unwrap()));
+    assert_eq!(by_number.unwrap(), []);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+
+    house.later(MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 1);
+    assert_eq!(house.memory().rewrites(), 1);
+    for record in house.records() {
+        assert!(!is_about(&record, &marks), "{record:?}");
+    }
+    assert_eq!(house.contact(eva), other);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+    house.ask(ana, "hola");
+    let again = house.contact(ana);
+    assert!(again.id != contact.id && !again.is_bound());
+}
+
+#[test]
+fn many_who_wish_it_are_forgotten_together_and_not_one_by_one() {
+    let crowd = Crowd::new(4);
+    let house = &crowd.house;
+    wish_to_be_forgotten(house, &crowd.people[0]);
+    house.later(MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 1);
+    for person in &crowd.people[1..] {
+        wish_to_be_forgotten(house, person);
+    }
+    house.later(2 * MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+    house.later(portero::app::FORGET_EVERY_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 3);
+    assert_eq!((house.memory().rewrites(), house.contacts().len()), (2, 0));
+}
+
+/// Being forgotten would else be a way around the wrong codes of a day, and around the owner of an
+/// account who ended a sign-in.
+#[test]
+fn being_forgotten_lifts_no_limit() {
+    let house = House::in_memory();
+    house.register("kutamma", "ana@example.com", "Ana Pérez", "Acme");
+    let mallory = Person::with_number("34600333444");
+    house.ask(&mallory, "ana@example.com");
+    let code = house.code();
+    for _ in 0..4 {
+        house.ask(&mallory, &other_than(&code));
+    }
+    let before = house.contact(&mallory);
+    wish_to_be_forgotten(&house, &mallory);
+    house.later(MINUTE_MS);
+    house.app.forget_who_wished_it().unwrap();
+    house.ask(&mallory, "hola");
+    let after = house.contact(&mallory);
+    assert_ne!(after.id, before.id);
+    assert_eq!(after.failures, before.failures);
+    assert_eq!(after.codes, before.codes);
+    assert!(after.replies.moments().len() > before.replies.moments().len());
+    // They end like all that is counted.
+    house.later(3 * DAY_MS);
+    wish_to_be_forgotten(&house, &mallory);
+    let mut janitor = Janitor::default();
+    house.later(3 * DAY_MS);
+    janitor.sweep(&house.app).unwrap();
+    house.ask(&mallory, "hola");
+    assert_eq!(house.contact(&mallory).failures, Budget::default());
+}
+
+#[test]
+fn whatever_fails_when_somebody_wished_it_she_is_gone_in_the_end() {
+    for nth in 1.. {
+        let crowd = Crowd::new(2);
+        let (house, ana) = (&crowd.house, &crowd.people[0]);
+        let marks = marks_of(&house.contact(ana));
+        wish_to_be_forgotten(house, ana);
+        house.later(MINUTE_MS);
+        let operations = house.memory().operations();
+        let error = StoreError::Unavailable("on purpose".into());
+        house.memory().fail_operation(nth, error);
+        let first = house.app.forget_who_wished_it();
+        let reached = house.memory().operations() - operations >= nth;
+        house
+            .memory()
+            .fail_operation(u64::from(u32::MAX), StoreError::Full);
+        if first.is_err() {
+            assert_eq!(house.app.forget_who_wished_it().unwrap(), 1, "{nth}");
+        }
+        house.app.finish_erasure().unwrap();
+        for record in house.records() {
+            assert!(!is_about(&record, &marks), "{nth} {record:?}");
+        }
+        assert!(house.memory().rewrites() >= 1 && house.is_bound(&crowd.people[1]));
+        if !reached {
+            assert!(nth > 20, "{nth}");
+            return;
+        }
+    }
 }
 
 #[test]
@@ -433,6 +606,8 @@ fn story(path: &Path) -> Vec<(i32, String, String)> {
         &["contact", "forget", "--number", ANA_NUMBER, "--json"],
         &["contact", "forget", &ana],
         &["export", "--user", &ana],
+        &["retention", "run"],
+        &["retention", "run", "--json"],
     ]
     .iter()
     .map(|arguments| run(path, arguments))
@@ -463,7 +638,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
     let codes: Vec<i32> = said.iter().map(|(code, ..)| *code).collect();
     assert_eq!(
         codes,
-        [0, 0, 0, 67, 64, 64, 64, 0, 0, 0, 0, 0, 67, 67],
+        [0, 0, 0, 67, 64, 64, 64, 0, 0, 0, 0, 0, 67, 67, 0, 0],
         "{said:#?}"
     );
     let list = &said[0].1;

@@ -1,12 +1,13 @@
 //! What an operator sees of the running program: lines in the log, numbers, alerts.
 
 use crate::outside::{ANA, Answer, Portero, World, ask, eventually, text};
+use crate::user::{CONFIG, folder_with, portero};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const KEY: &str = "a-key-for-prometheus-0123456789abcdef";
 const ANAS: &str = "573001234567";
@@ -274,12 +275,19 @@ fn every_number_that_the_alerts_look_at_exists_from_the_start() {
 /// Debian's `prometheus` has it. Run with `cargo test -- --ignored promtool`.
 #[test]
 #[ignore = "needs promtool"]
-fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page() {
+fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page_and_each_wakes_in_time() {
     let checked = Command::new("promtool")
         .args(["check", "rules"])
         .arg(rules())
         .output();
     let checked = checked.expect("promtool is there");
+    assert!(checked.status.success(), "{checked:?}");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/portero.rules.test.yml");
+    let checked = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(cases)
+        .output()
+        .unwrap();
     assert!(checked.status.success(), "{checked:?}");
     let world = world("");
     let portero = world.start();
@@ -363,4 +371,50 @@ fn a_request_and_a_delivery_have_a_line_each_and_the_answer_has_the_name_of_its_
     assert_eq!(mail["contact"].as_str().unwrap().len(), 36);
     let said = deliveries.iter().filter(|line| line["lane"] == "whatsapp");
     assert_eq!(said.count(), 3, "{log}");
+}
+
+/// As under systemd, which gives each line a time and wants its priority in front (sd-daemon(3)).
+#[test]
+fn the_journal_gets_priorities_and_no_second_time_and_a_file_is_no_journal() {
+    use std::os::unix::fs::MetadataExt;
+    for (format, is_journal) in [("human", true), ("json", true), ("human", false)] {
+        let folder = folder_with(&format!("{CONFIG}format = \"{format}\"\n"));
+        let log = folder.path().join("log");
+        let file = fs::File::create(&log).unwrap();
+        let meta = file.metadata().unwrap();
+        let inode = meta.ino() + u64::from(!is_journal);
+        let mut child = portero(folder.path())
+            .arg("serve")
+            .env("JOURNAL_STREAM", format!("{}:{inode}", meta.dev()))
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let text = eventually("a line that says where it listens", || {
+            let text = fs::read_to_string(&log).unwrap();
+            text.contains("127.0.0.1:").then_some(text)
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in text.lines() {
+            let found = [
+                ("<6>", "INFO"),
+                ("<4>", "WARN"),
+                ("<7>", "DEBUG"),
+                ("<7>", "TRACE"),
+            ]
+            .into_iter()
+            .find(|(priority, level)| line.starts_with(priority) && line.contains(level));
+            let rest = found.map(|(priority, _)| &line[priority.len()..]);
+            assert_eq!(rest.is_some(), is_journal, "{line}");
+            let Some(rest) = rest else { continue };
+            match format {
+                "json" => assert!(serde_json::from_str::<Value>(rest).is_ok(), "{line}"),
+                _ => {
+                    let level = rest.trim_start().split(' ').next().unwrap();
+                    assert_eq!(Some(level), found.map(|(_, level)| level), "{line}");
+                }
+            }
+        }
+    }
 }
