@@ -1,4 +1,4 @@
-//! What Meta's errors mean, and what follows from them: one table, [`MEANINGS`].
+//! What Meta's errors mean, and what follows from them: one table, `MEANINGS`.
 
 use crate::domain::delivery::FailureKind::{Configuration, Permanent, Recipient as Person};
 use crate::domain::delivery::{Failure, FailureKind};

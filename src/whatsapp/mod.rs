@@ -1,7 +1,7 @@
 //! The WhatsApp Cloud API: what comes in through the webhook and how messages go out.
 //!
 //! [`Client::send`] makes one attempt and says what became of it; when to try again is the
-//! outbox's affair. What Meta's error codes mean is one table, in [`errors`].
+//! outbox's affair. What Meta's error codes mean is one table, in `errors`.
 
 mod errors;
 pub mod inspect;

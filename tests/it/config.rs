@@ -1379,7 +1379,7 @@ fn every_key_that_an_adapter_names_exists() {
         ("services/mod.rs", 8),
         ("services/shape.rs", 10),
         ("config/services.rs", 4),
-        ("whatsapp/mod.rs", 8),
+        ("whatsapp/errors.rs", 8),
         ("config/mod.rs", 3),
         ("backend.rs", 6),
         ("config/limits.rs", 2),

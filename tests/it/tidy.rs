@@ -181,7 +181,7 @@ fn imports_go_down_the_layers_only() {
 const BELONGS: &[(&str, &[&str], &str)] = &[
     (
         "redb::",
-        &["store/redb.rs", "store/file.rs", "store/mod.rs", "serve.rs"],
+        &["store/redb", "store/file.rs", "store/mod.rs", "serve.rs"],
         "the engine is behind store::Engine",
     ),
     (
