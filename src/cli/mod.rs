@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod check;
 mod check_service;
+mod completions;
 mod config;
 mod contact;
 mod demo;
@@ -14,6 +15,7 @@ mod doctor;
 mod events;
 mod keys;
 mod log;
+mod man;
 mod outbox;
 mod serve;
 mod show;
@@ -76,6 +78,12 @@ enum Command {
     Restore(backup::Restore),
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
+    /// Print what a shell needs to complete commands
+    #[command(hide = true)]
+    Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -292,6 +300,8 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
         Command::Audit(arguments) => audit::run(&mut shell, &arguments),
+        Command::Completions(arguments) => completions::run(&mut shell, &arguments),
+        Command::Man(arguments) => man::run(&mut shell, &arguments),
     }
 }
 
