@@ -16,6 +16,7 @@ mod events;
 mod keys;
 mod log;
 mod man;
+mod names;
 mod outbox;
 mod serve;
 mod show;
@@ -225,6 +226,7 @@ fn usual_config() -> Result<PathBuf, Failure> {
 
 /// The program, from its arguments to its exit code.
 pub fn main() -> ExitCode {
+    names::without_modules();
     let mut output = io::stdout().lock();
     let mut result = run(std::env::args_os(), &mut output);
     if result.is_ok() {
