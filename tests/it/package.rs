@@ -73,6 +73,7 @@ fn scripts_can_be_started_and_read_by_their_shell() {
     for (shell, name, mode) in [
         ("bash", "build-static", 0o111),
         ("bash", "build-deb", 0o111),
+        ("bash", "../../.ci/package", 0o111),
         ("sh", "debian/postinst", 0),
         ("sh", "debian/postrm", 0),
     ] {
