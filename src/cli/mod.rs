@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod check;
 mod check_service;
+mod completions;
 mod config;
 mod contact;
 mod demo;
@@ -14,6 +15,8 @@ mod doctor;
 mod events;
 mod keys;
 mod log;
+mod man;
+mod names;
 mod outbox;
 mod retention;
 mod serve;
@@ -79,6 +82,12 @@ enum Command {
     Restore(backup::Restore),
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
+    /// Print what a shell needs to complete commands
+    #[command(hide = true)]
+    Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -220,6 +229,7 @@ fn usual_config() -> Result<PathBuf, Failure> {
 
 /// The program, from its arguments to its exit code.
 pub fn main() -> ExitCode {
+    names::without_modules();
     let mut output = io::stdout().lock();
     let mut result = run(std::env::args_os(), &mut output);
     if result.is_ok() {
@@ -296,6 +306,8 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
         Command::Audit(arguments) => audit::run(&mut shell, &arguments),
+        Command::Completions(arguments) => completions::run(&mut shell, &arguments),
+        Command::Man(arguments) => man::run(&mut shell, &arguments),
     }
 }
 

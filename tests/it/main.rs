@@ -13,6 +13,7 @@ mod door;
 mod gateway;
 mod mail;
 mod outside;
+mod package;
 mod page;
 mod page_browser;
 mod process;
