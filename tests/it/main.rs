@@ -22,6 +22,7 @@ mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
+mod tls;
 mod watch;
 mod webdriver;
 

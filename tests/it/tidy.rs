@@ -98,6 +98,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("signing", &["domain"]),
     ("app", &["domain", "text", "store", "signing", "metrics"]),
     ("http", &[]),
+    ("tls", &["domain", "http"]),
     ("whatsapp", &["domain", "http"]),
     ("mail", &["domain"]),
     ("services", &["domain", "http"]),
@@ -114,15 +115,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "bot",
-            "outbox", "web",
+            "domain", "text", "store", "http", "tls", "whatsapp", "mail", "services", "backend",
+            "bot", "outbox", "web",
         ],
     ),
     (
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control", "backend", "bot", "metrics",
+            "config", "control", "backend", "bot", "metrics", "tls",
         ],
     ),
     (
@@ -201,6 +202,16 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
     ),
     ("lettre::", &["mail.rs", "mail/"], "mail has one adapter"),
     ("hyper::", &["web/listener/"], "HTTP/1 has one listener"),
+    (
+        "webpki::",
+        &["tls/certificate.rs"],
+        "what a certificate says is read in one place",
+    ),
+    (
+        "rcgen::",
+        &["tls/"],
+        "what is asked of an authority is made in one place",
+    ),
     (
         "jsonwebtoken::",
         &["signing/"],
