@@ -454,7 +454,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         control: None,
     };
     let path = control::socket_path(&config.store.path);
-    match control::start(Arc::clone(&running.app), &path) {
+    let certificate = running.certificate();
+    match control::start_with(Arc::clone(&running.app), certificate, &path) {
         Ok(control) => running.control = Some(control),
         Err(error) => {
             running.stop();
@@ -484,7 +485,9 @@ fn listen_encrypted(
     }
     let mut redirects = Vec::new();
     for address in &settings.redirect_listen {
-        let door = RedirectDoor::new(origin.clone(), Box::new(|_| None));
+        let certificates = Arc::clone(tls.certificates());
+        let challenges = Box::new(move |token: &str| certificates.answer_to(token));
+        let door = RedirectDoor::new(origin.clone(), challenges);
         let listener = Listener::bind(*address, limits.clone(), trust.clone(), Arc::new(door))
             .map_err(|error| StartError::Listen(*address, error))?;
         redirects.push(listener);

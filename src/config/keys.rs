@@ -145,6 +145,24 @@ keys! {
         "Address and port for HTTPS, or a list of them; \"[::]:443\" takes IPv4 too, \"0.0.0.0:443\" takes nothing else.";
     TLS_REDIRECT_LISTEN "tls" "redirect_listen" TEXT Unset("nothing listens there", "\"[::]:80\""),
         "Address and port, or a list of them, where whoever comes by http:// is sent to server.public_url.";
+    TLS_ACME "tls" "acme" SWITCH Default("false"),
+        "Whether a certificate is asked for at Let's Encrypt, and renewed, without anybody's doing.";
+    TLS_ACME_TERMS_AGREED "tls" "acme_terms_agreed" SWITCH Default("false"),
+        "Whether you agree to the terms of that authority (https://letsencrypt.org/repository/); needed with tls.acme.";
+    TLS_ACME_EMAIL "tls" "acme_email" TEXT Unset("none is given", "\"admin@example.com\""),
+        "Address that the authority may write to.";
+    TLS_ACME_NAMES "tls" "acme_names" TEXTS Default("[]"),
+        "Further names for the certificate beside the host of server.public_url, under which this server is then called too; all must lead here from the whole internet.";
+    TLS_ACME_DIRECTORY "tls" "acme_directory" URL Default("\"https://acme-v02.api.letsencrypt.org/directory\""),
+        "Where another authority that speaks ACME says what it offers.";
+    TLS_ACME_CA_FILE "tls" "acme_ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+    TLS_ACME_FOLDER "tls" "acme_folder" PATH Unset("acme, beside the store", "\"acme\""),
+        "Folder for the account, the key and the certificate.";
+    TLS_ACME_ACCOUNT_ID "tls" "acme_account_id" TEXT Unset("the authority makes an account for everybody", "\"kid-1\""),
+        "Name of the account that an authority gave you, if it wants one (external account binding).";
+    TLS_ACME_ACCOUNT_KEY "tls" "acme_account_key" SECRET Unset("needed with tls.acme_account_id", "\"env:PORTERO_ACME_KEY\""),
+        "Key of that account, in base64url.";
 
     WHATSAPP_PHONE_NUMBER_ID "whatsapp" "phone_number_id" TEXT Required("\"106540352242922\""),
         "The id of the business's number, from WhatsApp > API Setup in Meta's dashboard (not the number itself).";

@@ -366,13 +366,13 @@ fn secrets_are_private(reader: &mut Reader<'_>, file: &Path, mode: Option<u32>) 
 fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     reader.known_tables(root);
     let business = business(reader, root);
-    let server = server(reader, root);
-    let tls = tls::tls(reader, root, server.as_ref());
+    let mut server = server(reader, root);
     let whatsapp = whatsapp(reader, root);
     let name = business.as_ref().map(|business| business.name.as_str());
     let mail = mail(reader, root, name);
     let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
+    let tls = tls::tls(reader, root, server.as_mut(), store.as_ref());
     let bot = bot::bot(reader, root);
     let events = bot::events(reader, root);
     let (service_tables, services) = services::services(reader, root);

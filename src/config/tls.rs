@@ -1,9 +1,9 @@
 //! `[tls]`: HTTPS of Portero's own, and where its certificate is from.
 
-use super::read::{Reader, Table, list, text};
-use super::{Server, is_few, keys, socket_address};
-use crate::http::Endpoint;
-use crate::tls::{self, Certificate, Files, Source, Trust};
+use super::read::{Reader, Table, list, path_in, switch, text};
+use super::{Server, Store, address, is_few, keys, socket_address};
+use crate::http::{Endpoint, host_name, is_loopback};
+use crate::tls::{self, Certificate, Files, Source, Trust, acme};
 use std::net::SocketAddr;
 use toml::de::DeTable;
 
@@ -21,45 +21,36 @@ pub struct Tls {
 pub(super) fn tls(
     reader: &mut Reader<'_>,
     root: &DeTable<'_>,
-    server: Option<&Server>,
+    server: Option<&mut Server>,
+    store: Option<&Store>,
 ) -> Option<Option<Tls>> {
     let table = reader.table(root, "tls");
-    let folder = reader.folder();
-    let certificate = reader.maybe(
-        &table,
-        &keys::TLS_CERTIFICATE,
-        text(|path| super::read::path_in(folder, path)),
-    );
-    let key = reader.maybe(
-        &table,
-        &keys::TLS_KEY,
-        text(|key| match key.strip_prefix("file:") {
-            Some(path) => super::read::path_in(folder, path),
-            None => Err("must be in a file of its own, which is read again when it changes; write \"file:/path\"".to_owned()),
-        }),
-    );
+    let files = files(reader, &table);
     let listen = reader.one(&table, &keys::TLS_LISTEN, list(socket_address));
     let redirect_listen = reader.maybe(&table, &keys::TLS_REDIRECT_LISTEN, list(socket_address));
+    let acme = acme(reader, &table, store);
+    let (files, acme) = (files?, acme?);
     let (listen, redirect_listen) = (listen?, redirect_listen?.unwrap_or_default());
-    let source = match (certificate?, key?) {
-        (Some(certificate), Some(key)) => Some(Source::Files(Files { certificate, key })),
-        (Some(_), None) => {
-            reader.problem(&table, &keys::TLS_KEY, "is missing beside tls.certificate");
-            return None;
-        }
-        (None, Some(_)) => {
-            reader.problem(&table, &keys::TLS_CERTIFICATE, "is missing beside tls.key");
-            return None;
-        }
-        (None, None) => None,
-    };
-    let Some(source) = source else {
-        for key in [&keys::TLS_LISTEN, &keys::TLS_REDIRECT_LISTEN] {
-            if table.has(key) {
-                reader.warn(&table, key, "does nothing without tls.certificate");
+    let source = match (files, acme) {
+        (Some(files), None) => Source::Files(files),
+        (None, Some(settings)) => Source::Acme(settings),
+        (None, None) => {
+            for key in [&keys::TLS_LISTEN, &keys::TLS_REDIRECT_LISTEN] {
+                if table.has(key) {
+                    reader.warn(
+                        &table,
+                        key,
+                        "does nothing without tls.certificate or tls.acme",
+                    );
+                }
             }
+            return Some(None);
         }
-        return Some(None);
+        (Some(_), Some(_)) => {
+            let words = "cannot be true beside tls.certificate: the certificate is from an authority or from files";
+            reader.problem(&table, &keys::TLS_ACME, words);
+            return None;
+        }
     };
     if !is_few(reader, &table, &keys::TLS_LISTEN, &listen) {
         return None;
@@ -75,20 +66,189 @@ pub(super) fn tls(
             return None;
         }
     }
-    match &source {
+    let source = match source {
         Source::Files(files) => match files.read() {
-            Ok(certificate) => judge(reader, &table, &certificate, server),
+            Ok(certificate) => {
+                judge(reader, &table, &certificate, server);
+                Source::Files(files)
+            }
             Err(sentence) => {
                 reader.problem(&table, &keys::TLS_CERTIFICATE, sentence);
                 return None;
             }
         },
-    }
+        Source::Acme(mut settings) => {
+            settings.answers_http = !redirect_listen.is_empty();
+            name(reader, &table, &mut settings, server)?;
+            Source::Acme(settings)
+        }
+    };
     Some(Some(Tls {
         listen,
         redirect_listen,
         source,
     }))
+}
+
+/// Certificate and key in files, if they are there.
+fn files(reader: &mut Reader<'_>, table: &Table<'_>) -> Option<Option<Files>> {
+    let folder = reader.folder();
+    let certificate = reader.maybe(
+        table,
+        &keys::TLS_CERTIFICATE,
+        text(|path| path_in(folder, path)),
+    );
+    let key = reader.maybe(
+        table,
+        &keys::TLS_KEY,
+        text(|key| match key.strip_prefix("file:") {
+            Some(path) => path_in(folder, path),
+            None => Err("must be in a file of its own, which is read again when it changes; write \"file:/path\"".to_owned()),
+        }),
+    );
+    match (certificate?, key?) {
+        (Some(certificate), Some(key)) => Some(Some(Files { certificate, key })),
+        (Some(_), None) => {
+            reader.problem(table, &keys::TLS_KEY, "is missing beside tls.certificate");
+            None
+        }
+        (None, Some(_)) => {
+            reader.problem(table, &keys::TLS_CERTIFICATE, "is missing beside tls.key");
+            None
+        }
+        (None, None) => Some(None),
+    }
+}
+
+/// The authority that is asked, if one is; its names are still to be told.
+fn acme(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    store: Option<&Store>,
+) -> Option<Option<Box<acme::Settings>>> {
+    let wanted = reader.one(table, &keys::TLS_ACME, switch);
+    let agreed = reader.one(table, &keys::TLS_ACME_TERMS_AGREED, switch);
+    let email = reader.maybe(table, &keys::TLS_ACME_EMAIL, text(address));
+    let names = reader.one(table, &keys::TLS_ACME_NAMES, list(host_name));
+    let directory = reader.one(table, &keys::TLS_ACME_DIRECTORY, text(Endpoint::parse));
+    let ca_pem = reader.certificates(table, &keys::TLS_ACME_CA_FILE);
+    let folder = reader.folder();
+    let folder = reader.maybe(
+        table,
+        &keys::TLS_ACME_FOLDER,
+        text(|path| path_in(folder, path)),
+    );
+    let account_id = reader.maybe(table, &keys::TLS_ACME_ACCOUNT_ID, text(short));
+    let account_key = reader.maybe_secret(table, &keys::TLS_ACME_ACCOUNT_KEY, base64url);
+    let (wanted, agreed) = (wanted?, agreed?);
+    let (email, names, directory, ca_pem) = (email?, names?, directory?, ca_pem?);
+    let (folder, account_id, account_key) = (folder?, account_id?, account_key?);
+    if !wanted {
+        let idle = [
+            &keys::TLS_ACME_TERMS_AGREED,
+            &keys::TLS_ACME_EMAIL,
+            &keys::TLS_ACME_NAMES,
+            &keys::TLS_ACME_DIRECTORY,
+            &keys::TLS_ACME_CA_FILE,
+            &keys::TLS_ACME_FOLDER,
+            &keys::TLS_ACME_ACCOUNT_ID,
+            &keys::TLS_ACME_ACCOUNT_KEY,
+        ];
+        for key in idle.into_iter().filter(|key| table.has(key)) {
+            reader.warn(table, key, "does nothing without tls.acme = true");
+        }
+        return Some(None);
+    }
+    if !agreed {
+        let words = "is needed with tls.acme: read the terms of the authority, for Let's Encrypt at https://letsencrypt.org/repository/, and write true if you agree";
+        reader.problem(table, &keys::TLS_ACME_TERMS_AGREED, words);
+        return None;
+    }
+    let binding = match (account_id, account_key) {
+        (Some(id), Some(key)) => Some((id, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            let words = "is missing beside tls.acme_account_id";
+            reader.problem(table, &keys::TLS_ACME_ACCOUNT_KEY, words);
+            return None;
+        }
+        (None, Some(_)) => {
+            let words = "is missing beside tls.acme_account_key";
+            reader.problem(table, &keys::TLS_ACME_ACCOUNT_ID, words);
+            return None;
+        }
+    };
+    let folder = match folder {
+        Some(folder) => folder,
+        None => store?.path.with_file_name("acme"),
+    };
+    Some(Some(Box::new(acme::Settings {
+        directory,
+        ca_pem,
+        email: email.map(|email| email.as_str().to_owned()),
+        names,
+        folder,
+        binding,
+        answers_http: false,
+    })))
+}
+
+/// Puts the host of the public address before the other names; all of them are served.
+fn name(
+    reader: &mut Reader<'_>,
+    table: &Table<'_>,
+    settings: &mut acme::Settings,
+    server: &mut Server,
+) -> Option<()> {
+    let Some(host) = host_of(server) else {
+        let words = "needs server.public_url, the name that a certificate is asked for";
+        reader.problem(table, &keys::TLS_ACME, words);
+        return None;
+    };
+    let mut names = vec![host];
+    names.append(&mut settings.names);
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    let is_public = |name: &str| !is_loopback(name) && !is_address(name);
+    if let Some(name) = names.iter().find(|name| !is_public(name)) {
+        let words = format!(
+            "no authority vouches for {name}: a name is needed that the whole internet can look up (server.public_url, tls.acme_names)"
+        );
+        reader.problem(table, &keys::TLS_ACME, words);
+        return None;
+    }
+    if names.len() > acme::NAMES_MAX {
+        let words = format!("there may be {} names in all", acme::NAMES_MAX);
+        reader.problem(table, &keys::TLS_ACME_NAMES, words);
+        return None;
+    }
+    server.hosts.extend(names.iter().cloned());
+    server.hosts.sort();
+    server.hosts.dedup();
+    settings.names = names;
+    Some(())
+}
+
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok()
+}
+
+fn host_of(server: &Server) -> Option<String> {
+    let url = Endpoint::parse(server.public_url.as_deref()?).ok()?;
+    Some(url.host())
+}
+
+fn short(name: &str) -> Result<String, String> {
+    let good = (1..=256).contains(&name.len()) && !name.contains(char::is_control);
+    good.then(|| name.to_owned())
+        .ok_or_else(|| "must be 1 to 256 printable characters".to_owned())
+}
+
+fn base64url(key: &str) -> Result<(), String> {
+    let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_=".contains(&b);
+    (key.bytes().all(byte) && key.len() >= 16)
+        .then_some(())
+        .ok_or_else(|| "must be base64url, as the authority gave it".to_owned())
 }
 
 /// What is worth knowing about a certificate that can be served.
@@ -110,9 +270,7 @@ fn judge(reader: &mut Reader<'_>, table: &Table<'_>, certificate: &Certificate, 
             Trust::Unknown => reader.warn(table, key, "leads to no public authority, so that Meta and browsers refuse it"),
         }
     }
-    let host = (server.public_url.as_deref())
-        .and_then(|url| Endpoint::parse(url).ok())
-        .map(|url| url.host());
+    let host = host_of(server);
     if let Some(host) = host.filter(|host| !certificate.is_for(host)) {
         let words = format!(
             "is not for {host}, the host of server.public_url, so that Meta and browsers refuse it"

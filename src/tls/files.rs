@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Longest file: a chain of four long certificates has about 8 KiB.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -28,19 +29,7 @@ impl Files {
     /// Reads both. Fails in a sentence.
     pub fn read(&self) -> Result<Certificate, String> {
         let chain = contents(&open(&self.certificate)?, &self.certificate)?;
-        let key = open(&self.key)?;
-        let shown = self.key.display();
-        let mode = key
-            .metadata()
-            .map_err(|error| cannot(&self.key, &error))?
-            .mode()
-            & 0o7777;
-        if mode & OTHERS != 0 {
-            return Err(format!(
-                "{shown} is open to others than its owner (mode {mode:04o}); run: chmod 600 {shown}"
-            ));
-        }
-        let key = zeroize::Zeroizing::new(contents(&key, &self.key)?);
+        let key = private_contents(&self.key)?;
         Certificate::parse(&chain, &key)
             .map_err(|words| format!("the certificate in {} {words}", self.certificate.display()))
     }
@@ -59,6 +48,20 @@ impl Files {
         };
         Some([of(&self.certificate)?, of(&self.key)?])
     }
+}
+
+/// What is in a file that only its owner can read.
+pub(super) fn private_contents(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let file = open(path)?;
+    let shown = path.display();
+    let meta = file.metadata().map_err(|error| cannot(path, &error))?;
+    let mode = meta.mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(format!(
+            "{shown} is open to others than its owner (mode {mode:04o}); run: chmod 600 {shown}"
+        ));
+    }
+    contents(&file, path).map(Zeroizing::new)
 }
 
 fn cannot(path: &Path, error: &io::Error) -> String {

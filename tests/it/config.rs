@@ -41,6 +41,7 @@ fn environment(name: &str) -> Option<String> {
         "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
         "PORTERO_AGENT_KEY" | "PORTERO_METRICS_KEY" => AGENT_KEY,
+        "PORTERO_ACME_KEY" => "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV",
         "PORTERO_BACKEND_KEY" => "laurel",
         "STORE_KEY" => STORE_KEY,
         "NONE" => "none",
@@ -155,11 +156,36 @@ fn https_of_its_own_needs_a_certificate_and_a_key_in_files() {
             "listen = \"443\"",
             "tls.listen: must be an address and a port",
         ),
+        (
+            "acme = true",
+            "tls.acme_terms_agreed: is needed with tls.acme: read the terms",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nkey = \"file:b\"\ncertificate = \"a\"",
+            "tls.acme: cannot be true beside tls.certificate",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nacme_names = [\"192.0.2.1\"]",
+            "tls.acme: no authority vouches for 192.0.2.1",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nacme_account_id = \"kid\"",
+            "tls.acme_account_key: is missing beside tls.acme_account_id",
+        ),
     ];
     for (lines, expected) in table {
         let said = problems(&format!("{GOOD}[tls]\n{lines}\n"));
         assert!(said.contains(expected), "{said}");
     }
+    let agreed = "acme = true\nacme_terms_agreed = true\nacme_names = [\"B.example\"]\n";
+    let Loaded { config, .. } = parse(&format!("{GOOD}[tls]\n{agreed}")).unwrap();
+    let Some(portero::tls::Source::Acme(settings)) = config.tls.map(|tls| tls.source) else {
+        panic!("no authority");
+    };
+    assert_eq!(settings.names, ["portero.example.com", "b.example"]);
+    assert_eq!(settings.folder, Path::new("/nowhere/acme"));
+    assert_eq!(settings.directory.text(), portero::tls::acme::LETS_ENCRYPT);
+    assert!(config.server.hosts.contains(&"b.example".to_owned()));
     let loaded = parse(&format!("{GOOD}[tls]\nredirect_listen = \"[::]:80\"\n")).unwrap();
     assert!(loaded.config.tls.is_none());
     let idle = loaded

@@ -1,6 +1,7 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acme;
 mod api;
 mod audit;
 mod browser;

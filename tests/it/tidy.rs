@@ -105,7 +105,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("backend", &["domain", "http"]),
     ("bot", &["domain", "http"]),
     ("outbox", &["domain", "app", "metrics"]),
-    ("control", &["domain", "app", "store"]),
+    ("control", &["domain", "app", "store", "tls"]),
     (
         "web",
         &[
@@ -219,8 +219,8 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "ring::signature",
-        &["signing/provider.rs", "simulator/bot.rs"],
-        "the JWT crate asks it for signatures; only the stand-in bot judges them for itself",
+        &["signing/provider.rs", "tls/acme/", "simulator/bot.rs"],
+        "the JWT crate asks it for signatures, and an authority wants them; only the stand-in bot judges them for itself",
     ),
     (
         "send_raw",

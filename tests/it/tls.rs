@@ -7,6 +7,7 @@ use crate::outside::{
 use portero::web::listener::{Handler, Limits, Listener, Trust};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fs;
@@ -48,6 +49,10 @@ impl Authority {
         let between =
             CertifiedIssuer::signed_by(between, KeyPair::generate().unwrap(), &root).unwrap();
         Authority { root, between }
+    }
+
+    pub fn root_der(&self) -> &[u8] {
+        self.root.der()
     }
 
     pub fn issue(&self, names: &[&str]) -> Pair {
@@ -98,11 +103,13 @@ impl Client {
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Client {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        // A resumed session has the certificate of the one before it.
+        config.resumption = Resumption::disabled();
         Client { config }
     }
 
