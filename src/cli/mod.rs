@@ -5,7 +5,6 @@
 
 mod audit;
 mod backup;
-mod certificate;
 mod check;
 mod check_service;
 mod config;
@@ -19,6 +18,7 @@ mod outbox;
 mod serve;
 mod show;
 mod terminal;
+mod tls;
 mod user;
 mod users_csv;
 mod worker;
@@ -65,8 +65,8 @@ enum Command {
     Contact(contact::Arguments),
     /// Print everything that is kept about one person
     Export(contact::Export),
-    /// Show the certificate of HTTPS of its own, or renew it now
-    Certificate(certificate::Arguments),
+    /// Show the certificate of its own HTTPS, or renew it now
+    Tls(tls::Arguments),
     /// List and change the keys with which Portero signs who wrote a message
     Keys(keys::Arguments),
     /// List what waits and what was given up, and try that again or drop it
@@ -291,7 +291,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Export(arguments) => contact::export(&mut shell, &arguments),
         Command::Backup(arguments) => backup::run(&mut shell, &arguments),
         Command::Restore(arguments) => backup::run_restore(&mut shell, &arguments),
-        Command::Certificate(arguments) => certificate::run(&mut shell, &arguments),
+        Command::Tls(arguments) => tls::run(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),

@@ -111,9 +111,7 @@ pub(super) fn unanswered(error: &AskError, request: &Request) -> Failure {
         AskError::OtherVersion(_) => failure(Exit::Unavailable)
             .hint("restart the server, so that both are of the version that is installed"),
         AskError::NoAnswer => failure(Exit::Unavailable).hint(match request {
-            Request::ShowCertificate | Request::RenewCertificate => {
-                "look with `portero certificate show`"
-            }
+            Request::ShowCertificate | Request::RenewCertificate => "look with `portero tls show`",
             Request::ListKeys | Request::RotateKeys { .. } | Request::RevokeKey { .. } => {
                 "look with `portero keys list`"
             }

@@ -234,7 +234,7 @@ fn a_certificate_comes_by_itself_and_is_still_there_after_a_restart() {
     let answer: Answer = secured.ask("GET", "/healthz", &[], b"");
     assert_eq!(answer.status, 200);
     assert!(metric(&portero, EXPIRY) > crate::outside::unix_seconds());
-    let (code, said) = pebble.run(&["certificate", "show"]);
+    let (code, said) = pebble.run(&["tls", "show"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains("counts until  20") && said.contains("next one      20"),
@@ -280,7 +280,7 @@ fn a_new_certificate_comes_on_demand_while_connections_go_on_and_not_without_end
     let client = pebble.client();
     let mut open = client.connect(https(&portero), PUBLIC_HOST).unwrap();
     for made in 2..=4 {
-        let (code, said) = pebble.run(&["certificate", "renew"]);
+        let (code, said) = pebble.run(&["tls", "renew"]);
         assert_eq!(code, Some(0), "{said}");
         before = eventually("another certificate is served", || {
             let secured = client.connect(https(&portero), PUBLIC_HOST).ok()?;
@@ -289,7 +289,7 @@ fn a_new_certificate_comes_on_demand_while_connections_go_on_and_not_without_end
         assert_eq!(pebble.made(), made);
         assert_eq!(open.ask("GET", "/healthz", &[], b"").status, 200);
     }
-    let (code, said) = pebble.run(&["certificate", "renew"]);
+    let (code, said) = pebble.run(&["tls", "renew"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("as often within an hour as it may be"),
@@ -303,9 +303,9 @@ fn a_new_certificate_comes_on_demand_while_connections_go_on_and_not_without_end
     )))
     .unwrap();
     let portero = pebble.world.start();
-    let (_, said) = pebble.run(&["certificate", "show"]);
+    let (_, said) = pebble.run(&["tls", "show"]);
     assert!(said.contains("there is none yet"), "{said}");
-    let (code, said) = pebble.run(&["certificate", "renew"]);
+    let (code, said) = pebble.run(&["tls", "renew"]);
     assert!(
         code == Some(1) && said.contains("hint: it can be asked again at 20"),
         "{said}"
@@ -344,7 +344,7 @@ fn a_port_that_the_authority_cannot_reach_is_named_and_the_other_one_is_used_nex
             .connect(https(&portero), PUBLIC_HOST)
             .is_err()
     );
-    let (_, said) = pebble.run(&["certificate", "show"]);
+    let (_, said) = pebble.run(&["tls", "show"]);
     assert!(
         said.contains("there is none yet") && said.contains("failed once"),
         "{said}"
@@ -352,7 +352,7 @@ fn a_port_that_the_authority_cannot_reach_is_named_and_the_other_one_is_used_nex
     // All else is answered meanwhile.
     assert_eq!(portero.get("/healthz").status, 200);
 
-    let (code, said) = pebble.run(&["certificate", "renew"]);
+    let (code, said) = pebble.run(&["tls", "renew"]);
     assert_eq!(code, Some(0), "{said}");
     pebble.served(&portero);
     assert!(
@@ -370,7 +370,7 @@ fn an_authority_that_is_away_leaves_the_old_certificate_and_does_not_hinder_a_st
     let first = pebble.served(&portero);
     let client = pebble.client();
     pebble.end();
-    let (code, said) = pebble.run(&["certificate", "renew"]);
+    let (code, said) = pebble.run(&["tls", "renew"]);
     assert_eq!(code, Some(0), "{said}");
     eventually("the failure is counted", || {
         (metric(&portero, FAILURES) == 1).then_some(())
@@ -396,7 +396,7 @@ fn an_authority_that_is_away_leaves_the_old_certificate_and_does_not_hinder_a_st
         portero.log()
     );
     pebble.begin();
-    let (code, said) = pebble.run(&["certificate", "renew"]);
+    let (code, said) = pebble.run(&["tls", "renew"]);
     assert_eq!(code, Some(0), "{said}");
     pebble.served(&portero);
 }

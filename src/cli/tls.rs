@@ -1,4 +1,4 @@
-//! `portero certificate`: how HTTPS of Portero's own stands, and a new certificate now.
+//! `portero tls`: how HTTPS of Portero's own stands, and a new certificate now.
 
 use super::show::{moment, rfc_3339};
 use super::worker::unanswered;
@@ -56,7 +56,7 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
         (Answer::Certificate(line), _) => write!(output, "{}", shown(&line))?,
         (Answer::RenewalBegun, _) => writeln!(
             output,
-            "begun; `portero certificate show` and the log tell how it went"
+            "begun; `portero tls show` and the log tell how it went"
         )?,
         (Answer::RenewalNotBefore { at_ms }, _) => {
             let message = "the authority was asked as often within an hour as it may be; nothing has been done";
