@@ -96,14 +96,14 @@ pub(super) fn failure_of(error: StartError) -> Failure {
 }
 
 /// What to do when an address cannot be listened on.
-fn hint_about(address: SocketAddr, cause: &std::io::Error) -> String {
+pub(super) fn hint_about(address: SocketAddr, cause: &std::io::Error) -> String {
     let port = address.port();
     match cause.kind() {
         ErrorKind::AddrInUse => format!(
             "another program has this address; stop it, or change the address in the configuration (as root, `ss -ltnp 'sport = :{port}'` names the program)"
         ),
         ErrorKind::PermissionDenied => format!(
-            "ports below 1024 need a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit; else, as root, setcap cap_net_bind_service=+ep on the program's file; or use a port such as 8{:03} behind a reverse proxy",
+            "ports below 1024 need a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE in the unit; else, as root, setcap cap_net_bind_service=+ep on the program's file; or use a port such as 8{:03} behind a reverse proxy",
             port.min(999)
         ),
         ErrorKind::AddrNotAvailable => {

@@ -433,6 +433,35 @@ fn an_authority_that_wants_accounts_it_knows_is_told_one() {
     assert_eq!(secured.ask("GET", "/healthz", &[], b"").status, 200);
 }
 
+/// What `portero doctor` says about HTTPS, a line each: the rest of the world is not there.
+fn doctor(pebble: &Pebble) -> String {
+    let (_, said) = pebble.run(&["doctor"]);
+    let about = ["certificate", "port ", "authority"];
+    let lines = said.lines().filter(|line| {
+        let name = line.get(7..).unwrap_or("").trim_start();
+        about.iter().any(|about| name.starts_with(about))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_doctor_says_how_https_stands_before_a_start_and_after() {
+    let pebble = Pebble::start(USUAL);
+    // The stand-in for Meta knows send calls only.
+    let graph = pebble.world.graph.url();
+    pebble.world.edit(&graph, "http://127.0.0.1:9");
+    let said = doctor(&pebble);
+    assert!(
+        said.contains("it is free, and may be listened on"),
+        "{said}"
+    );
+    assert!(said.contains("localhost answers"), "{said}");
+    let portero = pebble.world.start();
+    pebble.served(&portero);
+    let said = doctor(&pebble);
+    assert!(said.contains("the next one is asked for on 20"), "{said}");
+}
+
 /// As a file holds it.
 impl Authority {
     fn root_pem(&self) -> String {

@@ -149,6 +149,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "whatsapp",
             "mail",
             "bot",
+            "tls",
         ],
     ),
     ("lib", &[]),
