@@ -533,6 +533,50 @@ fn who_does_not_speak_tls_as_here_is_told_and_harms_nobody() {
     assert_eq!(secured.ask("GET", "/healthz", &host, b"").status, 200);
 }
 
+/// Statuses of guesses at sign-ins that do not exist, each said to come from another address.
+fn guesses(portero: &Portero, authority: &Authority) -> Vec<u16> {
+    let mut secured = authority
+        .client()
+        .connect(https(portero), PUBLIC_HOST)
+        .unwrap();
+    let path = format!("/hash-mappings/{}/", "0".repeat(40));
+    (1..=40)
+        .map(|n| {
+            let from = format!("192.0.2.{n}");
+            let headers = [
+                ("X-Forwarded-For", from.as_str()),
+                ("X-Forwarded-Proto", "http"),
+                ("Forwarded", "for=192.0.2.1;proto=http"),
+            ];
+            secured.ask("GET", &path, &headers, b"").status
+        })
+        .collect()
+}
+
+#[test]
+fn only_a_proxy_that_is_configured_is_believed_where_a_request_is_from() {
+    let world = World::without_mail();
+    let authority = serve_files(&world, "");
+    let listen = "listen = \"127.0.0.1:0\"\n\n[";
+    world.edit(
+        listen,
+        "listen = \"127.0.0.1:0\"\ntrusted_proxies = []\n\n[",
+    );
+    let portero = world.start();
+    let statuses = guesses(&portero, &authority);
+    assert_eq!(
+        (statuses[0], statuses[29], statuses[30]),
+        (404, 404, 429),
+        "{statuses:?}"
+    );
+    drop(portero);
+
+    world.edit("trusted_proxies = []", "trusted_proxies = [\"127.0.0.1\"]");
+    let portero = world.start();
+    let statuses = guesses(&portero, &authority);
+    assert!(statuses.iter().all(|status| *status == 404), "{statuses:?}");
+}
+
 struct Nothing;
 
 impl Handler for Nothing {
