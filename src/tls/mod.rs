@@ -21,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The longest sleep until a moment: the clock of the machine may be set.
 const CLOCK_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
+
+/// Until the looking after goes on when it met a fault of its own.
+const AGAIN_AFTER_A_FAULT: Duration = Duration::from_secs(600);
 
 /// How long the end of the thread is waited for.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
@@ -216,7 +220,10 @@ impl Tls {
             .name("certificate".to_owned())
             .spawn(move || {
                 let end = End(&keeper);
-                end.0.run();
+                // A fault was reported where it happened; a certificate must not end because of it.
+                while catch_unwind(AssertUnwindSafe(|| end.0.run())).is_err()
+                    && end.0.pause(AGAIN_AFTER_A_FAULT)
+                {}
             })?;
         self.started = true;
         Ok(())

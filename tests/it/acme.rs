@@ -2,7 +2,7 @@
 //! the program from outside as Let's Encrypt does. Debian's package `pebble` has it.
 
 use crate::outside::{Answer, PUBLIC_HOST, Portero, World, eventually};
-use crate::tls::{Authority, Client, https, metric, pem};
+use crate::tls::{Authority, Client, https, logged, metric, pem};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -326,18 +326,10 @@ fn a_port_that_the_authority_cannot_reach_is_named_and_the_other_one_is_used_nex
     eventually("the first try has failed", || {
         (metric(&portero, FAILURES) == 1).then_some(())
     });
-    let log = portero.log();
-    assert!(
-        log.contains(&format!(
-            "could not see that {PUBLIC_HOST} is this server's ("
-        )),
-        "{log}"
-    );
-    assert!(
-        log.contains("let port 443 of this machine be reached"),
-        "{log}"
-    );
-    assert!(log.contains("next try in 5 min"), "{log}");
+    let told = format!("could not see that {PUBLIC_HOST} is this server's (");
+    logged(&portero, &told);
+    logged(&portero, "let port 443 of this machine be reached");
+    logged(&portero, "next try in 5 min");
     assert!(
         pebble
             .client()
@@ -375,12 +367,8 @@ fn an_authority_that_is_away_leaves_the_old_certificate_and_does_not_hinder_a_st
     eventually("the failure is counted", || {
         (metric(&portero, FAILURES) == 1).then_some(())
     });
-    let log = portero.log();
-    assert!(log.contains("the authority gives no answer"), "{log}");
-    assert!(
-        log.contains("the certificate before it is still served"),
-        "{log}"
-    );
+    logged(&portero, "the authority gives no answer");
+    logged(&portero, "the certificate before it is still served");
     let secured = client.connect(https(&portero), PUBLIC_HOST).unwrap();
     assert_eq!(secured.certificate(), first);
     assert_eq!(portero.stop().0, Some(0));
@@ -390,11 +378,7 @@ fn an_authority_that_is_away_leaves_the_old_certificate_and_does_not_hinder_a_st
     eventually("the failure is counted", || {
         (metric(&portero, FAILURES) == 1).then_some(())
     });
-    assert!(
-        portero.log().contains("without one HTTPS is not answered"),
-        "{}",
-        portero.log()
-    );
+    logged(&portero, "without one HTTPS is not answered");
     pebble.begin();
     let (code, said) = pebble.run(&["tls", "renew"]);
     assert_eq!(code, Some(0), "{said}");
@@ -411,11 +395,7 @@ fn an_authority_that_wants_accounts_it_knows_is_told_one() {
     eventually("it was refused", || {
         (metric(&portero, FAILURES) == 1).then_some(())
     });
-    let log = portero.log();
-    assert!(
-        log.contains("set tls.acme_account_id and tls.acme_account_key"),
-        "{log}"
-    );
+    logged(&portero, "set tls.acme_account_id and tls.acme_account_key");
     drop(portero);
 
     pebble.world.secret_file("acme_key", ACCOUNT.1);
