@@ -22,6 +22,7 @@ mod retention;
 mod serve;
 mod show;
 mod terminal;
+mod tls;
 mod user;
 mod users_csv;
 mod worker;
@@ -68,6 +69,8 @@ enum Command {
     Contact(contact::Arguments),
     /// Print everything that is kept about one person
     Export(contact::Export),
+    /// Show the certificate of its own HTTPS, or renew it now
+    Tls(tls::Arguments),
     /// List and change the keys that sign who wrote a message
     Keys(keys::Arguments),
     /// List what waits or was given up; try that again or drop it
@@ -302,6 +305,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Retention(arguments) => retention::run(&mut shell, &arguments),
         Command::Backup(arguments) => backup::run(&mut shell, &arguments),
         Command::Restore(arguments) => backup::run_restore(&mut shell, &arguments),
+        Command::Tls(arguments) => tls::run(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),

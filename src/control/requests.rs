@@ -1,6 +1,7 @@
 //! What the command line may ask for, and what it is answered.
 
 use super::audit::{self, AuditCheckLine, AuditRow};
+use super::certificate::CertificateLine;
 use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
@@ -52,6 +53,10 @@ pub enum Request {
         /// Each with the Argon2id hash of a password, if there is one.
         users: Vec<(UserText, Option<Hidden>)>,
     },
+    /// How the certificate of HTTPS stands.
+    ShowCertificate,
+    /// Ask for a new one now, or read its files again.
+    RenewCertificate,
     /// The keys that tokens are signed with.
     ListKeys,
     /// Make a new key.
@@ -156,11 +161,17 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether only the running server can know.
+    pub(super) fn is_about_certificate(&self) -> bool {
+        matches!(self, Request::ShowCertificate | Request::RenewCertificate)
+    }
+
     /// Whether it changes nothing.
     pub(super) fn only_looks(&self) -> bool {
         matches!(
             self,
             Request::ListUsers { .. }
+                | Request::ShowCertificate
                 | Request::ListKeys
                 | Request::ListWaiting { .. }
                 | Request::ListDead { .. }
@@ -188,6 +199,8 @@ impl Request {
             Request::SetPassword { .. } => "set_password",
             Request::RemoveUser { .. } => "remove_user",
             Request::ImportUsers { .. } => "import_users",
+            Request::ShowCertificate => "show_certificate",
+            Request::RenewCertificate => "renew_certificate",
             Request::ListKeys => "list_keys",
             Request::RotateKeys { .. } => "rotate_keys",
             Request::RevokeKey { .. } => "revoke_key",
@@ -292,6 +305,17 @@ pub enum Answer {
         /// Users that were there just so.
         unchanged: usize,
     },
+    /// How the certificate of HTTPS stands.
+    Certificate(CertificateLine),
+    /// A new certificate is on its way.
+    RenewalBegun,
+    /// The authority may not be asked before this moment. Nothing has happened.
+    RenewalNotBefore {
+        /// In milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// There is no HTTPS of its own, or no server that would have it.
+    NoCertificate,
     /// The keys, by the moment at which they begin to sign.
     Keys {
         /// At least one.
@@ -428,6 +452,10 @@ impl Answer {
             Answer::PasswordSet => "set",
             Answer::UserRemoved => "removed",
             Answer::UsersImported { .. } => "imported",
+            Answer::Certificate(_) => "shown",
+            Answer::RenewalBegun => "begun",
+            Answer::RenewalNotBefore { .. } => "too_often",
+            Answer::NoCertificate => "none",
             Answer::Keys { .. } => "listed",
             Answer::KeyMade { .. } => "made",
             Answer::KeyComing { .. } => "coming",
@@ -613,6 +641,7 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
                 unchanged: imported.unchanged,
             }
         }
+        Request::ShowCertificate | Request::RenewCertificate => Answer::NoCertificate,
         Request::ListKeys => Answer::Keys {
             keys: key_lines(&app.signing_keys()),
         },

@@ -41,6 +41,7 @@ fn environment(name: &str) -> Option<String> {
         "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
         "PORTERO_AGENT_KEY" | "PORTERO_METRICS_KEY" => AGENT_KEY,
+        "PORTERO_ACME_KEY" => "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV",
         "PORTERO_BACKEND_KEY" => "laurel",
         "STORE_KEY" => STORE_KEY,
         "NONE" => "none",
@@ -136,6 +137,65 @@ fn requests_are_for_the_public_name_the_added_names_and_this_machine() {
 }
 
 #[test]
+fn https_of_its_own_needs_a_certificate_and_a_key_in_files() {
+    let table: &[(&str, &str)] = &[
+        (
+            "certificate = \"a.pem\"",
+            "tls.key: is missing beside tls.certificate",
+        ),
+        (
+            "key = \"file:a.pem\"",
+            "tls.certificate: is missing beside tls.key",
+        ),
+        ("key = \"env:KEY\"", "tls.key: must be in a file of its own"),
+        (
+            "certificate = \"a.pem\"\nkey = \"file:b.pem\"",
+            "tls.certificate: cannot read /nowhere/a.pem",
+        ),
+        (
+            "listen = \"443\"",
+            "tls.listen: must be an address and a port",
+        ),
+        (
+            "acme = true",
+            "tls.acme_terms_agreed: is needed with tls.acme: read the terms",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nkey = \"file:b\"\ncertificate = \"a\"",
+            "tls.acme: cannot be true beside tls.certificate",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nacme_names = [\"192.0.2.1\"]",
+            "tls.acme: no authority vouches for 192.0.2.1",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nacme_account_id = \"kid\"",
+            "tls.acme_account_key: is missing beside tls.acme_account_id",
+        ),
+    ];
+    for (lines, expected) in table {
+        let said = problems(&format!("{GOOD}[tls]\n{lines}\n"));
+        assert!(said.contains(expected), "{said}");
+    }
+    let agreed = "acme = true\nacme_terms_agreed = true\nacme_names = [\"B.example\"]\n";
+    let Loaded { config, .. } = parse(&format!("{GOOD}[tls]\n{agreed}")).unwrap();
+    let Some(portero::tls::Source::Acme(settings)) = config.tls.map(|tls| tls.source) else {
+        panic!("no authority");
+    };
+    assert_eq!(settings.names, ["portero.example.com", "b.example"]);
+    assert_eq!(settings.folder, Path::new("/nowhere/acme"));
+    assert_eq!(settings.directory.text(), portero::tls::acme::LETS_ENCRYPT);
+    assert!(config.server.hosts.contains(&"b.example".to_owned()));
+    let loaded = parse(&format!("{GOOD}[tls]\nredirect_listen = \"[::]:80\"\n")).unwrap();
+    assert!(loaded.config.tls.is_none());
+    let idle = loaded
+        .warnings
+        .iter()
+        .find(|warning| warning.key == "tls.redirect_listen");
+    assert!(idle.unwrap().words.starts_with("does nothing"));
+}
+
+#[test]
 fn services_are_read_and_switch_the_directory_off() {
     let text = format!(
         "{GOOD}[[services]]\nname = \"erp\"\nfind_user = \"https://erp.example/f\"\n\
@@ -164,7 +224,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, tls, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -1301,6 +1361,9 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
     )
     .unwrap();
     fs::write(folder.path().join("logo.png"), PNG).unwrap();
+    let pair = crate::tls::Authority::new().issue(&["portero.example.com"]);
+    write(&folder.path().join("fullchain.pem"), &pair.chain, 0o600);
+    write(&folder.path().join("privkey.pem"), &pair.key, 0o600);
     let parse = |text: &str| {
         Config::parse(text, folder.path(), &environment).unwrap_or_else(|wrong| panic!("{wrong}"))
     };
@@ -1320,6 +1383,12 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
         assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
         assert!(all.business.logo.is_some() && all.whatsapp.number.is_some());
     }
+    assert!(
+        with_page
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.listen == ["[::]:443".parse().unwrap()])
+    );
     assert!(with_page.sign_in.page.is_some());
     let backend = with_backend.sign_in.backend.as_ref();
     assert!(backend.is_some_and(|backend| backend.ca_pem.is_some()));

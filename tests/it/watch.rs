@@ -225,6 +225,7 @@ fn rules() -> PathBuf {
 fn every_number_that_the_alerts_look_at_exists_from_the_start() {
     let rules = fs::read_to_string(rules()).unwrap();
     let world = world("");
+    crate::tls::serve_files(&world, "");
     let portero = world.start();
     portero.get("/healthz");
     let numbers = samples(&scrape(&portero).body);

@@ -14,6 +14,7 @@ fn answer(status: u16, body: &str) -> Result<Answer, Broken> {
         status,
         retry_after_ms: None,
         date: None,
+        nonce: None,
         is_json: false,
         telling: Vec::new(),
         body: body.as_bytes().to_vec(),

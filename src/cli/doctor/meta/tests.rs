@@ -30,6 +30,7 @@ fn told(status: u16, body: &[u8]) -> Told {
         status,
         retry_after_ms: None,
         date: Some(NOW),
+        nonce: None,
         is_json: true,
         telling: Vec::new(),
         body: body.to_vec(),
