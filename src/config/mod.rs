@@ -8,9 +8,9 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of those names, `problem.rs` is what people
-//! read, `show.rs` answers what
-//! is in force and what a key means.
+//! `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of those
+//! names, `problem.rs` is what people read, `show.rs` answers what is in force and what a key means,
+//! `reload.rs` what another reading of the file changes.
 
 mod api_keys;
 mod bot;
@@ -19,11 +19,13 @@ mod limits;
 mod metrics;
 mod problem;
 mod read;
+mod reload;
 mod services;
 mod show;
 mod sign_in;
 
 pub use problem::{Position, Problem, Problems, Warning};
+pub use reload::Changed;
 pub use show::{Explanation, explain};
 pub use sign_in::SignIn;
 
