@@ -619,6 +619,7 @@ impl Shared {
             event: event.name().to_owned(),
             contact: contact.id.to_string(),
             number_ending: contact.number_ending().map(str::to_owned),
+            about: None,
             link: None,
         };
         record::put_audit(writer, &self.keys, self.next_number(), line)?;

@@ -127,15 +127,22 @@ fn last_lines(
 
 fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
     show::with_contacts(width, |contact| {
-        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER"].map(String::from);
+        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER, KEYS"].map(String::from);
         let rows = lines.iter().map(|line| {
             [
                 id(line.number),
                 show::short_moment(line.at_ms),
                 line.event.clone(),
-                line.contact.as_deref().map_or("erased".to_owned(), contact),
-                (line.number_ending.as_deref())
-                    .map_or("-".to_owned(), |ending| format!("…{ending}")),
+                match (&line.contact, &line.about) {
+                    (Some(of), _) => contact(of),
+                    (None, Some(_)) => "-".to_owned(),
+                    (None, None) => "erased".to_owned(),
+                },
+                match (&line.number_ending, &line.about) {
+                    (Some(ending), _) => format!("…{ending}"),
+                    (None, Some(about)) => about.clone(),
+                    (None, None) => "-".to_owned(),
+                },
             ]
         });
         [head].into_iter().chain(rows).collect()
@@ -150,6 +157,8 @@ struct RowJson<'a> {
     event: &'a str,
     user_uuid: Option<&'a str>,
     number_ending: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'a str>,
     chained: bool,
 }
 
@@ -161,6 +170,7 @@ impl<'a> RowJson<'a> {
             event: &line.event,
             user_uuid: line.contact.as_deref(),
             number_ending: line.number_ending.as_deref(),
+            about: line.about.as_deref(),
             chained: line.chained,
         }
     }

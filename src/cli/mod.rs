@@ -15,6 +15,7 @@ mod events;
 mod keys;
 mod log;
 mod outbox;
+mod reload;
 mod serve;
 mod show;
 mod terminal;
@@ -52,6 +53,15 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
     Serve(serve::Arguments),
+    /// Let the running server take over the configuration as it is now
+    ///
+    /// The server reads its file again, and the files with secrets that it names. If anything is
+    /// wrong, nothing changes, and all of it is said. What is under way ends as it began. Some keys
+    /// need a restart: those that have changed are named, and `portero config explain KEY` says it
+    /// of each. Sending that is paused is tried at once if what it may wait for has changed.
+    ///
+    /// Ends with 78 if the configuration is wrong.
+    Reload(reload::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
     /// Say what is wrong with the world around it: Meta, mail, services, bot
@@ -280,6 +290,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
     match cli.command {
         Command::Demo(arguments) => demo::run(&mut shell, &arguments),
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
+        Command::Reload(arguments) => reload::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Doctor(arguments) => doctor::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),

@@ -294,6 +294,22 @@ impl Config {
         read(text, path, folder, Some(mode), environment).map_err(Unusable::Wrong)
     }
 
+    /// Where the store is, as far as a file says it that may be wrong in everything else: whoever
+    /// asks the server about the file finds it there. `None` if it cannot be known.
+    pub fn store_path(path: &Path) -> Option<PathBuf> {
+        if std::fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
+            return None;
+        }
+        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        let key = &keys::STORE_PATH;
+        let written = table.get(key.table).and_then(|store| store.get(key.name));
+        let store = match written {
+            Some(written) => written.as_str()?,
+            None => key.example().trim_matches('"'),
+        };
+        Some(path.parent()?.join(store))
+    }
+
     /// Reads a text as if it were `portero.toml` in `folder`, which must not be readable by others
     /// than its owner if it holds secrets: that cannot be known here.
     pub fn parse(

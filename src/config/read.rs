@@ -658,8 +658,8 @@ impl<'a> Reader<'a> {
             taken.push(one.map(|(secret, _)| (name.to_owned(), secret)));
         }
         let taken = taken.into_iter().collect::<Option<Vec<_>>>()?;
-        let parts = (taken.iter())
-            .flat_map(|(name, secret)| [name.as_bytes(), secret.reveal().as_bytes()]);
+        let parts =
+            (taken.iter()).flat_map(|(name, secret)| [name.as_bytes(), secret.reveal().as_bytes()]);
         let content = Content::of(parts);
         let shown = format!("{{ {} }}", shown.join(", "));
         self.set_secret(table, key, value, shown, content);

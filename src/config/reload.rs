@@ -160,7 +160,10 @@ fn whole_tables(
 ) -> Vec<String> {
     let table = |path: &str| path.rsplit_once('.').map(|(table, _)| table.to_owned());
     let tables = |settings: &[(String, &Setting)]| -> BTreeSet<String> {
-        settings.iter().filter_map(|(path, _)| table(path)).collect()
+        settings
+            .iter()
+            .filter_map(|(path, _)| table(path))
+            .collect()
     };
     let (before, after) = (tables(before), tables(after));
     let mut named: Vec<String> = Vec::new();
@@ -186,7 +189,10 @@ fn reordered(before: &[(String, &Setting)], after: &[(String, &Setting)]) -> Vec
     let order = |settings: &[(String, &Setting)], kind: &str| -> Vec<String> {
         let prefix = format!("{kind}[");
         let mut order = Vec::new();
-        for (path, _) in settings.iter().filter(|(path, _)| path.starts_with(&prefix)) {
+        for (path, _) in settings
+            .iter()
+            .filter(|(path, _)| path.starts_with(&prefix))
+        {
             let table = path.split(']').next().unwrap_or(path).to_owned();
             if !order.contains(&table) {
                 order.push(table);
@@ -249,8 +255,14 @@ mod tests {
 
     #[test]
     fn the_same_file_changes_nothing_wherever_its_lines_stand() {
-        let more = format!("limits.code_digits = 6\nlog.level = \"warn\"\n{}", service("erp"));
-        let moved = format!("log.level = \"warn\"\n\n\nlimits.code_digits = 6\n{}", service("erp"));
+        let more = format!(
+            "limits.code_digits = 6\nlog.level = \"warn\"\n{}",
+            service("erp")
+        );
+        let moved = format!(
+            "log.level = \"warn\"\n\n\nlimits.code_digits = 6\n{}",
+            service("erp")
+        );
         assert_eq!(changed(&more, &moved), (vec![], vec![]));
     }
 

@@ -104,7 +104,7 @@ fn of_key(key: &Key) -> String {
     text.push_str(match key.effect {
         Effect::AtRestart => "  Needs a restart.\n",
         Effect::AtOnce if key.is_secret() => {
-            "  `portero reload` reads file:/path again; a new env:NAME needs a restart.\n"
+            "  `portero reload` reads file:/path again; a change behind env:NAME needs a restart.\n"
         }
         Effect::AtOnce => "  `portero reload` puts a change into effect.\n",
     });

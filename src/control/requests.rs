@@ -51,6 +51,8 @@ pub enum Request {
         /// Each with the Argon2id hash of a password, if there is one.
         users: Vec<(UserText, Option<Hidden>)>,
     },
+    /// Take over what the configuration says now.
+    Reload,
     /// The keys that tokens are signed with.
     ListKeys,
     /// Make a new key.
@@ -182,6 +184,7 @@ impl Request {
             Request::SetPassword { .. } => "set_password",
             Request::RemoveUser { .. } => "remove_user",
             Request::ImportUsers { .. } => "import_users",
+            Request::Reload => "reload",
             Request::ListKeys => "list_keys",
             Request::RotateKeys { .. } => "rotate_keys",
             Request::RevokeKey { .. } => "revoke_key",
@@ -284,6 +287,18 @@ pub enum Answer {
         changed: usize,
         /// Users that were there just so.
         unchanged: usize,
+    },
+    /// The configuration was taken over.
+    Reloaded {
+        /// The keys that have another value now.
+        at_once: Vec<String>,
+        /// The keys that have another value after a restart.
+        at_restart: Vec<String>,
+    },
+    /// The configuration is wrong. Nothing has changed.
+    NotReloaded {
+        /// All that is wrong, as `portero check` tells it.
+        problems: String,
     },
     /// The keys, by the moment at which they begin to sign.
     Keys {
@@ -416,6 +431,8 @@ impl Answer {
             Answer::PasswordSet => "set",
             Answer::UserRemoved => "removed",
             Answer::UsersImported { .. } => "imported",
+            Answer::Reloaded { .. } => "reloaded",
+            Answer::NotReloaded { .. } => "not_reloaded",
             Answer::Keys { .. } => "listed",
             Answer::KeyMade { .. } => "made",
             Answer::KeyComing { .. } => "coming",
@@ -600,6 +617,7 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
                 unchanged: imported.unchanged,
             }
         }
+        Request::Reload => return Err(Answer::refused("no server runs")),
         Request::ListKeys => Answer::Keys {
             keys: key_lines(&app.signing_keys()),
         },

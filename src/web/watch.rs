@@ -144,13 +144,16 @@ fn known_method(method: &str) -> &'static str {
 
 /// Answers Prometheus, and nobody else.
 pub struct MetricsDoor {
-    key: Option<Secret>,
+    key: Box<AskedKey>,
     page: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// The key that is asked for now, if one is.
+pub type AskedKey = dyn Fn() -> Option<Secret> + Send + Sync;
+
 impl MetricsDoor {
     /// Gives the page to whoever has the key; to everybody who can connect, if there is none.
-    pub fn new(key: Option<Secret>, page: Box<dyn Fn() -> String + Send + Sync>) -> MetricsDoor {
+    pub fn new(key: Box<AskedKey>, page: Box<dyn Fn() -> String + Send + Sync>) -> MetricsDoor {
         MetricsDoor { key, page }
     }
 
@@ -162,7 +165,7 @@ impl MetricsDoor {
             let words = "This address does not answer that method";
             return error(405, "METHOD_NOT_ALLOWED", words).with_additional_header("Allow", "GET");
         }
-        if let Some(key) = &self.key
+        if let Some(key) = (self.key)()
             && !bearer(request).is_some_and(|given| key.matches(given))
         {
             return error(401, "KEY_WRONG", "This needs metrics.key as a bearer token")

@@ -8,7 +8,7 @@
 
 use super::framing::{self, HEAD_BYTES_MAX, Refusal};
 use super::registry::{Connection, Registry, Slot};
-use super::{Handler, SAFE_HEADERS, Trust};
+use super::{Handler, SAFE_HEADERS, Trust, Trusting};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -44,13 +44,13 @@ const LINGER_BYTES_MAX: usize = 32 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves the connection in `slot` until it ends; the place is free on return.
-pub(super) fn serve(slot: Slot, handler: Arc<dyn Handler>, trust: Arc<Trust>) {
+pub(super) fn serve(slot: Slot, handler: Arc<dyn Handler>, trusting: Arc<Trusting>) {
     let Slot { connection, place } = slot;
     let registry = Arc::clone(&place.registry);
-    converse(&connection, &registry, handler, &trust);
+    converse(&connection, &registry, handler, &trusting);
     // All that belongs to the handler is gone before the place is free: who stops the listener
     // can rely on it.
-    drop((connection, registry, trust));
+    drop((connection, registry, trusting));
     drop(place);
 }
 
@@ -58,7 +58,7 @@ fn converse(
     connection: &Arc<Connection>,
     registry: &Arc<Registry>,
     handler: Arc<dyn Handler>,
-    trust: &Arc<Trust>,
+    trusting: &Arc<Trusting>,
 ) {
     let deadlines = Rc::new(Deadlines::default());
     let gate = Rc::new(RefCell::new(Gate {
@@ -70,7 +70,8 @@ fn converse(
         connection: Arc::clone(connection),
         registry: Arc::clone(registry),
         handler: Arc::clone(&handler),
-        trust: Arc::clone(trust),
+        trusting: Arc::clone(trusting),
+        trust: trusting.now(),
         buffer: Vec::new(),
         start: 0,
         end: 0,
@@ -88,8 +89,8 @@ fn converse(
         Err(ending) => gate.borrow_mut().ending = Some(ending),
         Ok(()) => {
             let service = hyper::service::service_fn(|request| {
-                let (gate, handler, trust) = (Rc::clone(&gate), &handler, trust);
-                async move { exchange(request, gate, &**handler, trust).await }
+                let (gate, handler) = (Rc::clone(&gate), &handler);
+                async move { exchange(request, gate, &**handler).await }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
@@ -117,7 +118,6 @@ async fn exchange<S: Read + Write>(
     request: hyper::Request<Incoming>,
     gate: Rc<RefCell<Gate<S>>>,
     handler: &dyn Handler,
-    trust: &Trust,
 ) -> Result<hyper::Response<Answer>, Unanswered> {
     let (head, mut incoming) = request.into_parts();
     let declared = incoming.size_hint().lower().min(BODY_RESERVED_BYTES_MAX);
@@ -130,6 +130,7 @@ async fn exchange<S: Read + Write>(
         }
     }
     let (peer, phase) = gate.borrow_mut().begin_answer().ok_or(Unanswered)?;
+    let trust = Arc::clone(&gate.borrow().trust);
 
     let headers: Vec<(String, String)> = head
         .headers
@@ -422,6 +423,8 @@ struct Gate<S> {
     connection: Arc<Connection>,
     registry: Arc<Registry>,
     handler: Arc<dyn Handler>,
+    trusting: Arc<Trusting>,
+    /// What holds for the present request.
     trust: Arc<Trust>,
     /// `buffer[start..end]` was read from the stream and not yet passed on.
     buffer: Vec<u8>,
@@ -478,6 +481,7 @@ impl<S: Read + Write> Gate<S> {
             }
             self.connection.note_first_byte();
         };
+        self.trust = self.trusting.now();
         let head = &self.buffer[self.start..self.start + head_bytes];
         let body_bytes = self.approve(head).map_err(Ending::Refused)?;
         self.passing = head_bytes as u64 + body_bytes;
