@@ -323,6 +323,7 @@ mod tests {
             event: "contact.released.identity_key_changed".to_owned(),
             contact: Some("3f2a9c1e-0000-4000-8000-000000000000".to_owned()),
             number_ending: Some("67".to_owned()),
+            about: None,
             chained: true,
         };
         let erased = AuditRow {
@@ -330,12 +331,18 @@ mod tests {
             number_ending: None,
             ..row.clone()
         };
+        let reload = AuditRow {
+            event: "configuration.reloaded".to_owned(),
+            about: Some("mail.password".to_owned()),
+            ..erased.clone()
+        };
         assert_eq!(
-            table(&[row, erased], 80),
+            table(&[row, erased, reload], 80),
             [
-                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER",
+                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER, KEYS",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  3f2a9c1e…  …67",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  erased     -",
+                "6651728f83d00  01-15 08:00:00  configuration.reloaded                 -          mail.password",
             ]
         );
     }
