@@ -1,11 +1,15 @@
 //! Another configuration for the running program, without an end in between: what takes effect,
 //! what waits, and what nobody may notice.
 
+use crate::house::{House, Person, failure};
 use crate::outside::{
-    ACCESS_TOKEN, ANA, NOT_SIGNED_IN, PATIENCE, Portero, World, ask, eventually, post_webhook,
-    text, webhook,
+    ACCESS_TOKEN, ANA, APP_SECRET, Message, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero, Reply,
+    Server, World, ask, eventually, post_webhook, signature, text, webhook,
 };
 use crate::smtp_sink;
+use portero::app::{Report, Work};
+use portero::domain::delivery::{FailureKind, Lane};
+use portero::outbox::{Outbox, Pace};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -15,6 +19,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 const ANAS: &str = "573001234567";
@@ -310,6 +315,62 @@ fn a_code_that_waits_for_the_mail_server_leaves_at_once_with_the_right_password(
     assert_eq!(portero.stop().0, Some(0));
 }
 
+#[test]
+fn a_bot_and_another_public_name_are_there_from_the_reload_on_and_gone_from_the_next() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let hearing = Arc::clone(&heard);
+    let bot = Server::start(move |_| {
+        hearing.fetch_add(1, Ordering::SeqCst);
+        Reply::Json(200, json!({}))
+    });
+    let world = World::without_mail();
+    let portero = world.start();
+    let without = fs::read_to_string(world.path("portero.toml")).unwrap();
+    let status = |host: &str| {
+        let headers = [("Host", host)];
+        ask(portero.address, "GET", "/healthz", &headers, b"")
+            .unwrap()
+            .status
+    };
+    assert_eq!((status("other.example"), status("localhost")), (421, 200));
+    let table = format!(
+        "[bot]\nurl = \"{}/\"\ngate = \"on_request\"\n[store]\n",
+        bot.url()
+    );
+    world.edit("[store]\n", &table);
+    world.edit(&format!("https://{PUBLIC_HOST}/"), "https://other.example/");
+    assert_eq!(
+        reload(&world),
+        "in effect from now on:\n  server.public_url\n  bot.url\n  bot.gate\n"
+    );
+    assert_eq!((status("other.example"), status(PUBLIC_HOST)), (200, 421));
+    let receive = |messages: &[Message]| {
+        let body = webhook(messages);
+        let signed = signature(APP_SECRET, &body);
+        let headers = [
+            ("Host", "localhost"),
+            ("X-Hub-Signature-256", signed.as_str()),
+        ];
+        ask(portero.address, "POST", "/webhook", &headers, &body)
+            .unwrap()
+            .status
+    };
+    assert_eq!(receive(&[text(ANAS, "¿tienen pan?")]), 200);
+    eventually("the bot heard it", || {
+        (heard.load(Ordering::SeqCst) == 1).then_some(())
+    });
+    fs::write(world.path("portero.toml"), without).unwrap();
+    assert_eq!(
+        reload(&world),
+        "in effect from now on:\n  server.public_url\n  bot.url\n  bot.gate\n"
+    );
+    // Without a bot everybody is asked who they are.
+    assert_eq!(receive(&[text(BENS, "¿tienen pan?")]), 200);
+    world.graph.reply(BENS, 1);
+    assert_eq!(heard.load(Ordering::SeqCst), 1);
+    assert_eq!(portero.stop().0, Some(0));
+}
+
 /// Two configurations that differ in two things which one sentence shows together.
 #[test]
 fn many_reloads_under_load_lose_nothing_and_nobody_gets_half_of_each() {
@@ -372,6 +433,46 @@ fn many_reloads_under_load_lose_nothing_and_nobody_gets_half_of_each() {
     let (code, log) = portero.stop();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("panicked") && !log.contains("internal fault"));
+}
+
+/// What is under way ends in the hands in which it began; what begins later is in the others.
+#[test]
+fn what_is_being_sent_ends_as_it_began() {
+    let house = House::in_memory();
+    let (began, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let old = move |_: &Work| {
+        began.send(()).unwrap();
+        may_go_on.lock().unwrap().recv().unwrap();
+        Report::Failed(failure(FailureKind::Configuration, "the old token"))
+    };
+    let outbox = Arc::new(Outbox::new(
+        Arc::clone(&house.app),
+        Arc::new(old),
+        Pace::default(),
+    ));
+    house.write(&Person::with_number(ANAS), "hola");
+    let sending = Arc::clone(&outbox);
+    let turn = std::thread::spawn(move || sending.drain(Lane::Chat));
+    has_begun.recv().unwrap();
+
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&taken);
+    let new = move |_: &Work| {
+        counting.fetch_add(1, Ordering::SeqCst);
+        Report::Sent(None)
+    };
+    outbox.change_hands(Arc::clone(&house.app), Arc::new(new));
+    outbox.try_now(Lane::Chat);
+    go_on.send(()).unwrap();
+    // The old token failed after the new one was there: that is no reason to wait. The clock of
+    // this house stands still.
+    turn.join().unwrap();
+    outbox.drain(Lane::Chat);
+    assert_eq!(taken.load(Ordering::SeqCst), 1);
+    assert_eq!(house.overview().outbox, []);
+    assert!(outbox.health().iter().all(|lane| lane.resting.is_none()));
 }
 
 /// What a supervisor hears, one message each.
