@@ -35,7 +35,7 @@ pub enum Absent {
 pub enum Effect {
     /// From a reload on, for what begins after it. What it makes anew is in `serve/reload.rs`.
     AtOnce,
-    /// From the next start on: what depends on it is made once. [`super::Config::reloaded`] keeps
+    /// From the next start on: what depends on it is made once. `config/reload.rs` keeps
     /// the value that runs.
     AtRestart,
 }

@@ -223,7 +223,7 @@ fn note(app: &App, changed: &Changed) {
 fn log(source: &Source, outcome: &Outcome) {
     match outcome {
         Outcome::Refused(problems) => tracing::error!(
-            "the configuration was not reloaded and is as before: {problems}; `portero check` shows it again"
+            "the configuration was not reloaded and is as before; `portero check` says why, as here:\n{problems}"
         ),
         Outcome::Done(changed) => {
             let changes = names(&changed.at_once);
