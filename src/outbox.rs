@@ -417,7 +417,6 @@ impl Outbox {
                 for (carried, settled) in done.iter().zip(settled) {
                     let after = match settled {
                         Settled::Done => After::Gone,
-                        Settled::Again(at) if is_about_the_lane(&carried.report) => After::Held(at),
                         Settled::Again(at) if is_refused(&carried.report) => After::Refused(at),
                         Settled::Again(at) => After::Again(at),
                     };
@@ -618,6 +617,30 @@ fn is_refused(report: &Report) -> bool {
     matches!(report, Report::Failed(_)) && !is_about_the_lane(report)
 }
 
+/// Whether the next try may come at any time: it has not arrived, and nobody asked for a pause. An
+/// entry of which nobody knows whether it arrived would be seen twice.
+fn may_be_tried_now(report: &Report) -> bool {
+    match report {
+        Report::Failed(failure) => match failure.kind {
+            FailureKind::Configuration
+            | FailureKind::Unreachable
+            | FailureKind::Temporary {
+                retry_after_ms: None,
+            } => true,
+            FailureKind::Temporary {
+                retry_after_ms: Some(_),
+            }
+            | FailureKind::RecipientForNow
+            | FailureKind::Unknown
+            | FailureKind::Recipient
+            | FailureKind::Permanent => false,
+        },
+        // A question that was not answered by all.
+        Report::Answers(_) => true,
+        Report::Sent(_) | Report::Expired | Report::Superseded | Report::Untried => false,
+    }
+}
+
 enum Turn {
     Carried(usize),
     Nothing(Duration),
@@ -675,8 +698,6 @@ enum After {
     Gone,
     /// It is tried again.
     Again(Timestamp),
-    /// The same, because the other side could not be used: it has not arrived.
-    Held(Timestamp),
     /// The same, after the other side was there and did not take it.
     Refused(Timestamp),
 }
@@ -732,7 +753,7 @@ struct Line {
     freed: bool,
     /// Since when the first one is refused.
     refused_since: Option<Timestamp>,
-    /// The first one waits because the other side could not be used, or did not want it.
+    /// The first one waits for another try that may as well be now ([`may_be_tried_now`]).
     is_held: bool,
     /// The theoretical moment at which the burst allowance would be whole again.
     paced_to: Timestamp,
@@ -897,17 +918,17 @@ impl Queue {
         };
         line.busy = false;
         let is_freed = std::mem::take(&mut line.freed);
-        line.is_held = matches!(after, After::Held(_) | After::Refused(_));
         if let Some(front) = line.waiting.front_mut().filter(|front| front.0 == id) {
             match after {
                 After::Gone => {
                     line.waiting.pop_front();
                     line.refused_since = None;
+                    line.is_held = false;
                     self.entries -= 1;
                 }
                 // Known in the meantime: there is nothing to wait for.
-                After::Again(_) | After::Held(_) | After::Refused(_) if is_freed => front.1 = now,
-                After::Again(at) | After::Held(at) => front.1 = at,
+                After::Again(_) | After::Refused(_) if is_freed => front.1 = now,
+                After::Again(at) => front.1 = at,
                 After::Refused(at) => {
                     front.1 = at;
                     let since = *line.refused_since.get_or_insert(now);
@@ -930,6 +951,9 @@ impl Queue {
 
     /// What a try says about the lane as a whole.
     fn note(&mut self, key: LineKey, id: EntryId, report: &Report, now: Timestamp) -> Noted {
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.is_held = may_be_tried_now(report);
+        }
         if self.steps_aside && is_refused(report) && self.refused.len() < REFUSED_LINES_MAX {
             self.refused.insert(key);
         }
@@ -997,10 +1021,8 @@ impl Queue {
         }
     }
 
-    /// What waits for the other side is looked at now. A lane at rest stays there until one entry
-    /// has shown that it goes; if it does not, that is news.
-    ///
-    /// An entry of which nobody knows whether it arrived is not one of them: it would be seen twice.
+    /// What waits for another try is looked at now, if it may be. A lane at rest stays there until
+    /// one entry has shown that it goes; if it does not, that is news.
     fn try_now(&mut self, now: Timestamp) {
         if let Some(rest) = &mut self.rest {
             rest.until = now;
@@ -1177,6 +1199,7 @@ mod tests {
     }
 
     const BEN: ContactId = ContactId([2; 16]);
+    const CAI: ContactId = ContactId([3; 16]);
     const NOW: Timestamp = Timestamp(1_000_000_000);
     const MINUTE_MS: u64 = 60 * SECOND_MS;
 
@@ -1252,40 +1275,49 @@ mod tests {
 
     #[test]
     fn what_is_put_right_ends_every_pause_but_that_of_what_may_have_arrived() {
-        let wrong = Report::Failed(Failure {
-            kind: FailureKind::Configuration,
-            reason: "the token is not valid".into(),
-            advice: None,
-        });
-        let mut queue = queue_of(&[(ANA, 1), (BEN, 2)]);
+        let failed = |kind| {
+            Report::Failed(Failure {
+                kind,
+                ..Failure::temporary("the token is not valid")
+            })
+        };
+        let wrong = failed(FailureKind::Configuration);
+        let asked_for_a_pause = FailureKind::Temporary {
+            retry_after_ms: Some(MINUTE_MS),
+        };
+        let others = [FailureKind::Unknown, asked_for_a_pause];
+        let mut queue = queue_of(&[(ANA, 1), (BEN, 2), (CAI, 3), (BEN, 4)]);
         let later = NOW.plus_ms(MINUTE_MS);
-        for ((line, id), after) in queue
-            .take(NOW, 2, 1)
-            .into_iter()
-            .zip([After::Again(later), After::Held(later)])
-        {
-            let _ = queue.note(line, id, &wrong, NOW);
-            queue.finish(line, id, after, NOW);
+        let reports = others.map(failed).into_iter().zip([1, 3]);
+        let reports = reports.chain([(wrong.clone(), 2)]);
+        assert_eq!(queue.take(NOW, 9, 1).len(), 3);
+        for (report, id) in reports {
+            let line = ([ANA, BEN, CAI][id - 1], None);
+            let id = EntryId(id as u64);
+            let _ = queue.note(line, id, &report, NOW);
+            queue.finish(line, id, After::Again(later), NOW);
         }
         let now = NOW.plus_ms(SECOND_MS);
-        assert!(queue.take(now, 2, 1).is_empty());
+        assert!(queue.take(now, 9, 1).is_empty());
         queue.try_now(now);
-        assert_eq!(queue.take(now, 2, 1), [((BEN, None), EntryId(2))]);
+        assert_eq!(queue.take(now, 9, 1), [((BEN, None), EntryId(2))]);
         // If it was not put right, that is said at once, and the pause is the usual one.
         let noted = queue.note((BEN, None), EntryId(2), &wrong, now);
         assert_eq!(noted, Noted::Paused);
-        queue.finish((BEN, None), EntryId(2), After::Held(later), now);
+        queue.finish((BEN, None), EntryId(2), After::Again(later), now);
         assert_eq!(pause_s(&queue, now), Some(PAUSE_MS / SECOND_MS));
-        // A line whose entry left has nothing that is held.
-        queue.try_now(later);
-        let taken = queue.take(later, 1, 1);
-        assert_eq!(taken.len(), 1);
-        assert_eq!(
-            queue.note(taken[0].0, taken[0].1, &Report::Sent(None), later),
-            Noted::GoesOn
-        );
-        queue.finish(taken[0].0, taken[0].1, After::Gone, later);
-        assert_eq!(queue.take(later, 2, 1).len(), 1);
+        // When one has left, the next ones do; the others at their own time.
+        queue.try_now(now);
+        assert_eq!(queue.take(now, 9, 1), [((BEN, None), EntryId(2))]);
+        let sent = Report::Sent(None);
+        let noted = queue.note((BEN, None), EntryId(2), &sent, now);
+        assert_eq!(noted, Noted::GoesOn);
+        queue.finish((BEN, None), EntryId(2), After::Gone, now);
+        assert_eq!(queue.take(now, 9, 1), [((BEN, None), EntryId(4))]);
+        queue.finish((BEN, None), EntryId(4), After::Gone, now);
+        queue.try_now(now);
+        assert!(queue.take(now, 9, 1).is_empty());
+        assert_eq!(queue.take(later, 9, 1).len(), 2);
     }
 
     #[test]

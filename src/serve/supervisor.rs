@@ -12,7 +12,6 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What `systemctl status` says of a server that does all that it should.
@@ -26,6 +25,9 @@ const SOCKETS_MAX: i32 = 8;
 
 /// How long the program's own front door may take to answer the program.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the end of the program waits for a look that is under way.
+const END_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is to be told.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,8 @@ fn listening(descriptor: OwnedFd) -> io::Result<TcpListener> {
 /// it: the store was read, and a request through the front door was answered.
 pub struct Watchdog {
     stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
+    /// Closed by its thread at the end.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Watchdog {
@@ -139,9 +142,11 @@ impl Watchdog {
         // One look may fail, and the next ones may take their time.
         let every = patience / 4;
         let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new()
+        let (ending, ended) = mpsc::channel();
+        std::thread::Builder::new()
             .name("watchdog".into())
             .spawn(move || {
+                let _ending: mpsc::Sender<()> = ending;
                 loop {
                     store_answers();
                     match knock(reachable(front_door)) {
@@ -155,17 +160,14 @@ impl Watchdog {
                     }
                 }
             })?;
-        Ok(Some(Watchdog { stop, thread }))
+        Ok(Some(Watchdog { stop, ended }))
     }
 
-    /// Ends it, at the latest after the look that is under way.
+    /// Ends it, after the look that is under way; a look that hangs is not waited for.
     pub fn stop(self) {
         // One that has ended already hears nothing.
         let _ = self.stop.send(());
-        // A look that hangs is what it is for; the end of the program does not wait for it.
-        if self.thread.is_finished() {
-            let _ = self.thread.join();
-        }
+        let _ = self.ended.recv_timeout(END_WITHIN);
     }
 }
 

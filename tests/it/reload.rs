@@ -20,13 +20,16 @@ use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ANAS: &str = "573001234567";
 const BENS: &str = "573001234568";
 
 /// Well below the pause of a lane that waits for an operator, which is 30 s.
 const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// Well below the pause after the fourth question to a service, which is 7 s at least.
+const WELL_BEFORE: Duration = Duration::from_secs(6);
 
 const METRICS_KEY: &str = "a-key-for-prometheus-0123456789abcdef";
 
@@ -306,7 +309,7 @@ fn a_code_that_waits_for_the_mail_server_leaves_at_once_with_the_right_password(
         portero.log().contains("sending is paused").then_some(())
     });
     world.secret_file("mail_password", smtp_sink::PASSWORD);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     assert_eq!(reload(&world), "in effect from now on:\n  mail.password\n");
     let code = world.mail().letter_to(ANA.email).code();
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
@@ -368,6 +371,31 @@ fn a_bot_and_another_public_name_are_there_from_the_reload_on_and_gone_from_the_
     assert_eq!(receive(&[text(BENS, "¿tienen pan?")]), 200);
     world.graph.reply(BENS, 1);
     assert_eq!(heard.load(Ordering::SeqCst), 1);
+    assert_eq!(portero.stop().0, Some(0));
+}
+
+#[test]
+fn a_question_to_a_service_is_asked_again_at_once_at_the_right_address() {
+    let mut world = World::with_mail(json!({}));
+    let right = format!("{}/portero/find-user", world.kutamma.url());
+    let wrong = "http://127.0.0.1:9/portero/find-user";
+    world.edit(&right, wrong);
+    let portero = world.start();
+    portero.receive(&[text(ANAS, "hola"), text(ANAS, ANA.email)]);
+    // It is asked less and less often; the person waits for two minutes at most.
+    eventually("the question waits", || {
+        let log = portero.log();
+        (log.matches("a service gave no answer").count() >= 4).then_some(())
+    });
+    world.edit(wrong, &right);
+    let begun = Instant::now();
+    assert_eq!(
+        reload(&world),
+        "in effect from now on:\n  services[kutamma].find_user\n"
+    );
+    let code = world.mail().letter_to(ANA.email).code();
+    assert!(begun.elapsed() < WELL_BEFORE, "{:?}", begun.elapsed());
+    assert_eq!(code.len(), 8);
     assert_eq!(portero.stop().0, Some(0));
 }
 
