@@ -52,6 +52,11 @@ enum Command {
     /// Try everything on this machine, without an account or a network
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
+    ///
+    /// SIGTERM and SIGINT let it finish what is under way and end; SIGHUP lets it take over the
+    /// configuration as it is now, as `portero reload` does. A supervisor that wants to know
+    /// (NOTIFY_SOCKET, WATCHDOG_USEC) is told, and sockets that it hands over (LISTEN_FDS) are
+    /// listened on instead of server.listen.
     Serve(serve::Arguments),
     /// Let the running server take over the configuration as it is now
     ///
