@@ -37,6 +37,13 @@
 //! lane; both are counted where they happen, in [`metrics`], and [`serve`] puts together what
 //! `/metrics` tells. What matters later is written down in a chain ([`store::record::put_audit`]).
 //!
+//! # Another configuration
+//!
+//! What one configuration makes of the program is a whole, in `serve/generation.rs`. A reload makes
+//! another one beside it and puts it in its place, in `serve/reload.rs`, where all is told in order;
+//! each key says in [`config::keys`] whether that is enough. Requests and the turns of [`outbox`]
+//! take the whole once, at their beginning.
+//!
 //! # The walk of one message
 //!
 //! 1. [`web::listener`]: a connection's thread reads the head under its limits, then the body.

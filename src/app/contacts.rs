@@ -351,6 +351,7 @@ impl Shared {
             event: "contact.forgotten".to_owned(),
             contact: String::new(),
             number_ending: None,
+            about: None,
             link: None,
         };
         record::put_audit(writer, keys, number, line)?;

@@ -127,15 +127,22 @@ fn last_lines(
 
 fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
     show::with_contacts(width, |contact| {
-        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER"].map(String::from);
+        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER, KEYS"].map(String::from);
         let rows = lines.iter().map(|line| {
             [
                 id(line.number),
                 show::short_moment(line.at_ms),
                 line.event.clone(),
-                line.contact.as_deref().map_or("erased".to_owned(), contact),
-                (line.number_ending.as_deref())
-                    .map_or("-".to_owned(), |ending| format!("…{ending}")),
+                match (&line.contact, &line.about) {
+                    (Some(of), _) => contact(of),
+                    (None, Some(_)) => "-".to_owned(),
+                    (None, None) => "erased".to_owned(),
+                },
+                match (&line.number_ending, &line.about) {
+                    (Some(ending), _) => format!("…{ending}"),
+                    (None, Some(about)) => about.clone(),
+                    (None, None) => "-".to_owned(),
+                },
             ]
         });
         [head].into_iter().chain(rows).collect()
@@ -150,6 +157,8 @@ struct RowJson<'a> {
     event: &'a str,
     user_uuid: Option<&'a str>,
     number_ending: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'a str>,
     chained: bool,
 }
 
@@ -161,6 +170,7 @@ impl<'a> RowJson<'a> {
             event: &line.event,
             user_uuid: line.contact.as_deref(),
             number_ending: line.number_ending.as_deref(),
+            about: line.about.as_deref(),
             chained: line.chained,
         }
     }
@@ -313,6 +323,7 @@ mod tests {
             event: "contact.released.identity_key_changed".to_owned(),
             contact: Some("3f2a9c1e-0000-4000-8000-000000000000".to_owned()),
             number_ending: Some("67".to_owned()),
+            about: None,
             chained: true,
         };
         let erased = AuditRow {
@@ -320,12 +331,18 @@ mod tests {
             number_ending: None,
             ..row.clone()
         };
+        let reload = AuditRow {
+            event: "configuration.reloaded".to_owned(),
+            about: Some("mail.password".to_owned()),
+            ..erased.clone()
+        };
         assert_eq!(
-            table(&[row, erased], 80),
+            table(&[row, erased, reload], 80),
             [
-                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER",
+                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER, KEYS",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  3f2a9c1e…  …67",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  erased     -",
+                "6651728f83d00  01-15 08:00:00  configuration.reloaded                 -          mail.password",
             ]
         );
     }

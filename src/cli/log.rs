@@ -13,8 +13,12 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Bytes of lines that may wait: about 2,000 lines, a pause of the collector that goes unnoticed.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
@@ -22,8 +26,11 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// How long the end of the program waits for lines to be collected.
 const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 
-/// Starts the log. The value waits, when it is dropped, until the lines so far are written.
-pub(super) fn start(log: &Log) -> Flush {
+/// Changes how much is logged.
+pub(super) type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
+
+/// Starts the log. The first value waits, when it is dropped, until the lines so far are written.
+pub(super) fn start(log: &Log) -> (Flush, SetLevel) {
     let queue = Arc::new(Queue {
         is_journal: std::env::var("JOURNAL_STREAM")
             .is_ok_and(|stream| is_stream(&stream, &io::stderr())),
@@ -40,30 +47,34 @@ pub(super) fn start(log: &Log) -> Flush {
         queue.lock().has_no_writer = true;
     }
     let flush = Flush(Arc::clone(&queue));
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(log.level)
+    let (level, set_level) = reload::Layer::new(LevelFilter::from_level(log.level));
+    let lines = fmt::layer()
         .with_writer(Lines(queue))
         .with_target(false)
         .log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(level);
     // A second start in one process keeps the first log.
     let _ = match log.format {
         LogFormat::Human => {
             use std::io::IsTerminal;
             let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            let builder = builder.with_ansi(colours);
+            let lines = lines.with_ansi(colours);
             match is_journal {
-                true => builder.without_time().try_init(),
-                false => builder.try_init(),
+                true => registry.with(lines.without_time()).try_init(),
+                false => registry.with(lines).try_init(),
             }
         }
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
+        LogFormat::Json => {
             // There is one span at most, that of the request.
-            .with_span_list(false)
-            .try_init(),
+            let lines = lines.json().flatten_event(true).with_span_list(false);
+            registry.with(lines).try_init()
+        }
     };
-    flush
+    let set_level = move |level| {
+        // It fails only when the log is gone.
+        let _ = set_level.reload(LevelFilter::from_level(level));
+    };
+    (flush, Box::new(set_level))
 }
 
 /// Whether `stream`, which names a device and an inode as systemd does in `JOURNAL_STREAM`

@@ -18,6 +18,7 @@ mod log;
 mod man;
 mod names;
 mod outbox;
+mod reload;
 mod retention;
 mod serve;
 mod show;
@@ -56,7 +57,21 @@ enum Command {
     /// Try everything on this machine, without an account or a network
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
+    ///
+    /// SIGTERM and SIGINT let it finish what is under way and end; SIGHUP lets it take over the
+    /// configuration as it is now, as `portero reload` does. A supervisor that wants to know
+    /// (NOTIFY_SOCKET, WATCHDOG_USEC) is told, and sockets that it hands over (LISTEN_FDS) are
+    /// listened on instead of server.listen.
     Serve(serve::Arguments),
+    /// Let the running server take over the configuration as it is now
+    ///
+    /// The server reads its file again, and the files with secrets that it names. If anything is
+    /// wrong, nothing changes, and all of it is said. What is under way ends as it began. Some keys
+    /// need a restart: those that have changed are named, and `portero config explain KEY` says it
+    /// of each. Sending that is paused is tried at once if what it may wait for has changed.
+    ///
+    /// Ends with 78 if the configuration is wrong.
+    Reload(reload::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
     /// Say what is wrong around it: Meta, mail, services, bot
@@ -296,6 +311,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
     match cli.command {
         Command::Demo(arguments) => demo::run(&mut shell, &arguments),
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
+        Command::Reload(arguments) => reload::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Doctor(arguments) => doctor::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),

@@ -2,7 +2,8 @@
 
 use super::{Exit, Failure, Shell, Stop, log};
 use crate::control::ControlError;
-use crate::serve::{self, StartError};
+use crate::serve::supervisor::{self, State};
+use crate::serve::{self, Source, StartError};
 use crate::store::OpenError;
 use crate::web::{METRICS_PATH, WEBHOOK_PATH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -19,8 +20,10 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     keep_memory_together();
+    // Before anything has a descriptor of its own.
+    let sockets = supervisor::sockets().map_err(StartError::HandedOver);
     let (path, loaded) = shell.load()?;
-    let _flush = log::start(&loaded.config.log);
+    let (_flush, set_level) = log::start(&loaded.config.log);
     log_faults();
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line(&path));
@@ -29,7 +32,14 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
         |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
     // Before anything starts: a wish to stop must never meet a process that does not listen.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(io)?;
-    let running = serve::start(&loaded.config).map_err(failure_of)?;
+    let source = Source {
+        path,
+        loaded,
+        set_level,
+    };
+    let running = sockets
+        .and_then(|sockets| serve::start_from(source, sockets))
+        .map_err(failure_of)?;
     for address in running.addresses() {
         tracing::info!(
             "listening on http://{address}; the callback URL for Meta ends in {WEBHOOK_PATH}"
@@ -46,22 +56,25 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
         tracing::info!("metrics are at http://{address}{METRICS_PATH}");
     }
     tracing::info!("portero is ready");
+    let watchdog = running.watchdog().map_err(StartError::Thread);
+    let watchdog = watchdog.map_err(failure_of)?;
+    supervisor::notify(&State::Ready(supervisor::READY));
     let broken = loop {
         if let Some(reason) = running.store_broken().get() {
             break Some(reason.clone());
         }
         match signals.pending().next() {
-            Some(SIGHUP) => {
-                if let Some(certificate) = running.certificate() {
-                    certificate.read_again();
-                }
-                tracing::warn!("reloading is not possible; restart to use another configuration")
-            }
+            // What became of it is logged.
+            Some(SIGHUP) => drop(running.reloader().reload()),
             Some(_) => break None,
             None => std::thread::park_timeout(LOOK_EVERY),
         }
     };
     tracing::info!("stopping");
+    supervisor::notify(&State::Stopping);
+    if let Some(watchdog) = watchdog {
+        watchdog.stop();
+    }
     running.stop();
     match broken {
         None => {
@@ -83,7 +96,7 @@ pub(super) fn failure_of(error: StartError) -> Failure {
         StartError::Store(OpenError::AlreadyOpen(_)) => Exit::Unavailable,
         StartError::Store(OpenError::WrongKey | OpenError::TooOpen { .. }) => Exit::Config,
         StartError::Store(_) => Exit::Io,
-        StartError::Listen(..) => Exit::Unavailable,
+        StartError::Listen(..) | StartError::HandedOver(_) => Exit::Unavailable,
         StartError::Control(ControlError::InUse(_)) => Exit::Unavailable,
         StartError::Control(_) => Exit::CannotCreate,
         StartError::Thread(_) => Exit::Unavailable,
@@ -91,6 +104,9 @@ pub(super) fn failure_of(error: StartError) -> Failure {
     let failure = Failure::new(exit, error.to_string());
     match &error {
         StartError::Listen(address, cause) => failure.hint(hint_about(*address, cause)),
+        StartError::HandedOver(_) => failure.hint(
+            "a systemd socket unit for Portero has ListenStream= with addresses and ports, and nothing else",
+        ),
         _ => failure,
     }
 }

@@ -10,7 +10,7 @@
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
 //! `tls.rs`, `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of
 //! those names, `problem.rs` is what people read, `show.rs` answers what is in force and what a key
-//! means.
+//! means, `reload.rs` what another reading of the file changes.
 
 mod api_keys;
 mod bot;
@@ -19,12 +19,14 @@ mod limits;
 mod metrics;
 mod problem;
 mod read;
+mod reload;
 mod services;
 mod show;
 mod sign_in;
 mod tls;
 
 pub use problem::{Position, Problem, Problems, Warning};
+pub use reload::Changed;
 pub use show::{Explanation, explain};
 pub use sign_in::SignIn;
 pub use tls::Tls;
@@ -294,6 +296,22 @@ impl Config {
         };
         let mode = meta.permissions().mode() & 0o777;
         read(text, path, folder, Some(mode), environment).map_err(Unusable::Wrong)
+    }
+
+    /// Where the store is, as far as a file says it that may be wrong in everything else: whoever
+    /// asks the server about the file finds it there. `None` if it cannot be known.
+    pub fn store_path(path: &Path) -> Option<PathBuf> {
+        if std::fs::metadata(path).ok()?.len() > FILE_BYTES_MAX {
+            return None;
+        }
+        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        let key = &keys::STORE_PATH;
+        let written = table.get(key.table).and_then(|store| store.get(key.name));
+        let store = match written {
+            Some(written) => written.as_str()?,
+            None => key.example().trim_matches('"'),
+        };
+        Some(path.parent()?.join(store))
     }
 
     /// Reads a text as if it were `portero.toml` in `folder`, which must not be readable by others

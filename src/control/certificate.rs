@@ -20,8 +20,8 @@ pub struct CertificateLine {
     pub trouble: Option<String>,
 }
 
-/// The answer, if `request` is about the certificate.
-pub(super) fn attend(request: &Request, certificate: Option<&Watch>) -> Option<Answer> {
+/// The answer to a request about the certificate.
+pub(super) fn attend(request: &Request, certificate: Option<&Watch>) -> Answer {
     let ms = |seconds: u64| seconds.saturating_mul(1_000);
     let about = |certificate: &Watch| match request {
         Request::RenewCertificate => match certificate.renew() {
@@ -39,7 +39,5 @@ pub(super) fn attend(request: &Request, certificate: Option<&Watch>) -> Option<A
             })
         }
     };
-    request
-        .is_about_certificate()
-        .then(|| certificate.map_or(Answer::NoCertificate, about))
+    certificate.map_or(Answer::NoCertificate, about)
 }

@@ -57,6 +57,8 @@ pub enum Request {
     ShowCertificate,
     /// Ask for a new one now, or read its files again.
     RenewCertificate,
+    /// Take over what the configuration says now.
+    Reload,
     /// The keys that tokens are signed with.
     ListKeys,
     /// Make a new key.
@@ -201,6 +203,7 @@ impl Request {
             Request::ImportUsers { .. } => "import_users",
             Request::ShowCertificate => "show_certificate",
             Request::RenewCertificate => "renew_certificate",
+            Request::Reload => "reload",
             Request::ListKeys => "list_keys",
             Request::RotateKeys { .. } => "rotate_keys",
             Request::RevokeKey { .. } => "revoke_key",
@@ -316,6 +319,18 @@ pub enum Answer {
     },
     /// There is no HTTPS of its own, or no server that would have it.
     NoCertificate,
+    /// The configuration was taken over.
+    Reloaded {
+        /// The keys that have another value now.
+        at_once: Vec<String>,
+        /// The keys that have another value after a restart.
+        at_restart: Vec<String>,
+    },
+    /// The configuration is wrong. Nothing has changed.
+    NotReloaded {
+        /// All that is wrong, as `portero check` tells it.
+        problems: String,
+    },
     /// The keys, by the moment at which they begin to sign.
     Keys {
         /// At least one.
@@ -456,6 +471,8 @@ impl Answer {
             Answer::RenewalBegun => "begun",
             Answer::RenewalNotBefore { .. } => "too_often",
             Answer::NoCertificate => "none",
+            Answer::Reloaded { .. } => "reloaded",
+            Answer::NotReloaded { .. } => "not_reloaded",
             Answer::Keys { .. } => "listed",
             Answer::KeyMade { .. } => "made",
             Answer::KeyComing { .. } => "coming",
@@ -642,6 +659,7 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
             }
         }
         Request::ShowCertificate | Request::RenewCertificate => Answer::NoCertificate,
+        Request::Reload => return Err(Answer::refused("no server runs")),
         Request::ListKeys => Answer::Keys {
             keys: key_lines(&app.signing_keys()),
         },

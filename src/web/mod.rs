@@ -99,7 +99,8 @@ pub struct WebSettings {
     pub issue_token: Box<dyn IssueToken>,
 }
 
-/// Answers every request.
+/// Answers every request, as one configuration has it. What is behind an `Arc` besides `app` goes
+/// on under the next one ([`Web::with_settings`]).
 pub struct Web {
     app: Arc<App>,
     webhook: WebhookSettings,
@@ -107,12 +108,12 @@ pub struct Web {
     pages: Vec<PageSettings>,
     api_keys: Vec<ApiKey>,
     issue_token: Box<dyn IssueToken>,
-    marks: api::Marks,
-    guesses: Throttle,
-    uncredentialed: mappings::Reminder,
-    unknown_callers: mappings::Reminder,
     troubles: Box<Troubles>,
-    requests: watch::Requests,
+    marks: Arc<api::Marks>,
+    guesses: Arc<Throttle>,
+    uncredentialed: Arc<mappings::Reminder>,
+    unknown_callers: Arc<mappings::Reminder>,
+    requests: Arc<watch::Requests>,
 }
 
 /// Who answers.
@@ -167,12 +168,30 @@ impl Web {
             pages: settings.pages,
             api_keys: settings.api_keys,
             issue_token: settings.issue_token,
-            marks: api::Marks::default(),
-            guesses: Throttle::default(),
-            uncredentialed: mappings::Reminder::default(),
-            unknown_callers: mappings::Reminder::default(),
             troubles,
-            requests: watch::Requests::default(),
+            marks: Arc::default(),
+            guesses: Arc::default(),
+            uncredentialed: Arc::default(),
+            unknown_callers: Arc::default(),
+            requests: Arc::default(),
+        }
+    }
+
+    /// The web of another app, which goes on counting and remembers what this one knows.
+    #[must_use]
+    pub fn with_settings(
+        &self,
+        app: Arc<App>,
+        settings: WebSettings,
+        troubles: Box<Troubles>,
+    ) -> Web {
+        Web {
+            marks: Arc::clone(&self.marks),
+            guesses: Arc::clone(&self.guesses),
+            uncredentialed: Arc::clone(&self.uncredentialed),
+            unknown_callers: Arc::clone(&self.unknown_callers),
+            requests: Arc::clone(&self.requests),
+            ..Web::new(app, settings, troubles)
         }
     }
 
@@ -269,6 +288,26 @@ impl listener::Handler for Web {
             let took = begun.elapsed();
             (self.requests).answered(route, request.method(), id, took, response)
         })
+    }
+}
+
+/// Answers each request with the web that is current when all of it is here.
+pub struct CurrentWeb(Box<dyn Fn() -> Arc<Web> + Send + Sync>);
+
+impl CurrentWeb {
+    /// `now` gives the current one.
+    pub fn new(now: impl Fn() -> Arc<Web> + Send + Sync + 'static) -> CurrentWeb {
+        CurrentWeb(Box::new(now))
+    }
+}
+
+impl listener::Handler for CurrentWeb {
+    fn body_max_bytes(&self, method: &str, path: &str) -> usize {
+        (self.0)().body_max_bytes(method, path)
+    }
+
+    fn handle(&self, request: &Request) -> Response {
+        (self.0)().handle(request)
     }
 }
 

@@ -16,13 +16,16 @@ pub type Challenges = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Sends browsers to HTTPS, and answers authorities.
 pub struct RedirectDoor {
-    origin: String,
+    origin: Box<dyn Fn() -> String + Send + Sync>,
     challenges: Box<Challenges>,
 }
 
 impl RedirectDoor {
-    /// `origin` is `https://host[:port]`, where the same path is found.
-    pub fn new(origin: String, challenges: Box<Challenges>) -> RedirectDoor {
+    /// `origin` tells `https://host[:port]`, where the same path is found at the moment.
+    pub fn new(
+        origin: Box<dyn Fn() -> String + Send + Sync>,
+        challenges: Box<Challenges>,
+    ) -> RedirectDoor {
         RedirectDoor { origin, challenges }
     }
 
@@ -39,7 +42,7 @@ impl RedirectDoor {
             let words = "This is not encrypted: use https:// in the address";
             return error(403, "HTTPS_REQUIRED", words);
         }
-        let location = format!("{}{}", self.origin, request.raw_url());
+        let location = format!("{}{}", (self.origin)(), request.raw_url());
         Response::text("This is at https://\n")
             .with_status_code(308)
             .with_additional_header("Location", location)

@@ -139,13 +139,16 @@ fn known_method(method: &str) -> &'static str {
 
 /// Answers Prometheus, and nobody else.
 pub struct MetricsDoor {
-    key: Option<Secret>,
+    key: Box<AskedKey>,
     page: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// The key that is asked for now, if one is.
+pub type AskedKey = dyn Fn() -> Option<Secret> + Send + Sync;
+
 impl MetricsDoor {
     /// Gives the page to whoever has the key; to everybody who can connect, if there is none.
-    pub fn new(key: Option<Secret>, page: Box<dyn Fn() -> String + Send + Sync>) -> MetricsDoor {
+    pub fn new(key: Box<AskedKey>, page: Box<dyn Fn() -> String + Send + Sync>) -> MetricsDoor {
         MetricsDoor { key, page }
     }
 
@@ -156,7 +159,7 @@ impl MetricsDoor {
         if !["GET", "HEAD"].contains(&request.method()) {
             return wrong_method("GET".to_owned());
         }
-        if let Some(key) = &self.key
+        if let Some(key) = (self.key)()
             && !bearer(request).is_some_and(|given| key.matches(given))
         {
             return error(401, "KEY_WRONG", "This needs metrics.key as a bearer token")

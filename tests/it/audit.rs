@@ -30,6 +30,7 @@ fn fill(folder: &Path) {
                 event: "code.asked".to_owned(),
                 contact: ANA.to_string(),
                 number_ending: Some("67".to_owned()),
+                about: None,
                 link: None,
             };
             record::put_audit(writer, &keys, number, line)?;

@@ -1,6 +1,6 @@
 //! The configuration file: what is refused and in which words, and what is never shown.
 
-use portero::config::keys::{self, Absent, Key};
+use portero::config::keys::{self, Absent, Effect, Key};
 use portero::config::{Config, EXAMPLE, Loaded, explain};
 use portero::domain::id::{Language, MINUTE_MS};
 use portero::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
@@ -1349,6 +1349,31 @@ fn the_example_names_every_key_with_its_default_and_its_sentence() {
             "{} is not among the first 15 lines",
             key.path()
         );
+    }
+}
+
+#[test]
+fn the_example_and_the_explanation_say_of_a_key_that_it_needs_a_restart() {
+    for key in keys::ALL {
+        let needs = key.effect == Effect::AtRestart;
+        let explained = explain(&key.path()).unwrap().to_string();
+        assert_eq!(
+            explained.contains("  Needs a restart.\n"),
+            needs,
+            "{explained}"
+        );
+        let reloaded = explained.contains("  `portero reload` ");
+        assert_eq!(reloaded, !needs, "{explained}");
+        let again = explained.contains("a change behind env:NAME needs a restart");
+        assert_eq!(again, key.is_secret() && !needs, "{explained}");
+        // Those in the first lines are explained below them.
+        let setting = format!("\n#{} = ", key.path());
+        if let Some((before, _)) = EXAMPLE.split_once(&setting) {
+            let sentence = before.lines().last().unwrap();
+            assert_eq!(sentence.ends_with(" Needs a restart."), needs, "{sentence}");
+        } else {
+            assert!(!needs || is_in_array(key), "{}", key.path());
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod page_browser;
 mod process;
 mod python;
 mod recipes;
+mod reload;
 mod services;
 mod shapes;
 mod smtp_sink;

@@ -139,7 +139,7 @@ impl Town {
         }
     }
 
-    pub fn app(&self) -> &Arc<App> {
+    pub fn app(&self) -> Arc<App> {
         self.running.as_ref().unwrap().app()
     }
 

@@ -35,6 +35,9 @@ pub struct AuditLine {
     /// The end of the contact's number, when it is shown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub number_ending: Option<String>,
+    /// What it is about, when it is about no contact: names, never values.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub about: Option<String>,
     /// Its place in the chain; lines from before there was one have none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub link: Option<AuditLink>,
@@ -69,13 +72,15 @@ impl AuditLine {
     }
 
     fn digest(&self, keys: &Keys, number: u64, previous: Option<&str>, person: &str) -> String {
-        let parts = [
-            &number.to_be_bytes()[..],
-            &self.at_ms.to_be_bytes(),
+        let (number, at_ms) = (number.to_be_bytes(), self.at_ms.to_be_bytes());
+        let mut parts = vec![
+            &number[..],
+            &at_ms,
             self.event.as_bytes(),
             person.as_bytes(),
             previous.unwrap_or("").as_bytes(),
         ];
+        parts.extend(self.about.as_deref().map(str::as_bytes));
         hex(&keys.master().keyed_digest("audit line", &parts))
     }
 
@@ -89,7 +94,7 @@ impl AuditLine {
     }
 
     fn is_erased(&self) -> bool {
-        self.contact.is_empty()
+        self.contact.is_empty() && self.about.is_none()
     }
 }
 
@@ -369,6 +374,7 @@ mod tests {
             event: "signed_in".to_owned(),
             contact: [BEN, ANA][usize::from(!number.is_multiple_of(2))].to_string(),
             number_ending: Some("67".to_owned()),
+            about: None,
             link: None,
         }
     }

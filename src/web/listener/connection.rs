@@ -8,7 +8,7 @@
 
 use super::framing::{self, HEAD_BYTES_MAX, Refusal};
 use super::registry::{Connection, Registry, Slot};
-use super::{Handler, SAFE_HEADERS, Trust};
+use super::{Handler, SAFE_HEADERS, Trust, Trusting};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -55,15 +55,15 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) fn serve(
     slot: Slot,
     handler: Arc<dyn Handler>,
-    trust: Arc<Trust>,
+    trusting: Arc<Trusting>,
     tls: Option<Arc<ServerConfig>>,
 ) {
     let Slot { connection, place } = slot;
     let registry = Arc::clone(&place.registry);
-    converse(&connection, &registry, handler, &trust, tls);
+    converse(&connection, &registry, handler, &trusting, tls);
     // All that belongs to the handler is gone before the place is free: who stops the listener
     // can rely on it.
-    drop((connection, registry, trust));
+    drop((connection, registry, trusting));
     drop(place);
 }
 
@@ -71,7 +71,7 @@ fn converse(
     connection: &Arc<Connection>,
     registry: &Arc<Registry>,
     handler: Arc<dyn Handler>,
-    trust: &Arc<Trust>,
+    trusting: &Arc<Trusting>,
     tls: Option<Arc<ServerConfig>>,
 ) {
     let deadlines = Rc::new(Deadlines::default());
@@ -101,7 +101,8 @@ fn converse(
         connection: Arc::clone(connection),
         registry: Arc::clone(registry),
         handler: Arc::clone(&handler),
-        trust: Arc::clone(trust),
+        trusting: Arc::clone(trusting),
+        trust: trusting.now(),
         buffer: Vec::new(),
         start: 0,
         end: 0,
@@ -122,8 +123,8 @@ fn converse(
         Err(ending) => gate.borrow_mut().ending = Some(ending),
         Ok(()) => {
             let service = hyper::service::service_fn(|request| {
-                let (gate, handler, trust) = (Rc::clone(&gate), &handler, trust);
-                async move { exchange(request, gate, &**handler, trust).await }
+                let (gate, handler) = (Rc::clone(&gate), &handler);
+                async move { exchange(request, gate, &**handler).await }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
@@ -185,7 +186,6 @@ async fn exchange(
     request: hyper::Request<Incoming>,
     gate: Rc<RefCell<Gate>>,
     handler: &dyn Handler,
-    trust: &Trust,
 ) -> Result<hyper::Response<Answer>, Unanswered> {
     let (head, mut incoming) = request.into_parts();
     let declared = incoming.size_hint().lower().min(BODY_RESERVED_BYTES_MAX);
@@ -198,6 +198,7 @@ async fn exchange(
         }
     }
     let (peer, phase) = gate.borrow_mut().begin_answer().ok_or(Unanswered)?;
+    let trust = Arc::clone(&gate.borrow().trust);
 
     let headers: Vec<(String, String)> = head
         .headers
@@ -553,6 +554,8 @@ struct Gate {
     connection: Arc<Connection>,
     registry: Arc<Registry>,
     handler: Arc<dyn Handler>,
+    trusting: Arc<Trusting>,
+    /// What holds for the present request.
     trust: Arc<Trust>,
     /// `buffer[start..end]` was read from the stream and not yet passed on.
     buffer: Vec<u8>,
@@ -611,6 +614,7 @@ impl Gate {
             }
             self.connection.note_first_byte();
         };
+        self.trust = self.trusting.now();
         let head = &self.buffer[self.start..self.start + head_bytes];
         let body_bytes = self.approve(head).map_err(Ending::Refused)?;
         self.passing = head_bytes as u64 + body_bytes;

@@ -27,7 +27,7 @@ use rustls::ServerConfig;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,21 @@ pub struct Trust {
     pub proxies: Vec<IpAddr>,
 }
 
+/// Whom a listener believes now. Each request has what held when its head was whole.
+#[derive(Debug)]
+pub struct Trusting(RwLock<Arc<Trust>>);
+
+impl Trusting {
+    fn now(&self) -> Arc<Trust> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Believes these from the next request on.
+    pub fn set(&self, trust: Trust) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+    }
+}
+
 /// How a listener ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
@@ -149,6 +164,7 @@ pub struct Stopped {
 pub struct Listener {
     address: SocketAddr,
     registry: Arc<Registry>,
+    trusting: Arc<Trusting>,
     /// Writing to it, or dropping it, wakes the accept loop.
     wake: Option<UnixStream>,
     accepting: Option<JoinHandle<()>>,
@@ -211,11 +227,12 @@ impl Listener {
         let (wake, woken) = UnixStream::pair()?;
         limits.connections_max = make_room_for(limits.connections_max);
         let registry = Arc::new(Registry::new(limits));
+        let trusting = Arc::new(Trusting(RwLock::new(Arc::new(trust))));
         let accept = Accept {
             socket,
             woken,
             registry: Arc::clone(&registry),
-            trust: Arc::new(trust),
+            trusting: Arc::clone(&trusting),
             handler,
             tls,
             faults: Tally::default(),
@@ -228,9 +245,15 @@ impl Listener {
         Ok(Listener {
             address,
             registry,
+            trusting,
             wake: Some(wake),
             accepting: Some(accepting),
         })
+    }
+
+    /// Whom it believes, to be changed while it runs.
+    pub fn trusting(&self) -> Arc<Trusting> {
+        Arc::clone(&self.trusting)
     }
 
     /// The address that is listened on; tells the port if 0 was asked for.
@@ -294,7 +317,7 @@ struct Accept {
     socket: TcpListener,
     woken: UnixStream,
     registry: Arc<Registry>,
-    trust: Arc<Trust>,
+    trusting: Arc<Trusting>,
     handler: Arc<dyn Handler>,
     tls: Option<Arc<ServerConfig>>,
     faults: Tally,
@@ -362,7 +385,7 @@ impl Accept {
         // A peer that has already gone makes these fail; its thread finds out.
         let _ = socket.set_nonblocking(false);
         let _ = socket.set_nodelay(true);
-        let trusted = self.trust.is_proxy(peer.ip());
+        let trusted = self.trusting.now().is_proxy(peer.ip());
         match self.registry.admit(socket, peer, trusted) {
             Ok(slot) => self.spawn(slot),
             Err((socket, refusal)) => self.turn_away(&socket, refusal),
@@ -370,13 +393,13 @@ impl Accept {
     }
 
     fn spawn(&mut self, slot: Slot) {
-        let (handler, trust) = (Arc::clone(&self.handler), Arc::clone(&self.trust));
+        let (handler, trusting) = (Arc::clone(&self.handler), Arc::clone(&self.trusting));
         let tls = self.tls.clone();
         let connection = Arc::clone(&slot.connection);
         let spawned = thread::Builder::new()
             .name("connection".to_owned())
             .stack_size(self.registry.limits.thread_stack_bytes)
-            .spawn(move || connection::serve(slot, handler, trust, tls));
+            .spawn(move || connection::serve(slot, handler, trusting, tls));
         if spawned.is_err() {
             self.turn_away(&connection.socket, Refusal::Busy);
         }
