@@ -66,6 +66,23 @@ pub(super) fn tls(
             return None;
         }
     }
+    // Two listeners at one address would be told as another program that has it.
+    let before = server.listen.iter().chain(&listen);
+    let twice = (redirect_listen.iter())
+        .find(|one| one.port() != 0 && before.clone().any(|other| other == *one));
+    if let Some(address) = twice {
+        let words = format!("{address} is listened on already, by server.listen or tls.listen");
+        reader.problem(&table, &keys::TLS_REDIRECT_LISTEN, words);
+        return None;
+    }
+    if let Some(address) = listen
+        .iter()
+        .find(|one| one.port() != 0 && server.listen.contains(one))
+    {
+        let words = format!("{address} is in server.listen too, which is without TLS");
+        reader.problem(&table, &keys::TLS_LISTEN, words);
+        return None;
+    }
     let source = match source {
         Source::Files(files) => match files.read() {
             Ok(certificate) => {

@@ -181,7 +181,7 @@ impl Tls {
                 if let Some(certificate) = authority.kept() {
                     certificates.serve(certificate);
                 }
-                Kept::ByAuthority(Box::new(authority))
+                Kept::ByAuthority(authority)
             }
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -331,7 +331,7 @@ struct Seen {
 /// Who renews it.
 enum Kept {
     InFiles(Files, Mutex<Seen>),
-    ByAuthority(Box<acme::Authority>),
+    ByAuthority(acme::Authority),
 }
 
 struct Keeper {

@@ -169,6 +169,14 @@ fn https_of_its_own_needs_a_certificate_and_a_key_in_files() {
             "tls.acme: no authority vouches for 192.0.2.1",
         ),
         (
+            "acme = true\nacme_terms_agreed = true\nlisten = \"127.0.0.1:8080\"",
+            "tls.listen: 127.0.0.1:8080 is in server.listen too",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nredirect_listen = \"[::]:443\"",
+            "tls.redirect_listen: [::]:443 is listened on already",
+        ),
+        (
             "acme = true\nacme_terms_agreed = true\nacme_account_id = \"kid\"",
             "tls.acme_account_key: is missing beside tls.acme_account_id",
         ),

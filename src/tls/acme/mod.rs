@@ -1,6 +1,6 @@
 //! Certificates from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
 //!
-//! [`protocol`] is the conversation, [`folder`] what is kept of it on disk, and [`plan`] decides
+//! `protocol` is the conversation, `folder` what is kept of it on disk, and `plan` decides
 //! when the next one is due. The names are proved in a handshake on the port of HTTPS (`tls-alpn-01`,
 //! RFC 8737), for which no other port must be open; where plain HTTP is answered too, the tries take
 //! turns between that and `http-01`.
