@@ -6,12 +6,12 @@
 //! hashes and addresses of links are derived again.
 
 use super::identity::Subject;
-use super::{About, App, Failed, Settings, Shared, hex};
+use super::{About, App, Failed, Settings, Shared};
 use crate::domain::binding::{Binding, Proof, Scope};
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{BotAnswer, Event, Sentence};
 use crate::domain::id::{
-    ContactId, HOUR_MS, Language, MappingId, RequirementId, Secret, ServiceName, Timestamp,
+    ContactId, HOUR_MS, Language, MappingId, RequirementId, Secret, ServiceName, Timestamp, hex,
 };
 use crate::domain::requirement::{ProofWanted, Standing};
 use crate::store::StoreError;

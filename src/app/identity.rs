@@ -7,7 +7,7 @@
 use super::{App, Shared};
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
-use crate::domain::id::{ContactId, MessageId, SECOND_MS, Secret, Timestamp};
+use crate::domain::id::{ContactId, MessageId, SECOND_MS, Secret, Timestamp, hex};
 use crate::domain::policy::Policy;
 use crate::signing::{CLAIMS_BYTES_MAX, Dated, Expected, Kind, TOKEN_LIFETIME_MS_MAX};
 use base64::Engine as _;
@@ -272,7 +272,7 @@ impl Shared {
             iss: &self.settings.identity.issuer,
             aud: binding.service.as_str(),
             sub: &binding.user_id,
-            jti: super::hex(&jti[..16]),
+            jti: hex(&jti[..16]),
             iat: now.seconds(),
             exp,
             user_uuid: contact.id.to_string(),

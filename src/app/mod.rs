@@ -445,10 +445,6 @@ impl Writer for Transaction<'_> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What a decision may need to know that most events do not.
 #[derive(Default)]
 struct About {

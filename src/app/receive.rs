@@ -7,7 +7,7 @@ use crate::domain::contact::Contact;
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
 use crate::domain::id::{
-    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId,
+    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId, hex,
 };
 use crate::domain::message::{
     IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
@@ -562,7 +562,7 @@ impl Shared {
                 (update.participant.as_deref().unwrap_or("")).as_bytes(),
             ],
         );
-        MessageId::parse(&format!("status {}", super::hex(&digest[..16])))
+        MessageId::parse(&format!("status {}", hex(&digest[..16])))
     }
 
     /// Whether a message that has a status was sent by Portero itself.

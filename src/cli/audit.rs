@@ -1,13 +1,13 @@
 //! `portero audit`: who did what when, and whether anybody has changed what was written down.
 
-use super::events::moment;
+use super::listed::{self, note_more, write_json, write_json_line};
+use super::moment::moment;
 use super::show::{self, count, rfc_3339};
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop, unexpected};
 use crate::control::{Answer, AuditCheckLine, AuditFaultLine, AuditRow, Request};
 use crate::store::record::AuditPlace;
 use serde::Serialize;
-use std::io;
 
 /// Lines listed unless another number is asked for.
 const LIMIT: usize = 100;
@@ -79,12 +79,15 @@ fn list(
     limit: usize,
     json: bool,
 ) -> Result<(), Stop> {
-    let (lines, are_more) = last_lines(worker, since_ms, limit)?;
+    let (lines, are_more) = listed::last(limit, |before| {
+        match worker.ask(&Request::ListAudit { since_ms, before })? {
+            Answer::Audit { lines, next } => Ok((lines, next)),
+            _ => Err(unexpected()),
+        }
+    })?;
     if json {
         for line in &lines {
-            serde_json::to_writer(&mut *shell.output, &RowJson::new(line))
-                .map_err(io::Error::from)?;
-            writeln!(shell.output)?;
+            write_json_line(shell, &RowJson::new(line))?;
         }
     } else if lines.is_empty() {
         eprintln!("nothing has been written down");
@@ -95,34 +98,8 @@ fn list(
             show::text(&table(&lines, show::width()))
         )?;
     }
-    if are_more {
-        eprintln!("there are older ones; --limit shows more");
-    }
+    note_more(are_more);
     Ok(())
-}
-
-/// The last ones, oldest first, and whether some were left out.
-fn last_lines(
-    worker: &mut Worker<'_>,
-    since_ms: u64,
-    limit: usize,
-) -> Result<(Vec<AuditRow>, bool), Failure> {
-    let (mut all, mut before) = (Vec::new(), None);
-    loop {
-        let Answer::Audit { lines, next } = worker.ask(&Request::ListAudit { since_ms, before })?
-        else {
-            return Err(unexpected());
-        };
-        all.extend(lines);
-        before = next;
-        if before.is_none() || all.len() > limit {
-            break;
-        }
-    }
-    let are_more = all.len() > limit;
-    all.truncate(limit);
-    all.reverse();
-    Ok((all, are_more))
 }
 
 fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
@@ -181,9 +158,7 @@ impl<'a> RowJson<'a> {
 fn verify(shell: &mut Shell<'_>, worker: &mut Worker<'_>, json: bool) -> Result<(), Stop> {
     let check = whole_check(worker)?;
     if json {
-        serde_json::to_writer_pretty(&mut *shell.output, &CheckJson::new(&check))
-            .map_err(io::Error::from)?;
-        writeln!(shell.output)?;
+        write_json(shell, &CheckJson::new(&check))?;
     } else {
         write!(shell.output, "{}", show::text(&told(&check)))?;
     }

@@ -2,7 +2,7 @@
 //!
 //! The server does the same by itself, 256 records of each kind every 20 seconds.
 
-use super::contact::write_json;
+use super::listed::write_json;
 use super::worker::Worker;
 use super::{Shell, Stop, show, unexpected};
 use crate::app::KEPT_MS;

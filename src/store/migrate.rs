@@ -26,15 +26,18 @@ pub const FORMAT_VERSION: u32 = format_after(STEPS);
 /// How far a step has come.
 const PROGRESS_KEY: &[u8] = b"migration";
 
+/// Changes a bounded number of records after the place that it was given; at the beginning that is
+/// none. Returns the place that it has come to, or nothing when it is done. It may be run again for
+/// the same place, after its changes were given up.
+pub type RunBatch = fn(&mut dyn Writer, Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError>;
+
 /// One change of the format.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// What it changes, for the log.
     pub name: &'static str,
-    /// Changes a bounded number of records after the place that it was given; at the beginning that
-    /// is none. Returns the place that it has come to, or nothing when it is done. It may be run
-    /// again for the same place, after its changes were given up.
-    pub run: fn(&mut dyn Writer, Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError>,
+    /// Changes some records.
+    pub run: RunBatch,
 }
 
 /// The format that a store has after all of these.

@@ -259,6 +259,9 @@ impl Sealed {
             (Some(version), Some(check)) => {
                 let version = version.try_into().map_err(|_| OpenError::Unmarked)?;
                 let found = u32::from_be_bytes(version);
+                if found == 0 {
+                    return Err(OpenError::Unmarked);
+                }
                 if found > supported {
                     return Err(OpenError::NewerFormat { found, supported });
                 }

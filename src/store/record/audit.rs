@@ -11,10 +11,9 @@
 
 use super::outbox::entry_id;
 use super::{Keys, Sweep, collect, read, write};
-use crate::domain::id::Timestamp;
+use crate::domain::id::{Timestamp, hex};
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
 
 const HEAD_KEY: &[u8] = b"audit head";
@@ -96,14 +95,6 @@ impl AuditLine {
     fn is_erased(&self) -> bool {
         self.contact.is_empty() && self.about.is_none()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn place(reader: &dyn Reader, key: &[u8]) -> Result<Option<AuditPlace>, StoreError> {
