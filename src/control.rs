@@ -7,14 +7,16 @@
 //! are few, and so no two passwords are hashed at once.
 //!
 //! [`perform`] is the same whether the request came through the socket or from a command that
-//! opened the store itself because no server runs.
+//! opened the store itself because no server runs. Only [`Request::Reload`] is for a server alone.
 
 mod audit;
+mod certificate;
 mod contacts;
 mod outbox;
 mod requests;
 
 pub use audit::{AuditCheckLine, AuditFaultLine, AuditRow};
+pub use certificate::CertificateLine;
 pub use contacts::{
     AccountLine, BindingLine, ContactLine, ForgottenLine, LIST_CONTACTS_MAX, WhomText,
 };
@@ -27,6 +29,7 @@ pub use requests::{
 };
 
 use crate::app::App;
+use crate::tls::Watch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -163,7 +166,7 @@ pub struct Control {
 /// Attends to commands at `path` from now on. The caller has the store of that name open, so a
 /// socket found there is a dead process's; it is replaced unless somebody answers at it all the
 /// same.
-pub fn start(app: Arc<App>, path: &Path) -> Result<Control, ControlError> {
+pub fn start(server: Arc<dyn Server>, path: &Path) -> Result<Control, ControlError> {
     let io = |source| ControlError::Io {
         path: path.to_owned(),
         source,
@@ -172,7 +175,7 @@ pub fn start(app: Arc<App>, path: &Path) -> Result<Control, ControlError> {
     let (stop, stopped) = UnixStream::pair().map_err(io)?;
     let thread = std::thread::Builder::new()
         .name("control".into())
-        .spawn(move || Attendant { app, stopped }.run(&listener))
+        .spawn(move || Attendant { server, stopped }.run(&listener))
         .map_err(io)?;
     Ok(Control {
         path: path.to_owned(),
@@ -265,8 +268,20 @@ fn make_way(path: &Path) -> Result<(), ControlError> {
     }
 }
 
+/// The running server, as commands need it.
+pub trait Server: Send + Sync {
+    /// The operations, as they are configured now.
+    fn app(&self) -> Arc<App>;
+
+    /// Takes over what the configuration says now.
+    fn reload(&self) -> Answer;
+
+    /// The certificate of HTTPS, when there is any.
+    fn certificate(&self) -> Option<Watch>;
+}
+
 struct Attendant {
-    app: Arc<App>,
+    server: Arc<dyn Server>,
     /// Becomes readable when the server stops.
     stopped: UnixStream,
 }
@@ -326,7 +341,13 @@ impl Attendant {
             None => return Ok(()),
             Some(Err(answer)) => answer,
             Some(Ok(request)) => {
-                let answer = catch_unwind(AssertUnwindSafe(|| perform(&self.app, &request)));
+                let answer = catch_unwind(AssertUnwindSafe(|| match &request {
+                    Request::Reload => self.server.reload(),
+                    request if request.is_about_certificate() => {
+                        certificate::attend(request, self.server.certificate().as_ref())
+                    }
+                    request => perform(&self.server.app(), request),
+                }));
                 let answer = answer.unwrap_or_else(|_| Answer::Failed {
                     reason: "the server met an error of its own; its log says more".to_owned(),
                 });

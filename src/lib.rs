@@ -14,6 +14,7 @@
 //!
 //!   whatsapp  mail  services  backend  bot
 //!                                     adapters beside them: know domain and http, not one another
+//!   tls                               the certificate of HTTPS of Portero's own, kept fresh
 //!   http                              calls to other people's servers, with every limit set
 //! ```
 //!
@@ -38,6 +39,13 @@
 //! How far people come on their way in is counted hour by hour, in the transactions of the sign-ins
 //! themselves ([`domain::tally`]); `web/status` draws it for the administrator, who may also end
 //! sign-ins there and take up what was given up ([`app::App::search`] and its neighbours).
+//!
+//! # Another configuration
+//!
+//! What one configuration makes of the program is a whole, in `serve/generation.rs`. A reload makes
+//! another one beside it and puts it in its place, in `serve/reload.rs`, where all is told in order;
+//! each key says in [`config::keys`] whether that is enough. Requests and the turns of [`outbox`]
+//! take the whole once, at their beginning.
 //!
 //! # The walk of one message
 //!
@@ -100,6 +108,8 @@ pub mod signing;
 pub mod app;
 
 pub mod http;
+
+pub mod tls;
 
 pub mod whatsapp;
 

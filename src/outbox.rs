@@ -10,14 +10,14 @@
 //! order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
 //! what waits behind it overtakes it.
 
-use crate::app::{App, Begun, Report, Settled, Waiting, Work};
+use crate::app::{App, Begun, Bells, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use crate::metrics::{Counters, Durations};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -128,11 +128,18 @@ pub struct Rest {
     pub until: Timestamp,
 }
 
-/// The lanes.
-pub struct Outbox {
+/// By whom everything is done: who begins and settles, and who carries. What was begun by one is
+/// carried and settled by the same.
+struct Hands {
     app: Arc<App>,
     carry: Arc<dyn Carry>,
-    pace: Pace,
+}
+
+/// The lanes.
+pub struct Outbox {
+    hands: RwLock<Arc<Hands>>,
+    bells: Arc<Bells>,
+    threads: [usize; Lane::ALL.len()],
     queues: [Mutex<Queue>; Lane::ALL.len()],
     stopping: AtomicBool,
     counted: [Deliveries; Lane::ALL.len()],
@@ -176,13 +183,39 @@ impl Outbox {
             Mutex::new(Queue::new(per_second, lane == Lane::Chat, steps_aside))
         });
         Outbox {
-            app,
-            carry,
-            pace,
+            bells: Arc::clone(app.bells()),
+            hands: RwLock::new(Arc::new(Hands { app, carry })),
+            threads: pace.threads,
             queues,
             stopping: AtomicBool::new(false),
             counted: Default::default(),
         }
+    }
+
+    /// Goes on with another app on the same store, and another carrier. What is under way ends as
+    /// it began.
+    pub fn change_hands(&self, app: Arc<App>, carry: Arc<dyn Carry>) {
+        let mut hands = self.hands.write().unwrap_or_else(PoisonError::into_inner);
+        *hands = Arc::new(Hands { app, carry });
+    }
+
+    /// Chat messages per second over everybody, from now on.
+    pub fn set_messages_per_second(&self, messages_per_second: u32) {
+        if let Some(bucket) = &mut self.queue(Lane::Chat).bucket {
+            bucket.per_second = u64::from(messages_per_second.max(1));
+        }
+    }
+
+    /// Something was put right: what waits because the other side of this lane could not be used
+    /// is tried now, whatever pause was due.
+    pub fn try_now(&self, lane: Lane) {
+        let now = self.hands().app.now();
+        self.queue(lane).try_now(now);
+        self.bells.of(lane).ring_all();
+    }
+
+    fn hands(&self) -> Arc<Hands> {
+        Arc::clone(&self.hands.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What left by each lane since the start.
@@ -219,7 +252,7 @@ impl Outbox {
     /// Starts the threads of every lane.
     pub fn start(self: Arc<Self>) -> std::io::Result<Running> {
         let mut threads = Vec::new();
-        for (lane, count) in Lane::ALL.into_iter().zip(self.pace.threads) {
+        for (lane, count) in Lane::ALL.into_iter().zip(self.threads) {
             for _ in 0..count.max(1) {
                 let outbox = Arc::clone(&self);
                 let name = format!("outbox-{}", lane.name());
@@ -237,8 +270,7 @@ impl Outbox {
     }
 
     fn run(&self, lane: Lane) {
-        let bells = Arc::clone(self.app.bells());
-        let bell = bells.of(lane);
+        let bell = self.bells.of(lane);
         while !self.stopping.load(Ordering::Acquire) {
             let rings = bell.rings();
             match self.turn(lane, TAKE_ENTRIES_MAX) {
@@ -254,14 +286,16 @@ impl Outbox {
     }
 
     fn turn(&self, lane: Lane, take_max: usize) -> Turn {
-        let threads = self.pace.threads[lane as usize].max(1);
+        let hands = self.hands();
+        let app = &hands.app;
+        let threads = self.threads[lane as usize].max(1);
         let (ids, more) = {
             let mut queue = self.queue(lane);
-            if self.load(lane, &mut queue).is_err() {
+            if load(app, lane, &mut queue).is_err() {
                 return Turn::StoreRefused;
             }
-            let now = self.app.now();
-            for (contact, id) in self.app.take_freed(lane) {
+            let now = app.now();
+            for (contact, id) in app.take_freed(lane) {
                 queue.free(contact, id, now);
             }
             // A bot, a mail server or a service may be slow for one of them: nobody waits for
@@ -279,22 +313,22 @@ impl Outbox {
             (ids, queue.has_due(now))
         };
         if more {
-            self.app.bells().of(lane).ring();
+            self.bells.of(lane).ring();
         }
         let (mut done, fresh) = self.already_carried(lane, ids);
         let taken = done.len() + fresh.len();
         let entries: Vec<EntryId> = fresh.iter().map(|(_, id)| *id).collect();
-        let Ok(work) = self.app.begin(lane, entries) else {
-            self.keep(lane, done);
-            self.put_back(lane, fresh);
+        let Ok(work) = app.begin(lane, entries) else {
+            self.keep(app, lane, done);
+            self.put_back(app, lane, fresh);
             return Turn::StoreRefused;
         };
         let mut begun_at = Instant::now();
         let mut is_over = false;
+        let mut found_wrong = false;
         for ((line, id), work) in fresh.into_iter().zip(work) {
             let Some(begun) = work else {
-                self.queue(lane)
-                    .finish(line, id, After::Gone, self.app.now());
+                self.queue(lane).finish(line, id, After::Gone, app.now());
                 continue;
             };
             is_over = is_over || self.stopping.load(Ordering::Acquire);
@@ -307,7 +341,7 @@ impl Outbox {
             let report = if is_over {
                 Report::Untried
             } else {
-                self.carry_one(&work)
+                hands.carry_one(&work)
             };
             let tried = Tried {
                 what,
@@ -318,7 +352,8 @@ impl Outbox {
                 self.counted[lane as usize].durations.add(tried.took);
             }
             // The others would fail in the same way.
-            is_over = is_over || is_about_the_lane(&report);
+            found_wrong = found_wrong || is_about_the_lane(&report);
+            is_over = is_over || found_wrong;
             done.push(Carried {
                 line,
                 id,
@@ -326,11 +361,15 @@ impl Outbox {
                 tried,
             });
             if begun_at.elapsed() >= SETTLE_AFTER {
-                self.conclude(lane, std::mem::take(&mut done));
+                self.conclude(app, lane, std::mem::take(&mut done));
                 begun_at = Instant::now();
             }
         }
-        self.conclude(lane, done);
+        self.conclude(app, lane, done);
+        if found_wrong && !Arc::ptr_eq(&hands, &self.hands()) {
+            // It was put right while this was under way.
+            self.try_now(lane);
+        }
         Turn::Carried(taken)
     }
 
@@ -359,22 +398,22 @@ impl Outbox {
     }
 
     /// Stores what became of these, or remembers it until it can be stored.
-    fn conclude(&self, lane: Lane, done: Vec<Carried>) {
+    fn conclude(&self, app: &App, lane: Lane, done: Vec<Carried>) {
         if done.is_empty() {
             return;
         }
-        self.note_rest(lane, &done);
+        self.note_rest(app, lane, &done);
         let reports: Vec<(EntryId, Report)> = done
             .iter()
             .map(|carried| (carried.id, carried.report.clone()))
             .collect();
-        match self.settle(lane, &reports) {
+        match self.settle(app, lane, &reports) {
             Some(settled) => {
                 for (carried, settled) in done.iter().zip(&settled) {
                     self.tell(lane, carried, *settled);
                 }
                 let mut queue = self.queue(lane);
-                let now = self.app.now();
+                let now = app.now();
                 for (carried, settled) in done.iter().zip(settled) {
                     let after = match settled {
                         Settled::Done => After::Gone,
@@ -387,7 +426,7 @@ impl Outbox {
                     queue.finish(carried.line, carried.id, after, now);
                 }
             }
-            None => self.keep(lane, done),
+            None => self.keep(app, lane, done),
         }
     }
 
@@ -427,9 +466,9 @@ impl Outbox {
     }
 
     /// Bounded by what was taken: at most [`TAKE_ENTRIES_MAX`] a thread.
-    fn keep(&self, lane: Lane, done: Vec<Carried>) {
+    fn keep(&self, app: &App, lane: Lane, done: Vec<Carried>) {
         let mut queue = self.queue(lane);
-        let now = self.app.now();
+        let now = app.now();
         for carried in done {
             let Carried {
                 line,
@@ -442,31 +481,16 @@ impl Outbox {
         }
     }
 
-    fn carry_one(&self, work: &Work) -> Report {
-        match work {
-            Work::Nothing(report) => report.clone(),
-            // A fault in an adapter ends one try, not the lane.
-            work => {
-                catch_unwind(AssertUnwindSafe(|| self.carry.carry(work))).unwrap_or_else(|_| {
-                    tracing::error!("a sender failed unexpectedly; the entry is tried again later");
-                    Report::Failed(crate::domain::delivery::Failure::temporary(
-                        "internal fault",
-                    ))
-                })
-            }
-        }
-    }
-
     /// What was sent must be known as sent: a commit that failed is tried until the store gives up.
-    fn settle(&self, lane: Lane, reports: &[(EntryId, Report)]) -> Option<Vec<Settled>> {
+    fn settle(&self, app: &App, lane: Lane, reports: &[(EntryId, Report)]) -> Option<Vec<Settled>> {
         const TRIES_MAX: usize = 5;
         for attempt in 1..=TRIES_MAX {
-            match self.app.settle(lane, reports.to_vec()) {
+            match app.settle(lane, reports.to_vec()) {
                 Ok(settled) => return Some(settled),
                 Err(error) => {
                     tracing::error!(lane = lane.name(), attempt, %error, "what was sent could not be stored as sent");
                     if attempt > 1 {
-                        let bell = self.app.bells().of(lane);
+                        let bell = self.bells.of(lane);
                         bell.wait(bell.rings(), STORE_RETRY);
                     }
                 }
@@ -475,29 +499,9 @@ impl Outbox {
         None
     }
 
-    fn load(&self, lane: Lane, queue: &mut Queue) -> Result<(), ()> {
-        let now = self.app.now();
-        while queue.has_room(now) {
-            let waiting = self
-                .app
-                .waiting(lane, queue.loaded_to, LOAD_ENTRIES_MAX)
-                .map_err(|error| {
-                    tracing::error!(lane = lane.name(), %error, "the outbox cannot be read");
-                })?;
-            let full = waiting.len() == LOAD_ENTRIES_MAX;
-            for entry in waiting {
-                queue.add(entry);
-            }
-            if !full && !queue.looks_again(now) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn put_back(&self, lane: Lane, ids: Vec<(LineKey, EntryId)>) {
+    fn put_back(&self, app: &App, lane: Lane, ids: Vec<(LineKey, EntryId)>) {
         let mut queue = self.queue(lane);
-        let now = self.app.now();
+        let now = app.now();
         for (line, id) in ids {
             queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
@@ -505,8 +509,8 @@ impl Outbox {
 
     /// Token, permission, account or payment, or nobody there: the lane rests and says so; receiving
     /// goes on.
-    fn note_rest(&self, lane: Lane, done: &[Carried]) {
-        let now = self.app.now();
+    fn note_rest(&self, app: &App, lane: Lane, done: &[Carried]) {
+        let now = app.now();
         let mut queue = self.queue(lane);
         for Carried {
             line, id, report, ..
@@ -530,6 +534,42 @@ impl Outbox {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Hands {
+    fn carry_one(&self, work: &Work) -> Report {
+        match work {
+            Work::Nothing(report) => report.clone(),
+            // A fault in an adapter ends one try, not the lane.
+            work => {
+                catch_unwind(AssertUnwindSafe(|| self.carry.carry(work))).unwrap_or_else(|_| {
+                    tracing::error!("a sender failed unexpectedly; the entry is tried again later");
+                    Report::Failed(crate::domain::delivery::Failure::temporary(
+                        "internal fault",
+                    ))
+                })
+            }
+        }
+    }
+}
+
+fn load(app: &App, lane: Lane, queue: &mut Queue) -> Result<(), ()> {
+    let now = app.now();
+    while queue.has_room(now) {
+        let waiting = app
+            .waiting(lane, queue.loaded_to, LOAD_ENTRIES_MAX)
+            .map_err(|error| {
+                tracing::error!(lane = lane.name(), %error, "the outbox cannot be read");
+            })?;
+        let full = waiting.len() == LOAD_ENTRIES_MAX;
+        for entry in waiting {
+            queue.add(entry);
+        }
+        if !full && !queue.looks_again(now) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Something that was carried, and what became of it.
@@ -577,6 +617,30 @@ fn is_refused(report: &Report) -> bool {
     matches!(report, Report::Failed(_)) && !is_about_the_lane(report)
 }
 
+/// Whether the next try may come at any time: it has not arrived, and nobody asked for a pause. An
+/// entry of which nobody knows whether it arrived would be seen twice.
+fn may_be_tried_now(report: &Report) -> bool {
+    match report {
+        Report::Failed(failure) => match failure.kind {
+            FailureKind::Configuration
+            | FailureKind::Unreachable
+            | FailureKind::Temporary {
+                retry_after_ms: None,
+            } => true,
+            FailureKind::Temporary {
+                retry_after_ms: Some(_),
+            }
+            | FailureKind::RecipientForNow
+            | FailureKind::Unknown
+            | FailureKind::Recipient
+            | FailureKind::Permanent => false,
+        },
+        // A question that was not answered by all.
+        Report::Answers(_) => true,
+        Report::Sent(_) | Report::Expired | Report::Superseded | Report::Untried => false,
+    }
+}
+
 enum Turn {
     Carried(usize),
     Nothing(Duration),
@@ -600,7 +664,7 @@ impl Running {
     pub fn stop(self, deadline: std::time::Instant) -> bool {
         self.outbox.stopping.store(true, Ordering::Release);
         for lane in Lane::ALL {
-            self.outbox.app.bells().of(lane).ring_all();
+            self.outbox.bells.of(lane).ring_all();
         }
         let (done, all_done) = std::sync::mpsc::channel();
         let count = self.threads.len();
@@ -689,6 +753,8 @@ struct Line {
     freed: bool,
     /// Since when the first one is refused.
     refused_since: Option<Timestamp>,
+    /// The first one waits for another try that may as well be now ([`may_be_tried_now`]).
+    is_held: bool,
     /// The theoretical moment at which the burst allowance would be whole again.
     paced_to: Timestamp,
 }
@@ -857,6 +923,7 @@ impl Queue {
                 After::Gone => {
                     line.waiting.pop_front();
                     line.refused_since = None;
+                    line.is_held = false;
                     self.entries -= 1;
                 }
                 // Known in the meantime: there is nothing to wait for.
@@ -884,6 +951,9 @@ impl Queue {
 
     /// What a try says about the lane as a whole.
     fn note(&mut self, key: LineKey, id: EntryId, report: &Report, now: Timestamp) -> Noted {
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.is_held = may_be_tried_now(report);
+        }
         if self.steps_aside && is_refused(report) && self.refused.len() < REFUSED_LINES_MAX {
             self.refused.insert(key);
         }
@@ -948,6 +1018,34 @@ impl Queue {
             Noted::Paused
         } else {
             Noted::Nothing
+        }
+    }
+
+    /// What waits for another try is looked at now, if it may be. A lane at rest stays there until
+    /// one entry has shown that it goes; if it does not, that is news.
+    fn try_now(&mut self, now: Timestamp) {
+        if let Some(rest) = &mut self.rest {
+            rest.until = now;
+        }
+        self.unreachable_ms = self.unreachable_ms.min(UNREACHABLE_MS_MIN);
+        self.alarmed_at = None;
+        self.refused.clear();
+        if self.parked_until.is_some() {
+            self.parked_until = Some(now);
+        }
+        let held: Vec<(Timestamp, LineKey)> = (self.due.iter())
+            .filter(|(_, key)| self.lines.get(key).is_some_and(|line| line.is_held))
+            .copied()
+            .collect();
+        for (at, key) in held {
+            let Some(line) = self.lines.get_mut(&key) else {
+                continue;
+            };
+            if let Some(front) = line.waiting.front_mut() {
+                front.1 = front.1.min(now);
+            }
+            self.due.remove(&(at, key));
+            self.due.insert((look_at(line, self.paces_pairs), key));
         }
     }
 
@@ -1101,6 +1199,7 @@ mod tests {
     }
 
     const BEN: ContactId = ContactId([2; 16]);
+    const CAI: ContactId = ContactId([3; 16]);
     const NOW: Timestamp = Timestamp(1_000_000_000);
     const MINUTE_MS: u64 = 60 * SECOND_MS;
 
@@ -1172,6 +1271,53 @@ mod tests {
         let now = now.plus_ms(30 * SECOND_MS);
         assert!(try_one(&mut queue, &Report::Sent(None), now));
         assert_eq!(pause_s(&queue, now), None);
+    }
+
+    #[test]
+    fn what_is_put_right_ends_every_pause_but_that_of_what_may_have_arrived() {
+        let failed = |kind| {
+            Report::Failed(Failure {
+                kind,
+                ..Failure::temporary("the token is not valid")
+            })
+        };
+        let wrong = failed(FailureKind::Configuration);
+        let asked_for_a_pause = FailureKind::Temporary {
+            retry_after_ms: Some(MINUTE_MS),
+        };
+        let others = [FailureKind::Unknown, asked_for_a_pause];
+        let mut queue = queue_of(&[(ANA, 1), (BEN, 2), (CAI, 3), (BEN, 4)]);
+        let later = NOW.plus_ms(MINUTE_MS);
+        let reports = others.map(failed).into_iter().zip([1, 3]);
+        let reports = reports.chain([(wrong.clone(), 2)]);
+        assert_eq!(queue.take(NOW, 9, 1).len(), 3);
+        for (report, id) in reports {
+            let line = ([ANA, BEN, CAI][id - 1], None);
+            let id = EntryId(id as u64);
+            let _ = queue.note(line, id, &report, NOW);
+            queue.finish(line, id, After::Again(later), NOW);
+        }
+        let now = NOW.plus_ms(SECOND_MS);
+        assert!(queue.take(now, 9, 1).is_empty());
+        queue.try_now(now);
+        assert_eq!(queue.take(now, 9, 1), [((BEN, None), EntryId(2))]);
+        // If it was not put right, that is said at once, and the pause is the usual one.
+        let noted = queue.note((BEN, None), EntryId(2), &wrong, now);
+        assert_eq!(noted, Noted::Paused);
+        queue.finish((BEN, None), EntryId(2), After::Again(later), now);
+        assert_eq!(pause_s(&queue, now), Some(PAUSE_MS / SECOND_MS));
+        // When one has left, the next ones do; the others at their own time.
+        queue.try_now(now);
+        assert_eq!(queue.take(now, 9, 1), [((BEN, None), EntryId(2))]);
+        let sent = Report::Sent(None);
+        let noted = queue.note((BEN, None), EntryId(2), &sent, now);
+        assert_eq!(noted, Noted::GoesOn);
+        queue.finish((BEN, None), EntryId(2), After::Gone, now);
+        assert_eq!(queue.take(now, 9, 1), [((BEN, None), EntryId(4))]);
+        queue.finish((BEN, None), EntryId(4), After::Gone, now);
+        queue.try_now(now);
+        assert!(queue.take(now, 9, 1).is_empty());
+        assert_eq!(queue.take(later, 9, 1).len(), 2);
     }
 
     #[test]

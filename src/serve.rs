@@ -1,39 +1,34 @@
 //! The whole program, put together: opens, starts, waits, stops, in this order.
 
+mod generation;
 mod metrics;
+mod reload;
 mod status;
+pub mod supervisor;
 
-use crate::app::{
-    self, App, CheckFailed, Clock, Failed, HandOver, Issued, Janitor, Report, SystemClock,
-    SystemRandom, TokenWanted, Verdict, Work,
-};
-use crate::backend::Backend;
-use crate::bot::{Bot, EventReceiver};
+pub use reload::{Outcome, Reloader, Source};
+
+use crate::app::{App, Clock, Failed, Janitor, SystemClock, SystemRandom};
 use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
-use crate::domain::account::{Answer, Unavailable};
-use crate::domain::delivery::{Failure, Lane};
-use crate::domain::id::{Secret, ServiceName, Timestamp};
-use crate::mail::Mailer;
+use crate::domain::delivery::Lane;
+use crate::domain::id::Timestamp;
 use crate::outbox::{Outbox, Pace, Running as Senders};
-use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
-use crate::store::seal::{self, FORMAT_VERSION, KeyError};
-use crate::store::{CopyError, Engine, MasterKey, Redb, Sealed, Snapshots, StoreError};
-use crate::text::Voice;
-use crate::web::listener::{Limits, Listener, Trust};
-use crate::web::pages::CHAT_ORIGINS;
-use crate::web::{
-    Look, MetricsDoor, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings,
-};
-use crate::whatsapp::Client;
-use std::net::SocketAddr;
+use crate::store::seal::KeyError;
+use crate::store::{CopyError, Engine, MasterKey, Redb, StoreError, migrate};
+use crate::tls::Tls;
+use crate::web::listener::{Handler, Limits, Listener, Trust, Trusting};
+use crate::web::{CurrentWeb, MetricsDoor, RedirectDoor};
+use generation::{Adapters, Current, Generation, settings, snapshots};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
+use supervisor::Watchdog;
 
 /// The directory's name as a service.
 pub const DIRECTORY: &str = config::Directory::SERVICE;
@@ -65,6 +60,9 @@ pub enum StartError {
     /// A setting that only shows when it is used.
     #[error("{0}")]
     Settings(String),
+    /// What a supervisor handed over cannot be listened on.
+    #[error("the sockets that were handed over cannot be used: {0}")]
+    HandedOver(std::io::Error),
     /// The address is taken, or not ours.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -103,12 +101,21 @@ impl From<StoreError> for StartError {
 
 /// The running program.
 pub struct Running {
-    app: Arc<App>,
+    current: Arc<Current>,
     listeners: Vec<Listener>,
+    encrypted: Option<Encrypted>,
     metrics: Option<Listener>,
     senders: Senders,
     sweeper: Sweeper,
+    reloader: Arc<Reloader>,
     control: Option<Control>,
+}
+
+/// HTTPS of its own.
+struct Encrypted {
+    tls: Tls,
+    listeners: Vec<Listener>,
+    redirects: Vec<Listener>,
 }
 
 /// Opens the store with the key that belongs to it and puts the operations over it.
@@ -125,9 +132,8 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
         ..Options::default()
     };
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
-    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), config.store.snapshots);
-    keep_before_migration(&*engine, config)?;
-    let store = Sealed::open(engine, &master)?;
+    let now = SystemClock::new(Timestamp(0)).now();
+    let (store, _) = migrate::open(engine, &master, &snapshots(config), now, migrate::STEPS)?;
     let latest = store.view(record::latest_moment)?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
@@ -137,7 +143,7 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
         clock,
         Arc::new(SystemRandom),
     )?
-    .with_snapshots(snapshots);
+    .with_snapshots(snapshots(config));
     finish_erasure(&app);
     Ok(Arc::new(app))
 }
@@ -148,20 +154,6 @@ pub fn existing_key(key: &StoreKey) -> Result<MasterKey, KeyError> {
         StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal()),
         StoreKey::File(path) => MasterKey::load(path),
     }
-}
-
-/// Whoever is about to change the format of a store has a way back.
-fn keep_before_migration(engine: &dyn Engine, config: &Config) -> Result<(), StartError> {
-    let format = seal::format_of(engine)?;
-    if format.is_none_or(|format| format >= FORMAT_VERSION) {
-        return Ok(());
-    }
-    let kept = config.store.snapshots.max(1);
-    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), kept);
-    let now = SystemClock::new(Timestamp(0)).now();
-    let path = snapshots.make(engine, now)?;
-    tracing::info!(path = %path.display(), "a snapshot was made of the store in its older format");
-    Ok(())
 }
 
 /// An erasure that was interrupted, or could not be finished, is finished as soon as it can be.
@@ -179,165 +171,30 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-fn settings(config: &Config) -> app::Settings {
-    // The name is a constant of the allowed form.
-    let directory = ServiceName::parse(DIRECTORY).expect("the directory's name is well formed");
-    let mut services: Vec<(ServiceName, String)> = config
-        .services
-        .iter()
-        .map(|service| (service.name.clone(), service.title.clone()))
-        .collect();
-    if config.directory.enabled {
-        services.push((directory.clone(), config.directory.title.clone()));
-    }
-    app::Settings {
-        policy: config.policy.clone(),
-        phone_number_id: config.whatsapp.sender.phone_number_id.clone(),
-        language: config.business.language,
-        texts: config.texts.clone(),
-        voice: Voice {
-            business: config.business.name.clone(),
-            services,
-            code_digits: config.policy.code_digits,
-            code_minutes: config
-                .policy
-                .code_lifetime_ms
-                .div_ceil(crate::domain::id::MINUTE_MS),
-            methods: config.policy.methods,
-            link_minutes: config
-                .policy
-                .link_lifetime_ms
-                .div_ceil(crate::domain::id::MINUTE_MS),
-        },
-        directory: config.directory.enabled.then_some(directory),
-        places: places(config),
-        hands_on: config.bot.is_some(),
-        tells_events: config.events.is_some(),
-        identity: app::IdentitySettings {
-            // Verifiers who are told only the issuer find the keys below it.
-            issuer: (config.server.public_url.clone())
-                .unwrap_or_else(|| app::IdentitySettings::default().issuer),
-            lifetime_ms: config.identity.lifetime_ms,
-            rotate_ms: config.identity.rotate_ms,
-        },
-    }
+/// Starts everything, with a configuration that is never another one. From the return on, webhooks
+/// are answered.
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    start_with(config, None, Vec::new())
 }
 
-/// Where browsers are sent. All of it comes from the configuration.
-fn places(config: &Config) -> app::Places {
-    let public_url = config.server.public_url.as_ref();
-    let page = config.sign_in.page.as_ref().and_then(|name| {
-        let page = config.pages.iter().find(|page| page.name == *name)?;
-        page.url.clone()
-    });
-    let own = public_url.map(|url| format!("{url}{SIGN_IN_PATH}/"));
-    let number = config.whatsapp.number.clone();
-    app::Places {
-        sign_in: page.or(own).map(|url| format!("{url}?mappingHash=")),
-        undo: public_url.map(|url| format!("{url}{UNDO_PATH}/?token=")),
-        chat: number
-            .as_ref()
-            .map(|number| format!("{}?phone={}", config.whatsapp.chat_url, number.as_str())),
-        number,
-    }
+/// Starts everything, with a configuration that can be read again. Instead of listening where that
+/// says, `sockets` are used if there are any.
+pub fn start_from(source: Source, sockets: Vec<TcpListener>) -> Result<Running, StartError> {
+    let config = source.loaded.config.clone();
+    start_with(&config, Some(source), sockets)
 }
 
-/// What the pages need; `None` without a public address.
-fn site(
+fn start_with(
     config: &Config,
-    app: &Arc<App>,
-    services: &Arc<Services>,
-) -> Result<Option<Site>, StartError> {
-    let Some(public_url) = &config.server.public_url else {
-        return Ok(None);
-    };
-    let backend = (config.sign_in.backend.clone())
-        .map(Backend::new)
+    source: Option<Source>,
+    sockets: Vec<TcpListener>,
+) -> Result<Running, StartError> {
+    let adapters = Adapters::new(config).map_err(StartError::Settings)?;
+    let tls = (config.tls.as_ref())
+        .map(|settings| Tls::open(settings.source.clone()))
         .transpose()
         .map_err(StartError::Settings)?;
-    let mut chat_origins: Vec<String> = CHAT_ORIGINS.map(str::to_owned).into();
-    let (origin, _) = origin_and_path(&config.whatsapp.chat_url);
-    if !chat_origins.contains(&origin) {
-        chat_origins.push(origin);
-    }
-    let (origin, base) = origin_and_path(public_url);
-    Ok(Some(Site {
-        origin,
-        base,
-        look: Look {
-            business: config.business.name.clone(),
-            color: config.business.color,
-            logo: config.business.logo.is_some(),
-        },
-        logo: config.business.logo.clone(),
-        chat_origins,
-        check: Box::new({
-            let (app, services) = (Arc::clone(app), Arc::clone(services));
-            move |user: &str, password: &Secret| whose(&app, &services, user, password)
-        }),
-        backend,
-    }))
-}
-
-/// `https://host[:port]` and the rest, without a slash at the end, of an address that was parsed
-/// before.
-fn origin_and_path(url: &str) -> (String, String) {
-    let host = url.find("://").map_or(0, |at| at + 3);
-    let path = url[host..].find('/').map_or(url.len(), |at| host + at);
-    let (origin, path) = url.split_at(path);
-    (
-        origin.to_ascii_lowercase(),
-        path.trim_end_matches('/').to_owned(),
-    )
-}
-
-/// Whose user name and password these are: the directory and every service that can say are asked.
-/// Who answers *nobody's* does not outweigh who gives no answer.
-fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdict {
-    let mut accounts = Vec::new();
-    let (mut silent, mut answered) = (false, false);
-    if app.settings().directory.is_some() {
-        match app.sign_in_to_directory(user, password) {
-            Ok(found) => {
-                answered = true;
-                accounts.extend(found);
-            }
-            Err(CheckFailed::Busy) => return Verdict::Busy,
-            Err(CheckFailed::Store(error)) => {
-                tracing::error!(%error, "a password could not be compared");
-                silent = true;
-            }
-        }
-    }
-    for answer in services.check_password(user, password, app.now(), "sign-in") {
-        match answer.users {
-            Ok(users) => {
-                answered = true;
-                accounts.extend(users);
-            }
-            Err(unavailable) => {
-                let service = answer.service.as_str();
-                let reason = unavailable.reason;
-                tracing::warn!(service, reason, "a service gave no answer about a password");
-                silent = true;
-            }
-        }
-    }
-    match (accounts.is_empty(), silent, answered) {
-        (false, ..) => Verdict::These(accounts),
-        // Whoever did answer was a chance to guess.
-        (true, true, true) => Verdict::NotEverybody,
-        (true, true, false) => Verdict::NoAnswer,
-        (true, false, _) => Verdict::Nobody,
-    }
-}
-
-/// Starts everything. From the return on, webhooks are answered.
-pub fn start(config: &Config) -> Result<Running, StartError> {
-    let client = Client::new(&config.whatsapp.sender).map_err(StartError::Settings)?;
-    let mailer = Mailer::new(&config.mail).map_err(StartError::Settings)?;
-    let services = Services::new(config.services.clone()).map_err(StartError::Settings)?;
-    let services = Arc::new(services);
+    let certificate = tls.as_ref().map(Tls::watch);
     let app = open(config)?;
     let mut pace = Pace {
         messages_per_second: config.whatsapp.messages_per_second,
@@ -346,88 +203,61 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     if let Some(bot) = &config.bot {
         pace.threads[Lane::Bot as usize] = bot.connections;
     }
-    let bot = (config.bot.as_ref()).map(Bot::new);
-    let receiver = (config.events.as_ref())
-        .map(|events| EventReceiver::new(events, pace.threads[Lane::Events as usize]));
-    let carrier = Carrier {
-        app: Arc::clone(&app),
-        client,
-        mailer,
-        services: Arc::clone(&services),
-        bot: bot.transpose().map_err(StartError::Settings)?,
-        receiver: receiver.transpose().map_err(StartError::Settings)?,
+    let (carry, parts) = adapters.carry(&app);
+    let outbox = Arc::new(Outbox::new(Arc::clone(&app), carry, pace));
+    let generation = Generation::new(config, app, parts, &outbox, certificate.clone(), None);
+    let current = Arc::new(Current::new(generation));
+    let listeners = listen(config, sockets, &current)?;
+    let encrypted = match (&config.tls, tls) {
+        (Some(settings), Some(tls)) => Some(listen_encrypted(config, settings, tls, &current)?),
+        (None, _) | (_, None) => None,
     };
-    let outbox = Arc::new(Outbox::new(
-        Arc::clone(&app),
-        Arc::new(move |work: &Work| carrier.carry(work)),
-        pace,
-    ));
-    let web = Arc::new(Web::new(
-        Arc::clone(&app),
-        WebSettings {
-            webhook: WebhookSettings {
-                app_secrets: config.whatsapp.app_secrets.clone(),
-                verify_token: config.whatsapp.verify_token.clone(),
-                phone_number_id: config.whatsapp.sender.phone_number_id.clone(),
-            },
-            site: site(config, &app, &services)?,
-            pages: config.pages.clone(),
-            api_keys: config.api_keys.clone(),
-            status: status::settings(config, &app, &outbox, &services),
-            issue_token: Box::new({
-                let services = Arc::clone(&services);
-                move |wanted: &TokenWanted<'_>, now: Timestamp, id: &str| {
-                    issue_token(&services, wanted, now, id)
-                }
-            }),
-        },
-        Box::new({
-            let (outbox, services) = (Arc::clone(&outbox), Arc::clone(&services));
-            move || troubles(&outbox, &services)
-        }),
-    ));
-    let limits = Limits {
-        connections_max: config.server.connections_max,
-        connections_per_address_max: config.server.connections_per_address_max,
-        ..Limits::default()
-    };
-    let trust = Trust {
-        hosts: config.server.hosts.clone(),
-        proxies: config.server.trusted_proxies.clone(),
-    };
-    let mut listeners = Vec::new();
-    for address in &config.server.listen {
-        let handler = Arc::clone(&web) as Arc<dyn crate::web::listener::Handler>;
-        let listener = Listener::bind(*address, limits.clone(), trust.clone(), handler)
-            .map_err(|error| StartError::Listen(*address, error))?;
-        listeners.push(listener);
-    }
+    let reloads = Arc::new(reload::Told::default());
     let metrics = match &config.metrics {
         None => None,
         Some(settings) => {
             let counting = metrics::Counting {
-                app: Arc::clone(&app),
+                current: Arc::clone(&current),
                 outbox: Arc::clone(&outbox),
-                services,
-                web,
+                reloads: Arc::clone(&reloads),
+                tls: certificate.clone(),
                 store: config.store.path.clone(),
                 started_at: SystemTime::now(),
             };
-            Some(listen_for_metrics(settings, counting)?)
+            Some(listen_for_metrics(settings, counting, &current)?)
         }
     };
+    let for_https = encrypted
+        .iter()
+        .flat_map(|encrypted: &Encrypted| (encrypted.listeners.iter()).chain(&encrypted.redirects));
+    let reloader = Arc::new(Reloader::new(
+        source,
+        reload::House {
+            current: Arc::clone(&current),
+            outbox: Arc::clone(&outbox),
+            certificate,
+            listeners: listeners.iter().chain(for_https).map(believed).collect(),
+            metrics: metrics.as_ref().map(believed),
+        },
+        reloads,
+    ));
     let senders = outbox.start().map_err(StartError::Thread)?;
-    let sweeper = Sweeper::start(Arc::clone(&app)).map_err(StartError::Thread)?;
+    let sweeper = Sweeper::start(Arc::clone(&current)).map_err(StartError::Thread)?;
     let mut running = Running {
-        app,
+        current,
         listeners,
+        encrypted,
         metrics,
         senders,
         sweeper,
+        reloader,
         control: None,
     };
     let path = control::socket_path(&config.store.path);
-    match control::start(Arc::clone(&running.app), &path) {
+    match control::start(
+        Arc::clone(&running.reloader) as Arc<dyn control::Server>,
+        &path,
+    ) {
         Ok(control) => running.control = Some(control),
         Err(error) => {
             running.stop();
@@ -437,26 +267,126 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     Ok(running)
 }
 
+/// Listens for HTTPS, and then has the certificate looked after: an authority that is asked for one
+/// looks whether somebody answers.
+fn listen_encrypted(
+    config: &Config,
+    settings: &config::Tls,
+    mut tls: Tls,
+    current: &Arc<Current>,
+) -> Result<Encrypted, StartError> {
+    let limits = limits(config);
+    let mut listeners = Vec::new();
+    for address in &settings.listen {
+        let (trust, tls) = (trust(config, *address), tls.server_config());
+        let listener = Listener::bind_tls(*address, limits.clone(), trust, door(current), tls)
+            .map_err(|error| StartError::Listen(*address, error))?;
+        listeners.push(listener);
+    }
+    let mut redirects = Vec::new();
+    for address in &settings.redirect_listen {
+        let certificates = Arc::clone(tls.certificates());
+        let challenges = Box::new(move |token: &str| certificates.answer_to(token));
+        let current = Arc::clone(current);
+        let origin = Box::new(move || current.get().origin.clone());
+        let door = Arc::new(RedirectDoor::new(origin, challenges));
+        let listener = Listener::bind(*address, limits.clone(), trust(config, *address), door)
+            .map_err(|error| StartError::Listen(*address, error))?;
+        redirects.push(listener);
+    }
+    tls.start().map_err(StartError::Thread)?;
+    Ok(Encrypted {
+        tls,
+        listeners,
+        redirects,
+    })
+}
+
+/// Where a listener is, and whom it believes.
+fn believed(listener: &Listener) -> (SocketAddr, Arc<Trusting>) {
+    (listener.local_addr(), listener.trusting())
+}
+
+fn listen(
+    config: &Config,
+    sockets: Vec<TcpListener>,
+    current: &Arc<Current>,
+) -> Result<Vec<Listener>, StartError> {
+    let (limits, door) = (&limits(config), &door(current));
+    if sockets.is_empty() {
+        return (config.server.listen.iter())
+            .map(|address| {
+                let trust = trust(config, *address);
+                Listener::bind(*address, limits.clone(), trust, Arc::clone(door))
+                    .map_err(|error| StartError::Listen(*address, error))
+            })
+            .collect();
+    }
+    let listeners = sockets.into_iter().map(|socket| {
+        let address = socket.local_addr().map_err(StartError::HandedOver)?;
+        let trust = trust(config, address);
+        Listener::start(socket, limits.clone(), trust, Arc::clone(door))
+            .map_err(|error| StartError::Listen(address, error))
+    });
+    listeners.collect()
+}
+
+/// Answers as configured at the moment.
+fn door(current: &Arc<Current>) -> Arc<dyn Handler> {
+    let current = Arc::clone(current);
+    Arc::new(CurrentWeb::new(move || Arc::clone(&current.get().web)))
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        connections_max: config.server.connections_max,
+        connections_per_address_max: config.server.connections_per_address_max,
+        ..Limits::default()
+    }
+}
+
+/// Whom the listener at `address` believes.
+fn trust(config: &Config, address: SocketAddr) -> Trust {
+    let mut hosts = config.server.hosts.clone();
+    // It may be another one than the file has by now.
+    if !address.ip().is_unspecified() {
+        hosts.push(host_of(address));
+    }
+    Trust {
+        hosts,
+        proxies: config.server.trusted_proxies.clone(),
+    }
+}
+
 /// A listener of its own, so that no proxy in front of the other one can let anybody in.
 fn listen_for_metrics(
     settings: &config::Metrics,
     counting: metrics::Counting,
+    current: &Arc<Current>,
 ) -> Result<Listener, StartError> {
     let limits = Limits {
         connections_max: METRICS_CONNECTIONS_MAX,
         ..Limits::default()
     };
-    let trust = Trust {
+    let trust = trust_for_metrics(settings);
+    let current = Arc::clone(current);
+    let door = MetricsDoor::new(
+        Box::new(move || current.get().metrics_key.clone()),
+        Box::new(move || counting.page()),
+    );
+    Listener::bind(settings.listen, limits, trust, Arc::new(door))
+        .map_err(|error| StartError::Listen(settings.listen, error))
+}
+
+fn trust_for_metrics(settings: &config::Metrics) -> Trust {
+    Trust {
         // Without a key a page in somebody's browser must not reach it under a name of its own.
         hosts: match &settings.key {
             None => ["localhost".to_owned(), host_of(settings.listen)].into(),
             Some(_) => Vec::new(),
         },
         proxies: Vec::new(),
-    };
-    let door = MetricsDoor::new(settings.key.clone(), Box::new(move || counting.page()));
-    Listener::bind(settings.listen, limits, trust, Arc::new(door))
-        .map_err(|error| StartError::Listen(settings.listen, error))
+    }
 }
 
 /// As a `Host` names it.
@@ -467,46 +397,20 @@ fn host_of(address: SocketAddr) -> String {
     }
 }
 
-fn troubles(outbox: &Outbox, services: &Services) -> Vec<String> {
-    let mut troubles = paused(outbox);
-    troubles.extend(
-        services
-            .health()
-            .into_iter()
-            .filter_map(|(name, _, health)| {
-                health.next_try?;
-                let (_, reason) = health.last_failure?;
-                Some(format!(
-                    "the service {} gives no answer: {reason}",
-                    name.as_str()
-                ))
-            }),
-    );
-    troubles
-}
-
-fn paused(outbox: &Outbox) -> Vec<String> {
-    outbox
-        .health()
-        .into_iter()
-        .filter_map(|health| {
-            let rest = health.resting?;
-            let advice = rest
-                .advice
-                .map_or(String::new(), |advice| format!("; {advice}"));
-            Some(format!(
-                "sending by {} is paused: {}{advice}",
-                health.lane.name(),
-                rest.reason
-            ))
-        })
-        .collect()
-}
-
 impl Running {
     /// Where it listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::local_addr).collect()
+    }
+
+    /// Where it listens for HTTPS, and where plain HTTP is sent there.
+    pub fn encrypted_addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let of = |listeners: &[Listener]| listeners.iter().map(Listener::local_addr).collect();
+        let encrypted = self.encrypted.as_ref();
+        let (listeners, redirects) = encrypted.map_or((&[][..], &[][..]), |encrypted| {
+            (&encrypted.listeners[..], &encrypted.redirects[..])
+        });
+        (of(listeners), of(redirects))
     }
 
     /// Where the numbers are, when they are anywhere.
@@ -514,14 +418,31 @@ impl Running {
         self.metrics.as_ref().map(Listener::local_addr)
     }
 
-    /// The operations.
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
+    /// The operations, as they are configured now.
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.current.get().app)
+    }
+
+    /// Reads the configuration again.
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
     }
 
     /// The lanes.
     pub fn outbox(&self) -> &Arc<Outbox> {
         self.senders.outbox()
+    }
+
+    /// Tells the supervisor that the program lives, as long as it does, if that wants to know.
+    pub fn watchdog(&self) -> std::io::Result<Option<Watchdog>> {
+        let Some(door) = self.listeners.first().map(Listener::local_addr) else {
+            return Ok(None);
+        };
+        let current = Arc::clone(&self.current);
+        Watchdog::start(door, move || {
+            // Also a store that refuses has answered: starting again would not mend it.
+            let _ = current.get().app.is_ready();
+        })
     }
 
     /// Set when the store gave up: the process should end with an error, so that its supervisor
@@ -537,10 +458,22 @@ impl Running {
         if let Some(control) = self.control {
             control.stop();
         }
+        let (tls, encrypted) = match self.encrypted {
+            None => (None, Vec::new()),
+            Some(encrypted) => {
+                let mut all = encrypted.listeners;
+                all.extend(encrypted.redirects);
+                (Some(encrypted.tls), all)
+            }
+        };
+        if let Some(tls) = tls {
+            tls.stop();
+        }
         // Each in a thread of its own, or the second would wait for the first.
         let stopping: Vec<JoinHandle<usize>> = self
             .listeners
             .into_iter()
+            .chain(encrypted)
             .chain(self.metrics)
             .map(|listener| std::thread::spawn(move || listener.stop(REQUESTS_WITHIN).cut))
             .collect();
@@ -550,7 +483,7 @@ impl Running {
             .sum();
         let senders_done = self.senders.stop(deadline);
         self.sweeper.stop();
-        if let Err(error) = self.app.note_time() {
+        if let Err(error) = self.current.get().app.note_time() {
             tracing::warn!(%error, "the last moment could not be noted");
         }
         if cut > 0 || !senders_done {
@@ -564,106 +497,6 @@ impl Running {
     }
 }
 
-/// Carries work to the adapters.
-struct Carrier {
-    app: Arc<App>,
-    client: Client,
-    mailer: Mailer,
-    services: Arc<Services>,
-    bot: Option<Bot>,
-    receiver: Option<EventReceiver>,
-}
-
-impl Carrier {
-    fn carry(&self, work: &Work) -> Report {
-        match work {
-            Work::Chat { to, message, tag } => match self.client.send(to, message, tag) {
-                Ok(id) => Report::Sent(Some(id)),
-                Err(failure) => Report::Failed(failure),
-            },
-            Work::Mail(mail) => match self.mailer.send(mail) {
-                Ok(()) => Report::Sent(None),
-                Err(failure) => Report::Failed(failure),
-            },
-            Work::PretendMail => match self.mailer.probe() {
-                Ok(()) => Report::Sent(None),
-                Err(failure) => Report::Failed(failure),
-            },
-            Work::LookUp(lookup) => {
-                let mut answers =
-                    self.services
-                        .find_user(&lookup.address, self.app.now(), &lookup.id);
-                if let Some(service) = &self.app.settings().directory {
-                    let users = self.app.find_in_directory(&lookup.address);
-                    let users = users.map_err(|error| Unavailable {
-                        reason: error.to_string(),
-                    });
-                    answers.push(Answer {
-                        service: service.clone(),
-                        users,
-                    });
-                }
-                for answer in &answers {
-                    if let Err(unavailable) = &answer.users {
-                        let service = answer.service.as_str();
-                        tracing::warn!(
-                            service,
-                            reason = unavailable.reason,
-                            "a service gave no answer"
-                        );
-                    }
-                }
-                Report::Answers(answers)
-            }
-            Work::HandOn(hand_over) => {
-                let HandOver { id, body, identity } = hand_over;
-                taken(self.bot.as_ref().map_or(Ok(()), |bot| {
-                    bot.hand_on(id, body, identity.as_ref(), self.app.now())
-                }))
-            }
-            Work::Tell(telling) => taken(self.receiver.as_ref().map_or(Ok(()), |receiver| {
-                receiver.tell(&telling.id, &telling.json, self.app.now())
-            })),
-            Work::Nothing(report) => report.clone(),
-        }
-    }
-}
-
-/// What is left over for a part that is not configured any more is taken by nobody.
-fn taken(result: Result<(), Failure>) -> Report {
-    match result {
-        Ok(()) => Report::Sent(None),
-        Err(failure) => Report::Failed(failure),
-    }
-}
-
-const _: () = assert!(
-    services::TIMEOUT_MAX.as_millis() < app::tokens::WAIT_MS_MAX as u128,
-    "whoever waits for a token waits as long as a service may take"
-);
-
-/// Asks a service for a token. The directory is not asked: its tokens are made where they are asked
-/// for.
-fn issue_token(
-    services: &Services,
-    wanted: &TokenWanted<'_>,
-    now: Timestamp,
-    id: &str,
-) -> Result<Issued, Failure> {
-    let token_for = TokenFor {
-        user_id: wanted.user_id,
-        company_id: wanted.company_id,
-        contact: wanted.contact,
-        scope: wanted.scope,
-    };
-    let token = services.issue_token(wanted.service, &token_for, now, id)?;
-    Ok(Issued {
-        token: token.token,
-        token_type: token.token_type,
-        expires_in_seconds: token.expires_in_seconds,
-    })
-}
-
 /// Sweeps what is old and notices when the store gives up.
 struct Sweeper {
     stop: mpsc::Sender<()>,
@@ -672,7 +505,7 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    fn start(app: Arc<App>) -> std::io::Result<Sweeper> {
+    fn start(current: Arc<Current>) -> std::io::Result<Sweeper> {
         let (stop, stopped) = mpsc::channel();
         let broken = Arc::new(OnceLock::new());
         let seen = Arc::clone(&broken);
@@ -682,6 +515,7 @@ impl Sweeper {
                 let mut janitor = Janitor::default();
                 let mut rest_until = None;
                 while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    let app = Arc::clone(&current.get().app);
                     match janitor.sweep(&app) {
                         Ok(0) => {}
                         Ok(removed) => tracing::debug!(removed, "old records were removed"),
@@ -691,6 +525,9 @@ impl Sweeper {
                             return;
                         }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
+                    }
+                    if let Err(error) = app.forget_who_wished_it() {
+                        tracing::warn!(%error, "who wished to be forgotten could not be forgotten yet; it is tried again");
                     }
                     finish_erasure(&app);
                     if rest_until.is_some_and(|until| Instant::now() < until) {

@@ -65,7 +65,6 @@ function view(name) {
 function beside(name) {
   page.dataset.side = name;
   for (const button of $$(".sides button")) button.setAttribute("aria-pressed", String(button.dataset.side === name));
-  badges();
 }
 
 function pick(index) {
@@ -431,7 +430,12 @@ function drawBot() {
     list.prepend(row);
   }
   const known = new Set(state.bot.map((request) => request.number));
-  for (const [number, row] of requestRows) if (!known.has(number)) { row.remove(); requestRows.delete(number); }
+  const kept = new Set([...known].map((number) => requestRows.get(number)));
+  for (const [number, row] of requestRows) {
+    if (known.has(number)) continue;
+    requestRows.delete(number);
+    if (!kept.has(row)) row.remove();
+  }
 }
 
 const isTaken = (one) => one.status >= 200 && one.status < 300;
@@ -595,7 +599,7 @@ async function listen() {
 }
 
 for (const tab of $$(".tabs button")) tab.addEventListener("click", () => view(tab.dataset.view));
-for (const button of $$(".sides button")) button.addEventListener("click", () => beside(button.dataset.side));
+for (const button of $$(".sides button")) button.addEventListener("click", () => { beside(button.dataset.side); badges(); });
 for (const button of $$("[data-pick]")) button.addEventListener("click", () => pick(Number(button.dataset.pick)));
 document.addEventListener("visibilitychange", () => { seen(); badges(); });
 for (const query of [narrow, wide]) query.addEventListener("change", () => { seen(); badges(); });

@@ -1,11 +1,11 @@
 //! What an operator asks for: users of the directory, and a look inside.
 
 use super::user::HashedPassword;
-use super::{App, Failed, hex};
+use super::{App, Failed};
 use crate::domain::account::{Account, Company};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{Entry, Lane};
-use crate::domain::id::{EmailAddress, Secret, ServiceName};
+use crate::domain::id::{EmailAddress, Secret, ServiceName, hex};
 use crate::store::record::{self, AuditLine, DeadLetter, Keys, Sent, User};
 use crate::store::{StoreError, Writer};
 use std::sync::Arc;

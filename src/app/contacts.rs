@@ -1,17 +1,23 @@
 //! What an operator sees of the people who wrote, and does for them: ends their sign-ins, gives them
 //! what is kept about them, and forgets them (section 6.2 of the threat model).
 //!
-//! Forgetting is one transaction with the mark that makes it hold in copies of the store, and then
-//! the store is written anew: what is deleted stays readable in a file otherwise. Whatever happens
-//! in between, a second mark has it finished, by the sweeper or at the next start.
+//! What is kept about somebody is looked for in one moment of the store while others go on, and
+//! erased in a short transaction with the mark that makes it hold in copies. What came about them in
+//! between is looked for once more, now that nothing can come, and then the store is written anew:
+//! what is deleted stays readable in a file otherwise. Whatever happens in between, a second mark has
+//! it finished, by the sweeper or at the next start.
+//!
+//! Who wishes so in the chat is nobody from that message on: whoever writes next is somebody new.
+//! What is left of them the sweeper erases, together with others who wished the same, for it looks
+//! through the whole store and writes it anew, and nobody can have it do that all the time.
 
 use super::report::StatusAct;
-use super::{About, App, Failed};
+use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::Event;
-use crate::domain::id::{ContactId, EmailAddress, Timestamp, WaId};
-use crate::store::record::{self, AuditLine, Name, People};
+use crate::domain::id::{ContactId, EmailAddress, MINUTE_MS, Timestamp, WaId};
+use crate::store::record::{self, AuditLine, BodyOf, Name, People, Traces};
 use crate::store::{
     Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy,
 };
@@ -25,6 +31,19 @@ const EXPORT_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Contacts looked at in one piece.
 const LOOKS: usize = 1_000;
+
+/// From the wish to be forgotten to the erasure: the answer and the event are on their way.
+const GOODBYE_MS: u64 = MINUTE_MS;
+
+/// From one erasure of those who wished it to the next.
+pub const FORGET_EVERY_MS: u64 = 10 * MINUTE_MS;
+
+/// Erased in one piece.
+const FORGET_TOGETHER_MAX: usize = 256;
+
+/// Searches for what came about people before they were erased: one finds it, and one more that
+/// nothing is left. What was under way then may end in between.
+const SEARCHES_MAX: usize = 4;
 
 /// Whom an operator means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +186,7 @@ impl App {
         Ok(forgotten)
     }
 
-    /// Forgets who is meant. Everything is looked through inside the transaction, so that nothing
-    /// that comes meanwhile is overlooked: others wait for it, and this is rare.
+    /// Forgets who is meant, as of now.
     ///
     /// # Errors
     /// Nothing is forgotten, or nobody knows; asking again is safe.
@@ -177,33 +195,17 @@ impl App {
             .forgetting
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (now, shared, meant) = (self.now(), Arc::clone(&self.shared), whom.clone());
-        let mut forgotten = self.update(move |writer| {
-            let keys = &shared.keys;
-            let people = everything_of(writer, keys, &meant)?;
-            for name in names(&people, &meant) {
-                record::put_erased(writer, keys, &name, now)?;
-            }
-            let traces = record::traces(writer, keys, &people)?;
-            traces.erase(writer)?;
-            writer.freed.extend_from_slice(traces.waiting());
-            let number = shared.next_number();
-            let line = AuditLine {
-                at_ms: now.0,
-                event: "contact.forgotten".to_owned(),
-                contact: String::new(),
-                number_ending: None,
-                link: None,
-            };
-            record::put_audit(writer, keys, number, line)?;
-            record::put_unfinished_erasure(writer, number)?;
-            Ok(Forgotten {
-                contacts: people.contacts.iter().map(|contact| contact.id).collect(),
-                counts: traces.counts(),
-                directory_users: directory_users(writer, keys, &people)?,
-                ..Forgotten::default()
+        let keys = &self.shared.keys;
+        let found = self.shared.store.view(|reader| {
+            let people = everything_of(reader, keys, whom)?;
+            Ok(Found {
+                names: names(&people, whom),
+                traces: record::traces(reader, keys, &people)?,
+                people,
+                wishes: Vec::new(),
             })
         })?;
+        let mut forgotten = self.erase(found)?;
         forgotten.tokens = self.tokens.forget_contacts(&forgotten.contacts);
         tracing::info!(
             contacts = forgotten.contacts.len(),
@@ -214,6 +216,53 @@ impl App {
             forgotten.unfinished = Some(error.to_string());
         }
         Ok(forgotten)
+    }
+
+    /// Erases whoever wished it in the chat, if it is time for that; returns how many.
+    ///
+    /// # Errors
+    /// As [`App::forget`].
+    pub fn forget_who_wished_it(&self) -> Result<usize, Failed> {
+        let now = self.now();
+        let wishes = (self.shared.store)
+            .view(|reader| record::wishes_to_be_forgotten(reader, FORGET_TOGETHER_MAX))?;
+        let is_due = |at: &Timestamp| now.since_ms(*at) >= GOODBYE_MS;
+        let due: Vec<ContactId> = (wishes.into_iter())
+            .filter(|(_, at)| is_due(at))
+            .map(|(id, _)| id)
+            .collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let mut turn = self
+            .forgetting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if turn.is_some_and(|last| now >= last && now.since_ms(last) < FORGET_EVERY_MS) {
+            return Ok(0);
+        }
+        let keys = &self.shared.keys;
+        let found = self.shared.store.view(|reader| {
+            let mut people = People::default();
+            for id in &due {
+                people.contacts.extend(record::contact(reader, *id)?);
+            }
+            Ok(Found {
+                names: Vec::new(),
+                traces: record::traces(reader, keys, &people)?,
+                people,
+                wishes: due.clone(),
+            })
+        })?;
+        let forgotten = self.erase(found)?;
+        *turn = Some(now);
+        self.tokens.forget_contacts(&forgotten.contacts);
+        let contacts = forgotten.contacts.len();
+        tracing::info!(contacts, "who wished to be forgotten was forgotten");
+        if let Err(error) = self.finish() {
+            tracing::warn!(%error, "what was forgotten may still be on the disk; it is tried again");
+        }
+        Ok(contacts)
     }
 
     /// Removes from the disk what an erasure left there that did not come to its end. Returns
@@ -232,11 +281,85 @@ impl App {
         self.finish()
     }
 
+    /// Erases what was found, and notes that it is still on the disk.
+    fn erase(&self, found: Found) -> Result<Forgotten, Failed> {
+        let (now, shared) = (self.now(), Arc::clone(&self.shared));
+        Ok(self.update(move |writer| {
+            let keys = &shared.keys;
+            let Found {
+                people,
+                names,
+                traces,
+                wishes,
+            } = &found;
+            for name in names {
+                record::put_erased(writer, keys, name, now)?;
+            }
+            for contact in &people.contacts {
+                // As it is by now: it may have got another name.
+                if let Some(contact) = record::contact(writer, contact.id)? {
+                    for name in names_of(&contact) {
+                        record::put_erased(writer, keys, &name, now)?;
+                    }
+                    record::delete_aliases(writer, keys, &contact)?;
+                }
+                record::delete_body(writer, BodyOf::Contact(contact.id))?;
+                record::delete_contact(writer, contact.id)?;
+            }
+            let waited = traces.erase(writer)?;
+            writer.freed.extend(waited);
+            for id in wishes {
+                record::delete_wish_to_be_forgotten(writer, *id)?;
+            }
+            let number = shared.next_number();
+            let line = AuditLine {
+                at_ms: now.0,
+                event: "contact.forgotten".to_owned(),
+                contact: String::new(),
+                number_ending: None,
+                about: None,
+                link: None,
+            };
+            record::put_audit(writer, keys, number, line)?;
+            record::put_unfinished_erasure(writer, number)?;
+            Ok(Forgotten {
+                contacts: people.contacts.iter().map(|contact| contact.id).collect(),
+                counts: traces.counts(),
+                directory_users: directory_users(writer, keys, people)?,
+                ..Forgotten::default()
+            })
+        })?)
+    }
+
+    /// Erases what came about people between the search for it and their end: whatever is about
+    /// somebody who was erased.
+    fn erase_what_came_since(&self) -> Result<(), StoreError> {
+        let keys = &self.shared.keys;
+        let people = People {
+            with_erased: true,
+            ..People::default()
+        };
+        for _ in 0..SEARCHES_MAX {
+            let traces =
+                (self.shared.store).view(|reader| record::traces(reader, keys, &people))?;
+            if traces.is_empty() {
+                break;
+            }
+            self.update(move |writer| {
+                let waited = traces.erase(writer)?;
+                writer.freed.extend(waited);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     fn finish(&self) -> Result<bool, CopyError> {
         let store = &self.shared.store;
         let Some(number) = store.view(record::unfinished_erasure)? else {
             return Ok(false);
         };
+        self.erase_what_came_since()?;
         store.engine().rewrite()?;
         if let Some(snapshots) = &self.snapshots {
             // First the new one: at no moment is there none.
@@ -291,6 +414,40 @@ impl App {
     }
 }
 
+impl Shared {
+    /// Whoever writes next under the names of this contact is somebody new, and nothing is left of
+    /// it but its number; [`App::forget_who_wished_it`] does the rest.
+    pub(super) fn begin_to_forget(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let keys = &self.keys;
+        let nobody = Contact::new(contact.id, None, None, contact.language, contact.created_at);
+        record::delete_aliases(writer, keys, contact)?;
+        record::put_limits(writer, keys, contact, now)?;
+        // What is on its way on account of the contact itself may still leave.
+        for name in names_of(contact) {
+            if !matches!(name, Name::Contact(_)) {
+                record::put_erased(writer, keys, &name, now)?;
+            }
+        }
+        record::put_contact(writer, &nobody)?;
+        record::put_wish_to_be_forgotten(writer, contact.id, now)
+    }
+}
+
+/// Whom to erase, and what of them.
+struct Found {
+    people: People,
+    /// Under which they must not come back, besides those that the contacts have by then.
+    names: Vec<Name>,
+    traces: Traces,
+    /// Which wishes this fulfils.
+    wishes: Vec<ContactId>,
+}
+
 /// The contacts that are meant. All are looked at: also one whose number is somebody else's now.
 fn people(
     reader: &dyn Reader,
@@ -342,11 +499,14 @@ fn names(people: &People, whom: &Whom) -> Vec<Name> {
         Whom::Number(number) => vec![Name::Number(number.clone())],
         Whom::Email(email) => vec![Name::Address(email.clone())],
     };
-    for contact in &people.contacts {
-        names.push(Name::Contact(contact.id));
-        names.extend(contact.bsuid.clone().map(Name::Bsuid));
-        names.extend(contact.wa_id.clone().map(Name::Number));
-    }
+    names.extend(people.contacts.iter().flat_map(names_of));
+    names
+}
+
+fn names_of(contact: &Contact) -> Vec<Name> {
+    let mut names = vec![Name::Contact(contact.id)];
+    names.extend(contact.bsuid.clone().map(Name::Bsuid));
+    names.extend(contact.wa_id.clone().map(Name::Number));
     names
 }
 

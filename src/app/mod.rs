@@ -29,15 +29,15 @@ pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
-pub use contacts::{Export, Forgotten, Whom};
+pub use contacts::{Export, FORGET_EVERY_MS, Forgotten, Whom};
 pub use counted::Counted;
 pub use events::event_name;
 pub use hand_on::Body;
 pub use identity::{
-    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused, Users,
-    rfc_3339,
+    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
+    Subject, Users, rfc_3339,
 };
-pub use janitor::Janitor;
+pub use janitor::{BOUND_CONTACT_MS, Janitor, KEPT_MS};
 pub use operator::{
     CHANGED_AT_ONCE_MAX, Letter, LetterChange, LetterChanged, Obstacle, REPLAYED_AT_ONCE_MAX,
 };
@@ -176,20 +176,25 @@ const NOTICE_LIFETIME_MS: u64 = DAY_MS;
 /// Entries that are remembered as freed until their lane asks; more wait for their usual time.
 const FREED_MAX: usize = 1_000;
 
-/// The operations.
+/// The operations, as one set of settings has them.
+///
+/// Whoever holds one has the same settings from the beginning of what it does to its end. Other
+/// settings are another `App` on the same store ([`App::with_settings`]): what is behind an `Arc`
+/// here belongs to all of them.
 pub struct App {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     bells: Arc<Bells>,
-    freed: Mutex<Vec<(Lane, ContactId, EntryId)>>,
-    outcomes: Mutex<BTreeMap<&'static str, u64>>,
-    password_checks: password::Turns,
-    tokens: tokens::Held,
+    freed: Arc<Mutex<Vec<(Lane, ContactId, EntryId)>>>,
+    outcomes: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    password_checks: Arc<password::Turns>,
+    tokens: Arc<tokens::Held>,
     snapshots: Option<Snapshots>,
-    /// Held by who erases, and by who copies what is to be erased.
-    forgetting: Mutex<()>,
-    counted: Counted,
+    /// Held by who erases, and by who copies what is to be erased; when those who wished it were last
+    /// erased.
+    forgetting: Arc<Mutex<Option<Timestamp>>>,
+    counted: Arc<Counted>,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -198,16 +203,25 @@ struct Shared {
     keys: Keys,
     settings: Settings,
     /// What tokens are signed with.
-    ring: RwLock<Arc<KeyRing>>,
+    ring: Arc<RwLock<Arc<KeyRing>>>,
     /// Held by whoever replaces the ring.
-    ring_reload: Mutex<()>,
+    ring_reload: Arc<Mutex<()>>,
     /// The last number given to an entry or an audit line. Numbers are given inside updates, which
     /// happen one after the other, so what is stored later has the higher number.
-    number: AtomicU64,
+    number: Arc<AtomicU64>,
     /// When the store was made: nothing that was sent before it was ever received.
     first_moment: Timestamp,
     /// When it was last said that nobody can sign in.
-    alarmed_at_ms: AtomicU64,
+    alarmed_at_ms: Arc<AtomicU64>,
+}
+
+/// What becomes of tokens in memory when settings change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldTokens {
+    /// They are as good as before.
+    Kept,
+    /// They may be what a service or the signer would not issue any more.
+    Dropped,
 }
 
 impl App {
@@ -236,25 +250,57 @@ impl App {
             store,
             keys,
             settings,
-            ring: RwLock::new(Arc::new(ring)),
-            ring_reload: Mutex::default(),
-            number: AtomicU64::new(start),
+            ring: Arc::new(RwLock::new(Arc::new(ring))),
+            ring_reload: Arc::default(),
+            number: Arc::new(AtomicU64::new(start)),
             first_moment,
-            alarmed_at_ms: AtomicU64::new(0),
+            alarmed_at_ms: Arc::default(),
         };
         Ok(App {
             shared: Arc::new(shared),
             clock,
             random,
             bells: Arc::new(Bells::default()),
-            freed: Mutex::default(),
-            outcomes: Mutex::default(),
-            password_checks: password::Turns::default(),
-            tokens: tokens::Held::default(),
+            freed: Arc::default(),
+            outcomes: Arc::default(),
+            password_checks: Arc::default(),
+            tokens: Arc::default(),
             snapshots: None,
-            forgetting: Mutex::default(),
-            counted: Counted::default(),
+            forgetting: Arc::default(),
+            counted: Arc::default(),
         })
+    }
+
+    /// The same store and all that is remembered, with other settings. Who holds `self` goes on
+    /// with the old ones.
+    #[must_use]
+    pub fn with_settings(&self, settings: Settings, tokens: HeldTokens) -> App {
+        let shared = &self.shared;
+        App {
+            shared: Arc::new(Shared {
+                store: shared.store.clone(),
+                keys: shared.keys.clone(),
+                settings,
+                ring: Arc::clone(&shared.ring),
+                ring_reload: Arc::clone(&shared.ring_reload),
+                number: Arc::clone(&shared.number),
+                first_moment: shared.first_moment,
+                alarmed_at_ms: Arc::clone(&shared.alarmed_at_ms),
+            }),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            bells: Arc::clone(&self.bells),
+            freed: Arc::clone(&self.freed),
+            outcomes: Arc::clone(&self.outcomes),
+            password_checks: Arc::clone(&self.password_checks),
+            tokens: match tokens {
+                HeldTokens::Kept => Arc::clone(&self.tokens),
+                HeldTokens::Dropped => Arc::default(),
+            },
+            snapshots: self.snapshots.clone(),
+            forgetting: Arc::clone(&self.forgetting),
+            counted: Arc::clone(&self.counted),
+        }
     }
 
     /// One for each lane: rings when something new waits in it.
@@ -428,10 +474,6 @@ impl Writer for Transaction<'_> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What a decision may need to know that most events do not.
 #[derive(Default)]
 struct About {
@@ -586,10 +628,15 @@ impl Shared {
                 Action::HandOn(kept) => {
                     self.hand_on(writer, &step.contact, kept, about)?;
                 }
+                Action::Forget => {}
                 other => self.enqueue(writer, &step.contact, other, now)?,
             }
         }
-        self.keep_for_later(writer, before, &step.contact, about)
+        self.keep_for_later(writer, before, &step.contact, about)?;
+        match step.actions.contains(&Action::Forget) {
+            true => self.begin_to_forget(writer, &step.contact, now),
+            false => Ok(()),
+        }
     }
 
     fn audit(
@@ -606,6 +653,7 @@ impl Shared {
             event: event.name().to_owned(),
             contact: contact.id.to_string(),
             number_ending: contact.number_ending().map(str::to_owned),
+            about: None,
             link: None,
         };
         record::put_audit(writer, &self.keys, self.next_number(), line)?;
@@ -620,8 +668,8 @@ impl Shared {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (errand, expires_at) = match action {
-            // Neither is an errand of the contact's own making; both have their own places.
-            Action::Audit(_) | Action::HandOn(_) => return Ok(()),
+            // None is an errand of the contact's own making; each has its own place.
+            Action::Audit(_) | Action::HandOn(_) | Action::Forget => return Ok(()),
             Action::Say(sentence) => {
                 let Some(to) = contact.recipient() else {
                     return Ok(());

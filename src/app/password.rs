@@ -172,7 +172,7 @@ mod tests {
     use crate::app::admin::tests::{PASSWORD, app, user};
     use crate::app::user::HashedPassword;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Barrier, mpsc};
+    use std::sync::{Arc, Barrier, mpsc};
 
     const LONG_WAIT: Duration = Duration::from_secs(60);
 
@@ -233,7 +233,7 @@ mod tests {
         app.add_user(&user("ana@example.com", Some(PASSWORD)))
             .unwrap();
         app.add_user(&user("bea@example.com", None)).unwrap();
-        app.password_checks = Turns::new(0, Duration::ZERO);
+        app.password_checks = Arc::new(Turns::new(0, Duration::ZERO));
         let long = "x".repeat(PASSWORD_BYTES_MAX + 1);
         for (user, password) in [
             ("ana@example.com", PASSWORD),

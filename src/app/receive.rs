@@ -7,7 +7,7 @@ use crate::domain::contact::Contact;
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
 use crate::domain::id::{
-    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId,
+    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId, hex,
 };
 use crate::domain::message::{
     IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
@@ -375,11 +375,11 @@ impl Shared {
                     let before =
                         self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
                     lose_number(writer, before)?;
-                    self.new_contact(sender, now, fresh)
+                    self.new_contact(writer, sender, now, fresh)?
                 }
                 _ => contact,
             },
-            (None, None) => self.new_contact(sender, now, fresh),
+            (None, None) => self.new_contact(writer, sender, now, fresh)?,
         };
         if let (Some(known), Some(now_seen)) = (&contact.wa_id, &sender.wa_id)
             && known != now_seen
@@ -415,16 +415,23 @@ impl Shared {
         Ok(contact)
     }
 
-    fn new_contact(&self, sender: &Sender, now: Timestamp, fresh: [u8; 16]) -> Contact {
+    fn new_contact(
+        &self,
+        writer: &Transaction<'_>,
+        sender: &Sender,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<Contact, StoreError> {
         let language = Language::usual_for(sender.wa_id.as_ref(), sender.bsuid.as_ref())
             .unwrap_or(self.settings.language);
-        Contact::new(
+        let contact = Contact::new(
             ContactId::from_random(fresh),
             sender.bsuid.clone(),
             sender.wa_id.clone(),
             language,
             now,
-        )
+        );
+        record::with_limits(writer, &self.keys, contact)
     }
 
     /// Ends the proofs of a contact; returns the contact as it is now.
@@ -557,7 +564,7 @@ impl Shared {
                 (update.participant.as_deref().unwrap_or("")).as_bytes(),
             ],
         );
-        MessageId::parse(&format!("status {}", super::hex(&digest[..16])))
+        MessageId::parse(&format!("status {}", hex(&digest[..16])))
     }
 
     /// Whether a message that has a status was sent by Portero itself.

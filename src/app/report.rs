@@ -1,11 +1,9 @@
 //! What the status page is told, and what is done from there.
 
-use super::{
-    App, Failed, LetterChange, LetterChanged, NoRandomness, Shared, Transaction, Whom, hex,
-};
+use super::{App, Failed, LetterChange, LetterChanged, NoRandomness, Shared, Transaction, Whom};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, Secret, Timestamp, WaId};
+use crate::domain::id::{ContactId, Secret, Timestamp, WaId, hex};
 use crate::domain::tally::Tally;
 use crate::store::StoreError;
 use crate::store::record::{self, AuditLine};
@@ -348,6 +346,7 @@ impl Shared {
             event: act.event().to_owned(),
             contact: contact.map_or(String::new(), |id| id.to_string()),
             number_ending: None,
+            about: None,
             link: None,
         };
         record::put_audit(writer, &self.keys, self.next_number(), line)

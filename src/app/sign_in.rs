@@ -4,14 +4,14 @@
 //! stored itself: the hash in the link, the access token, the return code, the token in the mail
 //! (S-37). What is looked at changes nothing; what changes anything is one transaction.
 
-use super::{About, App, Failed, Settings, Shared, Transaction, hex};
+use super::{About, App, Failed, Settings, Shared, Transaction};
 use crate::domain::account::Account;
 use crate::domain::binding::Binding;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{Event, Outcome, Step};
 use crate::domain::id::{
     ContactId, EmailAddress, Language, MappingHash, MappingId, ProofId, ReturnCode, Secret,
-    ServiceName, Timestamp, WaId,
+    ServiceName, Timestamp, WaId, hex,
 };
 use crate::domain::policy::Policy;
 use crate::domain::sign_in::{PageAct, PageAnswer, Who};

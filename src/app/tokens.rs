@@ -16,12 +16,12 @@ pub(super) use held::Held;
 
 use super::counted::token_result;
 use super::identity::Users;
-use super::{App, Failed, NoRandomness, Settings, hex};
+use super::{App, Failed, NoRandomness, Settings};
 use crate::domain::account::Company;
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{Failure, FailureKind};
-use crate::domain::id::{ContactId, SECOND_MS, Secret, ServiceName, Timestamp};
+use crate::domain::id::{ContactId, SECOND_MS, Secret, ServiceName, Timestamp, hex};
 use crate::domain::policy::Policy;
 use crate::signing::TOKEN_LIFETIME_MS_MAX;
 use crate::store::{StoreError, record};
@@ -298,7 +298,8 @@ impl App {
         }
     }
 
-    fn is_service(&self, name: &ServiceName) -> bool {
+    /// Whether a service of this name is configured.
+    pub fn is_service(&self, name: &ServiceName) -> bool {
         let services = &self.shared.settings.voice.services;
         services.iter().any(|(known, _)| known == name)
     }

@@ -1,13 +1,13 @@
 //! `portero audit`: who did what when, and whether anybody has changed what was written down.
 
-use super::events::moment;
+use super::listed::{self, note_more, write_json, write_json_line};
+use super::moment::moment;
 use super::show::{self, count, rfc_3339};
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop, unexpected};
 use crate::control::{Answer, AuditCheckLine, AuditFaultLine, AuditRow, Request};
 use crate::store::record::AuditPlace;
 use serde::Serialize;
-use std::io;
 
 /// Lines listed unless another number is asked for.
 const LIMIT: usize = 100;
@@ -79,12 +79,15 @@ fn list(
     limit: usize,
     json: bool,
 ) -> Result<(), Stop> {
-    let (lines, are_more) = last_lines(worker, since_ms, limit)?;
+    let (lines, are_more) = listed::last(limit, |before| {
+        match worker.ask(&Request::ListAudit { since_ms, before })? {
+            Answer::Audit { lines, next } => Ok((lines, next)),
+            _ => Err(unexpected()),
+        }
+    })?;
     if json {
         for line in &lines {
-            serde_json::to_writer(&mut *shell.output, &RowJson::new(line))
-                .map_err(io::Error::from)?;
-            writeln!(shell.output)?;
+            write_json_line(shell, &RowJson::new(line))?;
         }
     } else if lines.is_empty() {
         eprintln!("nothing has been written down");
@@ -95,52 +98,30 @@ fn list(
             show::text(&table(&lines, show::width()))
         )?;
     }
-    if are_more {
-        eprintln!("there are older ones; --limit shows more");
-    }
+    note_more(are_more);
     Ok(())
-}
-
-/// The last ones, oldest first, and whether some were left out.
-fn last_lines(
-    worker: &mut Worker<'_>,
-    since_ms: u64,
-    limit: usize,
-) -> Result<(Vec<AuditRow>, bool), Failure> {
-    let (mut all, mut before) = (Vec::new(), None);
-    loop {
-        let Answer::Audit { lines, next } = worker.ask(&Request::ListAudit { since_ms, before })?
-        else {
-            return Err(unexpected());
-        };
-        all.extend(lines);
-        before = next;
-        if before.is_none() || all.len() > limit {
-            break;
-        }
-    }
-    let are_more = all.len() > limit;
-    all.truncate(limit);
-    all.reverse();
-    Ok((all, are_more))
 }
 
 fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
     show::with_contacts(width, |contact| {
-        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER"].map(String::from);
+        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER, KEYS"].map(String::from);
         let rows = lines.iter().map(|line| {
             [
                 id(line.number),
                 show::short_moment(line.at_ms),
                 line.event.clone(),
-                match line.contact.as_deref() {
-                    Some(of) => contact(of),
+                match (&line.contact, &line.about) {
+                    (Some(of), _) => contact(of),
+                    (None, Some(_)) => "-".to_owned(),
                     // Some acts of an operator are about nobody.
-                    None if line.event.starts_with("status_page.") => "-".to_owned(),
-                    None => "erased".to_owned(),
+                    (None, None) if line.event.starts_with("status_page.") => "-".to_owned(),
+                    (None, None) => "erased".to_owned(),
                 },
-                (line.number_ending.as_deref())
-                    .map_or("-".to_owned(), |ending| format!("…{ending}")),
+                match (&line.number_ending, &line.about) {
+                    (Some(ending), _) => format!("…{ending}"),
+                    (None, Some(about)) => about.clone(),
+                    (None, None) => "-".to_owned(),
+                },
             ]
         });
         [head].into_iter().chain(rows).collect()
@@ -155,6 +136,8 @@ struct RowJson<'a> {
     event: &'a str,
     user_uuid: Option<&'a str>,
     number_ending: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'a str>,
     chained: bool,
 }
 
@@ -166,6 +149,7 @@ impl<'a> RowJson<'a> {
             event: &line.event,
             user_uuid: line.contact.as_deref(),
             number_ending: line.number_ending.as_deref(),
+            about: line.about.as_deref(),
             chained: line.chained,
         }
     }
@@ -176,9 +160,7 @@ impl<'a> RowJson<'a> {
 fn verify(shell: &mut Shell<'_>, worker: &mut Worker<'_>, json: bool) -> Result<(), Stop> {
     let check = whole_check(worker)?;
     if json {
-        serde_json::to_writer_pretty(&mut *shell.output, &CheckJson::new(&check))
-            .map_err(io::Error::from)?;
-        writeln!(shell.output)?;
+        write_json(shell, &CheckJson::new(&check))?;
     } else {
         write!(shell.output, "{}", show::text(&told(&check)))?;
     }
@@ -318,6 +300,7 @@ mod tests {
             event: "contact.released.identity_key_changed".to_owned(),
             contact: Some("3f2a9c1e-0000-4000-8000-000000000000".to_owned()),
             number_ending: Some("67".to_owned()),
+            about: None,
             chained: true,
         };
         let erased = AuditRow {
@@ -325,12 +308,18 @@ mod tests {
             number_ending: None,
             ..row.clone()
         };
+        let reload = AuditRow {
+            event: "configuration.reloaded".to_owned(),
+            about: Some("mail.password".to_owned()),
+            ..erased.clone()
+        };
         assert_eq!(
-            table(&[row, erased], 80),
+            table(&[row, erased, reload], 80),
             [
-                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER",
+                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER, KEYS",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  3f2a9c1e…  …67",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  erased     -",
+                "6651728f83d00  01-15 08:00:00  configuration.reloaded                 -          mail.password",
             ]
         );
     }

@@ -1,5 +1,6 @@
 //! `portero backup` and `portero restore`: copies of the store.
 
+use super::moment::now_ms;
 use super::show::count;
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop, unexpected};
@@ -10,7 +11,6 @@ use crate::serve;
 use crate::store::record::Keys;
 use crate::store::{RestoreError, Snapshots, restore};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(clap::Args)]
 pub(super) struct Backup {
@@ -57,17 +57,13 @@ pub(super) fn run_restore(shell: &mut Shell<'_>, arguments: &Restore) -> Result<
     let master = serve::existing_key(&store.key)
         .map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
     let snapshots = Snapshots::new(store.snapshot_folder.clone(), store.snapshots);
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = since_1970.map_or(0, |span| {
-        u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-    });
     let keys = Keys::new(master);
     let restored = restore(
         &arguments.path,
         &store.path,
         &keys,
         &snapshots,
-        Timestamp(now),
+        Timestamp(now_ms()),
     )
     .map_err(|error| not_restored(&error, &store.path))?;
     let path = store.path.display();

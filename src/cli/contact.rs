@@ -3,6 +3,7 @@
 //! Lists show no names and only the ends of numbers; who asks for one person is shown as whom that
 //! person is signed in.
 
+use super::listed::write_json;
 use super::show::{self, count, moment, rfc_3339};
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop, unexpected};
@@ -11,7 +12,6 @@ use crate::control::{
 };
 use serde::Serialize;
 use serde_json::json;
-use std::io;
 
 /// Contacts that are listed at most, far more than one number has in a month.
 const CONTACTS_MAX: usize = 1_000_000;
@@ -135,12 +135,6 @@ pub(super) fn export(shell: &mut Shell<'_>, arguments: &Export) -> Result<(), St
         Answer::NoSuchContact => Err(nobody().into()),
         _ => Err(unexpected().into()),
     }
-}
-
-fn write_json(shell: &mut Shell<'_>, value: &impl Serialize) -> Result<(), Stop> {
-    serde_json::to_writer_pretty(&mut *shell.output, value).map_err(io::Error::from)?;
-    writeln!(shell.output)?;
-    Ok(())
 }
 
 fn nobody() -> Failure {

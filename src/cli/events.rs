@@ -1,16 +1,14 @@
 //! `portero events`: what happened with sign-ins, as it was told, and telling it once more.
 
+use super::listed::{self, note_more, write_json_line};
+use super::moment::moment;
 use super::show::{self, count, short_moment};
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop};
 use crate::control::{Answer, EventLine, Request, read_id};
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Events listed unless another number is asked for.
 const LIMIT: usize = 100;
@@ -83,33 +81,6 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
     }
 }
 
-/// A moment in milliseconds since 1970, from how long ago it was or as RFC 3339 writes it.
-pub(super) fn moment(text: &str) -> Result<u64, String> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    moment_at(text, now_ms)
-        .ok_or_else(|| "write how long ago (45s, 30m, 2h, 7d) or 2026-11-25T10:00:00Z".to_owned())
-}
-
-fn moment_at(text: &str, now_ms: u64) -> Option<u64> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok();
-    }
-    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(unit_at);
-    let unit_ms = match unit {
-        "s" => SECOND_MS,
-        "m" => MINUTE_MS,
-        "h" => HOUR_MS,
-        "d" => DAY_MS,
-        _ => return None,
-    };
-    let ago_ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?;
-    Some(now_ms.saturating_sub(ago_ms))
-}
-
 // --- list -------------------------------------------------------------------------------------------------
 
 fn list(
@@ -119,15 +90,19 @@ fn list(
     limit: usize,
     json: bool,
 ) -> Result<(), Stop> {
-    let (events, are_more) = last_events(worker, since_ms, limit)?;
+    let (events, are_more) = listed::last(limit, |before| {
+        match worker.ask(&Request::ListEvents { since_ms, before })? {
+            Answer::Events { events, next } => Ok((events, next)),
+            _ => Err(super::unexpected()),
+        }
+    })?;
     if json {
         for event in &events {
             let event = EventJson {
                 id: &event.id,
                 event: serde_json::from_str(&event.json).map_err(io::Error::from)?,
             };
-            serde_json::to_writer(&mut *shell.output, &event).map_err(io::Error::from)?;
-            writeln!(shell.output)?;
+            write_json_line(shell, &event)?;
         }
     } else if events.is_empty() {
         eprintln!("nothing has happened, or [events] is not configured");
@@ -138,35 +113,8 @@ fn list(
             show::text(&table(&events, show::width()))
         )?;
     }
-    if are_more {
-        eprintln!("there are older ones; --limit shows more");
-    }
+    note_more(are_more);
     Ok(())
-}
-
-/// The last ones, oldest first, and whether some were left out.
-fn last_events(
-    worker: &mut Worker<'_>,
-    since_ms: u64,
-    limit: usize,
-) -> Result<(Vec<EventLine>, bool), Failure> {
-    let (mut all, mut before) = (Vec::new(), None);
-    loop {
-        let Answer::Events { events, next } =
-            worker.ask(&Request::ListEvents { since_ms, before })?
-        else {
-            return Err(super::unexpected());
-        };
-        all.extend(events);
-        before = next;
-        if before.is_none() || all.len() > limit {
-            break;
-        }
-    }
-    let are_more = all.len() > limit;
-    all.truncate(limit);
-    all.reverse();
-    Ok((all, are_more))
 }
 
 fn table(events: &[EventLine], width: usize) -> Vec<String> {
@@ -259,33 +207,6 @@ fn nobody_to_tell() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_moment_is_how_long_ago_or_a_date() {
-        let now_ms = 1_800_000_000_000;
-        let cases = [
-            ("0s", Some(now_ms)),
-            ("45s", Some(now_ms - 45_000)),
-            ("30m", Some(now_ms - 1_800_000)),
-            ("2h", Some(now_ms - 7_200_000)),
-            ("7d", Some(now_ms - 604_800_000)),
-            ("99999d", Some(0)),
-            ("2027-01-15T08:00:00Z", Some(now_ms)),
-            ("2027-01-15T10:00:00+02:00", Some(now_ms)),
-            ("2", None),
-            ("h", None),
-            ("-2h", None),
-            ("2 h", None),
-            ("2weeks", None),
-            ("99999999999999999999d", None),
-            ("2027-01-15", None),
-            ("1969-01-01T00:00:00Z", None),
-            ("", None),
-        ];
-        for (text, at) in cases {
-            assert_eq!(moment_at(text, now_ms), at, "{text}");
-        }
-    }
 
     #[test]
     fn the_longest_event_fits_80_columns() {

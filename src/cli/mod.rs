@@ -7,18 +7,26 @@ mod audit;
 mod backup;
 mod check;
 mod check_service;
+mod completions;
 mod config;
 mod contact;
 mod demo;
 mod doctor;
 mod events;
 mod keys;
+mod listed;
 mod log;
+mod man;
+mod moment;
+mod names;
 mod outbox;
+mod reload;
+mod retention;
 mod serve;
 mod show;
 mod status;
 mod terminal;
+mod tls;
 mod user;
 mod users_csv;
 mod worker;
@@ -52,10 +60,24 @@ enum Command {
     /// Try everything on this machine, without an account or a network
     Demo(demo::Arguments),
     /// Run the server until it is told to stop
+    ///
+    /// SIGTERM and SIGINT let it finish what is under way and end; SIGHUP lets it take over the
+    /// configuration as it is now, as `portero reload` does. A supervisor that wants to know
+    /// (NOTIFY_SOCKET, WATCHDOG_USEC) is told, and sockets that it hands over (LISTEN_FDS) are
+    /// listened on instead of server.listen.
     Serve(serve::Arguments),
+    /// Let the running server take over the configuration as it is now
+    ///
+    /// The server reads its file again, and the files with secrets that it names. If anything is
+    /// wrong, nothing changes, and all of it is said. What is under way ends as it began. Some keys
+    /// need a restart: those that have changed are named, and `portero config explain KEY` says it
+    /// of each. Sending that is paused is tried at once if what it may wait for has changed.
+    ///
+    /// Ends with 78 if the configuration is wrong.
+    Reload(reload::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
-    /// Say what is wrong with the world around it: Meta, mail, services, bot
+    /// Say what is wrong around it: Meta, mail, services, bot
     Doctor(doctor::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
@@ -65,12 +87,16 @@ enum Command {
     Contact(contact::Arguments),
     /// Print everything that is kept about one person
     Export(contact::Export),
-    /// List and change the keys with which Portero signs who wrote a message
+    /// Show the certificate of its own HTTPS, or renew it now
+    Tls(tls::Arguments),
+    /// List and change the keys that sign who wrote a message
     Keys(keys::Arguments),
-    /// List what waits and what was given up, and try that again or drop it
+    /// List what waits or was given up; try that again or drop it
     Outbox(outbox::Arguments),
     /// List what happened with sign-ins, and tell it once more
     Events(events::Arguments),
+    /// Remove at once what is kept no longer
+    Retention(retention::Arguments),
     /// Copy the store to a file, also while the server runs
     Backup(backup::Backup),
     /// Put a copy in the place of the store
@@ -79,6 +105,12 @@ enum Command {
     Audit(audit::Arguments),
     /// Make the password for the status page
     Status(status::Arguments),
+    /// Print what a shell needs to complete commands
+    #[command(hide = true)]
+    Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -220,6 +252,7 @@ fn usual_config() -> Result<PathBuf, Failure> {
 
 /// The program, from its arguments to its exit code.
 pub fn main() -> ExitCode {
+    names::without_modules();
     let mut output = io::stdout().lock();
     let mut result = run(std::env::args_os(), &mut output);
     if result.is_ok() {
@@ -283,19 +316,24 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
     match cli.command {
         Command::Demo(arguments) => demo::run(&mut shell, &arguments),
         Command::Serve(arguments) => serve::run(&mut shell, &arguments),
+        Command::Reload(arguments) => reload::run(&mut shell, &arguments),
         Command::Check(arguments) => check::run(&mut shell, &arguments),
         Command::Doctor(arguments) => doctor::run(&mut shell, &arguments),
         Command::Config(arguments) => config::run(&mut shell, &arguments),
         Command::User(arguments) => user::run(&mut shell, &arguments),
         Command::Contact(arguments) => contact::run(&mut shell, &arguments),
         Command::Export(arguments) => contact::export(&mut shell, &arguments),
+        Command::Retention(arguments) => retention::run(&mut shell, &arguments),
         Command::Backup(arguments) => backup::run(&mut shell, &arguments),
         Command::Restore(arguments) => backup::run_restore(&mut shell, &arguments),
+        Command::Tls(arguments) => tls::run(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
         Command::Audit(arguments) => audit::run(&mut shell, &arguments),
         Command::Status(arguments) => status::run(&mut shell, &arguments),
+        Command::Completions(arguments) => completions::run(&mut shell, &arguments),
+        Command::Man(arguments) => man::run(&mut shell, &arguments),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `portero outbox`: what waits to leave the house, and what was given up.
 
+use super::listed::write_json;
+use super::moment::now_ms;
 use super::show::{self, count, rfc_3339, span};
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop};
@@ -8,8 +10,6 @@ use crate::control::{Answer, ChangeLine, LetterLine, NoRetry, Request, WaitingLi
 use crate::domain::delivery::Lane;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Entries that one listing shows; who has more has one mistake many times.
 const LISTED_MAX: usize = 100_000;
@@ -140,15 +140,10 @@ fn list_waiting(
     let entries = all_waiting(worker, lane)?;
     if json {
         let entries: Vec<WaitingJson<'_>> = entries.iter().map(WaitingJson::new).collect();
-        return print_json(shell, &entries);
+        return write_json(shell, &entries);
     }
-    if entries.is_empty() {
-        eprintln!("nothing waits; `portero outbox list --dead` shows what was given up");
-        return Ok(());
-    }
-    let lines = waiting_table(&entries, now_ms(), show::width());
-    write!(shell.output, "{}", show::text(&lines))?;
-    Ok(())
+    let nothing = "nothing waits; `portero outbox list --dead` shows what was given up";
+    write_table(shell, &entries, nothing, waiting_table)
 }
 
 fn list_dead(
@@ -160,20 +155,24 @@ fn list_dead(
     let letters = all_dead(worker, lane)?;
     if json {
         let letters: Vec<LetterJson<'_>> = letters.iter().map(LetterJson::new).collect();
-        return print_json(shell, &letters);
+        return write_json(shell, &letters);
     }
-    if letters.is_empty() {
-        eprintln!("nothing was given up in the last 30 days");
-        return Ok(());
-    }
-    let lines = dead_table(&letters, now_ms(), show::width());
-    write!(shell.output, "{}", show::text(&lines))?;
-    Ok(())
+    let nothing = "nothing was given up in the last 30 days";
+    write_table(shell, &letters, nothing, dead_table)
 }
 
-fn print_json(shell: &mut Shell<'_>, value: &impl Serialize) -> Result<(), Stop> {
-    serde_json::to_writer_pretty(&mut *shell.output, value).map_err(io::Error::from)?;
-    writeln!(shell.output)?;
+fn write_table<T>(
+    shell: &mut Shell<'_>,
+    lines: &[T],
+    nothing: &str,
+    table: fn(&[T], u64, usize) -> Vec<String>,
+) -> Result<(), Stop> {
+    if lines.is_empty() {
+        eprintln!("{nothing}");
+        return Ok(());
+    }
+    let lines = table(lines, now_ms(), show::width());
+    write!(shell.output, "{}", show::text(&lines))?;
     Ok(())
 }
 
@@ -333,13 +332,6 @@ fn no_retry(why: NoRetry) -> &'static str {
         NoRetry::Replaced => "something newer has taken its place",
         NoRetry::NoReceiver => "nobody is configured who would get it",
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Serialize)]

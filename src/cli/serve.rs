@@ -2,11 +2,14 @@
 
 use super::{Exit, Failure, Shell, Stop, log};
 use crate::control::ControlError;
-use crate::serve::{self, StartError};
+use crate::serve::supervisor::{self, State};
+use crate::serve::{self, Source, StartError};
 use crate::store::OpenError;
 use crate::web::{METRICS_PATH, WEBHOOK_PATH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Between two looks at whether the store still works.
@@ -17,8 +20,10 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     keep_memory_together();
+    // Before anything has a descriptor of its own.
+    let sockets = supervisor::sockets().map_err(StartError::HandedOver);
     let (path, loaded) = shell.load()?;
-    let _flush = log::start(&loaded.config.log);
+    let (_flush, set_level) = log::start(&loaded.config.log);
     log_faults();
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line(&path));
@@ -27,29 +32,49 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
         |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
     // Before anything starts: a wish to stop must never meet a process that does not listen.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(io)?;
-    let running = serve::start(&loaded.config).map_err(failure_of)?;
+    let source = Source {
+        path,
+        loaded,
+        set_level,
+    };
+    let running = sockets
+        .and_then(|sockets| serve::start_from(source, sockets))
+        .map_err(failure_of)?;
     for address in running.addresses() {
         tracing::info!(
             "listening on http://{address}; the callback URL for Meta ends in {WEBHOOK_PATH}"
         );
     }
+    let (encrypted, redirects) = running.encrypted_addresses();
+    for address in encrypted {
+        tracing::info!("listening for HTTPS on {address}");
+    }
+    for address in redirects {
+        tracing::info!("sending whoever comes by http:// on {address} to HTTPS");
+    }
     if let Some(address) = running.metrics_address() {
         tracing::info!("metrics are at http://{address}{METRICS_PATH}");
     }
     tracing::info!("portero is ready");
+    let watchdog = running.watchdog().map_err(StartError::Thread);
+    let watchdog = watchdog.map_err(failure_of)?;
+    supervisor::notify(&State::Ready(supervisor::READY));
     let broken = loop {
         if let Some(reason) = running.store_broken().get() {
             break Some(reason.clone());
         }
         match signals.pending().next() {
-            Some(SIGHUP) => {
-                tracing::warn!("reloading is not possible; restart to use another configuration")
-            }
+            // What became of it is logged.
+            Some(SIGHUP) => drop(running.reloader().reload()),
             Some(_) => break None,
             None => std::thread::park_timeout(LOOK_EVERY),
         }
     };
     tracing::info!("stopping");
+    supervisor::notify(&State::Stopping);
+    if let Some(watchdog) = watchdog {
+        watchdog.stop();
+    }
     running.stop();
     match broken {
         None => {
@@ -71,21 +96,39 @@ pub(super) fn failure_of(error: StartError) -> Failure {
         StartError::Store(OpenError::AlreadyOpen(_)) => Exit::Unavailable,
         StartError::Store(OpenError::WrongKey | OpenError::TooOpen { .. }) => Exit::Config,
         StartError::Store(_) => Exit::Io,
-        StartError::Listen(..) => Exit::Unavailable,
+        StartError::Listen(..) | StartError::HandedOver(_) => Exit::Unavailable,
         StartError::Control(ControlError::InUse(_)) => Exit::Unavailable,
         StartError::Control(_) => Exit::CannotCreate,
         StartError::Thread(_) => Exit::Unavailable,
     };
     let failure = Failure::new(exit, error.to_string());
     match &error {
-        StartError::Listen(_, cause) if cause.kind() == std::io::ErrorKind::AddrInUse => failure
-            .hint(
-                "another program has this address; change server.listen, or stop the other program",
-            ),
-        StartError::Listen(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-            failure.hint("ports below 1024 need a privilege; use 8080 behind a reverse proxy")
-        }
+        StartError::Listen(address, cause) => failure.hint(hint_about(*address, cause)),
+        StartError::HandedOver(_) => failure.hint(
+            "a systemd socket unit for Portero has ListenStream= with addresses and ports, and nothing else",
+        ),
         _ => failure,
+    }
+}
+
+/// What to do when an address cannot be listened on.
+pub(super) fn hint_about(address: SocketAddr, cause: &std::io::Error) -> String {
+    let port = address.port();
+    match cause.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another program has this address; stop it, or change the address in the configuration (as root, `ss -ltnp 'sport = :{port}'` names the program)"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE in the unit; else, as root, setcap cap_net_bind_service=+ep on the program's file; or use a port such as 8{:03} behind a reverse proxy",
+            port.min(999)
+        ),
+        ErrorKind::AddrNotAvailable => {
+            "this address is not one of this machine's; change it in the configuration".to_owned()
+        }
+        _ if address.is_ipv6() => {
+            format!("if this machine has no IPv6, write \"0.0.0.0:{port}\" in the configuration")
+        }
+        _ => "change the address in the configuration".to_owned(),
     }
 }
 

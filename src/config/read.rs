@@ -4,11 +4,14 @@
 //! Its methods answer `None` only after they have noted a problem, so that a table is put together
 //! with `?` once all its keys have been read.
 
-use super::keys::{self, Absent, Key};
+use super::keys::{self, Absent, Effect, Key};
 use super::problem::{Position, Problem, Warning, did_you_mean, showable};
 use crate::domain::id::Secret;
 use crate::services::Custody;
+use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +25,7 @@ const CERTIFICATES_BYTES_MAX: usize = 1024 * 1024;
 /// Longest list in the file.
 const LIST_MAX: usize = 64;
 
-/// One effective setting, for `check --show`.
+/// One effective setting, for `check --show` and for what a reload changes.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub table: String,
@@ -31,6 +34,36 @@ pub(super) struct Setting {
     pub value: Option<String>,
     /// Where the value comes from, as a comment.
     pub origin: String,
+    /// When another value would hold.
+    pub effect: Effect,
+    /// Of what is in force by this key itself, whether or not people may see it: the secret, the
+    /// content of the file.
+    pub content: Content,
+}
+
+/// Stands for a value, to be compared with another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Content([u8; 32]);
+
+impl Content {
+    /// What is not set.
+    const NONE: Content = Content([0; 32]);
+
+    fn of<'b>(parts: impl IntoIterator<Item = &'b [u8]>) -> Content {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Content(hash.finalize().into())
+    }
+}
+
+// The digest of a weak secret would give it away.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Content(..)")
+    }
 }
 
 /// What a conversion found wrong, at a place of its own when it is one element of a list.
@@ -355,7 +388,7 @@ impl<'a> Reader<'a> {
             Found::Written(value) => (value.get_ref().clone(), Some(value.span().start)),
             Found::Default(value) => (value, None),
             Found::Unset => {
-                self.set(table, key, None, "not set");
+                self.unset(table, key);
                 return Some(None);
             }
             Found::Missing => return None,
@@ -367,11 +400,12 @@ impl<'a> Reader<'a> {
                     None => "default".to_owned(),
                 };
                 let mut shown = as_toml(&value);
+                let content = Content::of([shown.as_bytes()]);
                 if let (true, Some(query)) = (key.is_url(), shown.find('?')) {
                     // Some services want a key there.
                     shown.replace_range(query.., "?…\"");
                 }
-                self.set(table, key, Some(shown), &origin);
+                self.set(table, key, Some(shown), &origin, content);
                 Some(Some(converted))
             }
             Err(faults) => {
@@ -384,12 +418,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn set(&mut self, table: &Table<'_>, key: &Key, value: Option<String>, origin: &str) {
+    fn unset(&mut self, table: &Table<'_>, key: &Key) {
+        self.set(table, key, None, "not set", Content::NONE);
+    }
+
+    fn set(
+        &mut self,
+        table: &Table<'_>,
+        key: &Key,
+        value: Option<String>,
+        origin: &str,
+        content: Content,
+    ) {
         self.settings.push(Setting {
             table: table.path.clone(),
             name: key.name.to_owned(),
             value,
             origin: origin.to_owned(),
+            effect: key.effect,
+            content,
         });
     }
 
@@ -400,6 +447,8 @@ impl<'a> Reader<'a> {
             name: sentence.key.clone(),
             value: Some(as_text(&sentence.words)),
             origin: format!("line {}", Position::of(self.text, at).line),
+            effect: Effect::AtOnce,
+            content: Content::of([sentence.words.as_bytes()]),
         });
     }
 
@@ -434,11 +483,12 @@ impl<'a> Reader<'a> {
         match self.find(table, key) {
             Found::Written(value) => {
                 let (secret, hidden) = self.custody(table, key, value, check)?;
-                self.set_secret(table, key, value, as_text(&hidden));
+                let content = Content::of([secret.reveal().as_bytes()]);
+                self.set_secret(table, key, value, as_text(&hidden), content);
                 Some(Some(secret))
             }
             Found::Default(_) | Found::Unset => {
-                self.set(table, key, None, "not set");
+                self.unset(table, key);
                 Some(None)
             }
             Found::Missing => None,
@@ -456,7 +506,7 @@ impl<'a> Reader<'a> {
         let value = match self.find(table, key) {
             Found::Written(value) => value,
             Found::Default(_) | Found::Unset => {
-                self.set(table, key, None, "not set");
+                self.unset(table, key);
                 return Some(None);
             }
             Found::Missing => return None,
@@ -466,7 +516,8 @@ impl<'a> Reader<'a> {
         match value.get_ref().as_str().map(parse) {
             Some(Ok(parsed)) => {
                 self.secrets_in_file.push((position, path));
-                self.set_secret(table, key, value, as_text(IN_FILE));
+                let content = Content::of(value.get_ref().as_str().map(str::as_bytes));
+                self.set_secret(table, key, value, as_text(IN_FILE), content);
                 Some(Some(parsed))
             }
             wrong => {
@@ -492,7 +543,9 @@ impl<'a> Reader<'a> {
         let written = table.entries.and_then(|entries| entries.get(key.name));
         match written {
             Some(value) if value.get_ref().as_str() == Some(word) => {
-                self.set_secret(table, key, value, as_text(word));
+                // Two parts, so that it is no secret of the same letters.
+                let content = Content::of([word.as_bytes(), &[]]);
+                self.set_secret(table, key, value, as_text(word), content);
                 Some(None)
             }
             _ => self.secret(table, key, check).map(Some),
@@ -529,7 +582,9 @@ impl<'a> Reader<'a> {
         let taken: Vec<_> = taken.into_iter().collect::<Option<_>>()?;
         let (secrets, hidden): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
         let hidden: Vec<_> = hidden.iter().map(|text| as_text(text)).collect();
-        self.set_secret(table, key, value, format!("[{}]", hidden.join(", ")));
+        let content = Content::of(secrets.iter().map(|secret| secret.reveal().as_bytes()));
+        let shown = format!("[{}]", hidden.join(", "));
+        self.set_secret(table, key, value, shown, content);
         Some(secrets)
     }
 
@@ -539,9 +594,10 @@ impl<'a> Reader<'a> {
         key: &Key,
         value: &Spanned<DeValue<'_>>,
         shown: String,
+        content: Content,
     ) {
         let line = Position::of(self.text, value.span().start).line;
-        self.set(table, key, Some(shown), &format!("line {line}"));
+        self.set(table, key, Some(shown), &format!("line {line}"), content);
     }
 
     /// Follows `env:` and `file:`; the second part says where the secret is from, for `--show`.
@@ -605,7 +661,7 @@ impl<'a> Reader<'a> {
         check: fn(&str) -> Result<(), String>,
     ) -> Option<Vec<(String, Secret)>> {
         let Found::Written(value) = self.find(table, key) else {
-            self.set(table, key, None, "not set");
+            self.unset(table, key);
             return Some(Vec::new());
         };
         let path = format!("{}.{}", table.path, key.name);
@@ -638,7 +694,11 @@ impl<'a> Reader<'a> {
             taken.push(one.map(|(secret, _)| (name.to_owned(), secret)));
         }
         let taken = taken.into_iter().collect::<Option<Vec<_>>>()?;
-        self.set_secret(table, key, value, format!("{{ {} }}", shown.join(", ")));
+        let parts =
+            (taken.iter()).flat_map(|(name, secret)| [name.as_bytes(), secret.reveal().as_bytes()]);
+        let content = Content::of(parts);
+        let shown = format!("{{ {} }}", shown.join(", "));
+        self.set_secret(table, key, value, shown, content);
         Some(taken)
     }
 
@@ -656,11 +716,12 @@ impl<'a> Reader<'a> {
         ) -> Result<(T, serde_json::Value), String>,
     ) -> Option<Option<T>> {
         let Found::Written(value) = self.find(table, key) else {
-            self.set(table, key, None, "not set");
+            self.unset(table, key);
             return Some(None);
         };
         let path = format!("{}.{}", table.path, key.name);
         let mut in_file = false;
+        let mut secrets = Vec::new();
         let mut follow = |name: &str, text: &str| {
             let reference = text.starts_with("env:") || text.starts_with("file:");
             if !reference && !is_secret(name, text) {
@@ -668,6 +729,7 @@ impl<'a> Reader<'a> {
             }
             let (secret, hidden) = self.follow(text)?;
             in_file |= hidden == IN_FILE;
+            secrets.push(secret.clone());
             Ok(Some(secret))
         };
         let document = match value.get_ref() {
@@ -687,7 +749,10 @@ impl<'a> Reader<'a> {
                     let position = Position::of(self.text, value.span().start);
                     self.secrets_in_file.push((position, path));
                 }
-                self.set_secret(table, key, value, as_text(&shown.to_string()));
+                let shown = shown.to_string();
+                let hidden = secrets.iter().map(|secret| secret.reveal().as_bytes());
+                let content = Content::of([shown.as_bytes()].into_iter().chain(hidden));
+                self.set_secret(table, key, value, as_text(&shown), content);
                 Some(Some(parsed))
             }
             Err(words) => {
@@ -759,7 +824,11 @@ impl<'a> Reader<'a> {
                     Some(at) => format!("line {}", Position::of(self.text, at).line),
                     None => "default".to_owned(),
                 };
-                self.set(table, key, Some(as_text(&shown)), &origin);
+                let content = match &key_of_store {
+                    super::StoreKey::File(_) => Content::of([shown.as_bytes()]),
+                    super::StoreKey::Given(secret) => Content::of([secret.reveal().as_bytes()]),
+                };
+                self.set(table, key, Some(as_text(&shown)), &origin, content);
                 Some(key_of_store)
             }
             Err(words) => {
@@ -773,10 +842,12 @@ impl<'a> Reader<'a> {
 
     /// The path, taken from the folder of the configuration file when relative.
     pub fn path(&self, text: &str) -> Result<PathBuf, String> {
-        if text.is_empty() || text.contains(char::is_control) {
-            return Err("a path is expected".to_owned());
-        }
-        Ok(self.folder.join(text))
+        path_in(self.folder, text)
+    }
+
+    /// The folder of the configuration file.
+    pub fn folder(&self) -> &'a Path {
+        self.folder
     }
 
     /// What `parse` makes of a file of at most `bytes_max`; it refuses in words that follow the
@@ -789,15 +860,22 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(Vec<u8>) -> Result<T, String>,
     ) -> Option<Option<T>> {
         let folder = self.folder;
-        self.maybe(
+        let content = Cell::new(Content::NONE);
+        let read = self.maybe(
             table,
             key,
             text(|path| {
                 let path = folder.join(path);
                 let bytes = file_of(&path, bytes_max)?;
+                content.set(Content::of([bytes.as_slice()]));
                 parse(bytes).map_err(|words| format!("{} {words}", path.display()))
             }),
-        )
+        );
+        // What was just set counts by what is in the file.
+        if let (Some(Some(_)), Some(setting)) = (&read, self.settings.last_mut()) {
+            setting.content = content.get();
+        }
+        read
     }
 
     /// Certificates in PEM.
@@ -815,6 +893,14 @@ impl<'a> Reader<'a> {
             }
         })
     }
+}
+
+/// The path, taken from `folder` when relative.
+pub(super) fn path_in(folder: &Path, text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a path is expected".to_owned());
+    }
+    Ok(folder.join(text))
 }
 
 /// A whole file that is not longer than expected.

@@ -1,6 +1,6 @@
 //! What is in force, and what a key means.
 
-use super::keys::{self, Absent, Key};
+use super::keys::{self, Absent, Effect, Key};
 use super::problem::did_you_mean;
 use super::{Loaded, read};
 use crate::domain::id::Language;
@@ -101,6 +101,13 @@ fn of_key(key: &Key) -> String {
     if let Some(example) = example {
         text.push_str(&format!("  Example: {} = {example}\n", key.path()));
     }
+    text.push_str(match key.effect {
+        Effect::AtRestart => "  Needs a restart.\n",
+        Effect::AtOnce if key.is_secret() => {
+            "  `portero reload` reads file:/path again; a change behind env:NAME needs a restart.\n"
+        }
+        Effect::AtOnce => "  `portero reload` puts a change into effect.\n",
+    });
     text
 }
 

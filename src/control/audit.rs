@@ -20,6 +20,8 @@ pub struct AuditRow {
     pub contact: Option<String>,
     /// The end of the contact's number, where it may be shown.
     pub number_ending: Option<String>,
+    /// What it is about, when it is about no contact.
+    pub about: Option<String>,
     /// Whether it is in the chain.
     pub chained: bool,
 }
@@ -83,6 +85,7 @@ pub(super) fn list(app: &App, since_ms: u64, before: Option<u64>) -> Result<Answ
         event: line.event,
         contact: Some(line.contact).filter(|contact| !contact.is_empty()),
         number_ending: line.number_ending,
+        about: line.about,
         chained: line.link.is_some(),
     });
     Ok(Answer::Audit {

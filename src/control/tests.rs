@@ -51,6 +51,29 @@ fn app() -> Arc<App> {
     app_on(Arc::new(Memory::new()))
 }
 
+/// A server that was started from no file.
+struct Bare(Arc<App>);
+
+impl Server for Bare {
+    fn app(&self) -> Arc<App> {
+        Arc::clone(&self.0)
+    }
+
+    fn certificate(&self) -> Option<Watch> {
+        None
+    }
+
+    fn reload(&self) -> Answer {
+        Answer::NotReloaded {
+            problems: "there is no file".to_owned(),
+        }
+    }
+}
+
+fn attend(app: Arc<App>, path: &Path) -> Result<Control, ControlError> {
+    start(Arc::new(Bare(app)), path)
+}
+
 struct Here {
     folder: tempfile::TempDir,
 }
@@ -114,7 +137,7 @@ fn raw(path: &Path, bytes: &[u8]) -> String {
 fn requests_are_carried_out_and_the_socket_is_the_owners_and_goes_at_the_end() {
     let here = Here::new();
     let app = app();
-    let control = start(Arc::clone(&app), &here.path()).unwrap();
+    let control = attend(Arc::clone(&app), &here.path()).unwrap();
     let metadata = fs::symlink_metadata(here.path()).unwrap();
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
@@ -172,7 +195,7 @@ fn requests_are_carried_out_and_the_socket_is_the_owners_and_goes_at_the_end() {
 #[test]
 fn garbage_is_answered_and_the_next_request_as_ever() {
     let here = Here::new();
-    let control = start(app(), &here.path()).unwrap();
+    let control = attend(app(), &here.path()).unwrap();
     let unknown = "this is no request that this version of Portero knows";
     let deep = format!("{}\n", "[".repeat(100_000));
     let passwords =
@@ -225,13 +248,13 @@ fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
     let here = Here::new();
     // A process that was killed.
     drop(UnixListener::bind(here.path()).unwrap());
-    let control = start(app(), &here.path()).unwrap();
+    let control = attend(app(), &here.path()).unwrap();
     assert_eq!(
         ask(&here.path(), &remove("a@b.co")).unwrap(),
         Answer::NoSuchUser
     );
     assert!(matches!(
-        start(app(), &here.path()),
+        attend(app(), &here.path()),
         Err(ControlError::InUse(_))
     ));
     assert_eq!(
@@ -244,17 +267,17 @@ fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
     fs::write(here.path(), "letters").unwrap();
     control.stop();
     assert!(matches!(
-        start(app(), &here.path()),
+        attend(app(), &here.path()),
         Err(ControlError::InTheWay(_))
     ));
     assert_eq!(fs::read_to_string(here.path()).unwrap(), "letters");
     let far = here.folder.path().join("x".repeat(PATH_BYTES_MAX));
     assert!(matches!(
-        start(app(), &far),
+        attend(app(), &far),
         Err(ControlError::TooLong { .. })
     ));
     assert!(matches!(
-        start(app(), &here.folder.path().join("none/portero.sock")),
+        attend(app(), &here.folder.path().join("none/portero.sock")),
         Err(ControlError::Io { .. })
     ));
 }
@@ -263,7 +286,7 @@ fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
 #[test]
 fn a_silent_connection_does_not_hold_up_the_end() {
     let here = Here::new();
-    let control = start(app(), &here.path()).unwrap();
+    let control = attend(app(), &here.path()).unwrap();
     let mut silent = UnixStream::connect(here.path()).unwrap();
     silent.write_all(b"{").unwrap();
     control.stop();
@@ -276,7 +299,7 @@ fn a_silent_connection_does_not_hold_up_the_end() {
 fn a_store_that_fails_is_an_answer_too() {
     let here = Here::new();
     let engine = Arc::new(Memory::new());
-    let control = start(app_on(Arc::clone(&engine)), &here.path()).unwrap();
+    let control = attend(app_on(Arc::clone(&engine)), &here.path()).unwrap();
     engine.fail_operation(1, StoreError::Full);
     assert_eq!(
         ask(&here.path(), &remove("a@b.co")).unwrap(),

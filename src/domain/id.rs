@@ -346,7 +346,7 @@ pub struct ChallengeId(pub [u8; 16]);
 impl ChallengeId {
     /// A short public name of this challenge, for the buttons that belong to it.
     pub fn tag(&self) -> String {
-        self.0[..6].iter().map(|b| format!("{b:02x}")).collect()
+        hex(&self.0[..6])
     }
 }
 
@@ -405,7 +405,7 @@ impl MappingHash {
 
     /// From what the digits stand for.
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> MappingHash {
-        MappingHash(bytes.iter().map(|b| format!("{b:02x}")).collect())
+        MappingHash(hex(&bytes))
     }
 
     /// Accepts exactly 40 lower-case hex digits.
@@ -736,6 +736,15 @@ fn language_of_number(digits: &str) -> Option<Language> {
         .iter()
         .find(|(prefix, _)| digits.starts_with(prefix))
         .map(|(_, language)| *language)
+}
+
+/// Two lower-case hexadecimal digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }
 
 #[cfg(test)]

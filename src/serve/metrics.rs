@@ -3,11 +3,14 @@
 //! Names and units follow its conventions ("Metric and label naming"). What every program has keeps
 //! the names that its own libraries give it (`process_…`).
 
+use super::generation::Current;
+use super::reload::Told;
 use crate::app::App;
 use crate::domain::delivery::Lane;
 use crate::metrics::{Kind, Text};
 use crate::outbox::Outbox;
 use crate::services::Services;
+use crate::tls;
 use crate::web::Web;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -20,10 +23,11 @@ use Kind::{Counter, Gauge, Histogram};
 
 /// Everybody who counts something.
 pub(super) struct Counting {
-    pub(super) app: Arc<App>,
+    pub(super) current: Arc<Current>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) services: Arc<Services>,
-    pub(super) web: Arc<Web>,
+    pub(super) reloads: Arc<Told>,
+    /// When there is HTTPS of its own.
+    pub(super) tls: Option<tls::Watch>,
     /// The file of the store.
     pub(super) store: PathBuf,
     pub(super) started_at: SystemTime,
@@ -38,52 +42,36 @@ impl Counting {
             "The version that runs; always 1.",
         );
         build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-        self.requests(&mut text);
-        self.sign_ins(&mut text);
-        self.deliveries(&mut text);
-        self.waiting(&mut text);
-        self.tokens(&mut text);
-        self.services(&mut text);
-        self.store(&mut text);
+        let generation = self.current.get();
+        let app = &*generation.app;
+        self.configuration(&mut text);
+        requests(&generation.web, &mut text);
+        sign_ins(app, &mut text);
+        self.deliveries(app, &mut text);
+        self.waiting(app, &mut text);
+        tokens(app, &mut text);
+        services(&generation.services, &mut text);
+        self.tls(&mut text);
+        self.store(app, &mut text);
         self.process(&mut text);
         text.finish()
     }
 
-    fn requests(&self, text: &mut Text) {
-        let help = "Requests answered, by the pattern of their route.";
-        let mut requests = text.family("portero_requests_total", Counter, help);
-        for (route, counted) in self.web.requests() {
-            for (status, count) in counted.statuses.all() {
-                // What never happened would be most of the page; but an answer that is well or
-                // is not is there from the start, so that its growth is seen.
-                if count > 0 || ["200", "500", "503"].contains(&status) {
-                    requests.sample(&[("route", route), ("status", status)], count);
-                }
-            }
-        }
-        let help = "From a request that came in whole to its answer.";
-        let mut durations = text.family("portero_request_duration_seconds", Histogram, help);
-        for (route, counted) in self.web.requests() {
-            if counted.durations.count() > 0 {
-                durations.durations(&[("route", route)], &counted.durations);
-            }
-        }
+    fn configuration(&self, text: &mut Text) {
+        let help = "Whether the last reading of the configuration could be used: 1 or 0.";
+        let successful = u8::from(self.reloads.last_is_good());
+        text.one(
+            "portero_config_last_reload_successful",
+            Gauge,
+            help,
+            successful,
+        );
+        let help = "When a configuration was last taken over, in seconds since 1970.";
+        let name = "portero_config_last_reload_success_timestamp_seconds";
+        text.one(name, Gauge, help, self.reloads.last_good_seconds());
     }
 
-    fn sign_ins(&self, text: &mut Text) {
-        let help = "What the elements of webhooks, answers of services and acts on pages came to.";
-        let mut outcomes = text.family("portero_outcomes_total", Counter, help);
-        for (outcome, count) in self.app.outcomes() {
-            outcomes.sample(&[("outcome", outcome)], count);
-        }
-        let help = "What happened with sign-ins, by the names of the audit.";
-        let mut events = text.family("portero_sign_in_events_total", Counter, help);
-        for (event, count) in self.app.counted().sign_ins.all() {
-            events.sample(&[("event", event)], count);
-        }
-    }
-
-    fn deliveries(&self, text: &mut Text) {
+    fn deliveries(&self, app: &App, text: &mut Text) {
         let help = "Tries to deliver what waited in the outbox, and what became of them.";
         let mut outcomes = text.family("portero_deliveries_total", Counter, help);
         for (lane, counted) in self.outbox.deliveries() {
@@ -98,12 +86,12 @@ impl Counting {
         }
         let help = "What was given up and lies with the dead letters.";
         let mut dead = text.family("portero_dead_letters_total", Counter, help);
-        for (lane, counter) in Lane::ALL.iter().zip(&self.app.counted().dead) {
+        for (lane, counter) in Lane::ALL.iter().zip(&app.counted().dead) {
             dead.sample(&[("lane", lane.name())], counter.get());
         }
     }
 
-    fn waiting(&self, text: &mut Text) {
+    fn waiting(&self, app: &App, text: &mut Text) {
         let health = self.outbox.health();
         let help = "What waits to be sent, 20000 at most: more is in the store alone.";
         let mut waiting = text.family("portero_outbox_entries", Gauge, help);
@@ -112,10 +100,10 @@ impl Counting {
         }
         let help = "Age of the oldest entry that waits; 0 when none does.";
         let mut oldest = text.family("portero_outbox_oldest_age_seconds", Gauge, help);
-        let now = self.app.now();
+        let now = app.now();
         for lane in Lane::ALL {
             // A store that cannot be read has a metric of its own.
-            if let Ok(at) = self.app.oldest_waiting(lane) {
+            if let Ok(at) = app.oldest_waiting(lane) {
                 let age_ms = at.map_or(0, |at| now.since_ms(at));
                 oldest.sample(&[("lane", lane.name())], age_ms as f64 / 1_000.0);
             }
@@ -128,42 +116,24 @@ impl Counting {
         }
     }
 
-    fn tokens(&self, text: &mut Text) {
-        let counted = self.app.counted();
-        let help = "Questions for a token, and what they came to.";
-        let mut results = text.family("portero_token_requests_total", Counter, help);
-        for (result, count) in counted.tokens.all() {
-            results.sample(&[("result", result)], count);
-        }
-        let help = "Where tokens came from that contacts had a right to: held is the cache.";
-        let mut places = text.family("portero_token_sources_total", Counter, help);
-        for (source, count) in counted.token_places.all() {
-            places.sample(&[("source", source)], count);
-        }
-        let help = "Calls for a token at the services and the directory.";
-        let mut calls = text.family("portero_token_calls_total", Counter, help);
-        for (result, count) in counted.token_calls.all() {
-            calls.sample(&[("result", result)], count);
-        }
+    fn tls(&self, text: &mut Text) {
+        let Some(tls) = &self.tls else {
+            return;
+        };
+        let health = tls.health();
+        // Without a certificate its end lies at the beginning of time: the alert is the same.
+        let help =
+            "Last second at which the certificate of HTTPS counts, since 1970; 0 without one.";
+        let end = health.not_after_s.unwrap_or(0);
+        let name = "portero_tls_certificate_expiry_timestamp_seconds";
+        text.one(name, Gauge, help, end);
+        let help = "Tries in a row that gave no new certificate for HTTPS.";
+        let name = "portero_tls_certificate_failures_in_a_row";
+        text.one(name, Gauge, help, health.failures_in_a_row);
     }
 
-    fn services(&self, text: &mut Text) {
-        let health = self.services.health();
-        let help = "Whether a service is left alone after failures in a row: 1 or 0.";
-        let mut resting = text.family("portero_service_resting", Gauge, help);
-        for (name, _, health) in &health {
-            let is_resting = u8::from(health.next_try.is_some());
-            resting.sample(&[("service", name.as_str())], is_resting);
-        }
-        let help = "Calls in a row that a service did not answer.";
-        let mut failures = text.family("portero_service_failures_in_a_row", Gauge, help);
-        for (name, _, health) in &health {
-            failures.sample(&[("service", name.as_str())], health.failures_in_a_row);
-        }
-    }
-
-    fn store(&self, text: &mut Text) {
-        let counted = self.app.counted();
+    fn store(&self, app: &App, text: &mut Text) {
+        let counted = app.counted();
         let help = "Transactions on the store.";
         let mut updates = text.family("portero_store_updates_total", Counter, help);
         for (result, count) in counted.updates.all() {
@@ -172,7 +142,7 @@ impl Counting {
         let help = "How long a transaction takes, its commit included; several may share one.";
         let mut durations = text.family("portero_store_update_duration_seconds", Histogram, help);
         durations.durations(&[], &counted.update_durations);
-        let ready = u8::from(self.app.is_ready().is_ok());
+        let ready = u8::from(app.is_ready().is_ok());
         let help = "Whether the store can be read: 1 or 0.";
         text.one("portero_store_ready", Gauge, help, ready);
         if let Ok(metadata) = fs::metadata(&self.store) {
@@ -230,5 +200,73 @@ impl Counting {
             let help = "Files and sockets that may be open.";
             text.one("process_max_fds", Gauge, help, most);
         }
+    }
+}
+
+fn requests(web: &Web, text: &mut Text) {
+    let help = "Requests answered, by the pattern of their route.";
+    let mut requests = text.family("portero_requests_total", Counter, help);
+    for (route, counted) in web.requests() {
+        for (status, count) in counted.statuses.all() {
+            // What never happened would be most of the page; but an answer that is well or
+            // is not is there from the start, so that its growth is seen.
+            if count > 0 || ["200", "500", "503"].contains(&status) {
+                requests.sample(&[("route", route), ("status", status)], count);
+            }
+        }
+    }
+    let help = "From a request that came in whole to its answer.";
+    let mut durations = text.family("portero_request_duration_seconds", Histogram, help);
+    for (route, counted) in web.requests() {
+        if counted.durations.count() > 0 {
+            durations.durations(&[("route", route)], &counted.durations);
+        }
+    }
+}
+
+fn sign_ins(app: &App, text: &mut Text) {
+    let help = "What the elements of webhooks, answers of services and acts on pages came to.";
+    let mut outcomes = text.family("portero_outcomes_total", Counter, help);
+    for (outcome, count) in app.outcomes() {
+        outcomes.sample(&[("outcome", outcome)], count);
+    }
+    let help = "What happened with sign-ins, by the names of the audit.";
+    let mut events = text.family("portero_sign_in_events_total", Counter, help);
+    for (event, count) in app.counted().sign_ins.all() {
+        events.sample(&[("event", event)], count);
+    }
+}
+
+fn tokens(app: &App, text: &mut Text) {
+    let counted = app.counted();
+    let help = "Questions for a token, and what they came to.";
+    let mut results = text.family("portero_token_requests_total", Counter, help);
+    for (result, count) in counted.tokens.all() {
+        results.sample(&[("result", result)], count);
+    }
+    let help = "Where tokens came from that contacts had a right to: held is the cache.";
+    let mut places = text.family("portero_token_sources_total", Counter, help);
+    for (source, count) in counted.token_places.all() {
+        places.sample(&[("source", source)], count);
+    }
+    let help = "Calls for a token at the services and the directory.";
+    let mut calls = text.family("portero_token_calls_total", Counter, help);
+    for (result, count) in counted.token_calls.all() {
+        calls.sample(&[("result", result)], count);
+    }
+}
+
+fn services(services: &Services, text: &mut Text) {
+    let health = services.health();
+    let help = "Whether a service is left alone after failures in a row: 1 or 0.";
+    let mut resting = text.family("portero_service_resting", Gauge, help);
+    for (name, _, health) in &health {
+        let is_resting = u8::from(health.next_try.is_some());
+        resting.sample(&[("service", name.as_str())], is_resting);
+    }
+    let help = "Calls in a row that a service did not answer.";
+    let mut failures = text.family("portero_service_failures_in_a_row", Gauge, help);
+    for (name, _, health) in &health {
+        failures.sample(&[("service", name.as_str())], health.failures_in_a_row);
     }
 }

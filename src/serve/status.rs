@@ -1,13 +1,14 @@
 //! What the status page is told of the parts that the web does not know.
 
-use super::origin_and_path;
+use super::generation::origin_and_path;
 use crate::app::App;
 use crate::config::Config;
-use crate::domain::id::{MINUTE_MS, Timestamp};
+use crate::domain::id::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::outbox::Outbox;
 use crate::services::Services;
-use crate::store::seal::FORMAT_VERSION;
-use crate::web::{LaneView, Look, Outlook, ServiceView, StatusSettings};
+use crate::store::migrate::FORMAT_VERSION;
+use crate::tls;
+use crate::web::{CertificateView, LaneView, Look, Outlook, ServiceView, StatusSettings};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,12 +22,14 @@ pub(super) fn settings(
     app: &Arc<App>,
     outbox: &Arc<Outbox>,
     services: &Arc<Services>,
+    certificate: Option<tls::Watch>,
 ) -> Option<StatusSettings> {
     let password = config.status.clone()?;
     let around = Around {
         app: Arc::clone(app),
         outbox: Arc::clone(outbox),
         services: Arc::clone(services),
+        certificate,
         store: config.store.path.clone(),
         are_snapshots_made: config.store.snapshots > 0,
         started_at: app.now(),
@@ -45,7 +48,6 @@ pub(super) fn settings(
         api_version: config.whatsapp.sender.api_version.clone(),
         store_format: FORMAT_VERSION,
         started_at: app.now(),
-        facts: Vec::new(),
         outlook: Box::new(move || around.look()),
     })
 }
@@ -54,6 +56,7 @@ struct Around {
     app: Arc<App>,
     outbox: Arc<Outbox>,
     services: Arc<Services>,
+    certificate: Option<tls::Watch>,
     store: PathBuf,
     are_snapshots_made: bool,
     started_at: Timestamp,
@@ -77,7 +80,15 @@ impl Around {
             failed: health.last_failure,
         });
         let disk = rustix::fs::statvfs(&self.store).ok();
+        let certificate = self.certificate.as_ref().map(|certificate| {
+            let health = certificate.health();
+            CertificateView {
+                ends: (health.not_after_s).map(|at| Timestamp(at.saturating_mul(SECOND_MS))),
+                trouble: health.trouble,
+            }
+        });
         Outlook {
+            certificate,
             lanes: lanes.collect(),
             services: services.collect(),
             store_bytes: fs::metadata(&self.store).ok().map(|file| file.len()),

@@ -21,7 +21,7 @@ mod template;
 use crate::domain::account::{Account, Answer, Unavailable};
 use crate::domain::binding::Scope;
 use crate::domain::delivery::{Failure, FailureKind};
-use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
+use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp, hex};
 use crate::http::standard_webhooks::SigningSecret;
 use crate::http::{self, Agent, AgentSettings, Broken, Endpoint, Method};
 use answer::Asked;
@@ -748,8 +748,7 @@ fn webhook_id(service: &ServiceName, call: &str, id: &str) -> String {
         .chain_update([0])
         .chain_update(id)
         .finalize();
-    let hex: String = digest[..16].iter().map(|b| format!("{b:02x}")).collect();
-    format!("msg_{hex}")
+    format!("msg_{}", hex(&digest[..16]))
 }
 
 #[cfg(test)]

@@ -224,6 +224,12 @@ impl Bot {
         state.received.iter().cloned().collect()
     }
 
+    /// The last `count` of that, newest first.
+    pub fn received_last(&self, count: usize) -> Vec<Received> {
+        let state = lock(&self.shared.state);
+        state.received.iter().rev().take(count).cloned().collect()
+    }
+
     /// Asks for a token of this service once more, with the identity of an earlier request, as
     /// somebody does who has kept it; `None` when that had none.
     pub fn asks_again(&self, received: &Received, service: &str) -> Option<Call> {
@@ -431,10 +437,12 @@ fn status(code: u16) -> Response {
 /// `sha256=` and the HMAC-SHA256 of the raw body under the app secret, in hex.
 fn is_signed(app_secret: &str, body: &[u8], header: &str) -> bool {
     let digits = header.strip_prefix("sha256=").unwrap_or_default();
-    let bytes: Option<Vec<u8>> = digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+    let digit = |byte: u8| Some(char::from(byte).to_digit(16)? as u8);
+    let bytes: Option<Vec<u8>> = (digits.as_bytes().chunks(2))
+        .map(|pair| match *pair {
+            [high, low] => Some((digit(high)? << 4) | digit(low)?),
+            _ => None,
+        })
         .collect();
     // HMAC takes keys of any length (RFC 2104, section 2).
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(app_secret.as_bytes())
@@ -905,7 +913,16 @@ mod tests {
         assert!(is_signed("Jefe", body, known));
         assert!(!is_signed("Jefe", b"what do ya want for nothing", known));
         assert!(!is_signed("other", body, known));
-        for wrong in ["", "sha256=", "sha256=5b", &known[7..], "sha256=é"] {
+        let with_sign = known.replace("6a04", "6a+4");
+        for wrong in [
+            "",
+            "sha256=",
+            "sha256=5b",
+            "sha256=é",
+            &known[7..],
+            &known[..70],
+            &with_sign,
+        ] {
             assert!(!is_signed("Jefe", body, wrong), "{wrong}");
         }
     }

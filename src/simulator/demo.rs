@@ -132,7 +132,7 @@ impl Demo {
             chat_url: chat_url.as_deref(),
             takes_any_page,
         })?;
-        let seen = (Arc::clone(running.app()), Arc::clone(running.outbox()));
+        let seen = (running.app(), Arc::clone(running.outbox()));
         // Nobody else has this panel yet.
         let _ = demo.panel.server.set(seen);
         let address = running.addresses().into_iter().next();

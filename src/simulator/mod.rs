@@ -244,9 +244,8 @@ impl Handset<'_> {
 
     /// Waits for the first link that the business sent after the message with this id.
     pub fn wait_for_link(&self, id: &str, within: Duration) -> Option<Link> {
-        self.world.watch.wait_for(within, || {
-            self.replies_to(id).into_iter().find_map(|one| one.link)
-        })
+        self.wait_for_reply_that(id, |one| one.link.is_some(), within)?
+            .link
     }
 
     /// Looks at the chat, which reports the business's messages as read.
@@ -279,9 +278,19 @@ impl Handset<'_> {
 
     /// Waits until the business has answered the message with this id.
     pub fn wait_for_reply(&self, id: &str, within: Duration) -> Option<Message> {
+        self.wait_for_reply_that(id, |_| true, within)
+    }
+
+    /// Waits until the business has answered the message with this id by one that is `wanted`.
+    pub fn wait_for_reply_that(
+        &self,
+        id: &str,
+        wanted: impl Fn(&Message) -> bool,
+        within: Duration,
+    ) -> Option<Message> {
         self.world
             .watch
-            .wait_for(within, || self.replies_to(id).into_iter().next())
+            .wait_for(within, || self.replies_to(id).into_iter().find(&wanted))
     }
 }
 

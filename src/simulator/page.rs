@@ -301,9 +301,8 @@ impl Page {
 
     /// What the bot was sent last, newest first.
     fn requests_to_bot(&self) -> Vec<Value> {
-        let received = self.world.bot.received();
-        let newest = received.iter().rev().take(REQUESTS_SHOWN_MAX);
-        newest.map(request_to_bot).collect()
+        let newest = self.world.bot.received_last(REQUESTS_SHOWN_MAX);
+        newest.iter().map(request_to_bot).collect()
     }
 
     /// One mail as its HTML part or its text part. Styles of the mail's own are its only freedom, and

@@ -686,15 +686,7 @@ impl<'a> Story<'a> {
     /// What the bot wrote first after a message; that it wrote nothing is a failed claim.
     fn hears_bot(&mut self, who: usize, said: &str) -> io::Result<Option<Message>> {
         let phone = self.phone(who);
-        let answer = phone.wait_for(
-            |_| {
-                phone
-                    .replies_to(said)
-                    .into_iter()
-                    .find(|one| !is_portero(&one))
-            },
-            PATIENCE,
-        );
+        let answer = phone.wait_for_reply_that(said, |one| !is_portero(&one), PATIENCE);
         match &answer {
             Some(message) => {
                 self.phone(who).look();
@@ -742,15 +734,7 @@ impl<'a> Story<'a> {
         within: Duration,
     ) -> io::Result<Option<Message>> {
         let phone = self.phone(who);
-        let answer = phone.wait_for(
-            |_| {
-                phone
-                    .replies_to(said)
-                    .into_iter()
-                    .find(|one| is_portero(&one))
-            },
-            within,
-        );
+        let answer = phone.wait_for_reply_that(said, |one| is_portero(&one), within);
         match &answer {
             Some(message) => {
                 self.phone(who).look();

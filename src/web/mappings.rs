@@ -6,6 +6,7 @@
 //! tells apart a hash that is unknown, used or expired, a caller who may not ask, and a path that
 //! holds no hash.
 
+use super::request::{bearer, json_body};
 use super::sign_in::{network, retry_after};
 use super::{Web, error, error_about};
 use crate::app::{Claim, Tried, rfc_3339};
@@ -18,9 +19,7 @@ use crate::domain::sign_in::PageAnswer;
 use rouille::{Request, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::io::Read;
 use std::sync::{Mutex, PoisonError};
-use zeroize::Zeroizing;
 
 /// What a hash stands for.
 pub(super) const MAPPING_PATH: &str = "/hash-mappings/{hash}";
@@ -281,13 +280,6 @@ pub(super) fn post(web: &Web, request: &Request) -> Response {
 }
 
 fn signed_in(web: &Web, request: &Request, claim: &Claim, page: &PageSettings) -> Response {
-    if !is_json(request) {
-        return error(
-            415,
-            "CONTENT_TYPE_UNSUPPORTED",
-            "The content type has to be application/json, in UTF-8",
-        );
-    }
     let entry = match read(request) {
         Ok(entry) => entry,
         Err(refusal) => return refusal,
@@ -358,30 +350,8 @@ fn answer(web: &Web, claim: &Claim, tried: &Tried) -> Response {
     }
 }
 
-pub(super) fn is_json(request: &Request) -> bool {
-    let mut parts = request.header("Content-Type").unwrap_or("").split(';');
-    let is_json = parts
-        .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    // A character set is all that is ever added; JSON is UTF-8 in any case (RFC 8259, section 8.1).
-    is_json
-        && parts.all(|part| match part.trim().split_once('=') {
-            Some((name, value)) => {
-                let value = value.trim_matches('"');
-                !name.eq_ignore_ascii_case("charset") || value.eq_ignore_ascii_case("utf-8")
-            }
-            None => part.trim().is_empty(),
-        })
-}
-
 fn read(request: &Request) -> Result<Entry, Response> {
-    let mut body = Zeroizing::new(Vec::new());
-    let is_read = request
-        .data()
-        .is_some_and(|mut data| data.read_to_end(&mut body).is_ok());
-    if !is_read {
-        return Err(invalid(&json!({})));
-    }
+    let body = json_body(request, || invalid(&json!({})))?;
     // The parser's own words may quote the body; a place in it does not.
     let wire: WireEntry = serde_json::from_slice(&body)
         .map_err(|error| invalid(&json!({ "line": error.line(), "column": error.column() })))?;
@@ -459,21 +429,6 @@ fn invalid(details: &serde_json::Value) -> Response {
 }
 
 // --- who calls --------------------------------------------------------------------------------------
-
-/// What came as `Authorization: Bearer`; two of them are none.
-pub(super) fn bearer(request: &Request) -> Option<&str> {
-    let mut values = request
-        .headers()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("Authorization"))
-        .map(|(_, value)| value);
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let (scheme, token) = value.trim().split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("Bearer")
-        .then_some(token.trim_start())
-}
 
 /// The answer to a guess, until there were too many from this network (S-36).
 fn missed(web: &Web, request: &Request, response: Response) -> Response {

@@ -7,6 +7,8 @@ pub mod look;
 mod mappings;
 pub mod pages;
 mod paint;
+mod redirect;
+mod request;
 mod sign_in;
 mod status;
 mod throttle;
@@ -17,8 +19,11 @@ pub use api::{ApiKey, ApiScope};
 pub use logo::Logo;
 pub use look::{Color, Look};
 pub use mappings::PageSettings;
+pub use redirect::RedirectDoor;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
-pub use status::{LaneView, Outlook, STATUS_PATH, ServiceView, StatusPassword, StatusSettings};
+pub use status::{
+    CertificateView, LaneView, Outlook, STATUS_PATH, ServiceView, StatusPassword, StatusSettings,
+};
 pub use watch::{METRICS_PATH, MetricsDoor, OfRoute};
 
 use crate::app::{App, IssueToken, Verdict};
@@ -100,7 +105,8 @@ pub struct WebSettings {
     pub status: Option<StatusSettings>,
 }
 
-/// Answers every request.
+/// Answers every request, as one configuration has it. What is behind an `Arc` besides `app` goes
+/// on under the next one ([`Web::with_settings`]).
 pub struct Web {
     app: Arc<App>,
     webhook: WebhookSettings,
@@ -108,13 +114,13 @@ pub struct Web {
     pages: Vec<PageSettings>,
     api_keys: Vec<ApiKey>,
     issue_token: Box<dyn IssueToken>,
-    marks: api::Marks,
     status: Option<status::Status>,
-    guesses: Throttle,
-    uncredentialed: mappings::Reminder,
-    unknown_callers: mappings::Reminder,
     troubles: Box<Troubles>,
-    requests: watch::Requests,
+    marks: Arc<api::Marks>,
+    guesses: Arc<Throttle>,
+    uncredentialed: Arc<mappings::Reminder>,
+    unknown_callers: Arc<mappings::Reminder>,
+    requests: Arc<watch::Requests>,
 }
 
 /// Who answers.
@@ -183,13 +189,35 @@ impl Web {
             pages: settings.pages,
             api_keys: settings.api_keys,
             issue_token: settings.issue_token,
-            marks: api::Marks::default(),
             status: settings.status.map(status::Status::new),
-            guesses: Throttle::default(),
-            uncredentialed: mappings::Reminder::default(),
-            unknown_callers: mappings::Reminder::default(),
             troubles,
-            requests: watch::Requests::default(),
+            marks: Arc::default(),
+            guesses: Arc::default(),
+            uncredentialed: Arc::default(),
+            unknown_callers: Arc::default(),
+            requests: Arc::default(),
+        }
+    }
+
+    /// The web of another app, which goes on counting and remembers what this one knows.
+    #[must_use]
+    pub fn with_settings(
+        &self,
+        app: Arc<App>,
+        settings: WebSettings,
+        troubles: Box<Troubles>,
+    ) -> Web {
+        let mut next = Web::new(app, settings, troubles);
+        if let (Some(next), Some(before)) = (&mut next.status, &self.status) {
+            next.take_over(before);
+        }
+        Web {
+            marks: Arc::clone(&self.marks),
+            guesses: Arc::clone(&self.guesses),
+            uncredentialed: Arc::clone(&self.uncredentialed),
+            unknown_callers: Arc::clone(&self.unknown_callers),
+            requests: Arc::clone(&self.requests),
+            ..next
         }
     }
 
@@ -198,13 +226,12 @@ impl Web {
         self.requests.all()
     }
 
-    fn respond(&self, request: &Request) -> Response {
-        let path = request.url();
+    fn respond(&self, request: &Request, found: Option<Found<'_>>) -> Response {
         let Some(Found {
             route,
             methods,
             segment,
-        }) = route(&path)
+        }) = found
         else {
             return not_found();
         };
@@ -225,13 +252,7 @@ impl Web {
             return not_found();
         }
         if !methods.contains(&method) {
-            let allow = methods.join(", ");
-            return error(
-                405,
-                "METHOD_NOT_ALLOWED",
-                "This address does not answer that method",
-            )
-            .with_additional_header("Allow", allow);
+            return wrong_method(methods.join(", "));
         }
         match route {
             Route::Webhook if method == "POST" => webhook::post(&self.app, &self.webhook, request),
@@ -305,11 +326,33 @@ impl listener::Handler for Web {
         // Whatever is logged meanwhile carries the name of the request.
         tracing::info_span!("request", id = format_args!("{id:016x}")).in_scope(|| {
             let begun = Instant::now();
-            let response = with_headers(self.respond(request));
-            let route = route(&request.url()).map(|found| found.route);
+            let path = request.url();
+            let found = route(&path);
+            let route = found.as_ref().map(|found| found.route);
+            let response = with_headers(self.respond(request, found));
             let took = begun.elapsed();
             (self.requests).answered(route, request.method(), id, took, response)
         })
+    }
+}
+
+/// Answers each request with the web that is current when all of it is here.
+pub struct CurrentWeb(Box<dyn Fn() -> Arc<Web> + Send + Sync>);
+
+impl CurrentWeb {
+    /// `now` gives the current one.
+    pub fn new(now: impl Fn() -> Arc<Web> + Send + Sync + 'static) -> CurrentWeb {
+        CurrentWeb(Box::new(now))
+    }
+}
+
+impl listener::Handler for CurrentWeb {
+    fn body_max_bytes(&self, method: &str, path: &str) -> usize {
+        (self.0)().body_max_bytes(method, path)
+    }
+
+    fn handle(&self, request: &Request) -> Response {
+        (self.0)().handle(request)
     }
 }
 
@@ -350,6 +393,15 @@ fn matched<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 
 fn not_found() -> Response {
     error(404, "NOT_FOUND", "There is nothing at this address")
+}
+
+fn wrong_method(allow: String) -> Response {
+    error(
+        405,
+        "METHOD_NOT_ALLOWED",
+        "This address does not answer that method",
+    )
+    .with_additional_header("Allow", allow)
 }
 
 /// A page with the policy that it needs.

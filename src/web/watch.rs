@@ -1,13 +1,12 @@
 //! What requests leave behind for whoever watches: a line in the log, numbers, and the page of all
 //! numbers for Prometheus.
 
-use super::listener::{Handler, SAFE_HEADERS};
-use super::mappings::bearer;
-use super::{ROUTES, Route, error, not_found};
+use super::listener::Handler;
+use super::request::bearer;
+use super::{ROUTES, Route, error, not_found, with_headers, wrong_method};
 use crate::domain::id::Secret;
 use crate::metrics::{Counters, Durations, MEDIA_TYPE};
 use rouille::{Request, Response, ResponseBody};
-use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,12 +85,8 @@ impl Requests {
             .unwrap_or(ROUTES.len());
         let pattern = ROUTES.get(place).map_or(NOWHERE, |(pattern, ..)| *pattern);
         let status = response.status_code;
-        let name = STATUSES
-            .iter()
-            .find(|name| name.parse() == Ok(status))
-            .unwrap_or(&"other");
         let counted = &self.by_route[place];
-        counted.statuses.count(name);
+        counted.statuses.count(&status.to_string());
         counted.durations.add(took);
         let (body, length) = response.data.into_reader_and_size();
         response.data = match length {
@@ -144,13 +139,16 @@ fn known_method(method: &str) -> &'static str {
 
 /// Answers Prometheus, and nobody else.
 pub struct MetricsDoor {
-    key: Option<Secret>,
+    key: Box<AskedKey>,
     page: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// The key that is asked for now, if one is.
+pub type AskedKey = dyn Fn() -> Option<Secret> + Send + Sync;
+
 impl MetricsDoor {
     /// Gives the page to whoever has the key; to everybody who can connect, if there is none.
-    pub fn new(key: Option<Secret>, page: Box<dyn Fn() -> String + Send + Sync>) -> MetricsDoor {
+    pub fn new(key: Box<AskedKey>, page: Box<dyn Fn() -> String + Send + Sync>) -> MetricsDoor {
         MetricsDoor { key, page }
     }
 
@@ -159,10 +157,9 @@ impl MetricsDoor {
             return not_found();
         }
         if !["GET", "HEAD"].contains(&request.method()) {
-            let words = "This address does not answer that method";
-            return error(405, "METHOD_NOT_ALLOWED", words).with_additional_header("Allow", "GET");
+            return wrong_method("GET".to_owned());
         }
-        if let Some(key) = &self.key
+        if let Some(key) = (self.key)()
             && !bearer(request).is_some_and(|given| key.matches(given))
         {
             return error(401, "KEY_WRONG", "This needs metrics.key as a bearer token")
@@ -178,9 +175,6 @@ impl Handler for MetricsDoor {
     }
 
     fn handle(&self, request: &Request) -> Response {
-        let mut response = self.respond(request);
-        let safe = SAFE_HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
-        response.headers.extend(safe);
-        response
+        with_headers(self.respond(request))
     }
 }

@@ -1,7 +1,8 @@
 //! What Meta says about the token, the number, the account and the app, for an operator who looks
 //! for a mistake (Meta's contract, sections 5 and 8): fetched here, judged elsewhere.
 
-use super::{CALL_TIMEOUT, Settings, failure_of_error};
+use super::errors::{failure_of_error, number_in};
+use super::{CALL_TIMEOUT, Settings};
 use crate::domain::id::Secret;
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint, Method};
 use serde_json::{Value, json};
@@ -223,10 +224,7 @@ pub fn read(answer: &Answer) -> Told {
 fn read_error(error: &Value, answer: &Answer) -> No {
     let failure = failure_of_error(error, answer);
     No {
-        code: error["code"]
-            .as_u64()
-            .and_then(|code| u32::try_from(code).ok())
-            .unwrap_or(0),
+        code: number_in(&error["code"]).unwrap_or(0),
         reason: failure.reason,
         advice: failure.advice,
         message: error["message"].as_str().unwrap_or_default().to_owned(),

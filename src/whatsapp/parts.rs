@@ -7,9 +7,8 @@
 //! its places. What a part must never hold is anything of another person (S-07): contacts go along
 //! with those who bear their names, and lists that are left empty are left out.
 
-use super::webhook::{
-    ContactsOfNames, Json, Key, KeySeed, Object, Place, What, read, recipient, without_mark, writer,
-};
+use super::json::{Json, Key, KeySeed, Object, read, without_mark};
+use super::webhook::{ContactsOfNames, Place, What, recipient, writer};
 use crate::domain::message::Sender;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -127,9 +126,9 @@ impl Parts {
         })
     }
 
-    /// The part of `body`, the one this was made of, that holds exactly these elements, whatever their order here. `None` when there are
-    /// none, when they are not of this body, or when one stands within another: then nothing may be
-    /// handed on.
+    /// The part of `body`, the one this was made of, that holds exactly these elements, whatever
+    /// their order here. `None` when there are none, when they are not of this body, or when one
+    /// stands within another: then nothing may be handed on.
     pub fn cut(&self, body: &[u8], places: &[Place]) -> Option<Vec<u8>> {
         let body = without_mark(body);
         if body.len() != self.bytes {

@@ -1,25 +1,19 @@
-//! What Meta posts to the webhook: whether it is Meta's, and what it says. Pure.
+//! What Meta posts to the webhook, and what it says. Pure.
 //!
-//! Three questions in the order in which they must be asked: [`verify`] the signature over the raw
-//! bytes, then [`parse`]; [`handshake`] answers the GET of the dashboard. Parsing is total and
-//! tolerant: every level is optional, what is unknown is [`Ignored`], and one odd element never
-//! spoils its batch, because an answer other than 200 to a signed body is resent for seven days
-//! (Meta's contract, section 1.4). What goes on to the bot is cut out of the body by
-//! [`super::parts`] and [`sign`]ed again.
+//! Only what Meta signed is read ([`signer`](super::signature::signer)): [`parse`] says what is in
+//! it, and [`handshake`] answers the GET of the dashboard. Parsing is total and tolerant: every level
+//! is optional, what is unknown is [`Ignored`], and one odd element never spoils its batch, because
+//! an answer other than 200 to a signed body is resent for seven days (Meta's contract, section
+//! 1.4). What goes on to the bot is cut out of the body by [`super::parts`].
 
+use super::json::{Json, Key, Object, read, without_mark};
 use crate::domain::clean::one_line;
 use crate::domain::delivery::FailureKind;
-use crate::domain::id::{
-    Bsuid, IdentityKey, MessageId, PhoneNumberId, SECOND_MS, Secret, Timestamp, WaId,
-};
+use crate::domain::id::{Bsuid, IdentityKey, MessageId, PhoneNumberId, Secret, WaId};
 use crate::domain::message::{
     Content, IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
     WebhookItem,
 };
-use hmac::{Hmac, KeyInit, Mac};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-use sha2::Sha256;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -43,86 +37,6 @@ const PEOPLES_FIELDS: [&str; 6] = [
     "user_preferences",
     "standby",
 ];
-/// Levels of a body that are looked at when it is read with patience; Meta's own shapes need 10.
-const LEVELS_MAX: usize = 16;
-
-/// Whether Meta signed this body: exactly one `X-Hub-Signature-256`, exactly `sha256=` and 64
-/// lower-case hex digits (S-01), the HMAC-SHA256 of the raw bytes under one of the app secrets,
-/// compared in constant time (S-02).
-///
-/// Several secrets let an operator replace one without losing messages. A body with non-ASCII
-/// bytes is tried once more in Meta's escaped form, `\uXXXX` in lower case (Meta's contract,
-/// section 1.2, step 4). An empty secret never matches.
-pub fn verify(app_secrets: &[Secret], header_values: &[&str], body: &[u8]) -> bool {
-    signer(app_secrets, header_values, body).is_some()
-}
-
-/// [`verify`], telling which of the app secrets signed, by its index: what is made of this body
-/// is signed with the same one, because it is the one that the sender and the bot share.
-pub fn signer(app_secrets: &[Secret], header_values: &[&str], body: &[u8]) -> Option<usize> {
-    let [header] = header_values else {
-        return None;
-    };
-    let tag = tag_of_hex(header.strip_prefix("sha256=")?)?;
-    let signer_of = |feed: &dyn Fn(&mut Hmac<Sha256>)| {
-        app_secrets.iter().position(|secret| {
-            let mut mac = keyed(secret);
-            feed(&mut mac);
-            !secret.reveal().is_empty() && mac.verify_slice(&tag).is_ok()
-        })
-    };
-    signer_of(&|mac| mac.update(body)).or_else(|| match std::str::from_utf8(body) {
-        Ok(text) if !text.is_ascii() => signer_of(&|mac| update_escaped(mac, text)),
-        _ => None,
-    })
-}
-
-/// The value of `X-Hub-Signature-256` for `body`: `sha256=` and 64 lower-case hex digits (S-01).
-pub fn sign(app_secret: &Secret, body: &[u8]) -> String {
-    let mut mac = keyed(app_secret);
-    mac.update(body);
-    let mut header = String::from("sha256=");
-    for byte in mac.finalize().into_bytes() {
-        for digit in [byte >> 4, byte & 0xf] {
-            header.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-        }
-    }
-    header
-}
-
-fn keyed(secret: &Secret) -> Hmac<Sha256> {
-    // HMAC takes keys of any length (RFC 2104, section 2).
-    Hmac::new_from_slice(secret.reveal().as_bytes()).expect("a key of any length")
-}
-
-fn tag_of_hex(hex: &str) -> Option<[u8; 32]> {
-    let digit = |b: u8| match b {
-        b'0'..=b'9' => Some(b - b'0'),
-        b'a'..=b'f' => Some(b - b'a' + 10),
-        _ => None,
-    };
-    let hex: &[u8; 64] = hex.as_bytes().try_into().ok()?;
-    let mut tag = [0; 32];
-    for (byte, pair) in tag.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(tag)
-}
-
-/// Feeds `text` with every non-ASCII character as lower-case `\uXXXX`, surrogate pairs included.
-fn update_escaped(mac: &mut Hmac<Sha256>, text: &str) {
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| !c.is_ascii()) {
-        let (ascii, after) = rest.split_at(start);
-        mac.update(ascii.as_bytes());
-        let end = after.find(|c: char| c.is_ascii()).unwrap_or(after.len());
-        for unit in after[..end].encode_utf16() {
-            mac.update(format!("\\u{unit:04x}").as_bytes());
-        }
-        rest = &after[end..];
-    }
-    mac.update(rest.as_bytes());
-}
 
 /// What to answer to the verification GET (Meta's contract, section 1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,24 +154,6 @@ pub fn parse(body: &[u8], phone_number_id: &PhoneNumberId) -> Result<Parsed, Not
     })
 }
 
-/// The body after its byte order mark, which some bridges write.
-pub(super) fn without_mark(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
-}
-
-/// Reads JSON that stands so many levels below the root; `None` when it is none.
-pub(super) fn read(json: &[u8], level: usize) -> Option<Json<'_>> {
-    match serde_json::from_slice(json) {
-        Ok(tree) => Some(tree),
-        // What serde_json refuses as a whole (half a surrogate pair, a number beyond f64, great
-        // depth) may be one odd element among good ones.
-        Err(_) => {
-            let raw = serde_json::from_slice::<&RawValue>(json).ok()?;
-            Some(patient(raw, level))
-        }
-    }
-}
-
 /// The items of one body as they are found.
 struct Batch<'t> {
     phone_number_id: &'t PhoneNumberId,
@@ -370,7 +266,8 @@ impl<'t> Batch<'t> {
 
     fn messages_value(&mut self, value: &'t Object<'_>, place: Place) {
         let refused = refused_by_metadata(value, self.phone_number_id);
-        self.is_whole &= ContactsOfNames::of(value).everybody_is_named(value);
+        // Looked at only as long as it can still matter.
+        self.is_whole = self.is_whole && ContactsOfNames::of(value).everybody_is_named(value);
         let of = |what| Place { what, ..place };
         let is_odd = [Key::Messages, Key::Statuses, Key::Errors]
             .iter()
@@ -827,8 +724,9 @@ fn notice_of_error(error: &Object<'_>) -> Notice {
     Notice {
         topic: code.map_or("error".to_owned(), |code| format!("error {code}")),
         event: notice_line(error.text(Key::Title).or(error.text(Key::Message))),
-        severe: code
-            .is_some_and(|code| super::failure_of_code(code).kind == FailureKind::Configuration),
+        severe: code.is_some_and(|code| {
+            super::errors::failure_of_code(code).kind == FailureKind::Configuration
+        }),
     }
 }
 
@@ -879,367 +777,6 @@ fn cut(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// JSON as far as it is read here: keys that are not in [`Key`] are checked and dropped, and what
-/// nobody asks for leaves a mark, so that hostile bodies cost little memory.
-pub(super) enum Json<'a> {
-    Text(Cow<'a, str>),
-    Number(u64),
-    /// `null` or `false`.
-    No,
-    /// Present, and of no shape that is read: `true`, a fraction, half a surrogate pair.
-    Odd,
-    Object(Object<'a>),
-    Array {
-        objects: Vec<Object<'a>>,
-        /// How many elements are no objects.
-        odd: usize,
-    },
-}
-
-#[derive(Default)]
-pub(super) struct Object<'a> {
-    fields: Vec<(Key, Json<'a>)>,
-    /// Whether a key of [`Key`] appears twice; the first value is kept.
-    has_duplicates_itself: bool,
-    /// Position in the list that it stands in, counting everything; 0 when it stands in none.
-    at: u32,
-}
-
-impl<'a> Object<'a> {
-    fn put(&mut self, key: Key, value: Json<'a>) {
-        if self.get(key).is_some() {
-            self.has_duplicates_itself = true;
-        } else {
-            self.fields.push((key, value));
-        }
-    }
-
-    fn get(&self, key: Key) -> Option<&Json<'a>> {
-        let mut fields = self.fields.iter();
-        fields
-            .find(|(other, _)| *other == key)
-            .map(|(_, value)| value)
-    }
-
-    /// The objects of a list; a single object stands for a list of one.
-    fn list(&self, key: Key) -> &[Object<'a>] {
-        match self.get(key) {
-            Some(Json::Array { objects, .. }) => objects,
-            Some(Json::Object(single)) => std::slice::from_ref(single),
-            _ => &[],
-        }
-    }
-
-    /// How much in the place of a list is no object.
-    fn odd(&self, key: Key) -> usize {
-        match self.get(key) {
-            None | Some(Json::No | Json::Object(_)) => 0,
-            Some(Json::Array { odd, .. }) => *odd,
-            Some(Json::Text(_) | Json::Number(_) | Json::Odd) => 1,
-        }
-    }
-
-    fn text(&self, key: Key) -> Option<&str> {
-        match self.get(key) {
-            Some(Json::Text(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// An id or a number of digits that some senders write without quotes.
-    fn digits(&self, key: Key) -> Option<Cow<'_, str>> {
-        match self.get(key) {
-            Some(Json::Text(text)) => Some(Cow::Borrowed(text)),
-            Some(Json::Number(number)) => Some(Cow::Owned(number.to_string())),
-            _ => None,
-        }
-    }
-
-    fn number(&self, key: Key) -> Option<u64> {
-        match self.get(key) {
-            Some(Json::Text(text)) => text.parse().ok(),
-            Some(Json::Number(number)) => Some(*number),
-            _ => None,
-        }
-    }
-
-    fn object(&self, key: Key) -> Option<&Object<'a>> {
-        match self.get(key) {
-            Some(Json::Object(object)) => Some(object),
-            _ => None,
-        }
-    }
-
-    /// `timestamp`, Unix seconds as text or number; the epoch when there is none.
-    fn time(&self) -> Timestamp {
-        let seconds = self.number(Key::Timestamp).unwrap_or(0);
-        Timestamp(seconds.saturating_mul(SECOND_MS))
-    }
-
-    /// Whether a key appears twice here or further in.
-    fn has_duplicates(&self) -> bool {
-        self.has_duplicates_itself
-            || self.fields.iter().any(|(_, value)| match value {
-                Json::Object(object) => object.has_duplicates(),
-                Json::Array { objects, .. } => objects.iter().any(Object::has_duplicates),
-                _ => false,
-            })
-    }
-}
-
-macro_rules! keys {
-    ($($name:ident = $text:literal,)*) => {
-        /// The keys that are read; all others are skipped.
-        #[derive(Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Key { $($name,)* }
-
-        impl Key {
-            fn of(text: &str) -> Option<Key> {
-                match text {
-                    $($text => Some(Key::$name),)*
-                    _ => None,
-                }
-            }
-        }
-
-        #[cfg(test)]
-        const KEYS: &[&str] = &[$($text,)*];
-    };
-}
-
-keys! {
-    AlertInfo = "alert_info",
-    AlertSeverity = "alert_severity",
-    AlertType = "alert_type",
-    BizOpaqueCallbackData = "biz_opaque_callback_data",
-    Body = "body",
-    Button = "button",
-    ButtonReply = "button_reply",
-    Changes = "changes",
-    Code = "code",
-    Contacts = "contacts",
-    Context = "context",
-    Customer = "customer",
-    Decision = "decision",
-    Entry = "entry",
-    Errors = "errors",
-    Event = "event",
-    Field = "field",
-    Forwarded = "forwarded",
-    FrequentlyForwarded = "frequently_forwarded",
-    From = "from",
-    FromUserId = "from_user_id",
-    GroupId = "group_id",
-    Id = "id",
-    IdentityKeyHash = "identity_key_hash",
-    Interactive = "interactive",
-    ListReply = "list_reply",
-    Message = "message",
-    Messages = "messages",
-    Metadata = "metadata",
-    NewWaId = "new_wa_id",
-    Object = "object",
-    Payload = "payload",
-    PhoneNumberId = "phone_number_id",
-    PreviousUserId = "previous_user_id",
-    RecipientId = "recipient_id",
-    RecipientParticipantId = "recipient_participant_id",
-    RecipientUserId = "recipient_user_id",
-    Status = "status",
-    Statuses = "statuses",
-    System = "system",
-    Text = "text",
-    Timestamp = "timestamp",
-    Title = "title",
-    Type = "type",
-    UserId = "user_id",
-    Value = "value",
-    WaId = "wa_id",
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Option<Key>;
-
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Option<Key>, D::Error> {
-        key.deserialize_str(self)
-    }
-}
-
-/// Reads a key, written with escapes or not.
-pub(super) struct KeySeed;
-
-impl Visitor<'_> for KeySeed {
-    type Value = Option<Key>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Option<Key>, E> {
-        Ok(Key::of(text))
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Json<'de> {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Json<'de>, D::Error> {
-        value.deserialize_any(JsonVisitor)
-    }
-}
-
-struct JsonVisitor;
-
-impl<'de> Visitor<'de> for JsonVisitor {
-    type Value = Json<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json<'de>, E> {
-        Ok(Json::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Json<'de>, E> {
-        Ok(Json::Number(number))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Json<'de>, E> {
-        Ok(Json::Odd)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Json<'de>, E> {
-        Ok(Json::Odd)
-    }
-
-    fn visit_bool<E>(self, yes: bool) -> Result<Json<'de>, E> {
-        Ok(if yes { Json::Odd } else { Json::No })
-    }
-
-    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
-        Ok(Json::No)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json<'de>, A::Error> {
-        let (mut objects, mut odd) = (Vec::new(), 0);
-        while let Some(element) = elements.next_element()? {
-            sort_in(element, &mut objects, &mut odd);
-        }
-        Ok(Json::Array { objects, odd })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json<'de>, A::Error> {
-        let mut object = Object::default();
-        while let Some(key) = fields.next_key_seed(KeySeed)? {
-            match key {
-                Some(key) => object.put(key, fields.next_value()?),
-                None => {
-                    fields.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(Json::Object(object))
-    }
-}
-
-/// Takes in the next element of a list.
-fn sort_in<'a>(element: Json<'a>, objects: &mut Vec<Object<'a>>, odd: &mut usize) {
-    match element {
-        Json::Object(mut object) => {
-            object.at = u32::try_from(objects.len() + *odd).unwrap_or(u32::MAX);
-            objects.push(object);
-        }
-        _ => *odd += 1,
-    }
-}
-
-/// The same reading level by level: what cannot be read is odd where it stands and nowhere else.
-/// Each level scans its text once more, so the cost is at most [`LEVELS_MAX`] times the size.
-fn patient(raw: &RawValue, level: usize) -> Json<'_> {
-    let text = raw.get();
-    match text.as_bytes().first() {
-        _ if level >= LEVELS_MAX => Json::Odd,
-        Some(b'{') => match serde_json::from_str::<RawFields<'_>>(text) {
-            Ok(RawFields(fields)) => {
-                let mut object = Object::default();
-                for (key, value) in fields {
-                    object.put(key, patient(value, level + 1));
-                }
-                Json::Object(object)
-            }
-            Err(_) => Json::Odd,
-        },
-        Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
-            Ok(elements) => {
-                let (mut objects, mut odd) = (Vec::new(), 0);
-                for element in elements {
-                    sort_in(patient(element, level + 1), &mut objects, &mut odd);
-                }
-                Json::Array { objects, odd }
-            }
-            Err(_) => Json::Odd,
-        },
-        Some(b'"') => match serde_json::from_str::<LossyText>(text) {
-            Ok(LossyText(text)) => Json::Text(Cow::Owned(text)),
-            Err(_) => Json::Odd,
-        },
-        _ => serde_json::from_str(text).unwrap_or(Json::Odd),
-    }
-}
-
-struct RawFields<'a>(Vec<(Key, &'a RawValue)>);
-
-impl<'de> serde::Deserialize<'de> for RawFields<'de> {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<RawFields<'de>, D::Error> {
-        struct FieldsVisitor;
-
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = RawFields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawFields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(key) = map.next_key_seed(KeySeed)? {
-                    let value = map.next_value()?;
-                    fields.extend(key.map(|key| (key, value)));
-                }
-                Ok(RawFields(fields))
-            }
-        }
-
-        value.deserialize_map(FieldsVisitor)
-    }
-}
-
-/// Text in which half a surrogate pair has become U+FFFD.
-struct LossyText(String);
-
-impl<'de> serde::Deserialize<'de> for LossyText {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<LossyText, D::Error> {
-        struct BytesVisitor;
-
-        impl Visitor<'_> for BytesVisitor {
-            type Value = LossyText;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<LossyText, E> {
-                Ok(LossyText(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-
-        value.deserialize_bytes(BytesVisitor)
-    }
 }
 
 #[cfg(test)]

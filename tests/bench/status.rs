@@ -194,7 +194,6 @@ fn listen(app: &Arc<App>) -> Listener {
             api_version: String::new(),
             store_format: 1,
             started_at: app.now(),
-            facts: Vec::new(),
             outlook: Box::new(Outlook::default),
         }),
     };
@@ -260,6 +259,7 @@ fn app(path: &Path, count: u64) -> App {
                     event: "contact.bound".into(),
                     contact: contact.id.to_string(),
                     number_ending: Some("42".into()),
+                    about: None,
                     link: None,
                 };
                 record::put_audit(writer, &keys, number + 1, line)?;

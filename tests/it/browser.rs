@@ -972,6 +972,37 @@ fn a_link_is_a_row_below_its_message_and_opens_in_the_same_tab() {
     );
 }
 
+/// News of the bot's own messages share a line. Once it went when the first of them did, and with it
+/// went all that came later.
+#[test]
+fn a_line_of_news_to_the_bot_stays_as_long_as_any_of_its_news() {
+    /// As many requests as the page shows.
+    const SHOWN: usize = 40;
+    let world = Arc::new(World::start().unwrap());
+    let inside = Box::new(Inside::default);
+    let door = page::open(([127, 0, 0, 1], 0).into(), world.clone(), inside).unwrap();
+    let browser = Browser::start("news", LAPTOP);
+    browser.open(&format!("http://{}/", door.address()));
+    let secret = Secret::new(world.graph.app_secret());
+    let tell = |status: &str| {
+        let value = json!({"statuses": [{"status": status}]});
+        let body = json!({"entry": [{"changes": [{"value": value}]}]}).to_string();
+        let signature = whatsapp::signature::sign(&secret, body.as_bytes());
+        let call = ureq::post(world.bot.url()).header("X-Hub-Signature-256", signature);
+        assert_eq!(call.send(body).unwrap().status(), 200);
+    };
+    browser.press(".sides [data-side=bot]", "");
+    tell("sent");
+    browser.find(".request-news", "status: sent");
+    for _ in 2..=SHOWN {
+        tell("delivered");
+    }
+    browser.find(".request-news", &", delivered".repeat(SHOWN - 1));
+    tell("read");
+    browser.find(".request-news", ", delivered, read");
+    assert_eq!(browser.all(".request-news").len(), 1);
+}
+
 #[test]
 fn everything_that_can_be_operated_has_a_name() {
     let visitor = Visitor::at("names", LAPTOP);

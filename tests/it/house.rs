@@ -863,6 +863,13 @@ impl House {
 
     // --- what is known --------------------------------------------------------------------------
 
+    /// The store itself, beside the operations over it.
+    pub fn store_and_keys(&self) -> (Sealed, Keys) {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
+        (store, Keys::new(key))
+    }
+
     /// Every record of the store, opened, table by table.
     pub fn records(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
         let key = MasterKey::from_hex(MASTER_KEY).unwrap();

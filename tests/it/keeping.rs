@@ -1,22 +1,22 @@
 //! Keeping and giving back: people are forgotten for good, also by copies; copies are made, found
 //! whole and put in the store's place (R-53, R-54, P-1 to P-5, P-8).
 
-use crate::house::{Crowd, House, Person, Takes, failure};
-use crate::letters::{now, run};
-use crate::outside::eventually;
-use crate::user::{CONFIG, Server, folder_with, portero};
-use portero::app::{Clock, Issued, TokenAnswer, TokenAsked, TokenWanted, Whom};
+use crate::house::{Crowd, House, Person, Takes, failure, other_than};
+use crate::outside::{eventually, has};
+use crate::user::{self, CONFIG, Server, folder_with, now, portero, run, store};
+use portero::app::{Clock, Issued, Janitor, TokenAnswer, TokenAsked, TokenWanted, Whom};
 use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
+use portero::domain::budget::Budget;
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Entry, EntryId, Errand, Failure, FailureKind, SignedBody};
 use portero::domain::id::{
-    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MessageId, ProofId, Secret, ServiceName,
-    Timestamp, WaId,
+    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MINUTE_MS, MessageId, ProofId, Secret,
+    ServiceName, Timestamp, WaId,
 };
-use portero::store::record::{self, BodyOf, DeadLetter, Keys, People};
+use portero::store::record::{self, BodyOf, DeadLetter, People};
 use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Redb, Sealed, StoreError, Table};
+use portero::store::{Engine, Redb, Sealed, StoreError, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,10 +27,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 type Record = (String, Vec<u8>, Vec<u8>);
-
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
-}
 
 /// How somebody may be recognised in what is kept.
 fn marks_of(contact: &Contact) -> Vec<Vec<u8>> {
@@ -50,7 +46,7 @@ fn marks_of(contact: &Contact) -> Vec<Vec<u8>> {
 
 fn is_about(record: &Record, marks: &[Vec<u8>]) -> bool {
     let (_, key, value) = record;
-    (marks.iter()).any(|mark| holds(key, mark) || holds(value, mark))
+    (marks.iter()).any(|mark| has(key, mark) || has(value, mark))
 }
 
 /// A house in which much is kept about everybody: waiting, given up, told, sent and written down.
@@ -143,6 +139,254 @@ fn who_was_forgotten_and_writes_again_is_somebody_new() {
     assert!(!after.is_bound());
     assert_eq!(after.created_at, house.clock.now());
     assert_eq!(house.app.find_contacts(&Whom::User(before.id)).unwrap(), []);
+}
+
+/// She is looked for while others go on; so what came about her meanwhile is looked for again.
+#[test]
+fn what_came_about_somebody_while_she_was_looked_for_goes_before_the_file_is_written_anew() {
+    let crowd = busy();
+    let (house, ana) = (&crowd.house, &crowd.people[0]);
+    let contact = house.contact(ana);
+    let marks = marks_of(&contact);
+    house.app.forget(&Whom::User(contact.id)).unwrap();
+    let (store, keys) = house.store_and_keys();
+    let sent = record::Sent {
+        entry: EntryId(77),
+        contact: contact.id,
+        sentence: "late".into(),
+        at: house.clock.now(),
+        status: portero::domain::message::Status::Sent,
+    };
+    store
+        .update(move |writer| {
+            record::put_sent(
+                writer,
+                &keys,
+                &MessageId::parse("wamid.late").unwrap(),
+                &sent,
+            )?;
+            record::put_unfinished_erasure(writer, 5)
+        })
+        .unwrap();
+    let about_her = || {
+        house
+            .records()
+            .iter()
+            .filter(|one| is_about(one, &marks))
+            .count()
+    };
+    assert_eq!(about_her(), 1);
+    assert!(house.app.finish_erasure().unwrap());
+    assert_eq!((about_her(), house.memory().rewrites()), (0, 2));
+}
+
+/// Between the search and the end a name may come into other hands.
+#[test]
+fn a_name_that_is_somebody_elses_by_now_is_not_erased_with_its_former_owner() {
+    let (store, keys) = House::in_memory().store_and_keys();
+    let number = WaId::parse(ANA_NUMBER).unwrap();
+    let ana = signed_in(ANA, ANA_NUMBER, None, ANA_EMAIL, Timestamp(1));
+    let (alias, own_keys) = (number.clone(), keys.clone());
+    let contact = ana.clone();
+    store
+        .update(move |writer| {
+            record::put_contact(writer, &contact)?;
+            record::put_wa_id(writer, &own_keys, &alias, ANA)
+        })
+        .unwrap();
+    let people = People {
+        contacts: vec![ana],
+        ..People::default()
+    };
+    let traces = store
+        .view(|reader| record::traces(reader, &keys, &people))
+        .unwrap();
+    assert_eq!(traces.counts()["alias"], 1);
+    let (alias, own_keys) = (number.clone(), keys.clone());
+    store
+        .update(move |writer| {
+            record::put_wa_id(writer, &own_keys, &alias, BEA)?;
+            traces.erase(writer).map(|_| ())
+        })
+        .unwrap();
+    let of = store.view(|reader| record::contact_of_wa_id(reader, &keys, &number));
+    assert_eq!(of.unwrap(), Some(BEA));
+    assert_eq!(
+        store.view(|reader| record::contact(reader, ANA)).unwrap(),
+        None
+    );
+}
+
+/// P-6: each kind of record goes on its day, however many there are, and not before.
+#[test]
+fn what_is_old_is_removed_at_once_when_the_operator_wishes_it() {
+    let crowd = busy();
+    let house = &crowd.house;
+    // More than one batch of what ends with their writers.
+    for number in 0..600 {
+        house.ask(&Person::with_number(&format!("3460{number:07}")), "hola");
+    }
+    let count = |removed: &std::collections::BTreeMap<&str, usize>, kind| removed[kind];
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(removed.values().sum::<usize>(), 0, "{removed:?}");
+    let kinds: Vec<&str> = portero::app::KEPT_MS
+        .iter()
+        .map(|(kind, _)| *kind)
+        .collect();
+    assert_eq!(
+        removed.keys().copied().collect::<BTreeSet<_>>(),
+        kinds.iter().copied().collect()
+    );
+
+    house.clock.forward(6 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(
+        (count(&removed, "contact"), count(&removed, "sent")),
+        (0, 0),
+        "{removed:?}"
+    );
+    house.clock.forward(2 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(count(&removed, "contact"), 600, "{removed:?}");
+    assert!(count(&removed, "sent") > 600, "{removed:?}");
+    assert_eq!((count(&removed, "seen"), count(&removed, "dead")), (0, 0));
+    house.clock.forward(3 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert!(count(&removed, "seen") > 600, "{removed:?}");
+    house.clock.forward(30 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(
+        (count(&removed, "dead"), count(&removed, "contact")),
+        (3, 0),
+        "{removed:?}"
+    );
+    assert!(count(&removed, "event") >= 3, "{removed:?}");
+    house.clock.forward(200 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(count(&removed, "contact"), 3, "{removed:?}");
+    assert!(count(&removed, "audit") > 3, "{removed:?}");
+    assert_eq!(house.contacts().len(), 0);
+}
+
+/// She wishes it in the chat; what is sent back to her is not lost over it.
+fn wish_to_be_forgotten(house: &House, person: &Person) {
+    house.ask(person, "olvídame");
+    house.ask(person, "sí, olvídame");
+}
+
+#[test]
+fn who_wishes_it_in_the_chat_is_nobody_at_once_and_soon_nowhere() {
+    let crowd = busy();
+    let (house, ana, eva) = (&crowd.house, &crowd.people[0], &crowd.people[1]);
+    let (contact, other) = (house.contact(ana), house.contact(eva));
+    let marks = marks_of(&contact);
+    wish_to_be_forgotten(house, ana);
+    assert!(
+        house
+            .said_to(ana)
+            .pop()
+            .unwrap()
+            .contains("empezamos de cero")
+    );
+    assert_eq!(house.audited("contact.released.forgotten"), 1);
+    // Nobody from now on, and not erased before what is on its way has left.
+    let by_number = house
+        .app
+        .find_contacts(&Whom::Number(ana.wa_id.clone().unwrap()));
+    assert_eq!(by_number.unwrap(), []);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+
+    house.later(MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 1);
+    assert_eq!(house.memory().rewrites(), 1);
+    for record in house.records() {
+        assert!(!is_about(&record, &marks), "{record:?}");
+    }
+    assert_eq!(house.contact(eva), other);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+    house.ask(ana, "hola");
+    let again = house.contact(ana);
+    assert!(again.id != contact.id && !again.is_bound());
+}
+
+#[test]
+fn many_who_wish_it_are_forgotten_together_and_not_one_by_one() {
+    let crowd = Crowd::new(4);
+    let house = &crowd.house;
+    wish_to_be_forgotten(house, &crowd.people[0]);
+    house.later(MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 1);
+    for person in &crowd.people[1..] {
+        wish_to_be_forgotten(house, person);
+    }
+    house.later(2 * MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+    house.later(portero::app::FORGET_EVERY_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 3);
+    assert_eq!((house.memory().rewrites(), house.contacts().len()), (2, 0));
+}
+
+/// Being forgotten would else be a way around the wrong codes of a day, and around the owner of an
+/// account who ended a sign-in.
+#[test]
+fn being_forgotten_lifts_no_limit() {
+    let house = House::in_memory();
+    house.register("kutamma", "ana@example.com", "Ana Pérez", "Acme");
+    let mallory = Person::with_number("34600333444");
+    house.ask(&mallory, "ana@example.com");
+    let code = house.code();
+    for _ in 0..4 {
+        house.ask(&mallory, &other_than(&code));
+    }
+    let before = house.contact(&mallory);
+    wish_to_be_forgotten(&house, &mallory);
+    house.later(MINUTE_MS);
+    house.app.forget_who_wished_it().unwrap();
+    house.ask(&mallory, "hola");
+    let after = house.contact(&mallory);
+    assert_ne!(after.id, before.id);
+    assert_eq!(after.failures, before.failures);
+    assert_eq!(after.codes, before.codes);
+    assert!(after.replies.moments().len() > before.replies.moments().len());
+    // They end like all that is counted.
+    house.later(3 * DAY_MS);
+    wish_to_be_forgotten(&house, &mallory);
+    let mut janitor = Janitor::default();
+    house.later(3 * DAY_MS);
+    janitor.sweep(&house.app).unwrap();
+    house.ask(&mallory, "hola");
+    assert_eq!(house.contact(&mallory).failures, Budget::default());
+}
+
+#[test]
+fn whatever_fails_when_somebody_wished_it_she_is_gone_in_the_end() {
+    for nth in 1.. {
+        let crowd = Crowd::new(2);
+        let (house, ana) = (&crowd.house, &crowd.people[0]);
+        let marks = marks_of(&house.contact(ana));
+        wish_to_be_forgotten(house, ana);
+        house.later(MINUTE_MS);
+        let operations = house.memory().operations();
+        let error = StoreError::Unavailable("on purpose".into());
+        house.memory().fail_operation(nth, error);
+        let first = house.app.forget_who_wished_it();
+        let reached = house.memory().operations() - operations >= nth;
+        house
+            .memory()
+            .fail_operation(u64::from(u32::MAX), StoreError::Full);
+        if first.is_err() {
+            assert_eq!(house.app.forget_who_wished_it().unwrap(), 1, "{nth}");
+        }
+        house.app.finish_erasure().unwrap();
+        for record in house.records() {
+            assert!(!is_about(&record, &marks), "{nth} {record:?}");
+        }
+        assert!(house.memory().rewrites() >= 1 && house.is_bound(&crowd.people[1]));
+        if !reached {
+            assert!(nth > 20, "{nth}");
+            return;
+        }
+    }
 }
 
 #[test]
@@ -276,13 +520,6 @@ const ANA_EMAIL: &str = "ana@example.com";
 const ANA_BSUID: &str = "ES.13491208655302741918";
 const WORDS: &str = "where are my orders";
 
-fn open(folder: &Path) -> (Sealed, Keys) {
-    let master = MasterKey::load_or_create(&folder.join("portero.key")).unwrap();
-    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(Arc::new(engine), &master).unwrap();
-    (store, Keys::new(master))
-}
-
 fn signed_in(
     id: ContactId,
     number: &str,
@@ -317,7 +554,7 @@ fn fill(folder: &Path, more: usize) {
         fs::Permissions::from_mode(0o600),
     )
     .unwrap();
-    let (store, keys) = open(folder);
+    let (store, keys) = store(folder);
     let at = now();
     store
         .update(move |writer| {
@@ -412,7 +649,7 @@ fn traces_of_ana(folder: &Path, marks: &[Vec<u8>]) -> Vec<PathBuf> {
         if path.is_dir() {
             found.extend(traces_of_ana(&path, marks));
         } else if let Ok(bytes) = fs::read(&path)
-            && marks.iter().any(|mark| holds(&bytes, mark))
+            && marks.iter().any(|mark| has(&bytes, mark))
         {
             found.push(path);
         }
@@ -445,6 +682,8 @@ fn story(path: &Path) -> Vec<(i32, String, String)> {
         &["contact", "forget", "--number", ANA_NUMBER, "--json"],
         &["contact", "forget", &ana],
         &["export", "--user", &ana],
+        &["retention", "run"],
+        &["retention", "run", "--json"],
     ]
     .iter()
     .map(|arguments| run(path, arguments))
@@ -475,7 +714,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
     let codes: Vec<i32> = said.iter().map(|(code, ..)| *code).collect();
     assert_eq!(
         codes,
-        [0, 0, 0, 67, 64, 64, 64, 0, 0, 0, 0, 0, 67, 67],
+        [0, 0, 0, 67, 64, 64, 64, 0, 0, 0, 0, 0, 67, 67, 0, 0],
         "{said:#?}"
     );
     let list = &said[0].1;
@@ -524,7 +763,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
 fn all_that_is_kept_about_one_person_is_given_to_them_and_nothing_of_others() {
     let folder = filled();
     {
-        let (store, _) = open(folder.path());
+        let (store, _) = store(folder.path());
         let id = MessageId::parse("wamid.waits").unwrap();
         let body = SignedBody {
             bytes: json!({"text": "it waits"}).to_string().into_bytes(),
@@ -640,7 +879,7 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let folder = filled();
     let path = folder.path();
     let marks = marks_of_ana(path);
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     // Something behind her records, so that the file is not simply cut off where they were.
     store
         .update(|writer| {
@@ -666,7 +905,7 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let log = Server::start(path).stop();
     assert!(log.contains("what was left of an erasure is gone"), "{log}");
     assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
-    let (store, _) = open(path);
+    let (store, _) = user::store(path);
     assert_eq!(store.view(record::unfinished_erasure), Ok(None));
 }
 
@@ -743,7 +982,7 @@ fn who_came_after_an_erasure_survives_a_restore_and_so_does_everybody_else() {
     let path = folder.path();
     fine(path, &["contact", "forget", "--number", ANA_NUMBER]);
     // She writes again, and a copy is made of that.
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     let again = ContactId([0x4a; 16]);
     let at = now();
     store
@@ -850,7 +1089,7 @@ fn what_is_no_whole_copy_of_this_store_is_refused_and_nothing_changes() {
 }
 
 #[test]
-fn a_running_server_makes_snapshots_and_one_of_an_older_format_before_it_starts() {
+fn a_running_server_makes_snapshots_and_a_store_of_no_known_format_is_left_as_it_is() {
     let folder = folder_with(&format!("{CONFIG}[store]\nsnapshot_folder = \"copies\"\n"));
     let path = folder.path();
     fill(path, 0);
@@ -866,7 +1105,7 @@ fn a_running_server_makes_snapshots_and_one_of_an_older_format_before_it_starts(
     let server = Server::start(path);
     let copy = eventually("a snapshot", || copies().first().cloned());
     server.stop();
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     drop(store);
     let snapshot = Redb::open(&copy, Options::default()).unwrap();
     let snapshot = Sealed::open(Arc::new(snapshot), keys.master()).unwrap();
@@ -880,6 +1119,90 @@ fn a_running_server_makes_snapshots_and_one_of_an_older_format_before_it_starts(
         .update(|writer| writer.put(Table::Format, b"version", &0u32.to_be_bytes()))
         .unwrap();
     drop(engine);
-    contacts(path);
-    assert_eq!(copies().len(), 2);
+    // There never was such a format: nothing is made of it, not even a snapshot.
+    let (code, _, error) = run(path, &["contact", "list"]);
+    assert_eq!(code, 74, "{error}");
+    assert!(error.contains("not the mark"), "{error}");
+    assert_eq!(copies().len(), 1);
+}
+
+/// How long nobody else can store anything while somebody is forgotten, among 100,000 contacts who
+/// are signed in: while what is kept about them is looked for, and while the file is written anew.
+#[test]
+#[ignore = "takes a minute; prints its measurement"]
+fn how_long_others_wait_while_somebody_is_forgotten() {
+    const CONTACTS: u64 = 100_000;
+    let folder = folder_with(CONFIG);
+    {
+        let (store, keys) = store(folder.path());
+        let at = now();
+        for batch in 0..CONTACTS / 1_000 {
+            let keys = keys.clone();
+            store
+                .update(move |writer| {
+                    for number in batch * 1_000..(batch + 1) * 1_000 {
+                        let mut id = [0x77; 16];
+                        id[..8].copy_from_slice(&number.to_be_bytes());
+                        let email = format!("user{number}@example.com");
+                        let phone = format!("346{number:08}");
+                        let contact = signed_in(ContactId(id), &phone, None, &email, at);
+                        record::put_contact(writer, &contact)?;
+                        let wa_id = contact.wa_id.as_ref().unwrap();
+                        record::put_wa_id(writer, &keys, wa_id, contact.id)?;
+                        let line = record::AuditLine {
+                            at_ms: at.0,
+                            event: "contact.bound".into(),
+                            contact: contact.id.to_string(),
+                            number_ending: None,
+                            about: None,
+                            link: None,
+                        };
+                        record::put_audit(writer, &keys, number + 1, line)?;
+                    }
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+    let (store, keys) = store(folder.path());
+    let app = Arc::new(in_store(store, keys));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let waits = std::thread::spawn({
+        let (app, stop) = (Arc::clone(&app), Arc::clone(&stop));
+        move || {
+            let mut longest = Vec::new();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let begun = Instant::now();
+                app.release_for_the_bot("nobody", BEA, None).unwrap();
+                longest.push(begun.elapsed());
+            }
+            longest.sort();
+            longest
+        }
+    });
+    let mut id = [0x77; 16];
+    id[..8].copy_from_slice(&5_000_u64.to_be_bytes());
+    let begun = Instant::now();
+    let forgotten = app.forget(&Whom::User(ContactId(id))).unwrap();
+    let took = begun.elapsed();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let waits = waits.join().unwrap();
+    let longest: Vec<Duration> = waits.iter().rev().take(3).copied().collect();
+    println!(
+        "forgotten in {took:?} ({:?}); others waited at most {longest:?}, {} of them not long",
+        forgotten.counts,
+        waits.len()
+    );
+}
+
+fn in_store(store: Sealed, keys: record::Keys) -> portero::app::App {
+    let settings = House::in_memory().app.settings().clone();
+    portero::app::App::new(
+        store,
+        keys,
+        settings,
+        Arc::new(portero::app::SystemClock::new(Timestamp(0))),
+        Arc::new(portero::app::SystemRandom),
+    )
+    .unwrap()
 }

@@ -2,8 +2,9 @@
 //! `portero keys` with the real program.
 
 use crate::house::{House, Person, START};
+use crate::outside::has;
 use crate::python::interpreter;
-use crate::user::{Ended, Server, ended, folder, portero};
+use crate::user::{Ended, Server, ended, folder, portero, store};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portero::app::keys::{KEPT_MS, KEYS_MAX, NoTurn, PUBLISHED_BEFORE_MS, Revoked, Turned, When};
@@ -19,8 +20,7 @@ use portero::domain::id::{
 };
 use portero::serve;
 use portero::store::record::{self, Keys};
-use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Memory, Redb, Sealed, StoreError};
+use portero::store::{Engine, MasterKey, Memory, Sealed, StoreError};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -55,7 +55,8 @@ fn identity(house: &House) -> String {
     token.reveal().to_owned()
 }
 
-fn part(token: &str, index: usize) -> Value {
+/// The header of a token, which is part 0, or its claims, which are part 1, unchecked.
+pub fn part(token: &str, index: usize) -> Value {
     let part = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
@@ -429,7 +430,7 @@ fn by_age_a_new_key_is_published_before_it_signs_and_the_old_one_goes_when_its_t
 }
 
 #[test]
-fn by_command_a_key_signs_at_once_or_soon_and_what_was_signed_before_still_holds() {
+fn by_command_a_key_signs_at_once_or_soon_and_what_was_signed_before_still_has() {
     let house = house();
     let before = identity(&house);
     let Turned::Made { id, signs_from } = house.app.rotate_keys(When::Now).unwrap() else {
@@ -748,18 +749,11 @@ fn the_secret_of_a_key_is_in_no_log_no_answer_and_not_in_the_store_as_it_is_on_d
     }
     said.push_str(&server.stop());
     assert!(said.contains("there is a new signing key"), "{said}");
-    let master = MasterKey::load(&path.join("portero.key")).unwrap();
-    let engine = Redb::open(&path.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(Arc::new(engine), &master).unwrap();
+    let (store, _) = store(path);
     let keys = store.view(|reader| record::signing_keys(reader)).unwrap();
     drop(store);
     assert_eq!(keys.len(), 3);
     let file = fs::read(path.join("portero.redb")).unwrap();
-    let holds = |haystack: &[u8], needle: &[u8]| {
-        haystack
-            .windows(needle.len())
-            .any(|window| window == needle)
-    };
     for key in &keys {
         let seed = &key.seed[..];
         let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -772,11 +766,11 @@ fn the_secret_of_a_key_is_in_no_log_no_answer_and_not_in_the_store_as_it_is_on_d
             format!("{seed:?}").as_bytes()[..24].to_vec(),
         ];
         for form in &forms {
-            assert!(!holds(said.as_bytes(), form), "{said}");
-            assert!(!holds(&file, form), "in the store");
+            assert!(!has(said.as_bytes(), form), "{said}");
+            assert!(!has(&file, form), "in the store");
         }
         assert_eq!(format!("{key:?}"), format!("SigningKey({}, ..)", key.id));
     }
     // The search finds what is there.
-    assert!(holds(said.as_bytes(), keys[0].id.as_bytes()));
+    assert!(has(said.as_bytes(), keys[0].id.as_bytes()));
 }

@@ -1,30 +1,25 @@
 //! Dead letters: given up, listed, tried again, forgotten; in the core, and with the real program.
 
 use crate::house::{Crowd, House, Left, Outside, Person, Takes, failure, mailbox_refused};
-use crate::python::interpreter;
-use crate::user::{CONFIG, Ended, Server, ended, folder_with, portero};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::keys::part;
+use crate::outside::{Reply, Server as HttpServer};
+use crate::python::at_terminal;
+use crate::user::{CONFIG, Ended, Server, folder_with, now, portero, run, store};
 use portero::app::{
     Clock, HandOver, Janitor, LetterChange, LetterChanged, Obstacle, Report, Settled, Work,
 };
 use portero::domain::delivery::{
     Entry, EntryId, Errand, Failure, FailureKind, Lane, Recipient, SignedBody,
 };
-use portero::domain::id::{ContactId, DAY_MS, HOUR_MS, MINUTE_MS, Timestamp, WaId};
+use portero::domain::id::{ContactId, DAY_MS, HOUR_MS, MINUTE_MS, WaId};
 use portero::store::record::{self, BodyOf, DeadLetter, ToldEvent};
-use portero::store::redb::Options;
-use portero::store::{MasterKey, Redb, Sealed};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 fn refused() -> Failure {
     Failure::temporary("the bot answered 500")
@@ -44,9 +39,7 @@ fn hand_overs(house: &House) -> Vec<HandOver> {
 }
 
 fn claims(hand_over: &HandOver) -> Value {
-    let identity = hand_over.identity.as_ref().unwrap().reveal().to_owned();
-    let part = identity.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    part(hand_over.identity.as_ref().unwrap().reveal(), 1)
 }
 
 fn bodies(house: &House) -> usize {
@@ -410,15 +403,6 @@ fn with_parts(bot: &str, receiver: &str) -> String {
     )
 }
 
-pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
-    ended(portero(folder).args(arguments).output().unwrap())
-}
-
-pub fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp(u64::try_from(now.as_millis()).unwrap())
-}
-
 const ANA: ContactId = ContactId([0x3f; 16]);
 const WORDS: &str = "where are my orders";
 
@@ -440,9 +424,7 @@ fn fill(folder: &Path) {
         ],
     );
     assert_eq!(code, 0, "{error}");
-    let master = MasterKey::load(&folder.join("portero.key")).unwrap();
-    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(std::sync::Arc::new(engine), &master).unwrap();
+    let (store, _) = store(folder);
     let now = now();
     let entry = move |id: u64, errand: Errand, age_ms: u64| Entry {
         attempts: 312,
@@ -518,43 +500,15 @@ fn fill(folder: &Path) {
 type Got = (String, String, String);
 
 /// An HTTP server that takes everything.
-fn taker() -> (String, Receiver<Got>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+fn taker() -> (HttpServer, Receiver<Got>) {
     let (sender, got) = channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                let mut stream = BufReader::new(stream.unwrap());
-                let (mut path, mut id, mut length) = (String::new(), String::new(), 0);
-                loop {
-                    let mut line = String::new();
-                    if stream.read_line(&mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    let line = line.trim_end();
-                    if line.is_empty() {
-                        let mut body = vec![0; length];
-                        stream.read_exact(&mut body).unwrap();
-                        let body = String::from_utf8(body).unwrap();
-                        let _ = sender.send((path.clone(), id.clone(), body));
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                        stream.get_mut().write_all(answer).unwrap();
-                    } else if let Some(rest) = line.strip_prefix("POST ") {
-                        path = rest.split(' ').next().unwrap().to_owned();
-                    } else if let Some((name, value)) = line.split_once(": ") {
-                        match name.to_ascii_lowercase().as_str() {
-                            "webhook-id" => id = value.to_owned(),
-                            "content-length" => length = value.parse().unwrap(),
-                            _ => {}
-                        }
-                    }
-                }
-            });
-        }
+    let server = HttpServer::start(move |request| {
+        let id = request.header("webhook-id").unwrap_or_default();
+        let body = String::from_utf8(request.body.clone()).unwrap();
+        let _ = sender.send((request.path.clone(), id.to_owned(), body));
+        Reply::Json(200, json!({}))
     });
-    (url, got)
+    (server, got)
 }
 
 const SOON: Duration = Duration::from_secs(30);
@@ -639,8 +593,8 @@ fn an_operator_sees_and_mends_the_outbox_whether_the_server_runs_or_not() {
     let (bot, handed_on) = taker();
     let (receiver, told) = taker();
     let folder = folder_with(&with_parts(
-        &format!("{bot}/webhook"),
-        &format!("{receiver}/events"),
+        &format!("{}/webhook", bot.url()),
+        &format!("{}/events", receiver.url()),
     ));
     let path = folder.path();
     fill(path);
@@ -692,22 +646,9 @@ fn an_operator_sees_and_mends_the_outbox_whether_the_server_runs_or_not() {
 
 /// What a command shows on a screen of so many columns.
 fn on_screen(folder: &Path, columns: u16, arguments: &[&str]) -> String {
-    let mut program = vec![env!("CARGO_BIN_EXE_portero")];
-    program.extend(arguments);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py");
-    let wishes = json!({"program": program, "talk": [], "columns": columns});
-    let mut python = Command::new(interpreter());
-    python
-        .current_dir(folder)
-        .arg(script)
-        .arg(wishes.to_string());
-    for (name, value) in portero(folder).get_envs() {
-        python.env(name, value.unwrap());
-    }
-    let output = python.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
-    told["screen"].as_str().unwrap().replace("\r\n", "\n")
+    let mut command = portero(folder);
+    command.args(arguments);
+    at_terminal(&command, Some(columns), &json!([])).screen
 }
 
 #[test]

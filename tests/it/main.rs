@@ -1,6 +1,7 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acme;
 mod api;
 mod audit;
 mod browser;
@@ -13,16 +14,18 @@ mod door;
 mod gateway;
 mod mail;
 mod outside;
+mod package;
 mod page;
 mod page_browser;
 mod process;
 mod python;
 mod recipes;
+mod reload;
 mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
-
+mod tls;
 mod watch;
 mod webdriver;
 

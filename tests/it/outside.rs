@@ -835,9 +835,7 @@ impl ServiceState {
         if sent_at.abs_diff(unix_seconds()) > 300 {
             return Err("the timestamp is not of now".to_owned());
         }
-        let mut signed = format!("{id}.{time}.").into_bytes();
-        signed.extend_from_slice(&request.body);
-        let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
+        let expected = webhook_signature(key, id, time, &request.body);
         if !signatures.split(' ').any(|one| one == expected) {
             return Err("the signature is wrong".to_owned());
         }
@@ -1155,6 +1153,21 @@ timeout_seconds = 10
     pub fn mail(&mut self) -> &mut Mailboxes {
         self.mail.as_mut().expect("this world has a mail server")
     }
+
+    /// Signs somebody in as one of the users of the services, also when they were signed in before.
+    pub fn sign_in(&mut self, portero: &Portero, from: &str, email: &str) {
+        let sign_ins = |world: &World| {
+            let sent = world.graph.sent_to(from).into_iter();
+            sent.filter(|sent| sent.body.starts_with(SIGNED_IN)).count()
+        };
+        let before = sign_ins(self);
+        portero.receive(&[text(from, email)]);
+        let code = self.mail().letter_to(email).code();
+        portero.receive(&[text(from, &code)]);
+        eventually("somebody is signed in", || {
+            (sign_ins(self) > before).then_some(())
+        });
+    }
 }
 
 /// The running program; it ends with this value.
@@ -1245,6 +1258,24 @@ impl Portero {
 
     pub fn get(&self, path: &str) -> Answer {
         ask(self.address, "GET", path, &[], b"").unwrap()
+    }
+
+    /// A call of the API with this key.
+    pub fn post_json(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {key}");
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = body.to_string();
+        ask(self.address, "POST", path, &headers, body.as_bytes()).unwrap()
+    }
+
+    /// Where Prometheus asks.
+    pub fn metrics_address(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once("metrics are at http://").unwrap();
+        rest.split_once("/metrics").unwrap().0.parse().unwrap()
     }
 
     /// Sends a body as Meta does.
@@ -1370,6 +1401,13 @@ pub fn read_answer(mut stream: &TcpStream, method: &str) -> io::Result<Option<An
     }
 }
 
+/// `webhook-signature` of a body (Standard Webhooks).
+pub fn webhook_signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
+    let mut signed = format!("{id}.{timestamp}.").into_bytes();
+    signed.extend_from_slice(body);
+    format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)))
+}
+
 /// `X-Hub-Signature-256` of a body.
 pub fn signature(secret: &str, body: &[u8]) -> String {
     format!("sha256={}", hex(&hmac_sha256(secret.as_bytes(), body)))
@@ -1483,6 +1521,10 @@ pub fn envelope(mut value: Value) -> Vec<u8> {
 
 /// Whether these bytes are anywhere in the file.
 pub fn file_has(path: &Path, needle: &[u8]) -> bool {
-    let bytes = fs::read(path).unwrap();
+    has(&fs::read(path).unwrap(), needle)
+}
+
+/// Whether these bytes are anywhere in others.
+pub fn has(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
 }

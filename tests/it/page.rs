@@ -5,7 +5,7 @@
 //! same web over records in memory and a clock that is set by hand.
 
 use crate::house::no_tokens;
-use crate::outside::{Answer, PATIENCE, PUBLIC_HOST, Portero, Reply, Server, ask, eventually};
+use crate::outside::{Answer, PATIENCE, PUBLIC_HOST, Portero, Reply, Server, ask, eventually, has};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portero::app::admin::NewUser;
@@ -139,7 +139,7 @@ impl Town {
         }
     }
 
-    pub fn app(&self) -> &Arc<App> {
+    pub fn app(&self) -> Arc<App> {
         self.running.as_ref().unwrap().app()
     }
 
@@ -1837,9 +1837,7 @@ fn no_password_hash_code_or_token_is_in_the_log_the_store_or_a_wrong_answer() {
         if path.is_file() && path.extension().is_none_or(|kind| kind != "toml") {
             let bytes = fs::read(&path).unwrap();
             for secret in secrets.clone() {
-                let found = bytes
-                    .windows(secret.len())
-                    .any(|window| window == secret.as_bytes());
+                let found = has(&bytes, secret.as_bytes());
                 assert!(!found, "{secret} is in {}", path.display());
             }
         }
@@ -2278,7 +2276,7 @@ fn a_check_that_breaks_shows_and_keeps_no_password() {
     let dump = hall.engine.dump();
     let parts = dump.iter().flat_map(|(_, key, value)| [key, value]);
     for part in parts {
-        assert!(!part.windows(6).any(|window| window == b"canary"));
+        assert!(!has(part, b"canary"));
     }
     hall.breaks.store(false, Ordering::SeqCst);
     let answer = fill_in(hall.address, &page, ANA_USER, WRONG_PASSWORD, &[]);

@@ -1,6 +1,7 @@
 //! The real program, from its start to its end, whatever happens in between (R-05, R-55,
 //! R-75, S-90, S-91, S-93).
 
+use crate::house::other_than;
 use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, BEA, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
     PHONE_NUMBER_ID, PUBLIC_HOST, Portero, Reply, STORE_KEY, Server, ServiceMood, VERIFY_TOKEN,
@@ -583,7 +584,7 @@ const METRICS_KEY: &str = "key-of-prometheus-0123456789abcdef";
 
 /// A bot, a receiver of events and Prometheus.
 struct Behind {
-    server: Server,
+    _server: Server,
     identities: Arc<Mutex<Vec<String>>>,
     told: Arc<Mutex<usize>>,
 }
@@ -615,7 +616,7 @@ impl Behind {
         );
         world.edit("[store]\n", &tables);
         Behind {
-            server,
+            _server: server,
             identities,
             told,
         }
@@ -630,22 +631,7 @@ impl Behind {
         eventually("events were told", || {
             (*self.told.lock().unwrap() > 0).then_some(())
         });
-        let post = |key: &str, body: &Value| {
-            let key = format!("Bearer {key}");
-            let headers = [
-                ("Authorization", key.as_str()),
-                ("Content-Type", "application/json"),
-            ];
-            let body = body.to_string();
-            ask(
-                portero.address,
-                "POST",
-                "/v1/tokens",
-                &headers,
-                body.as_bytes(),
-            )
-            .unwrap()
-        };
+        let post = |key: &str, body: &Value| portero.post_json(key, "/v1/tokens", body);
         let wish = json!({"identity": identity, "service": "kutamma"});
         let answer = post(API_KEY, &wish);
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -667,7 +653,6 @@ impl Behind {
 
     /// What an operator and Prometheus see.
     fn look_around(&self, world: &World, portero: &Portero) -> String {
-        assert!(self.server.url().starts_with("http"));
         let mut seen = String::new();
         for arguments in [
             &["audit", "list", "--json"][..],
@@ -682,9 +667,7 @@ impl Behind {
             seen.push_str(&String::from_utf8(output.stdout).unwrap());
             seen.push_str(&String::from_utf8(output.stderr).unwrap());
         }
-        let log = portero.log();
-        let (_, rest) = log.split_once("metrics are at http://").unwrap();
-        let address = rest.split_once("/metrics").unwrap().0.parse().unwrap();
+        let address = portero.metrics_address();
         for key in [METRICS_KEY, "canary-key"] {
             let key = format!("Bearer {key}");
             let headers = [("Authorization", key.as_str())];
@@ -757,12 +740,8 @@ fn assert_log_keeps_secrets(format: &str) {
     portero.receive(&[text(ana, ANA.email)]);
     let letter = world.mail().letter_to(ANA.email);
     // The right code, wrongly first.
-    let wrong = if letter.code() == "11111111" {
-        "22222222"
-    } else {
-        "11111111"
-    };
-    portero.receive(&[text(ana, wrong), text(ana, &letter.code())]);
+    let wrong = other_than(&letter.code());
+    portero.receive(&[text(ana, &wrong), text(ana, &letter.code())]);
     world.graph.reply(ana, 4);
     portero.receive(&[text(ana, "canary-words for the bot")]);
     let (identity, token) = behind.act(&portero);
@@ -792,7 +771,7 @@ fn assert_log_keeps_secrets(format: &str) {
         ("number", mallory),
         ("account", "Pérez"),
         ("code", &code),
-        ("wrong code", wrong),
+        ("wrong code", &wrong),
         ("token", ACCESS_TOKEN),
         ("app secret", APP_SECRET),
         ("app secret", OLD_APP_SECRET),

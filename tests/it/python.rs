@@ -1,6 +1,6 @@
 //! Stand-ins for the outside world that are written in Python, one process each.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -110,6 +110,46 @@ impl Drop for StandIn {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What a program left at a terminal.
+pub struct AtTerminal {
+    /// All that it showed, with plain ends of lines.
+    pub screen: String,
+    /// Its exit code.
+    pub code: i64,
+    /// Whether the terminal shows again what is typed.
+    pub echo: bool,
+}
+
+/// Runs a command at a terminal that is so many columns wide, if that matters; `talk` are pairs of
+/// a prompt and what is typed then.
+pub fn at_terminal(command: &Command, columns: Option<u16>, talk: &Value) -> AtTerminal {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    let mut wishes = json!({"program": words, "talk": talk});
+    if let Some(columns) = columns {
+        wishes["columns"] = columns.into();
+    }
+    // The program gets the environment of the script.
+    let variables = command.get_envs();
+    let output = Command::new(interpreter())
+        .env_clear()
+        .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(command.get_current_dir().unwrap())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py"))
+        .arg(wishes.to_string())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    AtTerminal {
+        screen: told["screen"].as_str().unwrap().replace("\r\n", "\n"),
+        code: told["code"].as_i64().unwrap(),
+        echo: told["echo"].as_bool().unwrap(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! codes, by their numbers, and attacks that are made up at random.
 
 use super::house::{House, Left, NETWORK, Person, Takes, said_in};
+use crate::outside::has;
 use portero::app::{Verdict, Visitor};
 use portero::domain::binding::{Proof, Scope};
 use portero::domain::contact::Stage;
@@ -116,8 +117,7 @@ fn unchanged(house: &House) -> Vec<(String, Vec<u8>, Vec<u8>)> {
 
 fn contains(records: &[(String, Vec<u8>, Vec<u8>)], needle: &str) -> bool {
     let needle = needle.as_bytes();
-    let holds = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
-    (records.iter()).any(|(_, key, value)| holds(key) || holds(value))
+    (records.iter()).any(|(_, key, value)| has(key, needle) || has(value, needle))
 }
 
 // --- the way in ---------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ impl Office {
         let outbox = Arc::clone(&house.outbox);
         let app = Arc::clone(&house.app);
         let outlook = move || Outlook {
+            certificate: None,
             lanes: (outbox.health().into_iter())
                 .map(|health| LaneView {
                     name: health.lane.name(),
@@ -78,7 +79,6 @@ impl Office {
             api_version: "v25.0".to_owned(),
             store_format: 1,
             started_at: house.clock_now(),
-            facts: Vec::new(),
             outlook: Box::new(outlook),
         };
         let settings = WebSettings {

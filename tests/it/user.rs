@@ -1,8 +1,12 @@
 //! `portero user` with the real program: the same whether the server runs or not, and no password
 //! where it does not belong.
 
-use crate::python::interpreter;
+use crate::python;
 use portero::app::user::HashedPassword;
+use portero::domain::id::Timestamp;
+use portero::store::record::Keys;
+use portero::store::redb::Options;
+use portero::store::{MasterKey, Redb, Sealed};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,8 +14,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub const CONFIG: &str = r#"[business]
 name = "La Espiga"
@@ -70,6 +75,24 @@ pub fn ended(output: Output) -> Ended {
         text(output.stdout),
         text(output.stderr),
     )
+}
+
+/// Runs the program to its end.
+pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
+    ended(portero(folder).args(arguments).output().unwrap())
+}
+
+/// The store of a folder while no server runs, and its keys.
+pub fn store(folder: &Path) -> (Sealed, Keys) {
+    let master = MasterKey::load_or_create(&folder.join("portero.key")).unwrap();
+    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
+    let store = Sealed::open(Arc::new(engine), &master).unwrap();
+    (store, Keys::new(master))
+}
+
+pub fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp(u64::try_from(now.as_millis()).unwrap())
 }
 
 fn user(folder: &Path, arguments: &[&str]) -> Ended {
@@ -540,28 +563,10 @@ secret = "env:SIGNING"
 
 /// What is on the screen, the exit code, and whether the terminal shows what is typed again.
 fn at_terminal(folder: &Path, arguments: &[&str], talk: Value) -> (String, i64, bool) {
-    let mut program = vec![env!("CARGO_BIN_EXE_portero"), "user"];
-    program.extend(arguments);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/terminal.py");
-    let wishes = json!({"program": program, "talk": talk});
-    let output = portero(folder)
-        .get_envs()
-        .fold(
-            &mut Command::new(interpreter()),
-            |command, (name, value)| command.env(name, value.unwrap()),
-        )
-        .current_dir(folder)
-        .arg(script)
-        .arg(wishes.to_string())
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"));
-    (
-        told["screen"].as_str().unwrap().replace("\r\n", "\n"),
-        told["code"].as_i64().unwrap(),
-        told["echo"].as_bool().unwrap(),
-    )
+    let mut command = portero(folder);
+    command.arg("user").args(arguments);
+    let left = python::at_terminal(&command, None, &talk);
+    (left.screen, left.code, left.echo)
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::held::{Approach, Held, Key, Moment};
 use super::*;
 use crate::app::admin::tests::user;
-use crate::app::{Clock, IdentitySettings, NoRandomness, Places, Random};
+use crate::app::{Clock, HeldTokens, IdentitySettings, NoRandomness, Places, Random};
 use crate::domain::account::Account;
 use crate::domain::binding::Proof;
 use crate::domain::id::{
@@ -250,6 +250,29 @@ impl App {
     fn waiters(&self) -> usize {
         self.tokens.waiters()
     }
+}
+
+#[test]
+fn other_settings_keep_the_tokens_in_memory_unless_they_are_to_be_dropped() {
+    let (app, _) = app();
+    let ana = ContactId([1; 16]);
+    bind(&app, ana, "u-1");
+    let service = Service::with_life(3_600);
+    assert_eq!(ask(&app, &asked(ana), &service), "u-1-1 full");
+    let settings = app.settings().clone();
+    let kept = app.with_settings(settings.clone(), HeldTokens::Kept);
+    assert_eq!(ask(&kept, &asked(ana), &service), "u-1-1 full");
+    let mut without = settings.clone();
+    without
+        .voice
+        .services
+        .retain(|(id, _)| *id != name("kutamma"));
+    let without = kept.with_settings(without, HeldTokens::Dropped);
+    assert_eq!(ask(&without, &asked(ana), &service), "NoSuchService");
+    let dropped = without.with_settings(settings, HeldTokens::Dropped);
+    assert_eq!(ask(&dropped, &asked(ana), &service), "u-1-2 full");
+    // Whoever began with the first settings ends with them.
+    assert_eq!(ask(&app, &asked(ana), &service), "u-1-1 full");
 }
 
 /// Goes on once that many wait for what somebody else is asking.

@@ -11,10 +11,9 @@
 
 use super::outbox::entry_id;
 use super::{Keys, Sweep, collect, read, write};
-use crate::domain::id::Timestamp;
+use crate::domain::id::{Timestamp, hex};
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
 
 const HEAD_KEY: &[u8] = b"audit head";
@@ -35,6 +34,9 @@ pub struct AuditLine {
     /// The end of the contact's number, when it is shown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub number_ending: Option<String>,
+    /// What it is about, when it is about no contact: names, never values.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub about: Option<String>,
     /// Its place in the chain; lines from before there was one have none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub link: Option<AuditLink>,
@@ -69,13 +71,15 @@ impl AuditLine {
     }
 
     fn digest(&self, keys: &Keys, number: u64, previous: Option<&str>, person: &str) -> String {
-        let parts = [
-            &number.to_be_bytes()[..],
-            &self.at_ms.to_be_bytes(),
+        let (number, at_ms) = (number.to_be_bytes(), self.at_ms.to_be_bytes());
+        let mut parts = vec![
+            &number[..],
+            &at_ms,
             self.event.as_bytes(),
             person.as_bytes(),
             previous.unwrap_or("").as_bytes(),
         ];
+        parts.extend(self.about.as_deref().map(str::as_bytes));
         hex(&keys.master().keyed_digest("audit line", &parts))
     }
 
@@ -89,16 +93,8 @@ impl AuditLine {
     }
 
     fn is_erased(&self) -> bool {
-        self.contact.is_empty()
+        self.contact.is_empty() && self.about.is_none()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn place(reader: &dyn Reader, key: &[u8]) -> Result<Option<AuditPlace>, StoreError> {
@@ -369,6 +365,7 @@ mod tests {
             event: "signed_in".to_owned(),
             contact: [BEN, ANA][usize::from(!number.is_multiple_of(2))].to_string(),
             number_ending: Some("67".to_owned()),
+            about: None,
             link: None,
         }
     }

@@ -158,9 +158,12 @@ pub struct People {
 pub struct Traces {
     records: Vec<(Table, Vec<u8>)>,
     audit: Vec<(Vec<u8>, AuditLine)>,
-    /// Others, without what they hold of these people.
-    others: Vec<Contact>,
-    /// What waited, for whoever may be carrying it.
+    /// To whom their aliases lead.
+    ids: BTreeSet<[u8; 16]>,
+    /// Others who hold something of these people.
+    others: Vec<ContactId>,
+    addresses: Vec<EmailAddress>,
+    /// What waits, for whoever may be carrying it.
     waiting: Vec<(Lane, ContactId, EntryId)>,
 }
 
@@ -182,24 +185,47 @@ impl Traces {
         counts
     }
 
-    /// What waited, for whoever may be carrying it.
-    pub fn waiting(&self) -> &[(Lane, ContactId, EntryId)] {
-        &self.waiting
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        // A line that names nobody any more is not looked for.
+        self.records.is_empty() && self.audit.is_empty() && self.others.is_empty()
     }
 
-    /// Removes all of it. Lines of the audit stay and no longer say whom they are about.
-    pub fn erase(&self, writer: &mut dyn Writer) -> Result<(), StoreError> {
+    /// Removes all of it, also when others went on since it was found; what came since then stays.
+    /// Lines of the audit stay and no longer say whom they are about. Returns what waited until now,
+    /// for whoever may be carrying it.
+    pub fn erase(
+        &self,
+        writer: &mut dyn Writer,
+    ) -> Result<Vec<(Lane, ContactId, EntryId)>, StoreError> {
+        let mut waited = Vec::new();
+        for (lane, contact, id) in &self.waiting {
+            if super::entry(writer, *lane, *id)?.is_some() {
+                waited.push((*lane, *contact, *id));
+            }
+        }
         for (table, key) in &self.records {
+            if *table == Table::Alias {
+                // A name may be somebody else's by now.
+                match writer.get(*table, key)? {
+                    Some(bytes) if self.ids.contains(&contact_id(&bytes)?.0) => {}
+                    Some(_) | None => continue,
+                }
+            }
             writer.delete(*table, key)?;
         }
         for (key, line) in &self.audit {
             let line = line.clone().erased();
             writer.put(Table::Audit, key, &write(Table::Audit, &line)?)?;
         }
-        for other in &self.others {
-            put_contact(writer, other)?;
+        let has_address = |address: &EmailAddress| self.addresses.contains(address);
+        for id in &self.others {
+            let other = super::contact(writer, *id)?;
+            if let Some(fresh) = other.and_then(|other| without_addresses(&other, &has_address)) {
+                put_contact(writer, &fresh)?;
+            }
         }
-        Ok(())
+        Ok(waited)
     }
 
     /// All of it as JSON, table by table: for the person it is about. Bodies beyond
@@ -271,18 +297,25 @@ pub fn traces(reader: &dyn Reader, keys: &Keys, people: &People) -> Result<Trace
         };
         Ok(of_address || is_theirs(&entry.contact.0)?)
     };
-    let mut found = Traces::default();
+    let mut found = Traces {
+        addresses: people.addresses.clone(),
+        ..Traces::default()
+    };
     each(reader, Table::Contact, |key, bytes| {
         if is_theirs(&contact_id(key)?.0)? {
             found.records.push((Table::Contact, key.to_vec()));
         } else if !people.addresses.is_empty() {
             let other = read_contact(contact_id(key)?, bytes)?;
-            found.others.extend(without_addresses(&other, &has_address));
+            found
+                .others
+                .extend(without_addresses(&other, &has_address).map(|other| other.id));
         }
         Ok(())
     })?;
     each(reader, Table::Alias, |key, bytes| {
-        if is_theirs(&contact_id(bytes)?.0)? {
+        let id = contact_id(bytes)?.0;
+        if is_theirs(&id)? {
+            found.ids.insert(id);
             found.records.push((Table::Alias, key.to_vec()));
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::domain::account::{Account, Company};
 use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::budget::Budget;
 use crate::domain::challenge::{Challenge, Sought};
-use crate::domain::contact::{Barred, Contact, Kept, Stage};
+use crate::domain::contact::{Barred, Contact, ForgetAsked, Kept, Stage};
 use crate::domain::conversation::AddressCounts;
 use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
@@ -168,12 +168,13 @@ prop_compose! {
         kept in prop::option::of(any_kept()),
         (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
         (links, mismatches, mapping) in (any_budget(), any_budget(), prop::option::of(any_mapping())),
-        (barred, progress) in (prop::collection::vec(any_barred(), 0..3), prop::option::of(any_progress())),
-        requirement in prop::option::of(any_requirement()),
+        barred in prop::collection::vec(any_barred(), 0..3), requirement in prop::option::of(any_requirement()),
+        (forget_asked, progress) in (prop::option::of((any_moment(), "[0-9a-f]{12}")), prop::option::of(any_progress())),
     ) -> Contact {
         Contact {
             id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
             identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
+            forget_asked: forget_asked.map(|(at, tag)| ForgetAsked { at, tag }),
             released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement, progress,
         }
     }

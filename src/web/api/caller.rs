@@ -1,7 +1,7 @@
 //! Who calls, and what they may ask for.
 
 use crate::domain::id::{Secret, ServiceName};
-use crate::web::mappings::bearer;
+use crate::web::request::bearer;
 use rouille::Request;
 
 /// What a caller may ask for.

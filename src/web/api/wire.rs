@@ -5,13 +5,12 @@ use crate::app::{ContactView, DemandView, NamedAccount};
 use crate::domain::account::{Account, Company};
 use crate::domain::id::{SECOND_MS, ServiceName};
 use crate::domain::requirement::ProofWanted;
-use crate::web::mappings::is_json;
-use crate::web::{error, error_about};
+use crate::web::error_about;
+use crate::web::request::json_body;
 use rouille::{Request, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
-use std::io::Read;
 use zeroize::Zeroizing;
 
 /// Longest age of a proof that can be asked for.
@@ -87,22 +86,7 @@ fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
 
 /// The body as it came.
 pub(super) fn raw(request: &Request) -> Result<Zeroizing<Vec<u8>>, Response> {
-    if !is_json(request) {
-        return Err(error(
-            415,
-            "CONTENT_TYPE_UNSUPPORTED",
-            "The content type has to be application/json, in UTF-8",
-        ));
-    }
-    let mut body = Zeroizing::new(Vec::new());
-    let is_read = request
-        .data()
-        .is_some_and(|mut data| data.read_to_end(&mut body).is_ok());
-    if is_read {
-        Ok(body)
-    } else {
-        Err(invalid(&json!({})))
-    }
+    json_body(request, || invalid(&json!({})))
 }
 
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {

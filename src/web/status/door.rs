@@ -128,6 +128,11 @@ impl Door {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Signs everybody out.
+    pub fn close(&self) {
+        self.sessions().clear();
+    }
+
     fn guard(&self) -> MutexGuard<'_, Guard> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,7 +11,7 @@ mod report;
 mod views;
 mod words;
 
-pub use report::{LaneView, Outlook, ServiceView};
+pub use report::{CertificateView, LaneView, Outlook, ServiceView};
 
 use super::look::Look;
 use super::sign_in::{Form, network, retry_after};
@@ -29,6 +29,7 @@ use page::{Frame, Place, field};
 use report::{Range, Series};
 use rouille::{Request, Response};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use views::{Closed, Lines};
 
 /// The overview, and the way in; the others are below it.
@@ -77,6 +78,11 @@ impl StatusPassword {
     pub fn parse(text: &str) -> Result<StatusPassword, Malformed> {
         HashedPassword::parse(text).map(StatusPassword)
     }
+
+    /// Whether it is the same line of the configuration.
+    fn is_same(&self, other: &StatusPassword) -> bool {
+        self.0.reveal() == other.0.reveal()
+    }
 }
 
 /// What the page needs to know besides the app.
@@ -97,8 +103,6 @@ pub struct StatusSettings {
     pub store_format: u32,
     /// When the program started.
     pub started_at: Timestamp,
-    /// Further lines about this Portero: what, and how it is.
-    pub facts: Vec<(&'static str, String)>,
     /// Asks the other parts how they are.
     pub outlook: Box<dyn Fn() -> Outlook + Send + Sync>,
 }
@@ -106,14 +110,24 @@ pub struct StatusSettings {
 /// The page and who is in.
 pub(super) struct Status {
     settings: StatusSettings,
-    door: Door,
+    door: Arc<Door>,
 }
 
 impl Status {
     pub(super) fn new(settings: StatusSettings) -> Status {
         Status {
             settings,
-            door: Door::default(),
+            door: Arc::default(),
+        }
+    }
+
+    /// Whoever was in stays in under another configuration, unless that has another password; how
+    /// often a wrong one came is remembered in any case.
+    pub(super) fn take_over(&mut self, before: &Status) {
+        self.door = Arc::clone(&before.door);
+        self.settings.started_at = before.settings.started_at;
+        if !self.settings.password.is_same(&before.settings.password) {
+            self.door.close();
         }
     }
 }

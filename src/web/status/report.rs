@@ -14,6 +14,7 @@ const FREE_REPLIES_WARNED: u64 = 900;
 const WAITED_MS_MAX: u64 = 15 * MINUTE_MS;
 const WRONG_IN_AN_HOUR_MAX: u64 = 100;
 const DISK_FREE_PERCENT_MIN: u64 = 10;
+const CERTIFICATE_ENDS_MS: u64 = 7 * DAY_MS;
 /// Snapshots are made every hour.
 const SNAPSHOT_AGE_MS_MAX: u64 = 3 * HOUR_MS;
 
@@ -186,9 +187,20 @@ pub struct ServiceView {
     pub failed: Option<(Timestamp, String)>,
 }
 
+/// The certificate of HTTPS.
+#[derive(Clone, Debug)]
+pub struct CertificateView {
+    /// Until when the one that is served counts; nothing while there is none.
+    pub ends: Option<Timestamp>,
+    /// Why there is no newer one, if one was wanted.
+    pub trouble: Option<String>,
+}
+
 /// What the parts of the program say that the web does not know.
 #[derive(Clone, Debug, Default)]
 pub struct Outlook {
+    /// The certificate of HTTPS, where Portero has one of its own.
+    pub certificate: Option<CertificateView>,
     /// Every lane.
     pub lanes: Vec<LaneView>,
     /// Every service.
@@ -277,6 +289,29 @@ pub fn alarms(outlook: &Outlook, series: &Series, now: Timestamp) -> Vec<Alarm> 
             "Less than a tenth of the store's disk is free".to_owned(),
             "Without room Portero refuses webhooks. Make room.",
         );
+    }
+    if let Some(certificate) = &outlook.certificate {
+        let help = certificate.trouble.as_deref().unwrap_or(
+            "`portero tls show` says how it stands, and the log why there is no new one.",
+        );
+        let ends_soon = |at: Timestamp| at <= now.plus_ms(CERTIFICATE_ENDS_MS);
+        if certificate.ends.is_none_or(ends_soon) {
+            tell(
+                Urgency::Now,
+                match certificate.ends {
+                    None => "There is no certificate for HTTPS yet: nobody gets through".to_owned(),
+                    Some(at) if at <= now => "The certificate of HTTPS has ended".to_owned(),
+                    Some(_) => "The certificate of HTTPS ends within 7 days".to_owned(),
+                },
+                help,
+            );
+        } else if certificate.trouble.is_some() {
+            tell(
+                Urgency::Soon,
+                "There is no new certificate for HTTPS".to_owned(),
+                help,
+            );
+        }
     }
     if series.last_hour.of("sign_in.paused") > 0 {
         tell(
@@ -402,6 +437,7 @@ mod tests {
 
     fn calm() -> Outlook {
         Outlook {
+            certificate: None,
             is_ready: true,
             snapshot: Some(Some(NOW)),
             disk_bytes: Some((50, 100)),

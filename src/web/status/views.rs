@@ -2,7 +2,7 @@
 
 use super::chart;
 use super::page::{
-    Frame, Place, command, field, length, moment, month, notice, percent, size, urgency,
+    Frame, Place, command, field, hour, length, moment, month, notice, percent, size, urgency,
     with_commands,
 };
 use super::report::{Alarm, FREE_REPLIES, Outlook, Range, Series, ServiceView, month_of};
@@ -357,7 +357,12 @@ fn facts(frame: &Frame<'_>, model: &Overview<'_>) -> Markup {
                         Some(Some(at)) => (moment(at, model.now)),
                     } }
                     dt { "Mails sent, " (model.range.words()) } dd { (model.series.sum.of(Tally::MAILS)) }
-                    @for (name, value) in &settings.facts { dt { (name) } dd { (value) } }
+                    @if let Some(certificate) = &outlook.certificate {
+                        dt { "Certificate of HTTPS" } dd { @match certificate.ends {
+                            Some(at) => { "good until " (hour(at)) " UTC" }
+                            None => "none yet",
+                        } }
+                    }
                 }
             }
         }
