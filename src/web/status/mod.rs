@@ -81,7 +81,7 @@ impl StatusPassword {
 
     /// Whether it is the same line of the configuration.
     fn is_same(&self, other: &StatusPassword) -> bool {
-        self.0.reveal() == other.0.reveal()
+        Secret::new(self.0.reveal()).matches(other.0.reveal())
     }
 }
 

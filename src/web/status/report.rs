@@ -459,6 +459,37 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_told_of_before_it_ends_and_when_its_renewal_fails() {
+        let told = |ends, trouble: Option<&str>| {
+            let trouble = trouble.map(str::to_owned);
+            told(|outlook, _| outlook.certificate = Some(CertificateView { ends, trouble }))
+        };
+        let good = Some(NOW.plus_ms(8 * DAY_MS));
+        assert_eq!(told(good, None), []);
+        let (soon, now) = (Urgency::Soon, Urgency::Now);
+        let expected = |urgency, words: &str| vec![(urgency, words.to_owned())];
+        assert_eq!(
+            told(good, Some("refused")),
+            expected(soon, "There is no new certificate for HTTPS")
+        );
+        assert_eq!(
+            told(Some(NOW), Some("refused")),
+            expected(now, "The certificate of HTTPS has ended")
+        );
+        assert_eq!(
+            told(Some(NOW.plus_ms(DAY_MS)), None),
+            expected(now, "The certificate of HTTPS ends within 7 days")
+        );
+        assert_eq!(
+            told(None, None),
+            expected(
+                now,
+                "There is no certificate for HTTPS yet: nobody gets through"
+            )
+        );
+    }
+
+    #[test]
     fn whatever_the_alert_rules_tell_is_told_here_the_worst_first() {
         let all = told(|outlook, series| {
             outlook.is_ready = false;
@@ -483,6 +514,10 @@ mod tests {
                 answered_at: None,
                 failed: Some((NOW, "503".to_owned())),
             }];
+            outlook.certificate = Some(CertificateView {
+                ends: Some(NOW.plus_ms(7 * DAY_MS)),
+                trouble: None,
+            });
             series.last_hour.count("sign_in.paused");
             series.last_hour.events.insert("code.wrong".to_owned(), 101);
             series.last_day.count("link.mismatch");
@@ -490,7 +525,7 @@ mod tests {
             series.replies_this_month = 1_000;
         });
         let urgent = all.iter().filter(|(urgency, _)| *urgency == Urgency::Now);
-        assert_eq!((all.len(), urgent.count()), (11, 6), "{all:#?}");
+        assert_eq!((all.len(), urgent.count()), (12, 7), "{all:#?}");
         assert!(all.is_sorted_by_key(|(urgency, _)| *urgency));
         let nearly = told(|_, series| series.replies_this_month = 900);
         assert_eq!(

@@ -175,6 +175,7 @@ pub fn sentence(event: &str) -> &'static str {
         "contact.released.undone" => "was signed out by the account's owner, by mail",
         "contact.released.replaced" => "signed in as somebody else",
         "contact.released.bot" => "was signed out by the bot",
+        "contact.released.forgotten" => "was signed out and wished to be forgotten",
         "contact.forgotten" => "somebody was forgotten by an operator",
         "status_page.signed_in" => "somebody signed in to this page",
         "status_page.password_wrong" => "a wrong password was typed for this page",
