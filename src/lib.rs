@@ -49,7 +49,8 @@
 //!
 //! # The walk of one message
 //!
-//! 1. [`web::listener`]: a connection's thread reads the head under its limits, then the body.
+//! 1. [`web::listener`]: a connection's thread shakes hands if TLS is spoken, with the certificate of
+//!    [`tls`], reads the head under its limits, then the body.
 //! 2. [`web`]: the route table; the webhook checks the signature over the raw bytes.
 //! 3. [`whatsapp::webhook`]: JSON becomes [`domain::message::WebhookItem`]s; what is unknown is
 //!    ignored, and one odd element spoils nothing.
