@@ -41,7 +41,7 @@ use crate::text::{Override, Texts};
 use crate::web::{ApiKey, Color, Logo, PageSettings, StatusPassword};
 use crate::{mail, whatsapp};
 use base64::Engine as _;
-use read::{Reader, choice, expected, list, number, switch, text};
+use read::{Purpose, Reader, choice, expected, list, number, switch, text};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -251,13 +251,14 @@ impl Config {
     /// Reads a file, with the environment of the process. The file may hold secrets only if nobody
     /// but its owner can access it.
     pub fn load(path: &Path) -> Result<Loaded, Unusable> {
-        Config::load_with(path, &|name| std::env::var(name).ok())
+        let environment = |name: &str| std::env::var(name).ok();
+        Config::load_with(path, &environment, Purpose::Server)
     }
 
     /// Reads a file for a command that needs only the store: secrets of the server that are kept
     /// in its environment may be missing in this one's. What takes their place opens nothing, and
-    /// cannot pass for the key of the store. All else must be right, or the problems are those of
-    /// [`Config::load`].
+    /// cannot pass for the key of the store. Nor need the files of a certificate be right, which
+    /// somebody else renews. All else must be, or the problems are those of [`Config::load`].
     pub fn load_for_the_store(path: &Path) -> Result<Loaded, Unusable> {
         let placeholder = |name: &str| {
             let mut bytes = name.as_bytes().to_vec();
@@ -268,13 +269,15 @@ impl Config {
             )
         };
         let lenient = |name: &str| Some(std::env::var(name).unwrap_or_else(|_| placeholder(name)));
-        Config::load(path)
-            .or_else(|problems| Config::load_with(path, &lenient).map_err(|_| problems))
+        Config::load(path).or_else(|problems| {
+            Config::load_with(path, &lenient, Purpose::Store).map_err(|_| problems)
+        })
     }
 
     fn load_with(
         path: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
+        purpose: Purpose,
     ) -> Result<Loaded, Unusable> {
         let unreadable = |error| Unusable::Unreadable(path.to_owned(), error);
         let meta = std::fs::metadata(path).map_err(unreadable)?;
@@ -300,7 +303,8 @@ impl Config {
             _ => Path::new("."),
         };
         let mode = meta.permissions().mode() & 0o777;
-        read(text, path, folder, Some(mode), environment).map_err(Unusable::Wrong)
+        let reader = Reader::new(text, folder, environment, purpose);
+        read(reader, text, path, Some(mode)).map_err(Unusable::Wrong)
     }
 
     /// Where the store is, as far as a file says it that may be wrong in everything else: whoever
@@ -326,18 +330,17 @@ impl Config {
         folder: &Path,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Loaded, Problems> {
-        read(text, Path::new("portero.toml"), folder, None, environment)
+        let reader = Reader::new(text, folder, environment, Purpose::Server);
+        read(reader, text, Path::new("portero.toml"), None)
     }
 }
 
 fn read(
+    mut reader: Reader<'_>,
     text: &str,
     file: &Path,
-    folder: &Path,
     mode: Option<u32>,
-    environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Problems> {
-    let mut reader = Reader::new(text, folder, environment);
     let (root, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What was recovered would bring problems that are not there.

@@ -120,10 +120,20 @@ enum Found<'t> {
     Missing,
 }
 
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// All of it must be right.
+    Server,
+    /// A command about the store, which must work while a certificate is being renewed.
+    Store,
+}
+
 pub(super) struct Reader<'a> {
     text: &'a str,
     folder: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
+    pub purpose: Purpose,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Warning>,
     pub settings: Vec<Setting>,
@@ -136,11 +146,13 @@ impl<'a> Reader<'a> {
         text: &'a str,
         folder: &'a Path,
         environment: &'a dyn Fn(&str) -> Option<String>,
+        purpose: Purpose,
     ) -> Reader<'a> {
         Reader {
             text,
             folder,
             environment,
+            purpose,
             problems: Vec::new(),
             warnings: Vec::new(),
             settings: Vec::new(),

@@ -1,6 +1,6 @@
 //! `[tls]`: HTTPS of Portero's own, and where its certificate is from.
 
-use super::read::{Reader, Table, list, path_in, switch, text};
+use super::read::{Purpose, Reader, Table, list, path_in, switch, text};
 use super::{Server, Store, address, is_few, keys, socket_address};
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::tls::{self, Certificate, Files, Source, Trust, acme};
@@ -84,6 +84,7 @@ pub(super) fn tls(
         return None;
     }
     let source = match source {
+        Source::Files(files) if reader.purpose == Purpose::Store => Source::Files(files),
         Source::Files(files) => match files.read() {
             Ok(certificate) => {
                 judge(reader, &table, &certificate, server);

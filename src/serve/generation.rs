@@ -307,8 +307,14 @@ fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdi
 fn troubles(outbox: &Outbox, services: &Services, certificate: Option<&tls::Watch>) -> Vec<String> {
     let mut troubles = paused(outbox);
     // Everybody can ask: where the files are is for the log.
-    if certificate.is_some_and(|certificate| certificate.health().failures_in_a_row > 0) {
-        troubles.push("there is no new certificate for HTTPS; the log says why".to_owned());
+    match certificate.map(tls::Watch::health) {
+        Some(health) if health.not_after_s.is_none() => {
+            troubles.push("there is no certificate for HTTPS; the log says why".to_owned());
+        }
+        Some(health) if health.failures_in_a_row > 0 => {
+            troubles.push("there is no new certificate for HTTPS; the log says why".to_owned());
+        }
+        Some(_) | None => {}
     }
     troubles.extend(
         services

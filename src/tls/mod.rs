@@ -412,8 +412,17 @@ impl Keeper {
     /// Asks an authority whenever it is time.
     fn renew(&self, authority: &acme::Authority) {
         let mut plan = Plan::default();
-        let mut due_s = self.renewal_at();
+        let mut due_s = self.renewal_at(authority);
         let mut at_once = false;
+        let now = now_s();
+        let free_at = Plan::free_at(&authority.tries(now));
+        if free_at > now.max(due_s) {
+            let minutes = (free_at - now).div_ceil(60);
+            tracing::warn!(
+                "a certificate is wanted, but {} was asked as often within an hour as it may be; next try in {minutes} min",
+                authority.host()
+            );
+        }
         loop {
             let now = now_s();
             let free_at = Plan::free_at(&authority.tries(now));
@@ -441,7 +450,7 @@ impl Keeper {
                     let until = day(certificate.not_after_s());
                     self.certificates.serve(certificate);
                     plan = Plan::default();
-                    due_s = self.renewal_at();
+                    due_s = self.renewal_at(authority);
                     tracing::info!("there is a new certificate; it ends on {until}");
                 }
                 Err(failure) => {
@@ -466,10 +475,12 @@ impl Keeper {
         }
     }
 
-    /// When the certificate that is served should be replaced: at once if there is none.
-    fn renewal_at(&self) -> u64 {
+    /// When the certificate that is served should be replaced: at once if there is none, or none for
+    /// every name.
+    fn renewal_at(&self, authority: &acme::Authority) -> u64 {
         let served = self.certificates.served();
-        served.map_or(0, |certificate| {
+        let complete = served.filter(|served| authority.is_for_all_names(served));
+        complete.map_or(0, |certificate| {
             // Without randomness everybody may come at once, which is no reason not to come.
             let fresh = getrandom::u32().unwrap_or(0);
             Plan::renewal_at(certificate.not_before_s(), certificate.not_after_s(), fresh)

@@ -307,6 +307,15 @@ fn a_new_certificate_comes_on_demand_while_connections_go_on_and_not_without_end
     let portero = pebble.world.start();
     let (_, said) = pebble.run(&["tls", "show"]);
     assert!(said.contains("there is none yet"), "{said}");
+    logged(
+        &portero,
+        "was asked as often within an hour as it may be; next try in ",
+    );
+    let troubles = portero.get("/readyz").body;
+    assert!(
+        troubles.contains("there is no certificate for HTTPS"),
+        "{troubles}"
+    );
     let (code, said) = pebble.run(&["tls", "renew"]);
     assert!(
         code == Some(1) && said.contains("hint: it can be asked again at 20"),
@@ -385,6 +394,31 @@ fn an_authority_that_is_away_leaves_the_old_certificate_and_does_not_hinder_a_st
     let (code, said) = pebble.run(&["tls", "renew"]);
     assert_eq!(code, Some(0), "{said}");
     pebble.served(&portero);
+}
+
+#[test]
+fn a_name_more_does_not_take_https_from_the_others_while_it_is_asked_for() {
+    let mut pebble = Pebble::start(USUAL);
+    let portero = pebble.world.start();
+    let first = pebble.served(&portero);
+    let client = pebble.client();
+    assert_eq!(portero.stop().0, Some(0));
+    pebble.end();
+    pebble.world.edit(
+        "acme = true\n",
+        "acme = true\nacme_names = [\"other.example\"]\n",
+    );
+    let portero = pebble.world.start();
+    let secured = client.connect(https(&portero), PUBLIC_HOST).unwrap();
+    assert_eq!(secured.certificate(), first);
+    // The other one is asked for all the same.
+    logged(&portero, "the certificate before it is still served");
+    pebble.begin();
+    let client = pebble.client();
+    assert_eq!(pebble.run(&["tls", "renew"]).0, Some(0));
+    eventually("the certificate for both is served", || {
+        client.connect(https(&portero), "other.example").ok()
+    });
 }
 
 #[test]

@@ -376,6 +376,13 @@ fn a_bad_new_file_leaves_the_old_certificate_and_says_so() {
         "{}",
         ready.body
     );
+    // Who looks after the store meanwhile is not kept from it, and who asks is told.
+    for command in [["tls", "show"], ["contact", "list"], ["audit", "verify"]] {
+        let (code, said) = run(&world, &command);
+        assert_eq!(code, Some(0), "{command:?}: {said}");
+    }
+    let (_, said) = run(&world, &["tls", "show"]);
+    assert!(said.contains("does not belong to the key"), "{said}");
 
     put(world.folder.path(), &pair);
     portero.signal(Signal::HUP);

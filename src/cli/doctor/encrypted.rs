@@ -38,6 +38,11 @@ pub(super) fn certificate(seen: &Seen, now_ms: u64) -> Option<Finding> {
     };
     let trouble = line.trouble.as_deref().unwrap_or("it was not tried yet");
     Some(match (line.ends_at_ms, line.failures_in_a_row) {
+        (None, 0) => Finding::wrong(
+            NAME,
+            "there is none yet",
+            "it is asked for by itself: `portero tls show` says when, and then why it did not come",
+        ),
         (None, _) => Finding::wrong(
             NAME,
             format!("there is none yet: {trouble}"),

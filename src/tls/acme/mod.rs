@@ -126,11 +126,18 @@ impl Authority {
         })
     }
 
-    /// The certificate that is kept, if it is for every name that is wanted.
+    /// The certificate that is kept, if it is for any name that is wanted: a name more must not take
+    /// HTTPS from the others while it is asked for.
     pub(super) fn kept(&self) -> Option<Certificate> {
         let kept = self.folder.certificate()?;
         let names = &self.settings.names;
-        names.iter().all(|name| kept.is_for(name)).then_some(kept)
+        names.iter().any(|name| kept.is_for(name)).then_some(kept)
+    }
+
+    /// Whether a certificate is for every name that is wanted.
+    pub(super) fn is_for_all_names(&self, certificate: &Certificate) -> bool {
+        let names = &self.settings.names;
+        names.iter().all(|name| certificate.is_for(name))
     }
 
     /// The host of the authority, for people.
