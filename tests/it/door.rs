@@ -1,5 +1,6 @@
 //! Meta's door and the routes beside it, through the real program (S-01 to S-09, S-39, S-47, R-13).
 
+use crate::house::other_than;
 use crate::outside::{
     ANA, APP_SECRET, Answer, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
     PHONE_NUMBER_ID, PUBLIC_HOST, Portero, STORE_KEY, Sent, VERIFY_TOKEN, WELCOME, World, ask,
@@ -198,12 +199,8 @@ fn a_code_counts_only_as_a_direct_message_typed_in_time() {
         portero.receive(&[message(wa_id, way)]);
     }
     // Two forwarded ones were tries; a wrong code makes three of five.
-    let wrong = if code == "11111111" {
-        "22222222"
-    } else {
-        "11111111"
-    };
-    portero.receive(&[text(wa_id, wrong)]);
+    let wrong = other_than(&code);
+    portero.receive(&[text(wa_id, &wrong)]);
     portero.receive(&[text(wa_id, &code)]);
     let signed_in = |sent: &Sent| sent.body.starts_with("Entraste como Ana Pérez");
     eventually("the sign-in", || {

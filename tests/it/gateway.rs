@@ -1,6 +1,7 @@
 //! The real program in front of a bot: what the bot gets, in which bytes, in which order, and what
 //! happens when it does not want it (design, section 5.3).
 
+use crate::house::other_than;
 use crate::outside::{
     ANA, APP_SECRET, BEA, OLD_APP_SECRET, PHONE_NUMBER_ID, Reply, Request, Server, VERIFY_TOKEN,
     WELCOME, World, ask, envelope, eventually, hmac_sha256, message, signature, status_of, text,
@@ -755,12 +756,8 @@ fn whoever_wants_to_know_is_told_who_came_and_went_in_order_and_signed() {
     portero.receive(&[text(ANAS, "hola")]);
     portero.receive(&[text(ANAS, ANA.email)]);
     let code = world.mail().letter_to(ANA.email).code();
-    let wrong = if code == "11111111" {
-        "22222222"
-    } else {
-        "11111111"
-    };
-    portero.receive(&[text(ANAS, wrong)]);
+    let wrong = other_than(&code);
+    portero.receive(&[text(ANAS, &wrong)]);
     portero.receive(&[text(ANAS, &code)]);
     // The bot does not wait for the receiver of events.
     assert_eq!(messages_in(&bot.wait_for(1)[0]), ["hola"]);

@@ -1,6 +1,7 @@
 //! The real program, from its start to its end, whatever happens in between (R-05, R-55,
 //! R-75, S-90, S-91, S-93).
 
+use crate::house::other_than;
 use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, BEA, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
     PHONE_NUMBER_ID, PUBLIC_HOST, Portero, Reply, STORE_KEY, Server, ServiceMood, VERIFY_TOKEN,
@@ -757,12 +758,8 @@ fn assert_log_keeps_secrets(format: &str) {
     portero.receive(&[text(ana, ANA.email)]);
     let letter = world.mail().letter_to(ANA.email);
     // The right code, wrongly first.
-    let wrong = if letter.code() == "11111111" {
-        "22222222"
-    } else {
-        "11111111"
-    };
-    portero.receive(&[text(ana, wrong), text(ana, &letter.code())]);
+    let wrong = other_than(&letter.code());
+    portero.receive(&[text(ana, &wrong), text(ana, &letter.code())]);
     world.graph.reply(ana, 4);
     portero.receive(&[text(ana, "canary-words for the bot")]);
     let (identity, token) = behind.act(&portero);
