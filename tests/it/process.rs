@@ -789,7 +789,7 @@ fn assert_log_keeps_secrets(format: &str) {
         ("number", mallory),
         ("account", "Pérez"),
         ("code", &code),
-        ("wrong code", wrong),
+        ("wrong code", &wrong),
         ("token", ACCESS_TOKEN),
         ("app secret", APP_SECRET),
         ("app secret", OLD_APP_SECRET),
