@@ -89,6 +89,23 @@ fn s_04_a_captured_message_does_nothing_days_later() {
     assert!(house.contacts().iter().all(|contact| !contact.is_bound()));
 }
 
+/// What was sent in the seconds before the first start was remembered by its age, and looked for
+/// nine days later among what is never forgotten: it took effect once more.
+#[test]
+fn s_04_a_message_from_just_before_the_first_start_takes_effect_once_for_ever() {
+    let house = house();
+    let message = Inbound {
+        sent_at: START.minus_ms(MINUTE_MS),
+        ..house.text(&person(1), "hola")
+    };
+    assert_eq!(house.receive(message.clone()).unwrap().repeated, 0);
+    for days in [0, 7, 2, 1, 30] {
+        house.clock.forward(days * DAY_MS);
+        Janitor::default().sweep(&house.app).unwrap();
+        assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+    }
+}
+
 #[test]
 fn s_05_in_whatever_order_and_how_often_messages_come_only_the_code_after_its_mail_binds() {
     let mut orders = Vec::new();
