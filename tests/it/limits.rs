@@ -393,6 +393,52 @@ fn s_15_the_clock_of_the_machine_does_not_go_back_behind_an_earlier_run() {
     assert!(clock.now() < wall.plus_ms(HOUR_MS));
 }
 
+/// A clock that is years ahead makes everything look old. The day's grace is for whoever reads the
+/// alarm; a clock that is still there afterwards is the right one.
+#[test]
+fn r_60_a_clock_that_was_set_takes_nothing_from_the_store_for_a_day() {
+    let mut janitor = Janitor::default();
+    let house = house();
+    let ana = person(1);
+    house.sign_in(&ana, ANA);
+    janitor.sweep(&house.app).unwrap();
+    house.clock.leap(3_652 * DAY_MS);
+    for _ in 0..24 {
+        assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+        house.clock.forward(HOUR_MS - 1);
+    }
+    assert_eq!(house.contacts().len(), 1);
+    assert!(house.latest_moment() < house.app.now().minus_ms(3_000 * DAY_MS));
+    let mut other = Janitor::default();
+    other.sweep(&house.app).unwrap();
+    assert_eq!(
+        house.contacts().len(),
+        0,
+        "a new process believes its clock"
+    );
+}
+
+#[test]
+fn r_60_a_clock_that_was_set_is_believed_after_a_day_and_one_that_runs_a_little_fast_at_once() {
+    let mut janitor = Janitor::default();
+    let house = house();
+    house.sign_in(&person(1), ANA);
+    janitor.sweep(&house.app).unwrap();
+    house.clock.leap(HOUR_MS);
+    house.clock.forward(8 * DAY_MS);
+    assert!(
+        janitor.sweep(&house.app).unwrap() > 0,
+        "sent messages are old"
+    );
+    house.clock.leap(200 * DAY_MS);
+    assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+    house.clock.forward(DAY_MS - 1);
+    assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+    house.clock.forward(1);
+    assert!(janitor.sweep(&house.app).unwrap() > 0);
+    assert_eq!(house.contacts().len(), 0);
+}
+
 #[test]
 fn s_15_the_latest_moment_survives_a_restart() {
     let house = with_ana(House::on_file());
