@@ -36,6 +36,7 @@ mod letters;
 mod limits;
 mod mappings;
 mod sign_in;
+mod simulation;
 mod tokens;
 mod transcripts;
 mod troubles;
