@@ -10,11 +10,13 @@
 //! opened the store itself because no server runs.
 
 mod audit;
+mod certificate;
 mod contacts;
 mod outbox;
 mod requests;
 
 pub use audit::{AuditCheckLine, AuditFaultLine, AuditRow};
+pub use certificate::CertificateLine;
 pub use contacts::{
     AccountLine, BindingLine, ContactLine, ForgottenLine, LIST_CONTACTS_MAX, WhomText,
 };
@@ -27,6 +29,7 @@ pub use requests::{
 };
 
 use crate::app::App;
+use crate::tls::Watch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -164,6 +167,15 @@ pub struct Control {
 /// socket found there is a dead process's; it is replaced unless somebody answers at it all the
 /// same.
 pub fn start(app: Arc<App>, path: &Path) -> Result<Control, ControlError> {
+    start_with(app, None, path)
+}
+
+/// The same for a server with HTTPS of its own.
+pub fn start_with(
+    app: Arc<App>,
+    certificate: Option<Watch>,
+    path: &Path,
+) -> Result<Control, ControlError> {
     let io = |source| ControlError::Io {
         path: path.to_owned(),
         source,
@@ -172,7 +184,14 @@ pub fn start(app: Arc<App>, path: &Path) -> Result<Control, ControlError> {
     let (stop, stopped) = UnixStream::pair().map_err(io)?;
     let thread = std::thread::Builder::new()
         .name("control".into())
-        .spawn(move || Attendant { app, stopped }.run(&listener))
+        .spawn(move || {
+            let attendant = Attendant {
+                app,
+                certificate,
+                stopped,
+            };
+            attendant.run(&listener);
+        })
         .map_err(io)?;
     Ok(Control {
         path: path.to_owned(),
@@ -267,6 +286,7 @@ fn make_way(path: &Path) -> Result<(), ControlError> {
 
 struct Attendant {
     app: Arc<App>,
+    certificate: Option<Watch>,
     /// Becomes readable when the server stops.
     stopped: UnixStream,
 }
@@ -326,7 +346,11 @@ impl Attendant {
             None => return Ok(()),
             Some(Err(answer)) => answer,
             Some(Ok(request)) => {
-                let answer = catch_unwind(AssertUnwindSafe(|| perform(&self.app, &request)));
+                let attend = || {
+                    certificate::attend(&request, self.certificate.as_ref())
+                        .unwrap_or_else(|| perform(&self.app, &request))
+                };
+                let answer = catch_unwind(AssertUnwindSafe(attend));
                 let answer = answer.unwrap_or_else(|_| Answer::Failed {
                     reason: "the server met an error of its own; its log says more".to_owned(),
                 });

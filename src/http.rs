@@ -162,6 +162,8 @@ pub struct Answer {
     pub retry_after_ms: Option<u64>,
     /// `Date`, in seconds since the Unix epoch: what the other side's clock says.
     pub date: Option<u64>,
+    /// `Replay-Nonce`, with which the next request to an authority is signed (RFC 8555, section 6.5).
+    pub nonce: Option<String>,
     /// Whether `Content-Type` says `application/json` or a type made of it (RFC 6839, `+json`).
     pub is_json: bool,
     /// The fields of its head that help to understand it: [`TELLING`], in that order.
@@ -387,6 +389,7 @@ fn head_of(answer: &ureq::http::Response<ureq::Body>) -> Answer {
         retry_after_ms: header("retry-after")
             .and_then(|after| retry_after_ms(after, header("date"))),
         date: header("date").and_then(unix_seconds),
+        nonce: header("replay-nonce").map(str::to_owned),
         is_json: header("content-type").is_some_and(is_json),
         telling: TELLING
             .into_iter()

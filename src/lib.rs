@@ -14,6 +14,7 @@
 //!
 //!   whatsapp  mail  services  backend  bot
 //!                                     adapters beside them: know domain and http, not one another
+//!   tls                               the certificate of HTTPS of Portero's own, kept fresh
 //!   http                              calls to other people's servers, with every limit set
 //! ```
 //!
@@ -97,6 +98,8 @@ pub mod signing;
 pub mod app;
 
 pub mod http;
+
+pub mod tls;
 
 pub mod whatsapp;
 

@@ -18,13 +18,15 @@ use crate::outbox::{Outbox, Pace, Running as Senders};
 use crate::services::{self, Services, TokenFor};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;
-use crate::store::seal::{self, FORMAT_VERSION, KeyError};
-use crate::store::{CopyError, Engine, MasterKey, Redb, Sealed, Snapshots, StoreError};
+use crate::store::seal::KeyError;
+use crate::store::{CopyError, Engine, MasterKey, Redb, Snapshots, StoreError, migrate};
 use crate::text::Voice;
+use crate::tls::{self, Tls};
 use crate::web::listener::{Limits, Listener, Trust};
 use crate::web::pages::CHAT_ORIGINS;
 use crate::web::{
-    Look, MetricsDoor, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings, WebhookSettings,
+    Look, MetricsDoor, RedirectDoor, SIGN_IN_PATH, Site, UNDO_PATH, Web, WebSettings,
+    WebhookSettings,
 };
 use crate::whatsapp::Client;
 use std::net::SocketAddr;
@@ -104,10 +106,18 @@ impl From<StoreError> for StartError {
 pub struct Running {
     app: Arc<App>,
     listeners: Vec<Listener>,
+    encrypted: Option<Encrypted>,
     metrics: Option<Listener>,
     senders: Senders,
     sweeper: Sweeper,
     control: Option<Control>,
+}
+
+/// HTTPS of its own.
+struct Encrypted {
+    tls: Tls,
+    listeners: Vec<Listener>,
+    redirects: Vec<Listener>,
 }
 
 /// Opens the store with the key that belongs to it and puts the operations over it.
@@ -125,8 +135,8 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     };
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
     let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), config.store.snapshots);
-    keep_before_migration(&*engine, config)?;
-    let store = Sealed::open(engine, &master)?;
+    let now = SystemClock::new(Timestamp(0)).now();
+    let (store, _) = migrate::open(engine, &master, &snapshots, now, migrate::STEPS)?;
     let latest = store.view(record::latest_moment)?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
@@ -147,20 +157,6 @@ pub fn existing_key(key: &StoreKey) -> Result<MasterKey, KeyError> {
         StoreKey::Given(digits) => MasterKey::from_hex(digits.reveal()),
         StoreKey::File(path) => MasterKey::load(path),
     }
-}
-
-/// Whoever is about to change the format of a store has a way back.
-fn keep_before_migration(engine: &dyn Engine, config: &Config) -> Result<(), StartError> {
-    let format = seal::format_of(engine)?;
-    if format.is_none_or(|format| format >= FORMAT_VERSION) {
-        return Ok(());
-    }
-    let kept = config.store.snapshots.max(1);
-    let snapshots = Snapshots::new(config.store.snapshot_folder.clone(), kept);
-    let now = SystemClock::new(Timestamp(0)).now();
-    let path = snapshots.make(engine, now)?;
-    tracing::info!(path = %path.display(), "a snapshot was made of the store in its older format");
-    Ok(())
 }
 
 /// An erasure that was interrupted, or could not be finished, is finished as soon as it can be.
@@ -337,6 +333,11 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let mailer = Mailer::new(&config.mail).map_err(StartError::Settings)?;
     let services = Services::new(config.services.clone()).map_err(StartError::Settings)?;
     let services = Arc::new(services);
+    let tls = (config.tls.as_ref())
+        .map(|settings| Tls::open(settings.source.clone()))
+        .transpose()
+        .map_err(StartError::Settings)?;
+    let watched = tls.as_ref().map(Tls::watch);
     let app = open(config)?;
     let mut pace = Pace {
         messages_per_second: config.whatsapp.messages_per_second,
@@ -381,7 +382,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         },
         Box::new({
             let (outbox, services) = (Arc::clone(&outbox), Arc::clone(&services));
-            move || troubles(&outbox, &services)
+            let watched = watched.clone();
+            move || troubles(&outbox, &services, watched.as_ref())
         }),
     ));
     let limits = Limits {
@@ -400,6 +402,17 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
             .map_err(|error| StartError::Listen(*address, error))?;
         listeners.push(listener);
     }
+    let encrypted = match (&config.tls, tls) {
+        (Some(settings), Some(tls)) => {
+            let handler = Arc::clone(&web) as Arc<dyn crate::web::listener::Handler>;
+            let origin = config.server.public_url.as_deref().map(origin_and_path);
+            let origin = origin.map_or_else(String::new, |(origin, _)| origin);
+            Some(listen_encrypted(
+                settings, tls, &limits, &trust, handler, origin,
+            )?)
+        }
+        (None, _) | (_, None) => None,
+    };
     let metrics = match &config.metrics {
         None => None,
         Some(settings) => {
@@ -408,6 +421,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
                 outbox: Arc::clone(&outbox),
                 services,
                 web,
+                tls: watched,
                 store: config.store.path.clone(),
                 started_at: SystemTime::now(),
             };
@@ -419,13 +433,15 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     let mut running = Running {
         app,
         listeners,
+        encrypted,
         metrics,
         senders,
         sweeper,
         control: None,
     };
     let path = control::socket_path(&config.store.path);
-    match control::start(Arc::clone(&running.app), &path) {
+    let certificate = running.certificate();
+    match control::start_with(Arc::clone(&running.app), certificate, &path) {
         Ok(control) => running.control = Some(control),
         Err(error) => {
             running.stop();
@@ -433,6 +449,41 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         }
     }
     Ok(running)
+}
+
+/// Listens for HTTPS, and then has the certificate looked after: an authority that is asked for one
+/// looks whether somebody answers.
+fn listen_encrypted(
+    settings: &config::Tls,
+    mut tls: Tls,
+    limits: &Limits,
+    trust: &Trust,
+    handler: Arc<dyn crate::web::listener::Handler>,
+    origin: String,
+) -> Result<Encrypted, StartError> {
+    let mut listeners = Vec::new();
+    for address in &settings.listen {
+        let handler = Arc::clone(&handler);
+        let config = tls.server_config();
+        let listener = Listener::bind_tls(*address, limits.clone(), trust.clone(), handler, config)
+            .map_err(|error| StartError::Listen(*address, error))?;
+        listeners.push(listener);
+    }
+    let mut redirects = Vec::new();
+    for address in &settings.redirect_listen {
+        let certificates = Arc::clone(tls.certificates());
+        let challenges = Box::new(move |token: &str| certificates.answer_to(token));
+        let door = RedirectDoor::new(origin.clone(), challenges);
+        let listener = Listener::bind(*address, limits.clone(), trust.clone(), Arc::new(door))
+            .map_err(|error| StartError::Listen(*address, error))?;
+        redirects.push(listener);
+    }
+    tls.start().map_err(StartError::Thread)?;
+    Ok(Encrypted {
+        tls,
+        listeners,
+        redirects,
+    })
 }
 
 /// A listener of its own, so that no proxy in front of the other one can let anybody in.
@@ -465,8 +516,12 @@ fn host_of(address: SocketAddr) -> String {
     }
 }
 
-fn troubles(outbox: &Outbox, services: &Services) -> Vec<String> {
+fn troubles(outbox: &Outbox, services: &Services, tls: Option<&tls::Watch>) -> Vec<String> {
     let mut troubles = paused(outbox);
+    // Everybody can ask: where the files are is for the log.
+    if tls.is_some_and(|tls| tls.health().failures_in_a_row > 0) {
+        troubles.push("there is no new certificate for HTTPS; the log says why".to_owned());
+    }
     troubles.extend(
         services
             .health()
@@ -507,6 +562,21 @@ impl Running {
         self.listeners.iter().map(Listener::local_addr).collect()
     }
 
+    /// Where it listens for HTTPS, and where plain HTTP is sent there.
+    pub fn encrypted_addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let of = |listeners: &[Listener]| listeners.iter().map(Listener::local_addr).collect();
+        let encrypted = self.encrypted.as_ref();
+        let (listeners, redirects) = encrypted.map_or((&[][..], &[][..]), |encrypted| {
+            (&encrypted.listeners[..], &encrypted.redirects[..])
+        });
+        (of(listeners), of(redirects))
+    }
+
+    /// The certificate of HTTPS, when there is any: to ask after it, and to have it read again.
+    pub fn certificate(&self) -> Option<tls::Watch> {
+        (self.encrypted.as_ref()).map(|encrypted| encrypted.tls.watch())
+    }
+
     /// Where the numbers are, when they are anywhere.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Listener::local_addr)
@@ -535,10 +605,22 @@ impl Running {
         if let Some(control) = self.control {
             control.stop();
         }
+        let (tls, encrypted) = match self.encrypted {
+            None => (None, Vec::new()),
+            Some(encrypted) => {
+                let mut all = encrypted.listeners;
+                all.extend(encrypted.redirects);
+                (Some(encrypted.tls), all)
+            }
+        };
+        if let Some(tls) = tls {
+            tls.stop();
+        }
         // Each in a thread of its own, or the second would wait for the first.
         let stopping: Vec<JoinHandle<usize>> = self
             .listeners
             .into_iter()
+            .chain(encrypted)
             .chain(self.metrics)
             .map(|listener| std::thread::spawn(move || listener.stop(REQUESTS_WITHIN).cut))
             .collect();
@@ -689,6 +771,9 @@ impl Sweeper {
                             return;
                         }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
+                    }
+                    if let Err(error) = app.forget_who_wished_it() {
+                        tracing::warn!(%error, "who wished to be forgotten could not be forgotten yet; it is tried again");
                     }
                     finish_erasure(&app);
                     if rest_until.is_some_and(|until| Instant::now() < until) {

@@ -5,6 +5,7 @@
 //! effect, also at the same moment and after a restart. What is remembered holds no secret: ids,
 //! hashes and addresses of links are derived again.
 
+use super::identity::Subject;
 use super::{About, App, Failed, Settings, Shared, hex};
 use crate::domain::binding::{Binding, Proof, Scope};
 use crate::domain::contact::Contact;
@@ -85,6 +86,9 @@ pub enum Granted {
     Closed,
     /// Nothing: there is no way to such a proof here.
     NoWay,
+    /// Nothing: whoever wrote is not signed in any more, or somebody else is, whose proof would be
+    /// taken for theirs.
+    Outlived,
     /// There is no such contact.
     NoContact,
     /// The mark belongs to another request.
@@ -134,16 +138,25 @@ impl App {
     pub fn grant(
         &self,
         caller: &str,
-        contact: ContactId,
+        subject: impl Into<Subject>,
         wish: Wish,
         once: Option<Once>,
     ) -> Result<Granted, Failed> {
+        let Subject { contact, users } = subject.into();
         if matches!(wish, Wish::Link { .. }) && !self.has_web_sign_in() {
             return Ok(Granted::NoWay);
         }
         let (now, fresh) = (self.now(), self.draw(1)?[0]);
         let (shared, name) = (Arc::clone(&self.shared), caller.to_owned());
         let (granted, outcome) = self.update(move |writer| {
+            let known = record::contact(writer, contact)?;
+            // Whoever signs in by a link is told to the bot anew; a proof is taken for the writer's.
+            if let Some(known) = &known
+                && matches!(wish, Wish::Proof { .. })
+                && shared.is_outlived(&users, known)
+            {
+                return Ok((Granted::Outlived, None));
+            }
             if let Some(once) = &once
                 && let Some(asked) = record::asked(writer, &shared.keys, &name, &once.key)?
             {
@@ -154,7 +167,7 @@ impl App {
                 };
                 return Ok((again, None));
             }
-            let Some(contact) = record::contact(writer, contact)? else {
+            let Some(contact) = known else {
                 return Ok((Granted::NoContact, None));
             };
             let about = About {
@@ -231,8 +244,13 @@ impl App {
         }))
     }
 
-    /// What is known about a contact. Changes nothing.
-    pub fn contact_view(&self, id: ContactId) -> Result<Option<ContactView>, StoreError> {
+    /// What is known about a contact, and of the bindings those that are the subject's to know.
+    /// Changes nothing.
+    pub fn contact_view(
+        &self,
+        subject: impl Into<Subject>,
+    ) -> Result<Option<ContactView>, StoreError> {
+        let Subject { contact: id, users } = subject.into();
         let (shared, now) = (&self.shared, self.now());
         let policy = &shared.settings.policy;
         let contact = shared.store.view(|reader| record::contact(reader, id))?;
@@ -241,6 +259,7 @@ impl App {
                 // They end with the next message; nothing can be done with them until then.
                 contact.bindings.clear();
             }
+            (contact.bindings).retain(|binding| shared.is_meant(&users, id, binding));
             ContactView {
                 user_uuid: contact.id,
                 language: contact.language,
@@ -256,14 +275,15 @@ impl App {
         }))
     }
 
-    /// Ends the bindings of a contact, or those to one service; says how many ended, `None` when
-    /// there is no such contact. Again, it does nothing.
+    /// Ends the bindings that are the subject's, or those of them to one service; says how many
+    /// ended, `None` when there is no such contact. Again, it does nothing.
     pub fn release_for_the_bot(
         &self,
         caller: &str,
-        id: ContactId,
+        subject: impl Into<Subject>,
         service: Option<ServiceName>,
     ) -> Result<Option<usize>, Failed> {
+        let Subject { contact: id, users } = subject.into();
         let (now, shared) = (self.now(), Arc::clone(&self.shared));
         let released = self.update(move |writer| {
             let Some(contact) = record::contact(writer, id)? else {
@@ -273,8 +293,13 @@ impl App {
                 now,
                 ..About::default()
             };
+            let bindings: Vec<Binding> = (contact.bindings.iter())
+                .filter(|binding| service.as_ref().is_none_or(|name| binding.service == *name))
+                .filter(|binding| shared.is_meant(&users, id, binding))
+                .cloned()
+                .collect();
             let event = Event::ReleasedByBot {
-                service: service.as_ref(),
+                bindings: &bindings,
             };
             let step = shared.decide_about(writer, &contact, &event, &about)?;
             Ok(Some(match step.bot {

@@ -4,12 +4,16 @@
 //! Forgetting is one transaction with the mark that makes it hold in copies of the store, and then
 //! the store is written anew: what is deleted stays readable in a file otherwise. Whatever happens
 //! in between, a second mark has it finished, by the sweeper or at the next start.
+//!
+//! Who wishes so in the chat is nobody from that message on: whoever writes next is somebody new.
+//! What is left of them the sweeper erases, together with others who wished the same, for it looks
+//! through the whole store and writes it anew, and nobody can have it do that all the time.
 
-use super::{About, App, Failed};
+use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::Event;
-use crate::domain::id::{ContactId, EmailAddress, Timestamp, WaId};
+use crate::domain::id::{ContactId, EmailAddress, MINUTE_MS, Timestamp, WaId};
 use crate::store::record::{self, AuditLine, Name, People};
 use crate::store::{
     Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy,
@@ -24,6 +28,15 @@ const EXPORT_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Contacts looked at in one piece.
 const LOOKS: usize = 1_000;
+
+/// From the wish to be forgotten to the erasure: the answer and the event are on their way.
+const GOODBYE_MS: u64 = MINUTE_MS;
+
+/// From one erasure of those who wished it to the next.
+pub const FORGET_EVERY_MS: u64 = 10 * MINUTE_MS;
+
+/// Erased in one piece.
+const FORGET_TOGETHER_MAX: usize = 256;
 
 /// Whom an operator means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,30 +179,11 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner);
         let (now, shared, meant) = (self.now(), Arc::clone(&self.shared), whom.clone());
         let mut forgotten = self.update(move |writer| {
-            let keys = &shared.keys;
-            let people = everything_of(writer, keys, &meant)?;
+            let people = everything_of(writer, &shared.keys, &meant)?;
             for name in names(&people, &meant) {
-                record::put_erased(writer, keys, &name, now)?;
+                record::put_erased(writer, &shared.keys, &name, now)?;
             }
-            let traces = record::traces(writer, keys, &people)?;
-            traces.erase(writer)?;
-            writer.freed.extend_from_slice(traces.waiting());
-            let number = shared.next_number();
-            let line = AuditLine {
-                at_ms: now.0,
-                event: "contact.forgotten".to_owned(),
-                contact: String::new(),
-                number_ending: None,
-                link: None,
-            };
-            record::put_audit(writer, keys, number, line)?;
-            record::put_unfinished_erasure(writer, number)?;
-            Ok(Forgotten {
-                contacts: people.contacts.iter().map(|contact| contact.id).collect(),
-                counts: traces.counts(),
-                directory_users: directory_users(writer, keys, &people)?,
-                ..Forgotten::default()
-            })
+            shared.erase(writer, &people, now)
         })?;
         forgotten.tokens = self.tokens.forget_contacts(&forgotten.contacts);
         tracing::info!(
@@ -201,6 +195,48 @@ impl App {
             forgotten.unfinished = Some(error.to_string());
         }
         Ok(forgotten)
+    }
+
+    /// Erases whoever wished it in the chat, if it is time for that; returns how many.
+    ///
+    /// # Errors
+    /// As [`App::forget`].
+    pub fn forget_who_wished_it(&self) -> Result<usize, Failed> {
+        let now = self.now();
+        let wishes = (self.shared.store)
+            .view(|reader| record::wishes_to_be_forgotten(reader, FORGET_TOGETHER_MAX))?;
+        let is_due = |at: &Timestamp| now.since_ms(*at) >= GOODBYE_MS;
+        let due: Vec<ContactId> = (wishes.into_iter())
+            .filter(|(_, at)| is_due(at))
+            .map(|(id, _)| id)
+            .collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let mut turn = self
+            .forgetting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if turn.is_some_and(|last| now >= last && now.since_ms(last) < FORGET_EVERY_MS) {
+            return Ok(0);
+        }
+        let shared = Arc::clone(&self.shared);
+        let forgotten = self.update(move |writer| {
+            let mut people = People::default();
+            for id in &due {
+                people.contacts.extend(record::contact(writer, *id)?);
+                record::delete_wish_to_be_forgotten(writer, *id)?;
+            }
+            shared.erase(writer, &people, now)
+        })?;
+        *turn = Some(now);
+        self.tokens.forget_contacts(&forgotten.contacts);
+        let contacts = forgotten.contacts.len();
+        tracing::info!(contacts, "who wished to be forgotten was forgotten");
+        if let Err(error) = self.finish() {
+            tracing::warn!(%error, "what was forgotten may still be on the disk; it is tried again");
+        }
+        Ok(contacts)
     }
 
     /// Removes from the disk what an erasure left there that did not come to its end. Returns
@@ -278,6 +314,56 @@ impl App {
     }
 }
 
+impl Shared {
+    /// Whoever writes next under the names of this contact is somebody new, and nothing is left of
+    /// it but its number; [`App::forget_who_wished_it`] does the rest.
+    pub(super) fn begin_to_forget(
+        &self,
+        writer: &mut Transaction<'_>,
+        contact: &Contact,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let keys = &self.keys;
+        let nobody = Contact::new(contact.id, None, None, contact.language, contact.created_at);
+        record::delete_aliases(writer, keys, contact)?;
+        record::put_limits(writer, keys, contact, now)?;
+        for name in names_of(contact) {
+            record::put_erased(writer, keys, &name, now)?;
+        }
+        record::put_contact(writer, &nobody)?;
+        record::put_wish_to_be_forgotten(writer, contact.id, now)
+    }
+
+    /// Erases everything about these people, and notes that it is still on the disk.
+    fn erase(
+        &self,
+        writer: &mut Transaction<'_>,
+        people: &People,
+        now: Timestamp,
+    ) -> Result<Forgotten, StoreError> {
+        let keys = &self.keys;
+        let traces = record::traces(writer, keys, people)?;
+        traces.erase(writer)?;
+        writer.freed.extend_from_slice(traces.waiting());
+        let number = self.next_number();
+        let line = AuditLine {
+            at_ms: now.0,
+            event: "contact.forgotten".to_owned(),
+            contact: String::new(),
+            number_ending: None,
+            link: None,
+        };
+        record::put_audit(writer, keys, number, line)?;
+        record::put_unfinished_erasure(writer, number)?;
+        Ok(Forgotten {
+            contacts: people.contacts.iter().map(|contact| contact.id).collect(),
+            counts: traces.counts(),
+            directory_users: directory_users(writer, keys, people)?,
+            ..Forgotten::default()
+        })
+    }
+}
+
 /// The contacts that are meant. All are looked at: also one whose number is somebody else's now.
 fn people(
     reader: &dyn Reader,
@@ -329,11 +415,14 @@ fn names(people: &People, whom: &Whom) -> Vec<Name> {
         Whom::Number(number) => vec![Name::Number(number.clone())],
         Whom::Email(email) => vec![Name::Address(email.clone())],
     };
-    for contact in &people.contacts {
-        names.push(Name::Contact(contact.id));
-        names.extend(contact.bsuid.clone().map(Name::Bsuid));
-        names.extend(contact.wa_id.clone().map(Name::Number));
-    }
+    names.extend(people.contacts.iter().flat_map(names_of));
+    names
+}
+
+fn names_of(contact: &Contact) -> Vec<Name> {
+    let mut names = vec![Name::Contact(contact.id)];
+    names.extend(contact.bsuid.clone().map(Name::Bsuid));
+    names.extend(contact.wa_id.clone().map(Name::Number));
     names
 }
 

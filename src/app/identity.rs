@@ -73,6 +73,26 @@ impl Users {
     }
 }
 
+/// Whom a call of a bot is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The contact.
+    pub contact: ContactId,
+    /// As whom they were signed in when they wrote what is acted upon: nothing that is somebody
+    /// else's is told, proved or ended on account of it. Empty where the contact was named without
+    /// a message.
+    pub users: Users,
+}
+
+impl From<ContactId> for Subject {
+    fn from(contact: ContactId) -> Subject {
+        Subject {
+            contact,
+            users: Users::default(),
+        }
+    }
+}
+
 /// What a verified identity stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -84,6 +104,15 @@ pub struct Identity {
     pub users: Users,
     /// Until when it holds.
     pub expires_at: Timestamp,
+}
+
+impl From<Identity> for Subject {
+    fn from(identity: Identity) -> Subject {
+        Subject {
+            contact: identity.contact,
+            users: identity.users,
+        }
+    }
 }
 
 /// A token for a user of the built-in directory.
@@ -215,6 +244,12 @@ impl Shared {
     /// not signed in may: they sign in, and what they wrote is answered then.
     pub(super) fn is_meant(&self, users: &Users, contact: ContactId, binding: &Binding) -> bool {
         !users.is_anybody() || users.0.contains(&self.mark(contact, binding))
+    }
+
+    /// Whether whoever had this identity was signed in, and none of those as whom is any more.
+    pub(super) fn is_outlived(&self, users: &Users, contact: &Contact) -> bool {
+        users.is_anybody()
+            && !(contact.bindings.iter()).any(|binding| self.is_meant(users, contact.id, binding))
     }
 
     /// [`App::directory_token`], at a moment.

@@ -9,6 +9,7 @@ use crate::domain::id::{ContactId, DAY_MS, HOUR_MS, Timestamp};
 use crate::domain::sign_in::{Mapping, MappingState};
 use crate::store::record::{self, BodyOf, Sweep};
 use crate::store::{StoreError, Writer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Records looked at in one transaction: keeps it short beside the messages that wait for theirs.
@@ -39,7 +40,63 @@ const ASKED_MS: u64 = DAY_MS;
 const REQUIREMENT_MS: u64 = 2 * DAY_MS;
 const AUDIT_MS: u64 = 180 * DAY_MS;
 const UNBOUND_CONTACT_MS: u64 = 7 * DAY_MS;
-const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
+/// From the end of a sign-in that nobody used any more.
+pub const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
+
+/// Kinds of records that end by themselves, by the name of their table, and how long each is kept.
+/// A contact who is signed in is kept for as long as that may last, and some time after.
+pub const KEPT_MS: [(&str, u64); 9] = [
+    ("seen", SEEN_MS),
+    ("sent", SENT_MS),
+    ("dead", DEAD_MS),
+    ("budget", COUNTS_MS),
+    ("handle", HANDLE_MS),
+    ("event", EVENT_MS),
+    ("asked", ASKED_MS),
+    ("audit", AUDIT_MS),
+    ("contact", UNBOUND_CONTACT_MS),
+];
+
+/// Most batches of one run over everything: more than the records of the largest store.
+const BATCHES_MAX: usize = 100_000;
+
+/// What one batch of every table came to.
+struct Batch {
+    /// Records removed, in the order of [`KEPT_MS`].
+    removed: [usize; KEPT_MS.len()],
+    /// Which of them have been looked at to their end.
+    ended: [bool; KEPT_MS.len()],
+    keys_removed: usize,
+}
+
+impl App {
+    /// Removes all that is kept no longer, now; returns how many records of each kind, in the order
+    /// of [`KEPT_MS`]. Others wait for no more than one batch.
+    ///
+    /// # Errors
+    /// Some may be gone; asking again is safe.
+    pub fn remove_what_is_old(&self) -> Result<BTreeMap<&'static str, usize>, Failed> {
+        let mut janitor = Janitor::default();
+        let (mut removed, mut ended) = ([0; KEPT_MS.len()], [false; KEPT_MS.len()]);
+        for _ in 0..BATCHES_MAX {
+            let batch = janitor.batch(self)?;
+            for place in 0..KEPT_MS.len() {
+                removed[place] += batch.removed[place];
+                ended[place] |= batch.ended[place];
+            }
+            if ended.iter().all(|ended| *ended) {
+                break;
+            }
+        }
+        let kinds = KEPT_MS.iter().map(|(kind, _)| *kind);
+        let removed: BTreeMap<&'static str, usize> = kinds.zip(removed).collect();
+        tracing::info!(
+            records = removed.values().sum::<usize>(),
+            "old records were removed by the operator"
+        );
+        Ok(removed)
+    }
+}
 
 /// Sweeps the tables in turn and remembers how far it came.
 #[derive(Debug, Default)]
@@ -102,6 +159,11 @@ impl Janitor {
     /// One bounded batch of every table; returns how many records went. While the clock of the
     /// machine cannot be believed, nothing goes: a wrong one would take everything.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
+        let batch = self.batch(app)?;
+        Ok(batch.removed.iter().sum::<usize>() + batch.keys_removed)
+    }
+
+    fn batch(&mut self, app: &App) -> Result<Batch, Failed> {
         let now = app.now();
         app.forget_dead_tokens();
         if !self.clocks.agree(now, app.clock.steady_ms()) {
@@ -113,10 +175,10 @@ impl Janitor {
         let (events, asked) = (self.events.take(), self.asked.take());
         let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
-        let (sweeps, contacts, removed) = app.update(move |writer| {
+        let (sweeps, contacts, [seen, audit, gone]) = app.update(move |writer| {
             record::put_latest_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
-            let mut removed = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
+            let seen = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
             let sweeps: [Sweep; 6] = [
                 record::forget_sent(writer, now.minus_ms(SENT_MS), sent.as_deref(), looks)?,
                 record::forget_dead(writer, now.minus_ms(DEAD_MS), dead.as_deref(), looks)?,
@@ -125,8 +187,8 @@ impl Janitor {
                 record::forget_events(writer, now.minus_ms(EVENT_MS), events.as_deref(), looks)?,
                 record::forget_asked(writer, now.minus_ms(ASKED_MS), asked.as_deref(), looks)?,
             ];
-            removed += record::forget_audit(writer, now.minus_ms(AUDIT_MS), looks)?.removed;
-            removed += sweeps.iter().map(|sweep| sweep.removed).sum::<usize>();
+            let audit = record::forget_audit(writer, now.minus_ms(AUDIT_MS), looks)?.removed;
+            let mut gone = 0;
             let batch = record::contacts(writer, contacts, looks)?;
             for contact in batch
                 .iter()
@@ -137,7 +199,7 @@ impl Janitor {
                     shared.audit(writer, contact, event, now)?;
                 }
                 forget(writer, &shared.keys, contact)?;
-                removed += 1;
+                gone += 1;
             }
             for contact in batch
                 .iter()
@@ -156,8 +218,14 @@ impl Janitor {
             } else {
                 batch.last().map(|contact| contact.id)
             };
-            Ok((sweeps, next, removed))
+            Ok((sweeps, next, [seen, audit, gone]))
         })?;
+        let [a, b, c, d, e, f] = sweeps.each_ref().map(|sweep| sweep.removed);
+        let removed = [seen, a, b, c, d, e, f, audit, gone];
+        let [a, b, c, d, e, f] = sweeps.each_ref().map(|sweep| sweep.cursor.is_none());
+        // Both begin with the oldest, and have no place to come to.
+        let [seen, audit] = [seen, audit].map(|removed| removed < LOOKS_PER_UPDATE);
+        let ended = [seen, a, b, c, d, e, f, audit, contacts.is_none()];
         let cursors = sweeps.map(|sweep| sweep.cursor);
         let [sent, dead, counts, handles, events, asked] = cursors;
         *self = Janitor {
@@ -170,7 +238,11 @@ impl Janitor {
             contacts,
             clocks: std::mem::take(&mut self.clocks),
         };
-        Ok(removed + app.tend_keys()?)
+        Ok(Batch {
+            removed,
+            ended,
+            keys_removed: app.tend_keys()?,
+        })
     }
 }
 

@@ -28,15 +28,15 @@ pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
-pub use contacts::{Export, Forgotten, Whom};
+pub use contacts::{Export, FORGET_EVERY_MS, Forgotten, Whom};
 pub use counted::Counted;
 pub use events::event_name;
 pub use hand_on::Body;
 pub use identity::{
-    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused, Users,
-    rfc_3339,
+    AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,
+    Subject, Users, rfc_3339,
 };
-pub use janitor::Janitor;
+pub use janitor::{BOUND_CONTACT_MS, Janitor, KEPT_MS};
 pub use operator::{
     CHANGED_AT_ONCE_MAX, Letter, LetterChange, LetterChanged, Obstacle, REPLAYED_AT_ONCE_MAX,
 };
@@ -188,8 +188,9 @@ pub struct App {
     password_checks: password::Turns,
     tokens: tokens::Held,
     snapshots: Option<Snapshots>,
-    /// Held by who erases, and by who copies what is to be erased.
-    forgetting: Mutex<()>,
+    /// Held by who erases, and by who copies what is to be erased; when those who wished it were last
+    /// erased.
+    forgetting: Mutex<Option<Timestamp>>,
     counted: Counted,
 }
 
@@ -584,10 +585,15 @@ impl Shared {
                 Action::HandOn(kept) => {
                     self.hand_on(writer, &step.contact, kept, about)?;
                 }
+                Action::Forget => {}
                 other => self.enqueue(writer, &step.contact, other, now)?,
             }
         }
-        self.keep_for_later(writer, before, &step.contact, about)
+        self.keep_for_later(writer, before, &step.contact, about)?;
+        match step.actions.contains(&Action::Forget) {
+            true => self.begin_to_forget(writer, &step.contact, now),
+            false => Ok(()),
+        }
     }
 
     fn audit(
@@ -617,8 +623,8 @@ impl Shared {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (errand, expires_at) = match action {
-            // Neither is an errand of the contact's own making; both have their own places.
-            Action::Audit(_) | Action::HandOn(_) => return Ok(()),
+            // None is an errand of the contact's own making; each has its own place.
+            Action::Audit(_) | Action::HandOn(_) | Action::Forget => return Ok(()),
             Action::Say(sentence) => {
                 let Some(to) = contact.recipient() else {
                     return Ok(());

@@ -376,11 +376,11 @@ impl Shared {
                     let before =
                         self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
                     lose_number(writer, before)?;
-                    self.new_contact(sender, now, fresh)
+                    self.new_contact(writer, sender, now, fresh)?
                 }
                 _ => contact,
             },
-            (None, None) => self.new_contact(sender, now, fresh),
+            (None, None) => self.new_contact(writer, sender, now, fresh)?,
         };
         if let (Some(known), Some(now_seen)) = (&contact.wa_id, &sender.wa_id)
             && known != now_seen
@@ -416,16 +416,23 @@ impl Shared {
         Ok(contact)
     }
 
-    fn new_contact(&self, sender: &Sender, now: Timestamp, fresh: [u8; 16]) -> Contact {
+    fn new_contact(
+        &self,
+        writer: &Transaction<'_>,
+        sender: &Sender,
+        now: Timestamp,
+        fresh: [u8; 16],
+    ) -> Result<Contact, StoreError> {
         let language = Language::usual_for(sender.wa_id.as_ref(), sender.bsuid.as_ref())
             .unwrap_or(self.settings.language);
-        Contact::new(
+        let contact = Contact::new(
             ContactId::from_random(fresh),
             sender.bsuid.clone(),
             sender.wa_id.clone(),
             language,
             now,
-        )
+        );
+        record::with_limits(writer, &self.keys, contact)
     }
 
     /// Ends the proofs of a contact; returns the contact as it is now.

@@ -137,7 +137,7 @@ pub(super) fn export(shell: &mut Shell<'_>, arguments: &Export) -> Result<(), St
     }
 }
 
-fn write_json(shell: &mut Shell<'_>, value: &impl Serialize) -> Result<(), Stop> {
+pub(super) fn write_json(shell: &mut Shell<'_>, value: &impl Serialize) -> Result<(), Stop> {
     serde_json::to_writer_pretty(&mut *shell.output, value).map_err(io::Error::from)?;
     writeln!(shell.output)?;
     Ok(())

@@ -3,12 +3,17 @@
 //! Whoever collects may be slow or stand still, and a person at the door must not wait for that:
 //! lines pass through a bounded queue and a thread of its own writes them. When the queue is full,
 //! new lines are dropped and counted.
+//!
+//! The journal of systemd has a time of its own for each line, and its priority is told in front of
+//! it (sd-daemon(3)): so `journalctl -p warning` finds what it should, and no line has two times.
 
 use crate::config::{Log, LogFormat};
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of lines that may wait: about 2,000 lines, a pause of the collector that goes unnoticed.
@@ -19,7 +24,12 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 
 /// Starts the log. The value waits, when it is dropped, until the lines so far are written.
 pub(super) fn start(log: &Log) -> Flush {
-    let queue = Arc::new(Queue::default());
+    let queue = Arc::new(Queue {
+        is_journal: std::env::var("JOURNAL_STREAM")
+            .is_ok_and(|stream| is_stream(&stream, &io::stderr())),
+        ..Queue::default()
+    });
+    let is_journal = queue.is_journal;
     let format = log.format;
     let writing = Arc::clone(&queue);
     let thread = std::thread::Builder::new()
@@ -40,7 +50,11 @@ pub(super) fn start(log: &Log) -> Flush {
         LogFormat::Human => {
             use std::io::IsTerminal;
             let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colours).try_init()
+            let builder = builder.with_ansi(colours);
+            match is_journal {
+                true => builder.without_time().try_init(),
+                false => builder.try_init(),
+            }
         }
         LogFormat::Json => builder
             .json()
@@ -50,6 +64,30 @@ pub(super) fn start(log: &Log) -> Flush {
             .try_init(),
     };
     flush
+}
+
+/// Whether `stream`, which names a device and an inode as systemd does in `JOURNAL_STREAM`
+/// (systemd.exec(5)), is this file: whoever is asked to write elsewhere inherits the variable too.
+fn is_stream(stream: &str, file: &impl AsFd) -> bool {
+    let Ok(stat) = rustix::fs::fstat(file) else {
+        return false;
+    };
+    // The types differ between systems.
+    #[allow(clippy::useless_conversion)]
+    let found = (u64::from(stat.st_dev), u64::from(stat.st_ino));
+    let named = stream.split_once(':');
+    named.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)))
+        == Some(found)
+}
+
+/// The priority of a line for the journal.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        Level::DEBUG | Level::TRACE => "<7>",
+    }
 }
 
 /// Waits at its end for the lines that are still on their way.
@@ -76,6 +114,7 @@ impl Drop for Flush {
 struct Queue {
     lines: Mutex<Waiting>,
     changed: Condvar,
+    is_journal: bool,
 }
 
 #[derive(Default)]
@@ -92,16 +131,18 @@ impl Queue {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, line: &[u8]) {
+    fn add(&self, level: Level, line: &[u8]) {
+        let priority = if self.is_journal { priority(level) } else { "" };
+        let line = [priority.as_bytes(), line].concat();
         let mut waiting = self.lock();
         if waiting.has_no_writer {
             // It goes to the terminal or nowhere.
-            let _ = io::stderr().write_all(line);
+            let _ = io::stderr().write_all(&line);
         } else if waiting.bytes + line.len() > WAITING_BYTES_MAX {
             waiting.dropped += 1;
         } else {
             waiting.bytes += line.len();
-            waiting.lines.push_back(line.to_vec());
+            waiting.lines.push_back(line);
             self.changed.notify_all();
         }
     }
@@ -125,7 +166,13 @@ impl Queue {
             self.changed.notify_all();
             drop(waiting);
             if dropped > 0 {
-                let _ = output.write_all(lines_dropped(dropped, format).as_bytes());
+                let priority = if self.is_journal {
+                    priority(Level::WARN)
+                } else {
+                    ""
+                };
+                let told = format!("{priority}{}", lines_dropped(dropped, format));
+                let _ = output.write_all(told.as_bytes());
             }
             let _ = output.write_all(&line);
             waiting = self.lock();
@@ -154,16 +201,20 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line(&self.0)
+        Line(&self.0, Level::INFO)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
+        Line(&self.0, *event.level())
     }
 }
 
 /// One event: the layer above hands it over in one piece.
-struct Line<'a>(&'a Queue);
+struct Line<'a>(&'a Queue, Level);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.add(bytes);
+        self.0.add(self.1, bytes);
         Ok(bytes.len())
     }
 
@@ -203,7 +254,7 @@ mod tests {
         std::thread::spawn(move || {
             writing.write_to(&mut Slow(allowed, tell), LogFormat::Human);
         });
-        queue.add(b"first\n");
+        queue.add(Level::INFO, b"first\n");
         // From here on the writer holds the first line and the queue is empty.
         let mut waiting = queue.lock();
         while !waiting.under_way {
@@ -212,7 +263,7 @@ mod tests {
         drop(waiting);
         let line = vec![b'x'; WAITING_BYTES_MAX / 2];
         for _ in 0..5 {
-            queue.add(&line);
+            queue.add(Level::INFO, &line);
         }
         for _ in 0..4 {
             allow.send(()).unwrap();
@@ -226,5 +277,24 @@ mod tests {
         assert_eq!(written[2].len(), line.len());
         drop(Flush(Arc::clone(&queue)));
         assert_eq!(queue.lock().bytes, 0);
+    }
+
+    #[test]
+    fn the_journal_is_known_by_its_device_and_inode_and_nothing_else() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::tempfile().unwrap();
+        let meta = file.metadata().unwrap();
+        let (device, inode) = (meta.dev(), meta.ino());
+        assert!(is_stream(&format!("{device}:{inode}"), &file));
+        for other in [
+            String::new(),
+            format!("{device}"),
+            format!("{device}:{}", inode + 1),
+            format!("{}:{inode}", device + 1),
+            format!("{device}:{inode}:"),
+            format!("{device}: {inode}"),
+        ] {
+            assert!(!is_stream(&other, &file), "{other:?}");
+        }
     }
 }

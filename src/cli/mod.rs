@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod check;
 mod check_service;
+mod completions;
 mod config;
 mod contact;
 mod demo;
@@ -14,10 +15,14 @@ mod doctor;
 mod events;
 mod keys;
 mod log;
+mod man;
+mod names;
 mod outbox;
+mod retention;
 mod serve;
 mod show;
 mod terminal;
+mod tls;
 mod user;
 mod users_csv;
 mod worker;
@@ -54,7 +59,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Say what is wrong with the configuration, or try a service
     Check(check::Arguments),
-    /// Say what is wrong with the world around it: Meta, mail, services, bot
+    /// Say what is wrong around it: Meta, mail, services, bot
     Doctor(doctor::Arguments),
     /// Explain a key, or print an example file
     Config(config::Arguments),
@@ -64,18 +69,28 @@ enum Command {
     Contact(contact::Arguments),
     /// Print everything that is kept about one person
     Export(contact::Export),
-    /// List and change the keys with which Portero signs who wrote a message
+    /// Show the certificate of its own HTTPS, or renew it now
+    Tls(tls::Arguments),
+    /// List and change the keys that sign who wrote a message
     Keys(keys::Arguments),
-    /// List what waits and what was given up, and try that again or drop it
+    /// List what waits or was given up; try that again or drop it
     Outbox(outbox::Arguments),
     /// List what happened with sign-ins, and tell it once more
     Events(events::Arguments),
+    /// Remove at once what is kept no longer
+    Retention(retention::Arguments),
     /// Copy the store to a file, also while the server runs
     Backup(backup::Backup),
     /// Put a copy in the place of the store
     Restore(backup::Restore),
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
+    /// Print what a shell needs to complete commands
+    #[command(hide = true)]
+    Completions(completions::Arguments),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 /// Why a command ends: 1, or as in sysexits.h.
@@ -217,6 +232,7 @@ fn usual_config() -> Result<PathBuf, Failure> {
 
 /// The program, from its arguments to its exit code.
 pub fn main() -> ExitCode {
+    names::without_modules();
     let mut output = io::stdout().lock();
     let mut result = run(std::env::args_os(), &mut output);
     if result.is_ok() {
@@ -286,12 +302,16 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::User(arguments) => user::run(&mut shell, &arguments),
         Command::Contact(arguments) => contact::run(&mut shell, &arguments),
         Command::Export(arguments) => contact::export(&mut shell, &arguments),
+        Command::Retention(arguments) => retention::run(&mut shell, &arguments),
         Command::Backup(arguments) => backup::run(&mut shell, &arguments),
         Command::Restore(arguments) => backup::run_restore(&mut shell, &arguments),
+        Command::Tls(arguments) => tls::run(&mut shell, &arguments),
         Command::Keys(arguments) => keys::run(&mut shell, &arguments),
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
         Command::Audit(arguments) => audit::run(&mut shell, &arguments),
+        Command::Completions(arguments) => completions::run(&mut shell, &arguments),
+        Command::Man(arguments) => man::run(&mut shell, &arguments),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::store::OpenError;
 use crate::web::{METRICS_PATH, WEBHOOK_PATH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Between two looks at whether the store still works.
@@ -33,6 +35,13 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
             "listening on http://{address}; the callback URL for Meta ends in {WEBHOOK_PATH}"
         );
     }
+    let (encrypted, redirects) = running.encrypted_addresses();
+    for address in encrypted {
+        tracing::info!("listening for HTTPS on {address}");
+    }
+    for address in redirects {
+        tracing::info!("sending whoever comes by http:// on {address} to HTTPS");
+    }
     if let Some(address) = running.metrics_address() {
         tracing::info!("metrics are at http://{address}{METRICS_PATH}");
     }
@@ -43,6 +52,9 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
         }
         match signals.pending().next() {
             Some(SIGHUP) => {
+                if let Some(certificate) = running.certificate() {
+                    certificate.read_again();
+                }
                 tracing::warn!("reloading is not possible; restart to use another configuration")
             }
             Some(_) => break None,
@@ -78,14 +90,29 @@ pub(super) fn failure_of(error: StartError) -> Failure {
     };
     let failure = Failure::new(exit, error.to_string());
     match &error {
-        StartError::Listen(_, cause) if cause.kind() == std::io::ErrorKind::AddrInUse => failure
-            .hint(
-                "another program has this address; change server.listen, or stop the other program",
-            ),
-        StartError::Listen(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-            failure.hint("ports below 1024 need a privilege; use 8080 behind a reverse proxy")
-        }
+        StartError::Listen(address, cause) => failure.hint(hint_about(*address, cause)),
         _ => failure,
+    }
+}
+
+/// What to do when an address cannot be listened on.
+pub(super) fn hint_about(address: SocketAddr, cause: &std::io::Error) -> String {
+    let port = address.port();
+    match cause.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another program has this address; stop it, or change the address in the configuration (as root, `ss -ltnp 'sport = :{port}'` names the program)"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need a privilege: with systemd, AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE in the unit; else, as root, setcap cap_net_bind_service=+ep on the program's file; or use a port such as 8{:03} behind a reverse proxy",
+            port.min(999)
+        ),
+        ErrorKind::AddrNotAvailable => {
+            "this address is not one of this machine's; change it in the configuration".to_owned()
+        }
+        _ if address.is_ipv6() => {
+            format!("if this machine has no IPv6, write \"0.0.0.0:{port}\" in the configuration")
+        }
+        _ => "change the address in the configuration".to_owned(),
     }
 }
 

@@ -103,7 +103,7 @@ enum Unopened {
     Failed(Failure),
 }
 
-fn unanswered(error: &AskError, request: &Request) -> Failure {
+pub(super) fn unanswered(error: &AskError, request: &Request) -> Failure {
     let failure = |exit| Failure::new(exit, error.to_string());
     match error {
         AskError::Denied(_) => failure(Exit::NoPermission)
@@ -111,6 +111,7 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
         AskError::OtherVersion(_) => failure(Exit::Unavailable)
             .hint("restart the server, so that both are of the version that is installed"),
         AskError::NoAnswer => failure(Exit::Unavailable).hint(match request {
+            Request::ShowCertificate | Request::RenewCertificate => "look with `portero tls show`",
             Request::ListKeys | Request::RotateKeys { .. } | Request::RevokeKey { .. } => {
                 "look with `portero keys list`"
             }
@@ -129,6 +130,7 @@ fn unanswered(error: &AskError, request: &Request) -> Failure {
             | Request::Forget { .. }
             | Request::Export { .. } => "look with `portero contact show`; asking again is safe",
             Request::BackUp { .. } => "look whether the file is there; it appears when it is whole",
+            Request::RemoveWhatIsOld => "asking again is safe: what is gone is not there any more",
             Request::ListAudit { .. } | Request::VerifyAudit { .. } => {
                 "asking again is safe: nothing is changed"
             }

@@ -53,9 +53,10 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 17] = [
+pub const TABLES: [&str; 18] = [
     "business",
     "server",
+    "tls",
     "whatsapp",
     "mail",
     "sign_in",
@@ -88,6 +89,7 @@ const TEXTS: &str = "a list of texts in quotes, such as [\"one\", \"two\"]";
 const NUMBER: &str = "a whole number";
 const SWITCH: &str = "true or false";
 const PATH: &str = "a path in quotes, taken from the folder of this file when relative";
+const KEY_FILE: &str = "\"file:/path\", in quotes";
 const URL: &str = "an https:// address in quotes";
 const POINTER: &str = "a JSON pointer (RFC 6901) in quotes";
 const COMPANY: &str = "a table with id and name";
@@ -134,6 +136,33 @@ keys! {
         "Connections open at one time.";
     SERVER_CONNECTIONS_PER_ADDRESS_MAX "server" "connections_per_address_max" NUMBER Default("64"),
         "Connections open at one time from one address.";
+
+    TLS_CERTIFICATE "tls" "certificate" PATH Unset("no HTTPS of its own", "\"fullchain.pem\""),
+        "File with the certificate (PEM) and those between it and its authority, for HTTPS without a proxy; read again when it changes.";
+    TLS_KEY "tls" "key" KEY_FILE Unset("needed with tls.certificate", "\"file:privkey.pem\""),
+        "File with the key of the certificate (PEM), which only its owner can read.";
+    TLS_LISTEN "tls" "listen" TEXT Default("\"[::]:443\""),
+        "Address and port for HTTPS, or a list of them; \"[::]:443\" takes IPv4 too, \"0.0.0.0:443\" takes nothing else.";
+    TLS_REDIRECT_LISTEN "tls" "redirect_listen" TEXT Unset("nothing listens there", "\"[::]:80\""),
+        "Address and port, or a list of them, where whoever comes by http:// is sent to server.public_url.";
+    TLS_ACME "tls" "acme" SWITCH Default("false"),
+        "Whether a certificate is asked for at Let's Encrypt, and renewed, without anybody's doing.";
+    TLS_ACME_TERMS_AGREED "tls" "acme_terms_agreed" SWITCH Default("false"),
+        "Whether you agree to the terms of that authority (https://letsencrypt.org/repository/); needed with tls.acme.";
+    TLS_ACME_EMAIL "tls" "acme_email" TEXT Unset("none is given", "\"admin@example.com\""),
+        "Address that the authority may write to.";
+    TLS_ACME_NAMES "tls" "acme_names" TEXTS Default("[]"),
+        "Further names for the certificate beside the host of server.public_url, under which this server is then called too; all must lead here from the whole internet.";
+    TLS_ACME_DIRECTORY "tls" "acme_directory" URL Default("\"https://acme-v02.api.letsencrypt.org/directory\""),
+        "Where another authority that speaks ACME says what it offers.";
+    TLS_ACME_CA_FILE "tls" "acme_ca_file" PATH Unset("the public authorities are trusted", "\"ca.pem\""),
+        "Certificates (PEM) to trust for this connection instead of the public ones.";
+    TLS_ACME_FOLDER "tls" "acme_folder" PATH Unset("acme, beside the store", "\"acme\""),
+        "Folder for the account, the key and the certificate.";
+    TLS_ACME_ACCOUNT_ID "tls" "acme_account_id" TEXT Unset("the authority makes an account for everybody", "\"kid-1\""),
+        "Name of the account that an authority gave you, if it wants one (external account binding).";
+    TLS_ACME_ACCOUNT_KEY "tls" "acme_account_key" SECRET Unset("needed with tls.acme_account_id", "\"env:PORTERO_ACME_KEY\""),
+        "Key of that account, in base64url.";
 
     WHATSAPP_PHONE_NUMBER_ID "whatsapp" "phone_number_id" TEXT Required("\"106540352242922\""),
         "The id of the business's number, from WhatsApp > API Setup in Meta's dashboard (not the number itself).";

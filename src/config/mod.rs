@@ -8,9 +8,9 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of those names, `problem.rs` is what people
-//! read, `show.rs` answers what
-//! is in force and what a key means.
+//! `tls.rs`, `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of
+//! those names, `problem.rs` is what people read, `show.rs` answers what is in force and what a key
+//! means.
 
 mod api_keys;
 mod bot;
@@ -22,10 +22,12 @@ mod read;
 mod services;
 mod show;
 mod sign_in;
+mod tls;
 
 pub use problem::{Position, Problem, Problems, Warning};
 pub use show::{Explanation, explain};
 pub use sign_in::SignIn;
+pub use tls::Tls;
 
 use crate::domain::delivery::Lane;
 use crate::domain::id::{DAY_MS, EmailAddress, Language, PhoneNumberId, SECOND_MS, Secret, WaId};
@@ -61,6 +63,8 @@ pub struct Config {
     pub business: Business,
     /// `[server]`
     pub server: Server,
+    /// `[tls]`, when there is a certificate.
+    pub tls: Option<Tls>,
     /// `[whatsapp]`
     pub whatsapp: WhatsApp,
     /// `[mail]`
@@ -362,12 +366,13 @@ fn secrets_are_private(reader: &mut Reader<'_>, file: &Path, mode: Option<u32>) 
 fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     reader.known_tables(root);
     let business = business(reader, root);
-    let server = server(reader, root);
+    let mut server = server(reader, root);
     let whatsapp = whatsapp(reader, root);
     let name = business.as_ref().map(|business| business.name.as_str());
     let mail = mail(reader, root, name);
     let (sign_in_table, sign_in) = sign_in::sign_in(reader, root);
     let store = store(reader, root);
+    let tls = tls::tls(reader, root, server.as_mut(), store.as_ref());
     let bot = bot::bot(reader, root);
     let events = bot::events(reader, root);
     let (service_tables, services) = services::services(reader, root);
@@ -406,6 +411,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     Some(Config {
         business: business?,
         server: server?,
+        tls: tls?,
         whatsapp: whatsapp?,
         mail: mail?,
         sign_in,
@@ -450,16 +456,7 @@ fn business(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Business> {
 
 fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
     let table = reader.table(root, "server");
-    let listen = reader.one(
-        &table,
-        &keys::SERVER_LISTEN,
-        list(|text| {
-            text.parse::<SocketAddr>().map_err(|_| {
-                "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\""
-                    .to_owned()
-            })
-        }),
-    );
+    let listen = reader.one(&table, &keys::SERVER_LISTEN, list(socket_address));
     let public_url = reader.maybe(&table, &keys::SERVER_PUBLIC_URL, text(Url::base));
     let hosts = reader.one(&table, &keys::SERVER_HOSTS, list(host_name));
     let trusted_proxies = reader.one(
@@ -481,9 +478,7 @@ fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
         number(1..=100_000, ""),
     );
     let (listen, public_url, mut hosts) = (listen?, public_url?, hosts?);
-    if listen.is_empty() || listen.len() > LISTEN_MAX {
-        let words = format!("1 to {LISTEN_MAX} addresses are expected");
-        reader.problem(&table, &keys::SERVER_LISTEN, words);
+    if !is_few(reader, &table, &keys::SERVER_LISTEN, &listen) {
         return None;
     }
     if listen.iter().any(|address| !address.ip().is_loopback()) {
@@ -526,6 +521,27 @@ fn server(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Server> {
         connections_max: size(connections_max?),
         connections_per_address_max: size(connections_per_address_max?),
     })
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned()
+    })
+}
+
+/// Notes a problem unless there are addresses to listen on, and not too many.
+fn is_few(
+    reader: &mut Reader<'_>,
+    table: &read::Table<'_>,
+    key: &keys::Key,
+    listen: &[SocketAddr],
+) -> bool {
+    let few = (1..=LISTEN_MAX).contains(&listen.len());
+    if !few {
+        let words = format!("1 to {LISTEN_MAX} addresses are expected");
+        reader.problem(table, key, words);
+    }
+    few
 }
 
 fn whatsapp(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<WhatsApp> {

@@ -738,10 +738,12 @@ impl<'a> Reader<'a> {
 
     /// The path, taken from the folder of the configuration file when relative.
     pub fn path(&self, text: &str) -> Result<PathBuf, String> {
-        if text.is_empty() || text.contains(char::is_control) {
-            return Err("a path is expected".to_owned());
-        }
-        Ok(self.folder.join(text))
+        path_in(self.folder, text)
+    }
+
+    /// The folder of the configuration file.
+    pub fn folder(&self) -> &'a Path {
+        self.folder
     }
 
     /// What `parse` makes of a file of at most `bytes_max`; it refuses in words that follow the
@@ -780,6 +782,14 @@ impl<'a> Reader<'a> {
             }
         })
     }
+}
+
+/// The path, taken from `folder` when relative.
+pub(super) fn path_in(folder: &Path, text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a path is expected".to_owned());
+    }
+    Ok(folder.join(text))
 }
 
 /// A whole file that is not longer than expected.

@@ -1,6 +1,7 @@
 //! What the command line may ask for, and what it is answered.
 
 use super::audit::{self, AuditCheckLine, AuditRow};
+use super::certificate::CertificateLine;
 use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
 use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
@@ -12,6 +13,7 @@ use crate::store::StoreError;
 use crate::store::record::{AuditPlace, User};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -51,6 +53,10 @@ pub enum Request {
         /// Each with the Argon2id hash of a password, if there is one.
         users: Vec<(UserText, Option<Hidden>)>,
     },
+    /// How the certificate of HTTPS stands.
+    ShowCertificate,
+    /// Ask for a new one now, or read its files again.
+    RenewCertificate,
     /// The keys that tokens are signed with.
     ListKeys,
     /// Make a new key.
@@ -138,6 +144,8 @@ pub enum Request {
         /// Where: from the root on.
         path: PathBuf,
     },
+    /// Remove what is kept no longer.
+    RemoveWhatIsOld,
     /// Up to [`crate::app::AUDIT_LINES_LISTED_MAX`] lines of the audit, newest first.
     ListAudit {
         /// Not those before this moment, in milliseconds since 1970.
@@ -153,11 +161,17 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether only the running server can know.
+    pub(super) fn is_about_certificate(&self) -> bool {
+        matches!(self, Request::ShowCertificate | Request::RenewCertificate)
+    }
+
     /// Whether it changes nothing.
     pub(super) fn only_looks(&self) -> bool {
         matches!(
             self,
             Request::ListUsers { .. }
+                | Request::ShowCertificate
                 | Request::ListKeys
                 | Request::ListWaiting { .. }
                 | Request::ListDead { .. }
@@ -172,7 +186,10 @@ impl Request {
 
     /// Whether the whole store may be written.
     pub(super) fn takes_long(&self) -> bool {
-        matches!(self, Request::Forget { .. } | Request::BackUp { .. })
+        matches!(
+            self,
+            Request::Forget { .. } | Request::BackUp { .. } | Request::RemoveWhatIsOld
+        )
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -182,6 +199,8 @@ impl Request {
             Request::SetPassword { .. } => "set_password",
             Request::RemoveUser { .. } => "remove_user",
             Request::ImportUsers { .. } => "import_users",
+            Request::ShowCertificate => "show_certificate",
+            Request::RenewCertificate => "renew_certificate",
             Request::ListKeys => "list_keys",
             Request::RotateKeys { .. } => "rotate_keys",
             Request::RevokeKey { .. } => "revoke_key",
@@ -199,6 +218,7 @@ impl Request {
             Request::Forget { dry_run: false, .. } => "forget",
             Request::Export { .. } => "export",
             Request::BackUp { .. } => "back_up",
+            Request::RemoveWhatIsOld => "remove_what_is_old",
             Request::ListAudit { .. } => "list_audit",
             Request::VerifyAudit { .. } => "verify_audit",
         }
@@ -285,6 +305,17 @@ pub enum Answer {
         /// Users that were there just so.
         unchanged: usize,
     },
+    /// How the certificate of HTTPS stands.
+    Certificate(CertificateLine),
+    /// A new certificate is on its way.
+    RenewalBegun,
+    /// The authority may not be asked before this moment. Nothing has happened.
+    RenewalNotBefore {
+        /// In milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// There is no HTTPS of its own, or no server that would have it.
+    NoCertificate,
     /// The keys, by the moment at which they begin to sign.
     Keys {
         /// At least one.
@@ -378,6 +409,11 @@ pub enum Answer {
         /// A sentence on why.
         reason: String,
     },
+    /// What was old is gone.
+    Removed {
+        /// How many records, by the name of their table.
+        counts: BTreeMap<String, u64>,
+    },
     /// There is no such contact. Nothing has changed.
     NoSuchContact,
     /// What was written down.
@@ -416,6 +452,10 @@ impl Answer {
             Answer::PasswordSet => "set",
             Answer::UserRemoved => "removed",
             Answer::UsersImported { .. } => "imported",
+            Answer::Certificate(_) => "shown",
+            Answer::RenewalBegun => "begun",
+            Answer::RenewalNotBefore { .. } => "too_often",
+            Answer::NoCertificate => "none",
             Answer::Keys { .. } => "listed",
             Answer::KeyMade { .. } => "made",
             Answer::KeyComing { .. } => "coming",
@@ -431,6 +471,7 @@ impl Answer {
             Answer::Exported { .. } => "exported",
             Answer::BackedUp { .. } => "backed_up",
             Answer::NotBackedUp { .. } => "not_backed_up",
+            Answer::Removed { .. } => "removed",
             Answer::NoSuchContact => "no_such_contact",
             Answer::Audit { .. } => "listed",
             Answer::AuditChecked(check) if check.faults.is_empty() => "checked",
@@ -600,6 +641,7 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
                 unchanged: imported.unchanged,
             }
         }
+        Request::ShowCertificate | Request::RenewCertificate => Answer::NoCertificate,
         Request::ListKeys => Answer::Keys {
             keys: key_lines(&app.signing_keys()),
         },
@@ -641,6 +683,11 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
         Request::Forget { whom, dry_run } => contacts::forget(app, whom, *dry_run)?,
         Request::Export { whom } => contacts::export(app, whom)?,
         Request::BackUp { path } => contacts::back_up(app, path)?,
+        Request::RemoveWhatIsOld => Answer::Removed {
+            counts: (app.remove_what_is_old()?.into_iter())
+                .map(|(kind, count)| (kind.to_owned(), count as u64))
+                .collect(),
+        },
         Request::ListAudit { since_ms, before } => audit::list(app, *since_ms, *before)?,
         Request::VerifyAudit { after } => audit::verify(app, after.as_ref())?,
     };

@@ -165,11 +165,13 @@ pub enum ReleaseReason {
     Replaced,
     /// The bot ended it.
     Bot,
+    /// The person wished to be forgotten.
+    Forgotten,
 }
 
 impl ReleaseReason {
     /// Every reason.
-    pub const ALL: [ReleaseReason; 10] = [
+    pub const ALL: [ReleaseReason; 11] = [
         ReleaseReason::LoggedOut,
         ReleaseReason::Idle,
         ReleaseReason::Aged,
@@ -180,6 +182,7 @@ impl ReleaseReason {
         ReleaseReason::Undone,
         ReleaseReason::Replaced,
         ReleaseReason::Bot,
+        ReleaseReason::Forgotten,
     ];
 
     /// The audit event of a release for this reason.
@@ -195,6 +198,7 @@ impl ReleaseReason {
             ReleaseReason::Undone => "contact.released.undone",
             ReleaseReason::Replaced => "contact.released.replaced",
             ReleaseReason::Bot => "contact.released.bot",
+            ReleaseReason::Forgotten => "contact.released.forgotten",
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Contact {
     pub released: Option<ReleaseReason>,
     /// The message that waits until we know who wrote it.
     pub kept: Option<Kept>,
+    /// Whether to forget this person, when they were asked that.
+    pub forget_asked: Option<ForgetAsked>,
     /// Wrong codes.
     pub failures: Budget,
     /// Codes asked for.
@@ -105,6 +107,15 @@ pub enum Stage {
     LinkSent,
 }
 
+/// The question whether somebody really wishes to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetAsked {
+    /// When it was put.
+    pub at: Timestamp,
+    /// Names this question, so that an old button answers no new one.
+    pub tag: String,
+}
+
 /// A message that is handed on, at once or when its writer is known. What it says is not looked
 /// at: its bytes lie in the store as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +150,7 @@ impl Contact {
             identity_key: None,
             released: None,
             kept: None,
+            forget_asked: None,
             failures: Budget::default(),
             codes: Budget::default(),
             replies: Budget::default(),

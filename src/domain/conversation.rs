@@ -34,6 +34,8 @@
 //! - Counting, checking and consuming a code are one step (S-11, S-12).
 //! - A return code counts only from the contact that asked for the link; from anywhere else it
 //!   burns the sign-in and both sides are told (section 3 of the threat model).
+//! - Nobody is forgotten but by a tap or words that mean nothing else, typed in answer to the
+//!   question; and being forgotten lifts no limit.
 //! - What happens on the page never says anything about the chat's other limits, nor the reverse.
 //! - A message of a bound contact that is not one of our words goes to the bot unread. Only while
 //!   that contact signs in again, what reads as an address, a code or a password stays here, and
@@ -43,6 +45,7 @@ mod button;
 mod chat;
 mod code;
 mod demand;
+mod forget;
 mod said;
 mod web;
 
@@ -56,7 +59,7 @@ use super::contact::{Barred, Contact, Kept, Stage};
 use super::delivery::Notice;
 use super::id::{
     ChallengeId, EmailAddress, HOUR_MS, Language, MappingId, OtpCode, ProofId, ReturnCode,
-    SECOND_MS, ServiceName, Timestamp,
+    SECOND_MS, Timestamp,
 };
 use super::message::{Content, Inbound};
 use super::policy::Policy;
@@ -106,8 +109,8 @@ pub enum Event<'a> {
     },
     /// The bot ends bindings.
     ReleasedByBot {
-        /// Those to this service; all if not set.
-        service: Option<&'a ServiceName>,
+        /// Which.
+        bindings: &'a [Binding],
     },
     /// Somebody did something on the sign-in page.
     Page {
@@ -259,6 +262,8 @@ pub enum Action {
     HandOn(Kept),
     /// Write down what a person or operator may ask about later.
     Audit(AuditEvent),
+    /// Forget this contact: whoever writes next under its names is somebody new.
+    Forget,
 }
 
 /// The addresses whose counts a decision about this message may need.
@@ -348,7 +353,7 @@ pub fn step(contact: &Contact, event: &Event<'_>, context: &Context<'_>) -> Step
         }
         Event::LinkAsked { send } => turn.link_asked(*send),
         Event::ProofAsked { proof, age_max_ms } => turn.proof_asked(*proof, *age_max_ms),
-        Event::ReleasedByBot { service } => turn.released_by_bot(*service),
+        Event::ReleasedByBot { bindings } => turn.released_by_bot(bindings),
         Event::Page { mapping, act } => turn.on_page(*mapping, act),
         Event::ReturnedElsewhere {
             mapping,
@@ -485,7 +490,8 @@ impl<'a> Turn<'a> {
                 | ReleaseReason::Operator
                 | ReleaseReason::Undone
                 | ReleaseReason::Replaced
-                | ReleaseReason::Bot => None,
+                | ReleaseReason::Bot
+                | ReleaseReason::Forgotten => None,
                 reason => Some(reason),
             };
             self.refuse_requirement();

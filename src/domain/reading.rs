@@ -35,6 +35,10 @@ pub enum Command {
     WhoAmI,
     /// Let me sign in on the web.
     Web,
+    /// Delete what you keep about me.
+    ForgetMe,
+    /// Yes, delete it.
+    ForgetMeIndeed,
 }
 
 /// Digits found in a text.
@@ -154,7 +158,7 @@ fn command(text: &str) -> Option<Command> {
         return None;
     }
     let plain = plain_words(text);
-    const COMMANDS: [(Command, &[&str]); 8] = [
+    const COMMANDS: [(Command, &[&str]); 10] = [
         (
             Command::Resend,
             &[
@@ -231,6 +235,35 @@ fn command(text: &str) -> Option<Command> {
                 "novo link",
                 "outro link",
                 "entrar na web",
+            ],
+        ),
+        (
+            Command::ForgetMe,
+            &[
+                "olvidame",
+                "borra mis datos",
+                "borrar mis datos",
+                "elimina mis datos",
+                "eliminar mis datos",
+                "forget me",
+                "delete my data",
+                "erase my data",
+                "esqueca me",
+                "me esqueca",
+                "me esquece",
+                "apague meus dados",
+                "apagar meus dados",
+                "exclua meus dados",
+                "excluir meus dados",
+            ],
+        ),
+        (
+            Command::ForgetMeIndeed,
+            &[
+                "si olvidame",
+                "yes forget me",
+                "sim esqueca me",
+                "sim me esqueca",
             ],
         ),
     ];
@@ -544,6 +577,10 @@ mod tests {
             ("Cerrar sesión", Command::LogOut),
             ("LOG OUT!", Command::LogOut),
             ("sair", Command::LogOut),
+            ("¡Olvídame!", Command::ForgetMe),
+            ("Forget me.", Command::ForgetMe),
+            ("esqueça-me", Command::ForgetMe),
+            ("Sí, olvídame", Command::ForgetMeIndeed),
             ("¿Quién soy?", Command::WhoAmI),
             ("Quem sou eu?", Command::WhoAmI),
             ("Reenviar", Command::Resend),

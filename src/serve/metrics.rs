@@ -8,6 +8,7 @@ use crate::domain::delivery::Lane;
 use crate::metrics::{Kind, Text};
 use crate::outbox::Outbox;
 use crate::services::Services;
+use crate::tls;
 use crate::web::Web;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -24,6 +25,8 @@ pub(super) struct Counting {
     pub(super) outbox: Arc<Outbox>,
     pub(super) services: Arc<Services>,
     pub(super) web: Arc<Web>,
+    /// When there is HTTPS of its own.
+    pub(super) tls: Option<tls::Watch>,
     /// The file of the store.
     pub(super) store: PathBuf,
     pub(super) started_at: SystemTime,
@@ -44,6 +47,7 @@ impl Counting {
         self.waiting(&mut text);
         self.tokens(&mut text);
         self.services(&mut text);
+        self.tls(&mut text);
         self.store(&mut text);
         self.process(&mut text);
         text.finish()
@@ -160,6 +164,22 @@ impl Counting {
         for (name, _, health) in &health {
             failures.sample(&[("service", name.as_str())], health.failures_in_a_row);
         }
+    }
+
+    fn tls(&self, text: &mut Text) {
+        let Some(tls) = &self.tls else {
+            return;
+        };
+        let health = tls.health();
+        // Without a certificate its end lies at the beginning of time: the alert is the same.
+        let help =
+            "Last second at which the certificate of HTTPS counts, since 1970; 0 without one.";
+        let end = health.not_after_s.unwrap_or(0);
+        let name = "portero_tls_certificate_expiry_timestamp_seconds";
+        text.one(name, Gauge, help, end);
+        let help = "Tries in a row that gave no new certificate for HTTPS.";
+        let name = "portero_tls_certificate_failures_in_a_row";
+        text.one(name, Gauge, help, health.failures_in_a_row);
     }
 
     fn store(&self, text: &mut Text) {

@@ -3,7 +3,7 @@
 //! From the bottom up: [`engine`] is the contract (four operations on named tables, `view` and
 //! `update`), [`redb`] keeps it in one file with a shared durable commit, [`memory`] keeps it in
 //! maps for tests and simulation, and [`seal`] makes every record unreadable without the master key
-//! and every altered record an error.
+//! and every altered record an error. [`migrate`] brings a store of an older format forward.
 //!
 //! What holds whatever the engine:
 //! - an update that returned `Ok` is durable; one that returned `Err` left nothing, except
@@ -14,6 +14,7 @@
 pub mod engine;
 mod file;
 pub mod memory;
+pub mod migrate;
 pub mod record;
 pub mod redb;
 mod restore;
@@ -127,7 +128,7 @@ pub enum OpenError {
     NewerFile(PathBuf),
     /// The records are in a format newer than this program.
     #[error(
-        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version, or restore a copy made by this one."
+        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version; or go back with `portero restore` to a copy from before, such as the snapshot that was made before the format was changed."
     )]
     NewerFormat {
         /// The format of the store.

@@ -13,11 +13,15 @@
 //! again from time to time whether there is room. A panic inside redb is what a damaged file looks
 //! like from here, and counts as one.
 
+mod backend;
+mod copy;
+mod fault;
+
+pub use copy::write_copy;
+
 use std::cell::{OnceCell, RefCell};
-use std::collections::hash_map::{Entry, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -25,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{
-    BackendError, Builder, CommitError, Database, DatabaseError, ReadOnlyTable, ReadTransaction,
+    Builder, CommitError, Database, DatabaseError, ReadOnlyTable, ReadTransaction,
     ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition, TableError,
     TableHandle, TransactionError, WriteTransaction,
 };
@@ -34,7 +38,10 @@ use super::engine::{
     Changes, Engine, KeyRange, Order, Overlay, Reader, Table, UpdateBody, Visitor, in_body,
     run_body,
 };
-use super::{Copied, CopyError, OpenError, StoreError, file};
+use super::{CopyError, OpenError, StoreError, file};
+use backend::{Backend, Purpose};
+use copy::write_records;
+use fault::{Fault, means_full};
 
 /// Updates that share one commit at most. More would not make the commit cheaper, and the first of
 /// them waits for the bodies of all.
@@ -46,9 +53,6 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Memory for pages. The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
-
-/// The same for a copy, which is written and read once.
-const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long after finding the disk full it is tried again. Each try writes [`ROOM_BYTES`].
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -107,8 +111,8 @@ enum State {
         opening: u64,
         viewers: Arc<Viewers>,
     },
-    /// The disk is full. The database, if it could be opened, is one over a [`Scratch`]: it reads
-    /// what is on the disk, and what it writes nobody keeps.
+    /// The disk is full. The database, if it could be opened, is one over a [`Backend`] with a
+    /// scratch: it reads what is on the disk, and what it writes nobody keeps.
     Full {
         database: Option<Database>,
         opening: u64,
@@ -725,93 +729,6 @@ enum Failure {
     Committing(Fault),
 }
 
-/// What went wrong beneath.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fault {
-    Full,
-    /// The file was closed, to be reopened, while a view was reading.
-    Closed,
-    Io(String),
-    Damaged(String),
-}
-
-impl Fault {
-    fn panicked() -> Fault {
-        Fault::Damaged("reading the file caused a panic".into())
-    }
-
-    fn before_commit(&self) -> StoreError {
-        match self {
-            Fault::Full => StoreError::Full,
-            fault => StoreError::Unavailable(fault.to_string()),
-        }
-    }
-
-    fn at_commit(&self) -> StoreError {
-        match self {
-            Fault::Full => StoreError::Full,
-            _ => StoreError::Unknown,
-        }
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Fault::Full => formatter.write_str("the disk is full"),
-            Fault::Closed => formatter.write_str("the file is being reopened"),
-            Fault::Io(what) => write!(formatter, "the disk failed ({what})"),
-            Fault::Damaged(what) => write!(formatter, "the file is damaged ({what})"),
-        }
-    }
-}
-
-fn means_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
-
-impl From<StorageError> for Fault {
-    fn from(error: StorageError) -> Fault {
-        match error {
-            StorageError::Io(error) if means_full(&error) => Fault::Full,
-            StorageError::DatabaseClosed => Fault::Closed,
-            StorageError::Corrupted(what) => Fault::Damaged(what),
-            StorageError::LockPoisoned(_) => Fault::panicked(),
-            error => Fault::Io(error.to_string()),
-        }
-    }
-}
-
-impl From<TransactionError> for Fault {
-    fn from(error: TransactionError) -> Fault {
-        match error {
-            TransactionError::Storage(error) => error.into(),
-            error => Fault::Io(error.to_string()),
-        }
-    }
-}
-
-impl From<CommitError> for Fault {
-    fn from(error: CommitError) -> Fault {
-        match error {
-            CommitError::Storage(error) => error.into(),
-            error => Fault::Io(error.to_string()),
-        }
-    }
-}
-
-impl From<TableError> for Fault {
-    fn from(error: TableError) -> Fault {
-        match error {
-            TableError::Storage(error) => error.into(),
-            error => Fault::Damaged(error.to_string()),
-        }
-    }
-}
-
 /// Runs one operation of redb; a panic in it is a fault of the file and not of the caller.
 fn guarded<T>(operation: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // What redb left half done is not used again: every fault ends in closing the file.
@@ -1060,278 +977,12 @@ impl Disk for FileDisk {
     }
 }
 
-/// Writes every record that `engine` has at one moment into a new file at `path`, as the sealed
-/// bytes that they are, for its owner only. It is durable and has been opened and compared when
-/// this returns.
-///
-/// # Errors
-/// [`CopyError::Exists`] when there is a file of that name: nothing is overwritten. Nothing is left
-/// behind then, or after any other failure.
-pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError> {
-    let of_file = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => CopyError::Exists(path.into()),
-        io::ErrorKind::NotFound => {
-            OpenError::MissingDirectory(file::directory_of(path).into()).into()
-        }
-        _ => explain(path, error.into()).into(),
-    };
-    // Said before the work is done and not only afterwards.
-    if path.symlink_metadata().is_ok() {
-        return Err(CopyError::Exists(path.into()));
-    }
-    let options = Options {
-        cache_bytes: COPY_CACHE_BYTES,
-        ..Options::default()
-    };
-    let (draft, file) = file::Draft::beside(path).map_err(of_file)?;
-    let copied = Mutex::new(None);
-    let mut file = Some(file);
-    engine.view(|reader| {
-        if let Some(file) = file.take() {
-            *lock(&copied) = Some(write_records(reader, draft.path(), file, &options));
-        }
-        Ok(())
-    })?;
-    let records = lock(&copied)
-        .take()
-        .unwrap_or(Err(StoreError::Unknown.into()))?;
-    let copy = Redb::open(draft.path(), options)?;
-    let found = (&copy as &dyn Engine).view(count_records)?;
-    drop(copy);
-    if found != records {
-        return Err(CopyError::Differs {
-            written: records,
-            found,
-        });
-    }
-    let bytes = fs::metadata(draft.path()).map_err(of_file)?.len();
-    draft.publish(path).map_err(of_file)?;
-    Ok(Copied { records, bytes })
-}
-
-/// Writes every record that `reader` sees into a database in the empty `file`; returns how many.
-fn write_records(
-    reader: &dyn Reader,
-    path: &Path,
-    file: fs::File,
-    options: &Options,
-) -> Result<u64, CopyError> {
-    let of_draft = |error: DatabaseError| CopyError::from(explain(path, error));
-    let of_storage = |error: StorageError| of_draft(error.into());
-    let synced = file.try_clone().map_err(|error| of_draft(error.into()))?;
-    let backend = FileBackend::new(file).map_err(of_draft)?;
-    let database = builder(options)
-        .create_with_backend(backend)
-        .map_err(of_draft)?;
-    make_tables(&database).map_err(of_draft)?;
-    let mut records = 0;
-    let mut transaction = database
-        .begin_write()
-        .map_err(|error| of_storage(flatten(error)))?;
-    transaction.set_two_phase_commit(true);
-    for table in Table::ALL {
-        let mut copy = transaction
-            .open_table(definition(table))
-            .map_err(|error| of_storage(flatten_table(error)))?;
-        let mut failed = None;
-        reader.scan(
-            table,
-            KeyRange::all(),
-            Order::Forward,
-            &mut |key, value| match copy.insert(key, value) {
-                Ok(_) => {
-                    records += 1;
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            },
-        )?;
-        if let Some(error) = failed {
-            return Err(of_storage(error));
-        }
-    }
-    transaction.commit().map_err(|error| match error {
-        CommitError::Storage(error) => of_storage(error),
-        error => of_storage(StorageError::Corrupted(error.to_string())),
-    })?;
-    database.close().map_err(of_draft)?;
-    synced.sync_all().map_err(|error| of_draft(error.into()))?;
-    Ok(records)
-}
-
-fn count_records(reader: &dyn Reader) -> Result<u64, StoreError> {
-    let mut records = 0;
-    for table in Table::ALL {
-        reader.scan(table, KeyRange::all(), Order::Forward, &mut |_, _| {
-            records += 1;
-            ControlFlow::Continue(())
-        })?;
-    }
-    Ok(records)
-}
-
 fn builder(options: &Options) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(options.cache_bytes);
     // Every page is read and compared with its checksum before anything is served.
     builder.set_check_integrity_on_open(true);
     builder
-}
-
-/// What a database is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Writing,
-    Reading,
-}
-
-/// A [`Disk`]'s bytes as redb takes them; with a scratch, nothing is written to the disk.
-#[derive(Debug)]
-struct Backend {
-    inner: Box<dyn StorageBackend>,
-    scratch: Option<Mutex<Scratch>>,
-}
-
-const BLOCK_BYTES: usize = 4096;
-
-/// Blocks written over those of the disk. redb writes a little even to open a file, for which a full
-/// disk has no room; what a database writes that is only read is the few blocks of one repair.
-#[derive(Debug)]
-struct Scratch {
-    blocks: HashMap<u64, Box<[u8; BLOCK_BYTES]>>,
-    length: u64,
-}
-
-impl Backend {
-    fn new(inner: Box<dyn StorageBackend>, purpose: Purpose) -> io::Result<Backend> {
-        let scratch = match purpose {
-            Purpose::Writing => None,
-            Purpose::Reading => Some(Mutex::new(Scratch {
-                blocks: HashMap::new(),
-                length: inner.len()?,
-            })),
-        };
-        Ok(Backend { inner, scratch })
-    }
-
-    /// The block of the disk, with zeros where the disk has none.
-    fn block(&self, number: u64) -> io::Result<Box<[u8; BLOCK_BYTES]>> {
-        let mut block = Box::new([0; BLOCK_BYTES]);
-        let at = number * BLOCK_BYTES as u64;
-        let there = self.inner.len()?.saturating_sub(at);
-        let there = there.min(BLOCK_BYTES as u64) as usize;
-        if there > 0 {
-            self.inner.read(at, &mut block[..there])?;
-        }
-        Ok(block)
-    }
-}
-
-/// Splits `length` bytes at `offset` into (block, place in the block, place in the bytes, count).
-fn blocks_of(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        let at = offset + done as u64;
-        let within = (at % BLOCK_BYTES as u64) as usize;
-        let count = (length - done).min(BLOCK_BYTES - within);
-        let part = (at / BLOCK_BYTES as u64, within, done, count);
-        done += count;
-        (count > 0).then_some(part)
-    })
-}
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        match &self.scratch {
-            Some(scratch) => Ok(lock(scratch).length),
-            None => self.inner.len(),
-        }
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let Some(scratch) = &self.scratch else {
-            return self.inner.read(offset, out);
-        };
-        let scratch = lock(scratch);
-        if offset + out.len() as u64 > scratch.length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        for (number, within, at, count) in blocks_of(offset, out.len()) {
-            let part = &mut out[at..at + count];
-            match scratch.blocks.get(&number) {
-                Some(block) => part.copy_from_slice(&block[within..within + count]),
-                None => part.copy_from_slice(&self.block(number)?[within..within + count]),
-            }
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        match &self.scratch {
-            Some(scratch) => {
-                lock(scratch).length = len;
-                Ok(())
-            }
-            None => self.inner.set_len(len),
-        }
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        match &self.scratch {
-            Some(_) => Ok(()),
-            None => self.inner.sync_data(),
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let Some(scratch) = &self.scratch else {
-            return self.inner.write(offset, data);
-        };
-        let mut scratch = lock(scratch);
-        for (number, within, at, count) in blocks_of(offset, data.len()) {
-            let block = match scratch.blocks.entry(number) {
-                Entry::Occupied(block) => block.into_mut(),
-                Entry::Vacant(place) => place.insert(self.block(number)?),
-            };
-            block[within..within + count].copy_from_slice(&data[at..at + count]);
-        }
-        Ok(())
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.inner.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        self.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.query_lock_range(start, end)
-    }
 }
 
 /// Opens and checks the database, and makes the tables it lacks.

@@ -6,6 +6,7 @@ use super::{
     CopyError, OpenError, Redb, Sealed, Snapshots, StoreError, Table, file, seal, write_copy,
 };
 use crate::domain::id::Timestamp;
+use crate::store::migrate::FORMAT_VERSION;
 use crate::store::redb::Options;
 use crate::store::{KeyRange, Order, Reader};
 use std::fs::{self, File};
@@ -178,7 +179,8 @@ pub fn restore(
 }
 
 fn erasures_in(engine: &Arc<dyn Engine>, keys: &Keys) -> Option<Vec<(Vec<u8>, Timestamp)>> {
-    let sealed = Sealed::open(Arc::clone(engine), keys.master()).ok()?;
+    // It is only read, also where it is of an older format.
+    let sealed = Sealed::open_before(Arc::clone(engine), keys.master(), FORMAT_VERSION).ok()?;
     sealed.view(record::erasures).ok()
 }
 

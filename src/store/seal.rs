@@ -27,7 +27,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::engine::{Engine, KeyRange, Order, Reader, Table, Visitor, Writer};
-use super::{OpenError, StoreError, file};
+use super::{OpenError, StoreError, file, migrate};
 
 /// Version of the layout of a sealed value.
 const SEAL_VERSION: u8 = 1;
@@ -37,8 +37,6 @@ const HEAD_BYTES: usize = 1 + NONCE_BYTES;
 /// What sealing adds to a value.
 pub const SEAL_BYTES: usize = HEAD_BYTES + TAG_BYTES;
 
-/// Version of what the records mean. A store with a greater one is not opened.
-pub const FORMAT_VERSION: u32 = 1;
 /// Where the format stands, in clear: four bytes, big-endian.
 const FORMAT_KEY: &[u8] = b"version";
 /// A sealed value that is always the same, so that a wrong key is told apart from damage.
@@ -234,12 +232,22 @@ pub struct Sealed {
 
 impl Sealed {
     /// Opens a store with its key. An empty one is marked with the format and sealed with this key
-    /// from now on.
+    /// from now on; one of an older format is brought to ours ([`migrate::open`] makes a snapshot
+    /// first).
     ///
     /// # Errors
     /// [`OpenError::NewerFormat`], [`OpenError::WrongKey`], [`OpenError::Unmarked`], or what the
     /// engine says, as [`OpenError::Store`].
     pub fn open(engine: Arc<dyn Engine>, key: &MasterKey) -> Result<Sealed, OpenError> {
+        migrate::open_for(engine, key, migrate::STEPS)
+    }
+
+    /// Opens a store of the format `supported` or an older one, and changes no format.
+    pub(super) fn open_before(
+        engine: Arc<dyn Engine>,
+        key: &MasterKey,
+        supported: u32,
+    ) -> Result<Sealed, OpenError> {
         let sealer = Arc::new(Sealer::new(key));
         let (version, check) = engine.view(|reader| {
             Ok((
@@ -251,11 +259,8 @@ impl Sealed {
             (Some(version), Some(check)) => {
                 let version = version.try_into().map_err(|_| OpenError::Unmarked)?;
                 let found = u32::from_be_bytes(version);
-                if found > FORMAT_VERSION {
-                    return Err(OpenError::NewerFormat {
-                        found,
-                        supported: FORMAT_VERSION,
-                    });
+                if found > supported {
+                    return Err(OpenError::NewerFormat { found, supported });
                 }
                 match sealer.open(Table::Format, CHECK_KEY, check) {
                     Ok(value) if value == CHECK_VALUE => {}
@@ -271,13 +276,28 @@ impl Sealed {
                 engine.update(move |writer| {
                     let check =
                         Nonces::default().seal(&marker, Table::Format, CHECK_KEY, CHECK_VALUE)?;
-                    writer.put(Table::Format, FORMAT_KEY, &FORMAT_VERSION.to_be_bytes())?;
+                    writer.put(Table::Format, FORMAT_KEY, &supported.to_be_bytes())?;
                     writer.put(Table::Format, CHECK_KEY, &check)
                 })?;
             }
             _ => return Err(OpenError::Unmarked),
         }
         Ok(Sealed { engine, sealer })
+    }
+
+    /// Marks the store as one of `format`, and in the same commit begins an empty record at
+    /// `progress_key`.
+    pub(super) fn raise_format(
+        &self,
+        format: u32,
+        progress_key: &'static [u8],
+    ) -> Result<(), StoreError> {
+        let sealer = Arc::clone(&self.sealer);
+        self.engine.update(move |writer| {
+            let progress = Nonces::default().seal(&sealer, Table::Format, progress_key, &[])?;
+            writer.put(Table::Format, FORMAT_KEY, &format.to_be_bytes())?;
+            writer.put(Table::Format, progress_key, &progress)
+        })
     }
 
     /// Runs `body` on this thread against one moment of the store; see [`Engine::view_with`].

@@ -34,6 +34,15 @@ impl Snapshots {
         Snapshots { folder, kept }
     }
 
+    /// The same, of which at least `count` are kept.
+    #[must_use]
+    pub fn at_least(&self, count: usize) -> Snapshots {
+        Snapshots {
+            kept: self.kept.max(count),
+            ..self.clone()
+        }
+    }
+
     /// Where they are.
     pub fn folder(&self) -> &Path {
         &self.folder

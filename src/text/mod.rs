@@ -232,7 +232,8 @@ impl Texts {
                     | ReleaseReason::Operator
                     | ReleaseReason::Undone
                     | ReleaseReason::Replaced
-                    | ReleaseReason::Bot => Key::Welcome,
+                    | ReleaseReason::Bot
+                    | ReleaseReason::Forgotten => Key::Welcome,
                 };
                 (asking(key), web_button())
             }
@@ -339,7 +340,8 @@ impl Texts {
                         | ReleaseReason::Operator
                         | ReleaseReason::Undone
                         | ReleaseReason::Replaced
-                        | ReleaseReason::Bot => Key::LinkFirst,
+                        | ReleaseReason::Bot
+                        | ReleaseReason::Forgotten => Key::LinkFirst,
                     },
                 };
                 link = Some(Link {
@@ -399,6 +401,16 @@ impl Texts {
                 say(Key::NeverYourPassword, &[("business", &voice.business)]),
                 Vec::new(),
             ),
+            Sentence::ForgetYou { tag } => (
+                say(Key::ForgetYou, &[("business", &voice.business)]),
+                self.buttons(
+                    language,
+                    tag,
+                    &[ButtonAction::ForgetMe, ButtonAction::KeepMe],
+                ),
+            ),
+            Sentence::Forgotten => (say(Key::Forgotten, &[]), Vec::new()),
+            Sentence::NotForgotten => (say(Key::NotForgotten, &[]), Vec::new()),
         };
         let chars_max = if buttons.is_empty() && link.is_none() {
             ChatMessage::BODY_CHARS_MAX
@@ -613,6 +625,8 @@ impl Texts {
                     ButtonAction::LogOut => Key::ButtonLogOut,
                     ButtonAction::Web => Key::ButtonWeb,
                     ButtonAction::NewLink => Key::ButtonNewLink,
+                    ButtonAction::ForgetMe => Key::ButtonForgetMe,
+                    ButtonAction::KeepMe => Key::ButtonKeepMe,
                 };
                 let title = self.words(language, key).to_owned();
                 Button {

@@ -197,6 +197,24 @@ sentences! {
         en: "You are signed out. Write to me whenever you want to sign in again.",
         pt: "Sessão encerrada. Escreva quando quiser entrar de novo.",
     }
+    /// After *forget me*.
+    ForgetYou = "forget_you" ["business"] {
+        es: "Si quieres, borro lo que guardo de ti: tu número, tu sesión y lo que está en camino. Lo que {business} tenga de ti en otros sistemas no se borra desde aquí. ¿Lo borro?",
+        en: "If you like, I delete what I keep about you: your number, your sign-in and what is under way. What {business} has about you in other systems is not deleted from here. Shall I delete it?",
+        pt: "Se quiser, apago o que guardo sobre você: seu número, sua sessão e o que está em andamento. O que {business} tem sobre você em outros sistemas não é apagado daqui. Posso apagar?",
+    }
+    /// After *yes, forget me*.
+    Forgotten = "forgotten" [] {
+        es: "Listo: cerré tu sesión y en unos minutos no queda nada de lo que guardaba de ti. Si me escribes otra vez, empezamos de cero.",
+        en: "Done: you are signed out, and in a few minutes nothing is left of what I kept about you. If you write to me again, we start from the beginning.",
+        pt: "Pronto: encerrei sua sessão e em alguns minutos não sobra nada do que eu guardava sobre você. Se me escrever de novo, começamos do zero.",
+    }
+    /// After *no* to *forget me*.
+    NotForgotten = "not_forgotten" [] {
+        es: "De acuerdo, no borré nada.",
+        en: "All right, nothing was deleted.",
+        pt: "Tudo bem, não apaguei nada.",
+    }
     /// The services did not answer in time.
     LookUpFailed = "look_up_failed" [] {
         es: "No pude consultar el sistema en este momento, así que no hubo código. Escríbeme tu correo otra vez en unos minutos.",
@@ -371,6 +389,10 @@ sentences! {
     ButtonNo = "button_no" [] { es: "No, como lo escribí", en: "No, as I wrote it", pt: "Não, como escrevi" }
     /// Button, at most 20 characters.
     ButtonLogOut = "button_log_out" [] { es: "Cerrar sesión", en: "Log out", pt: "Sair" }
+    /// Button, at most 20 characters.
+    ButtonForgetMe = "button_forget_me" [] { es: "Sí, olvídame", en: "Yes, forget me", pt: "Sim, esqueça-me" }
+    /// Button, at most 20 characters.
+    ButtonKeepMe = "button_keep_me" [] { es: "No", en: "No", pt: "Não" }
     /// How an account is named.
     AccountName = "account_name" ["name", "company", "service"] {
         es: "{name} ({company}, {service})",

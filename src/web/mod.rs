@@ -7,6 +7,7 @@ pub mod look;
 mod mappings;
 pub mod pages;
 mod paint;
+mod redirect;
 mod request;
 mod sign_in;
 mod throttle;
@@ -17,6 +18,7 @@ pub use api::{ApiKey, ApiScope};
 pub use logo::Logo;
 pub use look::{Color, Look};
 pub use mappings::PageSettings;
+pub use redirect::RedirectDoor;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
 pub use watch::{METRICS_PATH, MetricsDoor, OfRoute};
 

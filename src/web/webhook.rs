@@ -6,6 +6,7 @@ use crate::app::{App, Body};
 use crate::domain::delivery::SignedBody;
 use crate::domain::id::Secret;
 use crate::whatsapp::parts::Parts;
+use crate::whatsapp::signature;
 use crate::whatsapp::webhook::{self, Handshake, Place};
 use rouille::{Request, Response};
 use std::io::Read;
@@ -57,7 +58,7 @@ pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> 
         return error(400, "BODY_MISSING", "The body could not be read");
     }
     let signatures: Vec<&str> = values(request, "X-Hub-Signature-256").collect();
-    let Some(signer) = webhook::signer(&settings.app_secrets, &signatures, &body) else {
+    let Some(signer) = signature::signer(&settings.app_secrets, &signatures, &body) else {
         tracing::warn!(
             "a webhook with a wrong signature was refused; compare whatsapp.app_secrets with the dashboard"
         );
@@ -124,7 +125,7 @@ impl Body for Signed {
         let parts = self.parts.get_or_init(|| Parts::new(&self.bytes));
         let bytes = parts.as_ref()?.cut(&self.bytes, &places)?;
         Some(SignedBody {
-            signature: webhook::sign(&self.secret, &bytes),
+            signature: signature::sign(&self.secret, &bytes),
             bytes,
         })
     }

@@ -1,7 +1,8 @@
 //! What Meta says about the token, the number, the account and the app, for an operator who looks
 //! for a mistake (Meta's contract, sections 5 and 8): fetched here, judged elsewhere.
 
-use super::{CALL_TIMEOUT, Settings, failure_of_error, number_in};
+use super::errors::{failure_of_error, number_in};
+use super::{CALL_TIMEOUT, Settings};
 use crate::domain::id::Secret;
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint, Method};
 use serde_json::{Value, json};

@@ -7,9 +7,8 @@
 //! its places. What a part must never hold is anything of another person (S-07): contacts go along
 //! with those who bear their names, and lists that are left empty are left out.
 
-use super::webhook::{
-    ContactsOfNames, Json, Key, KeySeed, Object, Place, What, read, recipient, without_mark, writer,
-};
+use super::json::{Json, Key, KeySeed, Object, read, without_mark};
+use super::webhook::{ContactsOfNames, Place, What, recipient, writer};
 use crate::domain::message::Sender;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;

@@ -1,12 +1,19 @@
-//! What the listener alone costs: `cargo bench --bench listener`, and with `-- --slow` what ten
-//! thousand slow connections do to honest clients.
+//! What the listener alone costs: `cargo bench --bench listener`; with `-- --tls` what TLS adds, and
+//! with `-- --slow` what ten thousand slow connections do to honest clients.
 //!
 //! The server runs in a process of its own, so that its memory and CPU time are its own. Clients
 //! and server share the machine's cores; compare figures of the same run only.
 
+use portero::tls::{Files, Source, Tls};
 use portero::web::listener::{Handler, Limits, Listener, Trust};
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +37,9 @@ const COMES_BACK: Duration = Duration::from_secs(10);
 /// Pause between the requests of an honest client.
 const HONEST_PAUSE: Duration = Duration::from_millis(5);
 
+/// Names the folder with the certificate and the key to a server with TLS.
+const PAIR: &str = "PORTERO_BENCH_PAIR";
+
 struct Nothing;
 
 impl Handler for Nothing {
@@ -46,6 +56,8 @@ fn main() -> io::Result<()> {
     let has = |flag: &str| std::env::args().any(|argument| argument == flag);
     if has("--server") {
         serve()
+    } else if has("--tls") {
+        encrypted()
     } else if has("--slow") {
         slow()
     } else {
@@ -61,7 +73,19 @@ fn serve() -> io::Result<()> {
         proxies: vec![any.ip()],
         ..Trust::default()
     };
-    let listener = Listener::bind(any, Limits::default(), trust, Arc::new(Nothing))?;
+    let (limits, handler) = (Limits::default(), Arc::new(Nothing));
+    let listener = match std::env::var_os(PAIR) {
+        None => Listener::bind(any, limits, trust, handler)?,
+        Some(folder) => {
+            let folder = Path::new(&folder);
+            let files = Files {
+                certificate: folder.join("certificate.pem"),
+                key: folder.join("key.pem"),
+            };
+            let tls = Tls::open(Source::Files(files)).map_err(io::Error::other)?;
+            Listener::bind_tls(any, limits, trust, handler, tls.server_config())?
+        }
+    };
     println!("{}", listener.local_addr());
     io::copy(&mut io::stdin(), &mut io::sink())?;
     listener.stop(Duration::from_secs(5));
@@ -75,8 +99,14 @@ struct Server {
 
 impl Server {
     fn start() -> io::Result<Server> {
+        Server::start_with(None)
+    }
+
+    /// With TLS, if there is a folder with a certificate and a key.
+    fn start_with(pair: Option<&Path>) -> io::Result<Server> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("--server")
+            .envs(pair.map(|folder| (PAIR, folder)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -225,6 +255,132 @@ fn fast() -> io::Result<()> {
             cpu.as_secs_f64() * 1e6 / times.len() as f64,
         );
     }
+    Ok(())
+}
+
+/// Plain and encrypted requests side by side, and whole handshakes, each with one request.
+fn encrypted() -> io::Result<()> {
+    let folder = std::env::temp_dir().join(format!("portero-bench-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let config = pair(&folder)?;
+    let (plain, tls) = (Server::start()?, Server::start_with(Some(&folder))?);
+    fs::remove_dir_all(&folder)?;
+    println!("what                       clients     a second  server CPU µs each  RSS MiB");
+    for clients in [1, 32] {
+        let address = plain.address;
+        rate("plain requests", &plain, clients, move || {
+            let mut client = Client::connect(address)?;
+            Ok(move || client.ask().map(drop))
+        })?;
+        let (address, on) = (tls.address, Arc::clone(&config));
+        rate("encrypted requests", &tls, clients, move || {
+            let mut client = Secured::connect(address, &on)?;
+            Ok(move || client.ask())
+        })?;
+        let (address, on) = (tls.address, Arc::clone(&config));
+        rate("handshakes with a request", &tls, clients, move || {
+            let on = Arc::clone(&on);
+            Ok(move || Secured::connect(address, &on)?.ask())
+        })?;
+    }
+    Ok(())
+}
+
+/// A certificate (ECDSA P-256, as authorities are asked for it) and who trusts it.
+fn pair(folder: &Path) -> io::Result<Arc<ClientConfig>> {
+    use base64::Engine as _;
+    let made = rcgen::generate_simple_self_signed(["a".to_owned()]).map_err(io::Error::other)?;
+    let write = |name: &str, label: &str, der: &[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let path = folder.join(name);
+        fs::write(
+            &path,
+            format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n"),
+        )?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+    };
+    write("certificate.pem", "CERTIFICATE", made.cert.der())?;
+    write("key.pem", "PRIVATE KEY", &made.signing_key.serialize_der())?;
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(folder.join("certificate.pem"));
+    (roots.add(certificate.map_err(io::Error::other)?)).map_err(io::Error::other)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+struct Secured {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    request: Vec<u8>,
+}
+
+impl Secured {
+    fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Secured> {
+        let Client {
+            socket, request, ..
+        } = Client::connect(address)?;
+        let name = ServerName::try_from("a").map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(config), name);
+        let stream = StreamOwned::new(session.map_err(io::Error::other)?, socket);
+        Ok(Secured { stream, request })
+    }
+
+    fn ask(&mut self) -> io::Result<()> {
+        self.stream.write_all(&self.request)?;
+        let (mut answer, mut length) = ([0; 4096], 0);
+        while !answer[..length].ends_with(b"\r\n\r\nok\n") {
+            match self.stream.read(&mut answer[length..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => length += count,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often in a second so many clients do something, and what that costs the server.
+fn rate<C, D>(what: &str, server: &Server, clients: usize, begin: C) -> io::Result<()>
+where
+    C: Fn() -> io::Result<D>,
+    D: FnMut() -> io::Result<()> + Send + 'static,
+{
+    let (done, ended) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let threads: Vec<_> = (0..clients)
+        .map(|_| {
+            let (done, ended) = (Arc::clone(&done), Arc::clone(&ended));
+            let mut act = begin()?;
+            Ok(thread::spawn(move || -> io::Result<()> {
+                while !ended.load(Ordering::Relaxed) {
+                    act()?;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            }))
+        })
+        .collect::<io::Result<_>>()?;
+    thread::sleep(WARM_UP);
+    let (before, cpu, started) = (done.load(Ordering::Relaxed), server.cpu(), Instant::now());
+    thread::sleep(MEASURED);
+    let (count, cpu) = (done.load(Ordering::Relaxed) - before, server.cpu() - cpu);
+    let elapsed = started.elapsed();
+    ended.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().map_err(|_| io::ErrorKind::Other)??;
+    }
+    println!(
+        "{what:25}  {clients:7}  {:11.0}  {:18.1}  {:7.1}",
+        count as f64 / elapsed.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / count as f64,
+        server.mebibytes("VmRSS"),
+    );
     Ok(())
 }
 

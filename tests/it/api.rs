@@ -663,6 +663,52 @@ fn s_51_an_identity_brings_no_token_of_whoever_signs_in_after_its_message() {
     assert_eq!(told["account"]["name"], "Eva Ruiz", "{told}");
 }
 
+#[test]
+fn s_51_an_identity_tells_proves_and_ends_nothing_of_whoever_signs_in_after_its_message() {
+    const EVA: &str = "eva@example.com";
+    let front = Front::new();
+    front.house.register("kutamma", EVA, "Eva Ruiz", "Acme");
+    let phone = Person::with_number("573001234567");
+    front.house.sign_in(&phone, ANA);
+    let anas = front.identity(&phone);
+    let path = format!("/v1/contacts/{}", front.uuid(&phone));
+    let bindings = format!("{path}/bindings");
+    let with = |method: &str, path: &str, identity: &str| {
+        front.call(AGENT, method, path, &[("Portero-Identity", identity)])
+    };
+    let proof = |identity: &str| {
+        let body = json!({"identity": identity, "proof": "mail_code", "maxAgeSeconds": 300});
+        front.post_once(AGENT, "/v1/challenges", &body, Some("once"))
+    };
+    assert_eq!(text(&proof(&anas), "state"), "passed");
+    assert!(with("GET", &path, &anas).body.contains("Ana Pérez"));
+
+    // She is out, and then somebody else is in.
+    front.house.ask(&phone, "salir");
+    is(&proof(&anas), 409, "IDENTITY_OUTLIVED");
+    front.house.sign_in(&phone, EVA);
+    is(&proof(&anas), 409, "IDENTITY_OUTLIVED");
+    let told = with("GET", &path, &anas);
+    assert_eq!(told.json()["bindings"], json!([]), "{}", told.body);
+    assert!(!told.body.contains("Eva"), "{}", told.body);
+    let ended = with("DELETE", &bindings, &anas);
+    assert_eq!(ended.body, r#"{"released":0}"#);
+
+    // Her own message is believed, and whoever may name anybody still may.
+    let evas = front.identity(&phone);
+    assert!(with("GET", &path, &evas).body.contains("Eva Ruiz"));
+    let body = json!({"identity": evas, "proof": "mail_code", "maxAgeSeconds": 300});
+    let passed = front.post(AGENT, "/v1/challenges", &body);
+    assert_eq!(text(&passed, "state"), "passed");
+    assert!(
+        front
+            .call(OFFICE, "GET", &path, &[])
+            .body
+            .contains("Eva Ruiz")
+    );
+    assert_eq!(with("DELETE", &bindings, &evas).body, r#"{"released":1}"#);
+}
+
 // --- S-54: where secrets do not belong ------------------------------------------------------------
 
 #[test]

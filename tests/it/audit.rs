@@ -1,15 +1,13 @@
 //! The audit: a chain in the core, and with the real program, whether the server runs or not (S-92).
 
 use crate::house::{House, Person};
-use crate::user::{Ended, Server, ended, folder, portero};
+use crate::user::{Ended, Server, ended, folder, portero, store};
 use portero::app::Janitor;
 use portero::domain::id::{ContactId, DAY_MS};
-use portero::store::record::{self, AuditLine, Keys};
-use portero::store::redb::Options;
-use portero::store::{MasterKey, Redb, Sealed, Table};
+use portero::store::Table;
+use portero::store::record::{self, AuditLine};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const ANA: ContactId = ContactId([0x3f; 16]);
@@ -17,13 +15,6 @@ const ANA: ContactId = ContactId([0x3f; 16]);
 fn audit(folder: &Path, arguments: &[&str]) -> Ended {
     let mut command = portero(folder);
     ended(command.arg("audit").args(arguments).output().unwrap())
-}
-
-fn store(folder: &Path) -> (Sealed, Keys) {
-    let master = MasterKey::load(&folder.join("portero.key")).unwrap();
-    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(Arc::new(engine), &master).unwrap();
-    (store, Keys::new(master))
 }
 
 /// Twenty-five lines an hour apart, the last one a minute ago.

@@ -987,7 +987,7 @@ fn a_line_of_news_to_the_bot_stays_as_long_as_any_of_its_news() {
     let tell = |status: &str| {
         let value = json!({"statuses": [{"status": status}]});
         let body = json!({"entry": [{"changes": [{"value": value}]}]}).to_string();
-        let signature = whatsapp::webhook::sign(&secret, body.as_bytes());
+        let signature = whatsapp::signature::sign(&secret, body.as_bytes());
         let call = ureq::post(world.bot.url()).header("X-Hub-Signature-256", signature);
         assert_eq!(call.send(body).unwrap().status(), 200);
     };

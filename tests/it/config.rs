@@ -41,6 +41,7 @@ fn environment(name: &str) -> Option<String> {
         "PORTERO_ERP_SECRET" | "PORTERO_BOT_SECRET" | "PORTERO_EVENTS_SECRET" => SIGNING_SECRET,
         "PORTERO_PAGE_KEY" => PAGE_KEY,
         "PORTERO_AGENT_KEY" | "PORTERO_METRICS_KEY" => AGENT_KEY,
+        "PORTERO_ACME_KEY" => "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajV",
         "PORTERO_BACKEND_KEY" => "laurel",
         "STORE_KEY" => STORE_KEY,
         "NONE" => "none",
@@ -136,14 +137,72 @@ fn requests_are_for_the_public_name_the_added_names_and_this_machine() {
 }
 
 #[test]
+fn https_of_its_own_needs_a_certificate_and_a_key_in_files() {
+    let table: &[(&str, &str)] = &[
+        (
+            "certificate = \"a.pem\"",
+            "tls.key: is missing beside tls.certificate",
+        ),
+        (
+            "key = \"file:a.pem\"",
+            "tls.certificate: is missing beside tls.key",
+        ),
+        ("key = \"env:KEY\"", "tls.key: must be in a file of its own"),
+        (
+            "certificate = \"a.pem\"\nkey = \"file:b.pem\"",
+            "tls.certificate: cannot read /nowhere/a.pem",
+        ),
+        (
+            "listen = \"443\"",
+            "tls.listen: must be an address and a port",
+        ),
+        (
+            "acme = true",
+            "tls.acme_terms_agreed: is needed with tls.acme: read the terms",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nkey = \"file:b\"\ncertificate = \"a\"",
+            "tls.acme: cannot be true beside tls.certificate",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nacme_names = [\"192.0.2.1\"]",
+            "tls.acme: no authority vouches for 192.0.2.1",
+        ),
+        (
+            "acme = true\nacme_terms_agreed = true\nacme_account_id = \"kid\"",
+            "tls.acme_account_key: is missing beside tls.acme_account_id",
+        ),
+    ];
+    for (lines, expected) in table {
+        let said = problems(&format!("{GOOD}[tls]\n{lines}\n"));
+        assert!(said.contains(expected), "{said}");
+    }
+    let agreed = "acme = true\nacme_terms_agreed = true\nacme_names = [\"B.example\"]\n";
+    let Loaded { config, .. } = parse(&format!("{GOOD}[tls]\n{agreed}")).unwrap();
+    let Some(portero::tls::Source::Acme(settings)) = config.tls.map(|tls| tls.source) else {
+        panic!("no authority");
+    };
+    assert_eq!(settings.names, ["portero.example.com", "b.example"]);
+    assert_eq!(settings.folder, Path::new("/nowhere/acme"));
+    assert_eq!(settings.directory.text(), portero::tls::acme::LETS_ENCRYPT);
+    assert!(config.server.hosts.contains(&"b.example".to_owned()));
+    let loaded = parse(&format!("{GOOD}[tls]\nredirect_listen = \"[::]:80\"\n")).unwrap();
+    assert!(loaded.config.tls.is_none());
+    let idle = loaded
+        .warnings
+        .iter()
+        .find(|warning| warning.key == "tls.redirect_listen");
+    assert!(idle.unwrap().words.starts_with("does nothing"));
+}
+
+#[test]
 fn services_are_read_and_switch_the_directory_off() {
     let text = format!(
         "{GOOD}[[services]]\nname = \"erp\"\nfind_user = \"https://erp.example/f\"\n\
          issue_token = \"http://127.0.0.1:9/t?k=1\"\nsecret = \"env:PORTERO_ERP_SECRET\"\ntimeout_seconds = 3\n"
     );
-    let Loaded {
-        config, warnings, ..
-    } = parse(&text).unwrap();
+    let loaded = parse(&text).unwrap();
+    let config = &loaded.config;
     let [erp] = config.services.as_slice() else {
         panic!("one service is configured")
     };
@@ -151,12 +210,7 @@ fn services_are_read_and_switch_the_directory_off() {
     assert_eq!(erp.timeout, Duration::from_secs(3));
     assert!(erp.check_password.is_none());
     assert!(!config.directory.enabled);
-    let weakened: Vec<_> = warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
-    assert_eq!(weakened, ["services[1].issue_token"]);
+    assert_eq!(weakened_keys(&loaded), ["services[1].issue_token"]);
 }
 
 /// Each bad line: its table, the line, and the end of the one problem that it brings.
@@ -170,7 +224,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, tls, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -390,13 +444,7 @@ fn an_address_that_nobody_has_confirmed_is_the_operators_word() {
          find_user = {{ url = \"https://e.example/?q={{email}}\", method = \"GET\", email = \"asked\" }}\n"
     );
     let loaded = parse(&text).unwrap();
-    let keys: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
-    assert_eq!(keys, ["services[1].find_user.email"]);
+    assert_eq!(weakened_keys(&loaded), ["services[1].find_user.email"]);
 }
 
 #[test]
@@ -413,14 +461,8 @@ fn secrets_in_a_call_are_never_shown_and_need_a_private_file() {
     assert!(shown.contains("\"Accept\" = \"text/json\""), "{shown}");
     assert!(shown.contains("grant\\\":\\\"client"), "{shown}");
     shown.parse::<toml::Table>().unwrap();
-    let keys: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
     assert_eq!(
-        keys,
+        weakened_keys(&loaded),
         [
             "services[1].find_user.headers.X-Api-Key",
             "services[1].issue_token.body"
@@ -619,14 +661,8 @@ fn leaks(text: &str) -> bool {
 fn secrets_written_in_the_file_are_taken_and_never_shown() {
     let loaded = parse(&with_secrets_in_file()).unwrap();
     assert_eq!(loaded.config.whatsapp.verify_token.reveal(), "hunter2");
-    let warned: Vec<_> = loaded
-        .warnings
-        .iter()
-        .filter(|w| w.weakens)
-        .map(|w| w.key.as_str())
-        .collect();
     assert_eq!(
-        warned,
+        weakened_keys(&loaded),
         [
             "whatsapp.access_token",
             "whatsapp.app_secrets",
@@ -720,6 +756,11 @@ fn weakened(loaded: &Loaded) -> Vec<(&str, &str)> {
     weakened
         .map(|w| (w.key.as_str(), w.words.as_str()))
         .collect()
+}
+
+/// The keys alone.
+fn weakened_keys(loaded: &Loaded) -> Vec<&str> {
+    weakened(loaded).into_iter().map(|(key, _)| key).collect()
 }
 
 #[test]
@@ -1320,6 +1361,9 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
     )
     .unwrap();
     fs::write(folder.path().join("logo.png"), PNG).unwrap();
+    let pair = crate::tls::Authority::new().issue(&["portero.example.com"]);
+    write(&folder.path().join("fullchain.pem"), &pair.chain, 0o600);
+    write(&folder.path().join("privkey.pem"), &pair.key, 0o600);
     let parse = |text: &str| {
         Config::parse(text, folder.path(), &environment).unwrap_or_else(|wrong| panic!("{wrong}"))
     };
@@ -1339,6 +1383,12 @@ fn the_example_is_good_and_its_defaults_change_nothing() {
         assert!(all.mail.ca_pem.is_some() && all.directory.enabled);
         assert!(all.business.logo.is_some() && all.whatsapp.number.is_some());
     }
+    assert!(
+        with_page
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.listen == ["[::]:443".parse().unwrap()])
+    );
     assert!(with_page.sign_in.page.is_some());
     let backend = with_backend.sign_in.backend.as_ref();
     assert!(backend.is_some_and(|backend| backend.ca_pem.is_some()));
@@ -1398,7 +1448,7 @@ fn every_key_that_an_adapter_names_exists() {
         ("services/mod.rs", 8),
         ("services/shape.rs", 10),
         ("config/services.rs", 4),
-        ("whatsapp/mod.rs", 8),
+        ("whatsapp/errors.rs", 8),
         ("config/mod.rs", 3),
         ("backend.rs", 6),
         ("config/limits.rs", 2),

@@ -9,7 +9,7 @@ use crate::outside::{
 use crate::python::{StandIn, interpreter};
 use crate::smtp_sink;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -67,8 +67,12 @@ impl Meta {
                 json!({"id": PHONE_NUMBER_ID, "status": "CONNECTED", "display_phone_number": "+1 555-078-3881",
                     "quality_rating": "GREEN", "platform_type": "CLOUD_API", "account_mode": "LIVE",
                     "webhook_configuration": {"application": callback},
-                    "health_status": {"can_send_message": "AVAILABLE", "entities": [
-                        entity("PHONE_NUMBER", PHONE_NUMBER_ID), entity("WABA", ACCOUNT),
+                    // Nobody can call it, which Meta tells in the same place.
+                    "health_status": {"can_send_message": "BLOCKED", "entities": [
+                        {"entity_type": "PHONE_NUMBER", "id": PHONE_NUMBER_ID,
+                            "can_send_message": "AVAILABLE", "can_receive_call_sip": "BLOCKED",
+                            "errors": [{"error_code": 138024, "error_description": "SIP is not enabled"}]},
+                        entity("WABA", ACCOUNT),
                         entity("BUSINESS", "506914307656634"), entity("APP", APP)]}}),
             ),
             ("phone_numbers", json!({"data": [{"id": PHONE_NUMBER_ID}]})),
@@ -579,7 +583,7 @@ const FAULTS: &[Fault] = &[
     Fault {
         title: "an unpublished app",
         make: |house| {
-            house.meta.change(PHONE_NUMBER_ID, "/health_status/entities", json!([{"entity_type": "APP", "id": APP, "can_send_message": "BLOCKED", "errors": [{"error_code": 141012, "error_description": "The app is in development mode."}]}]))
+            house.meta.change(PHONE_NUMBER_ID, "/health_status/entities", json!([{"entity_type": "APP", "id": APP, "can_send_message": "BLOCKED", "errors": [{"error_code": 999999, "error_description": "The app is in development mode."}]}]))
         },
         name: "app",
         verdict: "wrong",
@@ -853,10 +857,158 @@ const FAULTS: &[Fault] = &[
         words: "chmod 600",
         beside: &[],
     },
+    Fault {
+        title: "the token was revoked",
+        make: |house| {
+            house
+                .meta
+                .change("debug_token", "/data/is_valid", json!(false))
+        },
+        name: "Meta token",
+        verdict: "wrong",
+        words: "revoked",
+        beside: &[],
+    },
+    Fault {
+        title: "the token of a page",
+        make: |house| {
+            house
+                .meta
+                .change("debug_token", "/data/type", json!("PAGE"))
+        },
+        name: "Meta token",
+        verdict: "wrong",
+        words: "of an app or a page",
+        beside: &[],
+    },
+    Fault {
+        title: "a person's token",
+        make: |house| {
+            house
+                .meta
+                .change("debug_token", "/data/type", json!("USER"))
+        },
+        name: "Meta token",
+        verdict: "worth_a_look",
+        words: "a person's",
+        beside: &[],
+    },
+    Fault {
+        title: "the account cannot be looked at",
+        make: |house| {
+            let only = "whatsapp_business_messaging";
+            let granular = json!([{"scope": only, "target_ids": [ACCOUNT]}]);
+            house
+                .meta
+                .change("debug_token", "/data/scopes", json!([only]));
+            house
+                .meta
+                .change("debug_token", "/data/granular_scopes", granular);
+        },
+        name: "permissions",
+        verdict: "worth_a_look",
+        words: "whatsapp_business_management",
+        beside: &[],
+    },
+    Fault {
+        title: "a test number",
+        make: |house| {
+            house
+                .meta
+                .change(PHONE_NUMBER_ID, "/account_mode", json!("SANDBOX"))
+        },
+        name: "number",
+        verdict: "worth_a_look",
+        words: "test number",
+        beside: &[],
+    },
+    Fault {
+        title: "Meta holds the number back",
+        make: |house| {
+            house
+                .meta
+                .change(PHONE_NUMBER_ID, "/status", json!("RESTRICTED"))
+        },
+        name: "number",
+        verdict: "wrong",
+        words: "holds it back",
+        beside: &[],
+    },
+    Fault {
+        title: "a display name that is not approved",
+        make: |house| {
+            house.meta.change(PHONE_NUMBER_ID, "/health_status/entities", json!([{"entity_type": "PHONE_NUMBER", "id": PHONE_NUMBER_ID, "can_send_message": "LIMITED", "additional_info": ["Your display name has not been approved yet."]}, {"entity_type": "WABA", "id": ACCOUNT, "can_send_message": "AVAILABLE"}]))
+        },
+        name: "number",
+        verdict: "worth_a_look",
+        words: "display name",
+        beside: &[],
+    },
+    Fault {
+        title: "a business that is not verified",
+        make: |house| {
+            house.meta.change(PHONE_NUMBER_ID, "/health_status/entities", json!([{"entity_type": "WABA", "id": ACCOUNT, "can_send_message": "AVAILABLE"}, {"entity_type": "BUSINESS", "id": "506914307656634", "can_send_message": "LIMITED", "errors": [{"error_code": 141010, "error_description": "The Business has not passed business verification."}]}]))
+        },
+        name: "portfolio",
+        verdict: "worth_a_look",
+        words: "not verified",
+        beside: &[],
+    },
+    Fault {
+        title: "the number has a callback of its own",
+        make: |house| {
+            house.meta.change(
+                PHONE_NUMBER_ID,
+                "/webhook_configuration/phone_number",
+                json!("https://old.example.com/webhook"),
+            )
+        },
+        name: "callback",
+        verdict: "wrong",
+        words: "of its own",
+        beside: &[],
+    },
+    Fault {
+        title: "the account sends elsewhere",
+        make: |house| {
+            house.meta.change(
+                "subscribed_apps",
+                "/data/0/override_callback_uri",
+                json!("https://old.example.com/webhook"),
+            )
+        },
+        name: "subscription",
+        verdict: "wrong",
+        words: "another address",
+        beside: &[],
+    },
+    Fault {
+        title: "a callback that is switched off",
+        make: |house| {
+            house
+                .meta
+                .change("subscriptions", "/data/0/active", json!(false))
+        },
+        name: "callback",
+        verdict: "wrong",
+        words: "switched",
+        beside: &[],
+    },
+    Fault {
+        title: "everybody may send",
+        make: |house| house.names.say("espiga.example", &["v=spf1 +all"]),
+        name: "SPF",
+        verdict: "worth_a_look",
+        words: "lets everybody send",
+        beside: &[],
+    },
 ];
 
 #[test]
 fn each_fault_of_the_world_is_named() {
+    let titles: BTreeSet<&str> = FAULTS.iter().map(|fault| fault.title).collect();
+    assert_eq!(titles.len(), FAULTS.len(), "two faults have one title");
+    assert!(titles.len() >= 40, "only {} faults", titles.len());
     let house = House::new();
     let _portero = house.start();
     let file = fs::read_to_string(house.world.path("portero.toml")).unwrap();

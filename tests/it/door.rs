@@ -660,9 +660,9 @@ fn every_answer_carries_the_headers_and_every_error_its_key() {
         ("GET", "/healthz", &upper, b"", 200, None),
         ("GET", "/healthz", &local, b"", 200, None),
         ("GET", "/healthz", &forwarded, b"", 200, None),
-        ("GET", "/healthz", &unknown, b"", 421, None),
-        ("POST", "/healthz", &[], &large, 413, None),
-        ("GET", &long, &[], b"", 431, None),
+        ("GET", "/healthz", &unknown, b"", 421, Some("HOST_UNKNOWN")),
+        ("POST", "/healthz", &[], &large, 413, Some("BODY_TOO_LONG")),
+        ("GET", &long, &[], b"", 431, Some("HEAD_TOO_LONG")),
     ];
     let check = |name: &str, answer: &Answer| {
         for (header, value) in HEADERS {

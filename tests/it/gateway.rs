@@ -2,13 +2,14 @@
 //! happens when it does not want it (design, section 5.3).
 
 use crate::house::other_than;
+use crate::keys::part;
 use crate::outside::{
-    ANA, APP_SECRET, BEA, OLD_APP_SECRET, PHONE_NUMBER_ID, Reply, Request, Server, VERIFY_TOKEN,
-    WELCOME, World, ask, envelope, eventually, hmac_sha256, message, signature, status_of, text,
-    unix_seconds, webhook,
+    ANA, APP_SECRET, BEA, OLD_APP_SECRET, PHONE_NUMBER_ID, Portero, Reply, Request, Server,
+    VERIFY_TOKEN, WELCOME, World, ask, envelope, eventually, message, signature, status_of, text,
+    unix_seconds, webhook, webhook_signature,
 };
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -109,6 +110,22 @@ fn world_with(bot: &Bot, gate: &str) -> World {
     world
 }
 
+/// A bot and the program in front of it; nobody gets a mail.
+fn running(gate: &str) -> (Bot, World, Portero) {
+    let (bot, world) = (Bot::start(), World::without_mail());
+    in_front_of(&world, &bot, gate);
+    let portero = world.start();
+    (bot, world, portero)
+}
+
+/// The same with a mail server.
+fn running_with_mail(gate: &str) -> (Bot, World, Portero) {
+    let bot = Bot::start();
+    let world = world_with(&bot, gate);
+    let portero = world.start();
+    (bot, world, portero)
+}
+
 fn in_front_of(world: &World, bot: &Bot, gate: &str) {
     let secret = STANDARD.encode(BOT_SECRET);
     world.secret_file("bot_secret", &format!("whsec_{secret}"));
@@ -124,8 +141,7 @@ const BOT_SECRET: &[u8] = b"a secret that the bot and Portero share";
 /// What an identity says; that it is signed is tested elsewhere, in another language.
 fn claims(request: &Request) -> Value {
     let identity = request.header("portero-identity").expect("an identity");
-    let claims = identity.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+    part(identity, 1)
 }
 
 /// What every request to a bot must be, whatever is in it.
@@ -141,15 +157,7 @@ fn assert_is_as_from_meta(request: &Request) {
     );
     let id = request.header("webhook-id").unwrap();
     let timestamp = request.header("webhook-timestamp").unwrap();
-    let signed = [
-        id.as_bytes(),
-        b".",
-        timestamp.as_bytes(),
-        b".",
-        &request.body,
-    ]
-    .concat();
-    let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(BOT_SECRET, &signed)));
+    let expected = webhook_signature(BOT_SECRET, id, timestamp, &request.body);
     assert_eq!(request.header("webhook-signature"), Some(expected.as_str()));
     let age = unix_seconds().abs_diff(timestamp.parse().unwrap());
     assert!(age < 100, "signed {age} seconds ago");
@@ -188,10 +196,7 @@ fn published() -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_published_body_reaches_the_bot_in_metas_own_bytes_and_once() {
-    let bot = Bot::start();
-    let world = World::without_mail();
-    in_front_of(&world, &bot, "on_request");
-    let portero = world.start();
+    let (bot, _world, portero) = running("on_request");
     let mut expected = HashMap::new();
     for (name, body) in published() {
         // As published, but for the number of the business, and for an id that four of them share:
@@ -258,9 +263,7 @@ fn every_published_body_reaches_the_bot_in_metas_own_bytes_and_once() {
 /// The gate that is the default: nothing of a sign-in, then everything, the first message included.
 #[test]
 fn everyone_signs_in_first_and_then_the_bot_gets_the_first_message_as_it_came() {
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "everyone");
-    let portero = world.start();
+    let (bot, mut world, portero) = running_with_mail("everyone");
     let first = webhook(&[message(
         ANAS,
         json!({"type": "text", "text": {"body": "¿Cuánto debo? 🧾"}}),
@@ -320,9 +323,7 @@ fn everyone_signs_in_first_and_then_the_bot_gets_the_first_message_as_it_came() 
 /// The other gate: everybody reaches the bot, and what is said in a sign-in does not.
 #[test]
 fn on_request_the_bot_hears_strangers_and_no_turn_of_a_sign_in() {
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "on_request");
-    let portero = world.start();
+    let (bot, world, portero) = running("on_request");
     portero.receive(&[text(ANAS, "hola"), text(NOBODYS, "hello")]);
     let taken = bot.wait_for(2);
     for request in &taken {
@@ -333,14 +334,11 @@ fn on_request_the_bot_hears_strangers_and_no_turn_of_a_sign_in() {
     assert_eq!(world.graph.count(), 0, "nobody asked for a sign-in");
     let log = portero.stop().1;
     assert!(!log.contains("ERROR"), "{log}");
-    let _ = world.mail();
 }
 
 #[test]
 fn a_batch_of_several_people_is_cut_and_signed_again_so_that_each_part_is_about_one() {
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "everyone");
-    let portero = world.start();
+    let (bot, mut world, portero) = running_with_mail("everyone");
     world.sign_in(&portero, ANAS, ANA.email);
     let batch = webhook(&[
         text(NOBODYS, "a stranger's words"),
@@ -375,9 +373,7 @@ fn a_batch_of_several_people_is_cut_and_signed_again_so_that_each_part_is_about_
 /// are signed with the old one, too: it is what the bot knows.
 #[test]
 fn a_part_is_signed_with_the_secret_that_signed_the_whole() {
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "everyone");
-    let portero = world.start();
+    let (bot, mut world, portero) = running_with_mail("everyone");
     world.sign_in(&portero, ANAS, ANA.email);
     let batch = webhook(&[text(NOBODYS, "hello"), text(ANAS, "hola")]);
     let signed = signature(OLD_APP_SECRET, &batch);
@@ -393,10 +389,7 @@ fn a_part_is_signed_with_the_secret_that_signed_the_whole() {
 
 #[test]
 fn the_bot_hears_the_fate_of_its_own_messages_and_not_of_porteros() {
-    let bot = Bot::start();
-    let world = World::without_mail();
-    in_front_of(&world, &bot, "everyone");
-    let portero = world.start();
+    let (bot, world, portero) = running("everyone");
     portero.receive(&[text(ANAS, "hola")]);
     let ours = world.graph.reply(ANAS, 1);
     portero.post_webhook(&envelope(
@@ -451,10 +444,7 @@ fn the_bot_hears_the_fate_of_its_own_messages_and_not_of_porteros() {
 /// What becomes of a message to a group is told for each of its members (Meta's contract, 2.4).
 #[test]
 fn the_fate_of_a_message_to_a_group_is_told_for_every_member() {
-    let bot = Bot::start();
-    let world = World::without_mail();
-    in_front_of(&world, &bot, "everyone");
-    let portero = world.start();
+    let (bot, _world, portero) = running("everyone");
     let told = |member: &str| {
         envelope(json!({"statuses": [{
             "id": "wamid.group1", "status": "delivered", "timestamp": unix_seconds().to_string(),
@@ -475,10 +465,7 @@ fn the_fate_of_a_message_to_a_group_is_told_for_every_member() {
 
 #[test]
 fn meta_is_answered_by_portero_itself_and_the_bot_never_hears_of_the_handshake() {
-    let bot = Bot::start();
-    let world = World::without_mail();
-    in_front_of(&world, &bot, "on_request");
-    let portero = world.start();
+    let (bot, _world, portero) = running("on_request");
     let path =
         format!("/webhook?hub.mode=subscribe&hub.challenge=4711&hub.verify_token={VERIFY_TOKEN}");
     let answer = portero.get(&path);
@@ -495,10 +482,7 @@ fn meta_is_answered_by_portero_itself_and_the_bot_never_hears_of_the_handshake()
 /// answered meanwhile.
 #[test]
 fn a_bot_that_fails_in_every_way_gets_everything_in_the_end_and_in_order() {
-    let bot = Bot::start();
-    let world = World::without_mail();
-    in_front_of(&world, &bot, "on_request");
-    let portero = world.start();
+    let (bot, _world, portero) = running("on_request");
     let troubles = [
         Mood::Says(500),
         Mood::HangsUp,
@@ -553,18 +537,14 @@ fn a_bot_that_fails_in_every_way_gets_everything_in_the_end_and_in_order() {
 /// R-40 for bots: nobody is there, then the process is killed, then somebody is.
 #[test]
 fn what_waits_for_a_bot_that_is_down_survives_a_kill_and_leaves_in_order() {
-    // A port at which nobody listens any more.
     let bot = Bot::start();
     let world = World::without_mail();
     in_front_of(&world, &bot, "on_request");
     let down = world.path("portero.toml");
     let there = fs::read_to_string(&down).unwrap();
-    let free = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let address = format!("127.0.0.1:{}", bot.server.port);
-    fs::write(&down, there.replace(&address, &format!("127.0.0.1:{free}"))).unwrap();
+    // Nobody listens there.
+    let nobody = "http://127.0.0.1:9";
+    fs::write(&down, there.replace(&bot.server.url(), nobody)).unwrap();
     let portero = world.start();
     for number in 0..5 {
         portero.receive(&[
@@ -593,10 +573,7 @@ fn what_waits_for_a_bot_that_is_down_survives_a_kill_and_leaves_in_order() {
 
 #[test]
 fn what_could_be_anybodys_and_what_is_another_numbers_is_not_handed_on() {
-    let bot = Bot::start();
-    let world = World::without_mail();
-    in_front_of(&world, &bot, "on_request");
-    let portero = world.start();
+    let (bot, _world, portero) = running("on_request");
     let foreign = String::from_utf8(webhook(&[text(NOBODYS, "for another number")])).unwrap();
     let foreign = foreign.replace(PHONE_NUMBER_ID, "999999999999999");
     portero.post_webhook(foreign.as_bytes());
@@ -634,10 +611,7 @@ fn what_people_wrote_reaches_the_bot_in_other_fields_only_where_it_hears_everybo
         "standby",
     ];
     for gate in ["everyone", "on_request"] {
-        let bot = Bot::start();
-        let world = World::without_mail();
-        in_front_of(&world, &bot, gate);
-        let portero = world.start();
+        let (bot, _world, portero) = running(gate);
         let mut expected = vec![of("flows", PHONE_NUMBER_ID)];
         for field in peoples {
             portero.post_webhook(&of(field, PHONE_NUMBER_ID));
@@ -662,9 +636,7 @@ fn what_people_wrote_reaches_the_bot_in_other_fields_only_where_it_hears_everybo
 
 #[test]
 fn in_a_group_nobody_is_somebody() {
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "on_request");
-    let portero = world.start();
+    let (bot, _world, portero) = running("on_request");
     let in_group = |text: &str| {
         message(
             ANAS,
@@ -676,11 +648,8 @@ fn in_a_group_nobody_is_somebody() {
     assert!(taken[0].header("portero-identity").is_none());
     assert_is_as_from_meta(&taken[0]);
     drop(portero);
-    let _ = world.mail();
 
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "everyone");
-    let portero = world.start();
+    let (bot, mut world, portero) = running_with_mail("everyone");
     world.sign_in(&portero, ANAS, ANA.email);
     portero.receive(&[in_group("hola a todos")]);
     portero.receive(&[text(ANAS, "hola, bot")]);
@@ -690,9 +659,7 @@ fn in_a_group_nobody_is_somebody() {
 /// The identity says who stood behind the chat when the message was written, not who does now.
 #[test]
 fn an_identity_never_names_somebody_who_signed_in_after_the_message() {
-    let bot = Bot::start();
-    let mut world = world_with(&bot, "everyone");
-    let portero = world.start();
+    let (bot, mut world, portero) = running_with_mail("everyone");
     world.sign_in(&portero, ANAS, ANA.email);
     bot.behave(
         "de Ana",
@@ -770,15 +737,7 @@ fn whoever_wants_to_know_is_told_who_came_and_went_in_order_and_signed() {
             let id = request.header("webhook-id").unwrap();
             assert!(id.starts_with("evt_"), "{id}");
             let timestamp = request.header("webhook-timestamp").unwrap();
-            let signed = [
-                id.as_bytes(),
-                b".",
-                timestamp.as_bytes(),
-                b".",
-                &request.body,
-            ]
-            .concat();
-            let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(BOT_SECRET, &signed)));
+            let expected = webhook_signature(BOT_SECRET, id, timestamp, &request.body);
             assert_eq!(request.header("webhook-signature"), Some(expected.as_str()));
             serde_json::from_slice(&request.body).unwrap()
         })

@@ -1,22 +1,22 @@
 //! Keeping and giving back: people are forgotten for good, also by copies; copies are made, found
 //! whole and put in the store's place (R-53, R-54, P-1 to P-5, P-8).
 
-use crate::house::{Crowd, House, Person, Takes, failure};
-use crate::letters::{now, run};
+use crate::house::{Crowd, House, Person, Takes, failure, other_than};
 use crate::outside::{eventually, has};
-use crate::user::{CONFIG, Server, folder_with, portero};
-use portero::app::{Clock, Issued, TokenAnswer, TokenAsked, TokenWanted, Whom};
+use crate::user::{self, CONFIG, Server, folder_with, now, portero, run, store};
+use portero::app::{Clock, Issued, Janitor, TokenAnswer, TokenAsked, TokenWanted, Whom};
 use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
+use portero::domain::budget::Budget;
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Entry, EntryId, Errand, Failure, FailureKind, SignedBody};
 use portero::domain::id::{
-    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MessageId, ProofId, Secret, ServiceName,
-    Timestamp, WaId,
+    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MINUTE_MS, MessageId, ProofId, Secret,
+    ServiceName, Timestamp, WaId,
 };
-use portero::store::record::{self, BodyOf, DeadLetter, Keys, People};
+use portero::store::record::{self, BodyOf, DeadLetter, People};
 use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Redb, Sealed, StoreError, Table};
+use portero::store::{Engine, Redb, Sealed, StoreError, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -139,6 +139,178 @@ fn who_was_forgotten_and_writes_again_is_somebody_new() {
     assert!(!after.is_bound());
     assert_eq!(after.created_at, house.clock.now());
     assert_eq!(house.app.find_contacts(&Whom::User(before.id)).unwrap(), []);
+}
+
+/// P-6: each kind of record goes on its day, however many there are, and not before.
+#[test]
+fn what_is_old_is_removed_at_once_when_the_operator_wishes_it() {
+    let crowd = busy();
+    let house = &crowd.house;
+    // More than one batch of what ends with their writers.
+    for number in 0..600 {
+        house.ask(&Person::with_number(&format!("3460{number:07}")), "hola");
+    }
+    let count = |removed: &std::collections::BTreeMap<&str, usize>, kind| removed[kind];
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(removed.values().sum::<usize>(), 0, "{removed:?}");
+    let kinds: Vec<&str> = portero::app::KEPT_MS
+        .iter()
+        .map(|(kind, _)| *kind)
+        .collect();
+    assert_eq!(
+        removed.keys().copied().collect::<BTreeSet<_>>(),
+        kinds.iter().copied().collect()
+    );
+
+    house.clock.forward(6 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(
+        (count(&removed, "contact"), count(&removed, "sent")),
+        (0, 0),
+        "{removed:?}"
+    );
+    house.clock.forward(2 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(count(&removed, "contact"), 600, "{removed:?}");
+    assert!(count(&removed, "sent") > 600, "{removed:?}");
+    assert_eq!((count(&removed, "seen"), count(&removed, "dead")), (0, 0));
+    house.clock.forward(3 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert!(count(&removed, "seen") > 600, "{removed:?}");
+    house.clock.forward(30 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(
+        (count(&removed, "dead"), count(&removed, "contact")),
+        (3, 0),
+        "{removed:?}"
+    );
+    assert!(count(&removed, "event") >= 3, "{removed:?}");
+    house.clock.forward(200 * DAY_MS);
+    let removed = house.app.remove_what_is_old().unwrap();
+    assert_eq!(count(&removed, "contact"), 3, "{removed:?}");
+    assert!(count(&removed, "audit") > 3, "{removed:?}");
+    assert_eq!(house.contacts().len(), 0);
+}
+
+/// She wishes it in the chat; what is sent back to her is not lost over it.
+fn wish_to_be_forgotten(house: &House, person: &Person) {
+    house.ask(person, "olvídame");
+    house.ask(person, "sí, olvídame");
+}
+
+#[test]
+fn who_wishes_it_in_the_chat_is_nobody_at_once_and_soon_nowhere() {
+    let crowd = busy();
+    let (house, ana, eva) = (&crowd.house, &crowd.people[0], &crowd.people[1]);
+    let (contact, other) = (house.contact(ana), house.contact(eva));
+    let marks = marks_of(&contact);
+    wish_to_be_forgotten(house, ana);
+    assert!(
+        house
+            .said_to(ana)
+            .pop()
+            .unwrap()
+            .contains("empezamos de cero")
+    );
+    assert_eq!(house.audited("contact.released.forgotten"), 1);
+    // Nobody from now on, and not erased before what is on its way has left.
+    let by_number = house
+        .app
+        .find_contacts(&Whom::Number(ana.wa_id.clone().unwrap()));
+    assert_eq!(by_number.unwrap(), []);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+
+    house.later(MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 1);
+    assert_eq!(house.memory().rewrites(), 1);
+    for record in house.records() {
+        assert!(!is_about(&record, &marks), "{record:?}");
+    }
+    assert_eq!(house.contact(eva), other);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+    house.ask(ana, "hola");
+    let again = house.contact(ana);
+    assert!(again.id != contact.id && !again.is_bound());
+}
+
+#[test]
+fn many_who_wish_it_are_forgotten_together_and_not_one_by_one() {
+    let crowd = Crowd::new(4);
+    let house = &crowd.house;
+    wish_to_be_forgotten(house, &crowd.people[0]);
+    house.later(MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 1);
+    for person in &crowd.people[1..] {
+        wish_to_be_forgotten(house, person);
+    }
+    house.later(2 * MINUTE_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 0);
+    house.later(portero::app::FORGET_EVERY_MS);
+    assert_eq!(house.app.forget_who_wished_it().unwrap(), 3);
+    assert_eq!((house.memory().rewrites(), house.contacts().len()), (2, 0));
+}
+
+/// Being forgotten would else be a way around the wrong codes of a day, and around the owner of an
+/// account who ended a sign-in.
+#[test]
+fn being_forgotten_lifts_no_limit() {
+    let house = House::in_memory();
+    house.register("kutamma", "ana@example.com", "Ana Pérez", "Acme");
+    let mallory = Person::with_number("34600333444");
+    house.ask(&mallory, "ana@example.com");
+    let code = house.code();
+    for _ in 0..4 {
+        house.ask(&mallory, &other_than(&code));
+    }
+    let before = house.contact(&mallory);
+    wish_to_be_forgotten(&house, &mallory);
+    house.later(MINUTE_MS);
+    house.app.forget_who_wished_it().unwrap();
+    house.ask(&mallory, "hola");
+    let after = house.contact(&mallory);
+    assert_ne!(after.id, before.id);
+    assert_eq!(after.failures, before.failures);
+    assert_eq!(after.codes, before.codes);
+    assert!(after.replies.moments().len() > before.replies.moments().len());
+    // They end like all that is counted.
+    house.later(3 * DAY_MS);
+    wish_to_be_forgotten(&house, &mallory);
+    let mut janitor = Janitor::default();
+    house.later(3 * DAY_MS);
+    janitor.sweep(&house.app).unwrap();
+    house.ask(&mallory, "hola");
+    assert_eq!(house.contact(&mallory).failures, Budget::default());
+}
+
+#[test]
+fn whatever_fails_when_somebody_wished_it_she_is_gone_in_the_end() {
+    for nth in 1.. {
+        let crowd = Crowd::new(2);
+        let (house, ana) = (&crowd.house, &crowd.people[0]);
+        let marks = marks_of(&house.contact(ana));
+        wish_to_be_forgotten(house, ana);
+        house.later(MINUTE_MS);
+        let operations = house.memory().operations();
+        let error = StoreError::Unavailable("on purpose".into());
+        house.memory().fail_operation(nth, error);
+        let first = house.app.forget_who_wished_it();
+        let reached = house.memory().operations() - operations >= nth;
+        house
+            .memory()
+            .fail_operation(u64::from(u32::MAX), StoreError::Full);
+        if first.is_err() {
+            assert_eq!(house.app.forget_who_wished_it().unwrap(), 1, "{nth}");
+        }
+        house.app.finish_erasure().unwrap();
+        for record in house.records() {
+            assert!(!is_about(&record, &marks), "{nth} {record:?}");
+        }
+        assert!(house.memory().rewrites() >= 1 && house.is_bound(&crowd.people[1]));
+        if !reached {
+            assert!(nth > 20, "{nth}");
+            return;
+        }
+    }
 }
 
 #[test]
@@ -272,13 +444,6 @@ const ANA_EMAIL: &str = "ana@example.com";
 const ANA_BSUID: &str = "ES.13491208655302741918";
 const WORDS: &str = "where are my orders";
 
-fn open(folder: &Path) -> (Sealed, Keys) {
-    let master = MasterKey::load_or_create(&folder.join("portero.key")).unwrap();
-    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(Arc::new(engine), &master).unwrap();
-    (store, Keys::new(master))
-}
-
 fn signed_in(
     id: ContactId,
     number: &str,
@@ -313,7 +478,7 @@ fn fill(folder: &Path, more: usize) {
         fs::Permissions::from_mode(0o600),
     )
     .unwrap();
-    let (store, keys) = open(folder);
+    let (store, keys) = store(folder);
     let at = now();
     store
         .update(move |writer| {
@@ -441,6 +606,8 @@ fn story(path: &Path) -> Vec<(i32, String, String)> {
         &["contact", "forget", "--number", ANA_NUMBER, "--json"],
         &["contact", "forget", &ana],
         &["export", "--user", &ana],
+        &["retention", "run"],
+        &["retention", "run", "--json"],
     ]
     .iter()
     .map(|arguments| run(path, arguments))
@@ -471,7 +638,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
     let codes: Vec<i32> = said.iter().map(|(code, ..)| *code).collect();
     assert_eq!(
         codes,
-        [0, 0, 0, 67, 64, 64, 64, 0, 0, 0, 0, 0, 67, 67],
+        [0, 0, 0, 67, 64, 64, 64, 0, 0, 0, 0, 0, 67, 67, 0, 0],
         "{said:#?}"
     );
     let list = &said[0].1;
@@ -520,7 +687,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
 fn all_that_is_kept_about_one_person_is_given_to_them_and_nothing_of_others() {
     let folder = filled();
     {
-        let (store, _) = open(folder.path());
+        let (store, _) = store(folder.path());
         let id = MessageId::parse("wamid.waits").unwrap();
         let body = SignedBody {
             bytes: json!({"text": "it waits"}).to_string().into_bytes(),
@@ -636,7 +803,7 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let folder = filled();
     let path = folder.path();
     let marks = marks_of_ana(path);
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     // Something behind her records, so that the file is not simply cut off where they were.
     store
         .update(|writer| {
@@ -662,7 +829,7 @@ fn what_an_interrupted_erasure_left_in_the_file_goes_with_the_next_start() {
     let log = Server::start(path).stop();
     assert!(log.contains("what was left of an erasure is gone"), "{log}");
     assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
-    let (store, _) = open(path);
+    let (store, _) = user::store(path);
     assert_eq!(store.view(record::unfinished_erasure), Ok(None));
 }
 
@@ -739,7 +906,7 @@ fn who_came_after_an_erasure_survives_a_restore_and_so_does_everybody_else() {
     let path = folder.path();
     fine(path, &["contact", "forget", "--number", ANA_NUMBER]);
     // She writes again, and a copy is made of that.
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     let again = ContactId([0x4a; 16]);
     let at = now();
     store
@@ -862,7 +1029,7 @@ fn a_running_server_makes_snapshots_and_one_of_an_older_format_before_it_starts(
     let server = Server::start(path);
     let copy = eventually("a snapshot", || copies().first().cloned());
     server.stop();
-    let (store, keys) = open(path);
+    let (store, keys) = store(path);
     drop(store);
     let snapshot = Redb::open(&copy, Options::default()).unwrap();
     let snapshot = Sealed::open(Arc::new(snapshot), keys.master()).unwrap();

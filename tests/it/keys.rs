@@ -4,7 +4,7 @@
 use crate::house::{House, Person, START};
 use crate::outside::has;
 use crate::python::interpreter;
-use crate::user::{Ended, Server, ended, folder, portero};
+use crate::user::{Ended, Server, ended, folder, portero, store};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portero::app::keys::{KEPT_MS, KEYS_MAX, NoTurn, PUBLISHED_BEFORE_MS, Revoked, Turned, When};
@@ -20,8 +20,7 @@ use portero::domain::id::{
 };
 use portero::serve;
 use portero::store::record::{self, Keys};
-use portero::store::redb::Options;
-use portero::store::{Engine, MasterKey, Memory, Redb, Sealed, StoreError};
+use portero::store::{Engine, MasterKey, Memory, Sealed, StoreError};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -56,7 +55,8 @@ fn identity(house: &House) -> String {
     token.reveal().to_owned()
 }
 
-fn part(token: &str, index: usize) -> Value {
+/// The header of a token, which is part 0, or its claims, which are part 1, unchecked.
+pub fn part(token: &str, index: usize) -> Value {
     let part = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
@@ -749,9 +749,7 @@ fn the_secret_of_a_key_is_in_no_log_no_answer_and_not_in_the_store_as_it_is_on_d
     }
     said.push_str(&server.stop());
     assert!(said.contains("there is a new signing key"), "{said}");
-    let master = MasterKey::load(&path.join("portero.key")).unwrap();
-    let engine = Redb::open(&path.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(Arc::new(engine), &master).unwrap();
+    let (store, _) = store(path);
     let keys = store.view(|reader| record::signing_keys(reader)).unwrap();
     drop(store);
     assert_eq!(keys.len(), 3);

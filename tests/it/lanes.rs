@@ -31,14 +31,9 @@ fn of(texts: &[String], name: &str) -> Vec<String> {
     texts.iter().filter(begins).cloned().collect()
 }
 
-/// In which everybody of this number of people is bound.
-fn crowd(people: usize) -> Crowd {
-    Crowd::new(people)
-}
-
 #[test]
 fn a_message_that_the_bot_refuses_forever_is_overtaken_after_a_quarter_of_an_hour() {
-    let crowd = crowd(2);
+    let crowd = Crowd::new(2);
     let (house, [ana, ben]) = (&crowd.house, [&crowd.people[0], &crowd.people[1]]);
     house.world.change(|outside| {
         outside.bot_says = Some(Box::new(|hand_over| {
@@ -77,7 +72,7 @@ fn a_bot_that_refuses_everything_changes_nobodys_order() {
     const PEOPLE: usize = 12;
     // Fewer than make the lane rest.
     const FIRST: usize = 6;
-    let crowd = crowd(PEOPLE);
+    let crowd = Crowd::new(PEOPLE);
     let house = &crowd.house;
     // When it began, the message of one person was under way, and is taken afterwards.
     house
@@ -116,7 +111,7 @@ fn a_bot_that_refuses_everything_changes_nobodys_order() {
 
 #[test]
 fn a_bot_that_is_away_for_three_hours_gets_everything_in_order() {
-    let crowd = crowd(5);
+    let crowd = Crowd::new(5);
     let house = &crowd.house;
     house
         .world
@@ -172,7 +167,7 @@ fn a_bot_that_is_away_for_three_hours_gets_everything_in_order() {
 
 #[test]
 fn a_bot_that_asks_for_a_pause_for_one_gets_it_for_that_one() {
-    let crowd = crowd(2);
+    let crowd = Crowd::new(2);
     let house = &crowd.house;
     let pause_ms = 3_600 * SECOND_MS;
     let too_many = failure(
@@ -288,7 +283,7 @@ fn events_keep_their_names_and_their_order_over_tries_restarts_and_replays() {
 
 #[test]
 fn what_waited_for_a_week_is_given_up_and_not_before() {
-    let crowd = crowd(1);
+    let crowd = Crowd::new(1);
     let house = &crowd.house;
     house
         .world
@@ -355,7 +350,7 @@ impl SlowFor {
 #[test]
 fn a_bot_that_is_slow_for_one_holds_up_nobody_else() {
     const PEOPLE: usize = 40;
-    let crowd = crowd(PEOPLE);
+    let crowd = Crowd::new(PEOPLE);
     for (number, person) in crowd.people.iter().enumerate() {
         crowd.house.write(person, &format!("p{number:02} 1"));
         crowd.house.write(person, &format!("p{number:02} 2"));

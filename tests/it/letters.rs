@@ -1,28 +1,25 @@
 //! Dead letters: given up, listed, tried again, forgotten; in the core, and with the real program.
 
 use crate::house::{Crowd, House, Left, Outside, Person, Takes, failure, mailbox_refused};
+use crate::keys::part;
 use crate::outside::{Reply, Server as HttpServer};
 use crate::python::at_terminal;
-use crate::user::{CONFIG, Ended, Server, ended, folder_with, portero};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::user::{CONFIG, Ended, Server, folder_with, now, portero, run, store};
 use portero::app::{
     Clock, HandOver, Janitor, LetterChange, LetterChanged, Obstacle, Report, Settled, Work,
 };
 use portero::domain::delivery::{
     Entry, EntryId, Errand, Failure, FailureKind, Lane, Recipient, SignedBody,
 };
-use portero::domain::id::{ContactId, DAY_MS, HOUR_MS, MINUTE_MS, Timestamp, WaId};
+use portero::domain::id::{ContactId, DAY_MS, HOUR_MS, MINUTE_MS, WaId};
 use portero::store::record::{self, BodyOf, DeadLetter, ToldEvent};
-use portero::store::redb::Options;
-use portero::store::{MasterKey, Redb, Sealed};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 fn refused() -> Failure {
     Failure::temporary("the bot answered 500")
@@ -42,9 +39,7 @@ fn hand_overs(house: &House) -> Vec<HandOver> {
 }
 
 fn claims(hand_over: &HandOver) -> Value {
-    let identity = hand_over.identity.as_ref().unwrap().reveal().to_owned();
-    let part = identity.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    part(hand_over.identity.as_ref().unwrap().reveal(), 1)
 }
 
 fn bodies(house: &House) -> usize {
@@ -408,15 +403,6 @@ fn with_parts(bot: &str, receiver: &str) -> String {
     )
 }
 
-pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
-    ended(portero(folder).args(arguments).output().unwrap())
-}
-
-pub fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp(u64::try_from(now.as_millis()).unwrap())
-}
-
 const ANA: ContactId = ContactId([0x3f; 16]);
 const WORDS: &str = "where are my orders";
 
@@ -438,9 +424,7 @@ fn fill(folder: &Path) {
         ],
     );
     assert_eq!(code, 0, "{error}");
-    let master = MasterKey::load(&folder.join("portero.key")).unwrap();
-    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
-    let store = Sealed::open(std::sync::Arc::new(engine), &master).unwrap();
+    let (store, _) = store(folder);
     let now = now();
     let entry = move |id: u64, errand: Errand, age_ms: u64| Entry {
         attempts: 312,

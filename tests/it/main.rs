@@ -1,6 +1,7 @@
 //! The tests from outside: one binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acme;
 mod api;
 mod audit;
 mod browser;
@@ -13,6 +14,7 @@ mod door;
 mod gateway;
 mod mail;
 mod outside;
+mod package;
 mod page;
 mod page_browser;
 mod process;
@@ -22,6 +24,7 @@ mod services;
 mod shapes;
 mod smtp_sink;
 mod tidy;
+mod tls;
 mod watch;
 mod webdriver;
 

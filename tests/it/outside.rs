@@ -835,9 +835,7 @@ impl ServiceState {
         if sent_at.abs_diff(unix_seconds()) > 300 {
             return Err("the timestamp is not of now".to_owned());
         }
-        let mut signed = format!("{id}.{time}.").into_bytes();
-        signed.extend_from_slice(&request.body);
-        let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
+        let expected = webhook_signature(key, id, time, &request.body);
         if !signatures.split(' ').any(|one| one == expected) {
             return Err("the signature is wrong".to_owned());
         }
@@ -1262,6 +1260,24 @@ impl Portero {
         ask(self.address, "GET", path, &[], b"").unwrap()
     }
 
+    /// A call of the API with this key.
+    pub fn post_json(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {key}");
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = body.to_string();
+        ask(self.address, "POST", path, &headers, body.as_bytes()).unwrap()
+    }
+
+    /// Where Prometheus asks.
+    pub fn metrics_address(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once("metrics are at http://").unwrap();
+        rest.split_once("/metrics").unwrap().0.parse().unwrap()
+    }
+
     /// Sends a body as Meta does.
     pub fn post_webhook(&self, body: &[u8]) -> Answer {
         post_webhook(self.address, body).unwrap()
@@ -1383,6 +1399,13 @@ pub fn read_answer(mut stream: &TcpStream, method: &str) -> io::Result<Option<An
             Err(error) => panic!("half an answer ({error})"),
         }
     }
+}
+
+/// `webhook-signature` of a body (Standard Webhooks).
+pub fn webhook_signature(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> String {
+    let mut signed = format!("{id}.{timestamp}.").into_bytes();
+    signed.extend_from_slice(body);
+    format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)))
 }
 
 /// `X-Hub-Signature-256` of a body.

@@ -584,7 +584,7 @@ const METRICS_KEY: &str = "key-of-prometheus-0123456789abcdef";
 
 /// A bot, a receiver of events and Prometheus.
 struct Behind {
-    server: Server,
+    _server: Server,
     identities: Arc<Mutex<Vec<String>>>,
     told: Arc<Mutex<usize>>,
 }
@@ -616,7 +616,7 @@ impl Behind {
         );
         world.edit("[store]\n", &tables);
         Behind {
-            server,
+            _server: server,
             identities,
             told,
         }
@@ -631,22 +631,7 @@ impl Behind {
         eventually("events were told", || {
             (*self.told.lock().unwrap() > 0).then_some(())
         });
-        let post = |key: &str, body: &Value| {
-            let key = format!("Bearer {key}");
-            let headers = [
-                ("Authorization", key.as_str()),
-                ("Content-Type", "application/json"),
-            ];
-            let body = body.to_string();
-            ask(
-                portero.address,
-                "POST",
-                "/v1/tokens",
-                &headers,
-                body.as_bytes(),
-            )
-            .unwrap()
-        };
+        let post = |key: &str, body: &Value| portero.post_json(key, "/v1/tokens", body);
         let wish = json!({"identity": identity, "service": "kutamma"});
         let answer = post(API_KEY, &wish);
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -668,7 +653,6 @@ impl Behind {
 
     /// What an operator and Prometheus see.
     fn look_around(&self, world: &World, portero: &Portero) -> String {
-        assert!(self.server.url().starts_with("http"));
         let mut seen = String::new();
         for arguments in [
             &["audit", "list", "--json"][..],
@@ -683,9 +667,7 @@ impl Behind {
             seen.push_str(&String::from_utf8(output.stdout).unwrap());
             seen.push_str(&String::from_utf8(output.stderr).unwrap());
         }
-        let log = portero.log();
-        let (_, rest) = log.split_once("metrics are at http://").unwrap();
-        let address = rest.split_once("/metrics").unwrap().0.parse().unwrap();
+        let address = portero.metrics_address();
         for key in [METRICS_KEY, "canary-key"] {
             let key = format!("Bearer {key}");
             let headers = [("Authorization", key.as_str())];

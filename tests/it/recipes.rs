@@ -1,6 +1,7 @@
 //! The recipes of README.md, as they stand, with the real program between Meta and them: bots with
 //! pywa, programs that verify who wrote, an agent that acts for the person.
 
+use crate::keys::part;
 use crate::outside::{
     ANA, APP_SECRET, Answer, BEA, BOT_ACCESS_TOKEN, BotSaid, PATIENCE, PHONE_NUMBER_ID,
     PUBLIC_HOST, Portero, Reply, Request, SIGNED_IN, Server, VERIFY_TOKEN, WELCOME, World, ask,
@@ -763,20 +764,7 @@ fn in_javascript_an_identity_is_verified_with_jose() {
 // --- an agent ---------------------------------------------------------------------------------------
 
 fn tokens(portero: &Portero, body: &Value) -> Answer {
-    let bearer = format!("Bearer {API_KEY}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Content-Type", "application/json"),
-    ];
-    let body = body.to_string();
-    ask(
-        portero.address,
-        "POST",
-        "/v1/tokens",
-        &headers,
-        body.as_bytes(),
-    )
-    .unwrap()
+    portero.post_json(API_KEY, "/v1/tokens", body)
 }
 
 fn error_of(answer: &Answer) -> (u16, String) {
@@ -865,9 +853,7 @@ fn an_agent_acts_for_the_person_whose_message_it_works_on_and_for_nobody_else() 
 
 /// The `userUuid` of an identity.
 fn user_uuid_of(identity: &str) -> Value {
-    let claims = identity.split('.').nth(1).unwrap();
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
-    claims["sub"].clone()
+    part(identity, 1)["sub"].clone()
 }
 
 // --- the README -------------------------------------------------------------------------------------

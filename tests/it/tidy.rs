@@ -98,13 +98,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("signing", &["domain"]),
     ("app", &["domain", "text", "store", "signing", "metrics"]),
     ("http", &[]),
+    ("tls", &["domain", "http"]),
     ("whatsapp", &["domain", "http"]),
     ("mail", &["domain"]),
     ("services", &["domain", "http"]),
     ("backend", &["domain", "http"]),
     ("bot", &["domain", "http"]),
     ("outbox", &["domain", "app", "metrics"]),
-    ("control", &["domain", "app", "store"]),
+    ("control", &["domain", "app", "store", "tls"]),
     (
         "web",
         &[
@@ -114,15 +115,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "domain", "text", "store", "http", "whatsapp", "mail", "services", "backend", "bot",
-            "outbox", "web",
+            "domain", "text", "store", "http", "tls", "whatsapp", "mail", "services", "backend",
+            "bot", "outbox", "web",
         ],
     ),
     (
         "serve",
         &[
             "domain", "app", "text", "store", "whatsapp", "mail", "services", "outbox", "web",
-            "config", "control", "backend", "bot", "metrics",
+            "config", "control", "backend", "bot", "metrics", "tls",
         ],
     ),
     (
@@ -148,6 +149,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "whatsapp",
             "mail",
             "bot",
+            "tls",
         ],
     ),
     ("lib", &[]),
@@ -181,7 +183,7 @@ fn imports_go_down_the_layers_only() {
 const BELONGS: &[(&str, &[&str], &str)] = &[
     (
         "redb::",
-        &["store/redb.rs", "store/file.rs", "store/mod.rs", "serve.rs"],
+        &["store/redb", "store/file.rs", "store/mod.rs", "serve.rs"],
         "the engine is behind store::Engine",
     ),
     (
@@ -202,14 +204,24 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
     ("lettre::", &["mail.rs", "mail/"], "mail has one adapter"),
     ("hyper::", &["web/listener/"], "HTTP/1 has one listener"),
     (
+        "webpki::",
+        &["tls/certificate.rs"],
+        "what a certificate says is read in one place",
+    ),
+    (
+        "rcgen::",
+        &["tls/"],
+        "what is asked of an authority is made in one place",
+    ),
+    (
         "jsonwebtoken::",
         &["signing/"],
         "what tokens are believed is decided in one place",
     ),
     (
         "ring::signature",
-        &["signing/provider.rs", "simulator/bot.rs"],
-        "the JWT crate asks it for signatures; only the stand-in bot judges them for itself",
+        &["signing/provider.rs", "tls/acme/", "simulator/bot.rs"],
+        "the JWT crate asks it for signatures, and an authority wants them; only the stand-in bot judges them for itself",
     ),
     (
         "send_raw",

@@ -3,6 +3,10 @@
 
 use crate::python;
 use portero::app::user::HashedPassword;
+use portero::domain::id::Timestamp;
+use portero::store::record::Keys;
+use portero::store::redb::Options;
+use portero::store::{MasterKey, Redb, Sealed};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,8 +14,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub const CONFIG: &str = r#"[business]
 name = "La Espiga"
@@ -70,6 +75,24 @@ pub fn ended(output: Output) -> Ended {
         text(output.stdout),
         text(output.stderr),
     )
+}
+
+/// Runs the program to its end.
+pub fn run(folder: &Path, arguments: &[&str]) -> Ended {
+    ended(portero(folder).args(arguments).output().unwrap())
+}
+
+/// The store of a folder while no server runs, and its keys.
+pub fn store(folder: &Path) -> (Sealed, Keys) {
+    let master = MasterKey::load_or_create(&folder.join("portero.key")).unwrap();
+    let engine = Redb::open(&folder.join("portero.redb"), Options::default()).unwrap();
+    let store = Sealed::open(Arc::new(engine), &master).unwrap();
+    (store, Keys::new(master))
+}
+
+pub fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp(u64::try_from(now.as_millis()).unwrap())
 }
 
 fn user(folder: &Path, arguments: &[&str]) -> Ended {

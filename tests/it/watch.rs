@@ -1,12 +1,13 @@
 //! What an operator sees of the running program: lines in the log, numbers, alerts.
 
 use crate::outside::{ANA, Answer, Portero, World, ask, eventually, text};
+use crate::user::{CONFIG, folder_with, portero};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const KEY: &str = "a-key-for-prometheus-0123456789abcdef";
 const ANAS: &str = "573001234567";
@@ -18,12 +19,6 @@ fn world(metrics: &str) -> World {
     world
 }
 
-fn metrics_address(portero: &Portero) -> SocketAddr {
-    let log = portero.log();
-    let (_, rest) = log.split_once("metrics are at http://").unwrap();
-    rest.split_once("/metrics").unwrap().0.parse().unwrap()
-}
-
 fn ask_for(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let host = address.to_string();
     let mut fields = vec![("Host", host.as_str())];
@@ -32,7 +27,7 @@ fn ask_for(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str
 }
 
 fn scrape(portero: &Portero) -> Answer {
-    ask_for(metrics_address(portero), "GET", "/metrics", &[])
+    ask_for(portero.metrics_address(), "GET", "/metrics", &[])
 }
 
 fn sign_in(world: &mut World, portero: &Portero) {
@@ -192,7 +187,7 @@ fn the_numbers_tell_what_happened_and_nothing_about_anybody() {
 fn the_numbers_are_for_who_has_the_key_and_not_on_the_door_of_the_world() {
     let without = world("");
     let portero = without.start();
-    let address = metrics_address(&portero);
+    let address = portero.metrics_address();
     assert_eq!(scrape(&portero).status, 200);
     // A page in somebody's browser that was led here under a name of its own.
     let foreign = ask(address, "GET", "/metrics", &[("Host", "evil.example")], b"");
@@ -205,7 +200,7 @@ fn the_numbers_are_for_who_has_the_key_and_not_on_the_door_of_the_world() {
     let with = world("key = \"file:metrics_key\"");
     with.secret_file("metrics_key", KEY);
     let portero = with.start();
-    let address = metrics_address(&portero);
+    let address = portero.metrics_address();
     let almost = format!("Bearer {}", &KEY[1..]);
     let right = format!("Bearer {KEY}");
     for (given, status) in [(None, 401), (Some(&almost), 401), (Some(&right), 200)] {
@@ -230,6 +225,7 @@ fn rules() -> PathBuf {
 fn every_number_that_the_alerts_look_at_exists_from_the_start() {
     let rules = fs::read_to_string(rules()).unwrap();
     let world = world("");
+    crate::tls::serve_files(&world, "");
     let portero = world.start();
     portero.get("/healthz");
     let numbers = samples(&scrape(&portero).body);
@@ -280,12 +276,19 @@ fn every_number_that_the_alerts_look_at_exists_from_the_start() {
 /// Debian's `prometheus` has it. Run with `cargo test -- --ignored promtool`.
 #[test]
 #[ignore = "needs promtool"]
-fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page() {
+fn promtool_finds_nothing_wrong_with_the_alerts_and_the_page_and_each_wakes_in_time() {
     let checked = Command::new("promtool")
         .args(["check", "rules"])
         .arg(rules())
         .output();
     let checked = checked.expect("promtool is there");
+    assert!(checked.status.success(), "{checked:?}");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/portero.rules.test.yml");
+    let checked = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(cases)
+        .output()
+        .unwrap();
     assert!(checked.status.success(), "{checked:?}");
     let world = world("");
     let portero = world.start();
@@ -369,4 +372,50 @@ fn a_request_and_a_delivery_have_a_line_each_and_the_answer_has_the_name_of_its_
     assert_eq!(mail["contact"].as_str().unwrap().len(), 36);
     let said = deliveries.iter().filter(|line| line["lane"] == "whatsapp");
     assert_eq!(said.count(), 3, "{log}");
+}
+
+/// As under systemd, which gives each line a time and wants its priority in front (sd-daemon(3)).
+#[test]
+fn the_journal_gets_priorities_and_no_second_time_and_a_file_is_no_journal() {
+    use std::os::unix::fs::MetadataExt;
+    for (format, is_journal) in [("human", true), ("json", true), ("human", false)] {
+        let folder = folder_with(&format!("{CONFIG}format = \"{format}\"\n"));
+        let log = folder.path().join("log");
+        let file = fs::File::create(&log).unwrap();
+        let meta = file.metadata().unwrap();
+        let inode = meta.ino() + u64::from(!is_journal);
+        let mut child = portero(folder.path())
+            .arg("serve")
+            .env("JOURNAL_STREAM", format!("{}:{inode}", meta.dev()))
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let text = eventually("a line that says where it listens", || {
+            let text = fs::read_to_string(&log).unwrap();
+            text.contains("127.0.0.1:").then_some(text)
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for line in text.lines() {
+            let found = [
+                ("<6>", "INFO"),
+                ("<4>", "WARN"),
+                ("<7>", "DEBUG"),
+                ("<7>", "TRACE"),
+            ]
+            .into_iter()
+            .find(|(priority, level)| line.starts_with(priority) && line.contains(level));
+            let rest = found.map(|(priority, _)| &line[priority.len()..]);
+            assert_eq!(rest.is_some(), is_journal, "{line}");
+            let Some(rest) = rest else { continue };
+            match format {
+                "json" => assert!(serde_json::from_str::<Value>(rest).is_ok(), "{line}"),
+                _ => {
+                    let level = rest.trim_start().split(' ').next().unwrap();
+                    assert_eq!(Some(level), found.map(|(_, level)| level), "{line}");
+                }
+            }
+        }
+    }
 }

@@ -195,7 +195,7 @@ pub(super) fn alive(answer: &Result<Answer, Broken>, encrypted: bool) -> Finding
             return Finding::silence(
                 ADDRESS,
                 format!("nobody answers there: {}", broken.reason),
-                "start the reverse proxy and `portero serve`, and open port 443 in the firewall; some routers do not let a machine reach its own public address",
+                "start `portero serve`, and the reverse proxy if there is one, and open port 443 in the firewall; some routers do not let a machine reach its own public address",
             );
         }
     };
@@ -206,7 +206,7 @@ pub(super) fn alive(answer: &Result<Answer, Broken>, encrypted: bool) -> Finding
                 false => Finding::look(
                     ADDRESS,
                     "leads to a Portero, without encryption: Meta calls https:// only",
-                    "put a reverse proxy with a certificate in front, and write its https:// address in server.public_url",
+                    "have Portero ask for a certificate (`portero config explain tls.acme`) or put a reverse proxy with one in front, and write the https:// address in server.public_url",
                 ),
             };
         }

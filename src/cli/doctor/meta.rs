@@ -349,7 +349,8 @@ pub(super) fn account_in_health(told: &Told) -> Option<String> {
     id_in(&account["id"])
 }
 
-/// Whether number, account, portfolio and app may send.
+/// Whether number, account, portfolio and app may send. Each part tells of itself; what Meta says
+/// of all of them together is also *blocked* where only calls are, which Portero does not take.
 pub(super) fn health(told: &Told) -> Vec<Finding> {
     const NAME: &str = "sending";
     let health = &or_return!(NAME, told)["health_status"];
@@ -357,14 +358,12 @@ pub(super) fn health(told: &Told) -> Vec<Finding> {
     let mut findings: Vec<Finding> = entities.iter().flat_map(of_entity).collect();
     if findings.is_empty() {
         findings.push(match health["can_send_message"].as_str() {
-            Some("AVAILABLE") | None => {
-                Finding::fine(NAME, "number, account, portfolio and app may send")
-            }
-            Some(_) => Finding::wrong(
+            Some("LIMITED" | "BLOCKED") if entities.is_empty() => Finding::wrong(
                 NAME,
                 "Meta holds back messages and does not say which part is the reason",
                 "see WhatsApp Manager > Overview",
             ),
+            _ => Finding::fine(NAME, "number, account, portfolio and app may send"),
         });
     }
     findings
@@ -372,15 +371,17 @@ pub(super) fn health(told: &Told) -> Vec<Finding> {
 
 fn of_entity(entity: &Value) -> Vec<Finding> {
     let state = entity["can_send_message"].as_str().unwrap_or("AVAILABLE");
-    let errors = entity["errors"].as_array().map_or(&[][..], Vec::as_slice);
-    if state == "AVAILABLE" && errors.is_empty() {
+    if state == "AVAILABLE" {
+        // Errors beside it are about calls.
         return Vec::new();
     }
+    let list = |key: &str| entity[key].as_array().map_or(&[][..], Vec::as_slice);
+    let (errors, limits) = (list("errors"), list("additional_info"));
     let blocked = state == "BLOCKED";
     let kind = entity["entity_type"].as_str().unwrap_or_default();
     let mentions = |words: &[&str]| {
-        errors.iter().any(|error| {
-            let text = error["error_description"].as_str().unwrap_or_default();
+        let of_errors = errors.iter().map(|error| &error["error_description"]);
+        (of_errors.chain(limits).filter_map(Value::as_str)).any(|text| {
             let text = text.to_lowercase();
             words.iter().any(|word| text.contains(word))
         })

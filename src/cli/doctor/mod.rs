@@ -4,6 +4,7 @@
 //! The order is [`Check`]; a check fetches, and [`meta`] and [`around`] judge what was fetched.
 
 mod around;
+mod encrypted;
 mod finding;
 mod meta;
 
@@ -11,7 +12,7 @@ use super::show::width;
 use super::{Exit, Failure, Shell, Stop};
 use crate::bot::{Bot, EventReceiver};
 use crate::config::{Config, StoreKey};
-use crate::control::{self, AskError, Request};
+use crate::control::{self, Answer as Reply, AskError, Request};
 use crate::domain::delivery::{Mail, SignedBody};
 use crate::domain::id::{ContactId, EmailAddress, ServiceName, Timestamp};
 use crate::http::{Agent, AgentSettings, Broken, Endpoint};
@@ -20,15 +21,16 @@ use crate::mail::names::{self, Records};
 use crate::serve::{self, StartError};
 use crate::services::{Reading, Services};
 use crate::store::OpenError;
+use crate::tls::Source;
 use crate::web::WEBHOOK_PATH;
 use crate::whatsapp::inspect::{Ask, Change, Inspector, Said, Told};
-use crate::whatsapp::webhook;
+use crate::whatsapp::signature;
 use around::{Mode, StoreSeen};
 use finding::{Finding, Fix, Verdict, wrapped};
 use meta::Known;
 use serde_json::json;
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -82,6 +84,7 @@ enum Check {
     Store,
     Disk,
     Clock,
+    Encrypted,
     Address,
     Token,
     Number,
@@ -103,10 +106,9 @@ impl Check {
     /// Those that this configuration has something for.
     fn all(config: &Config, arguments: &Arguments) -> Vec<Check> {
         use Check::*;
-        let mut checks = vec![
-            Store,
-            Disk,
-            Clock,
+        let mut checks = vec![Store, Disk, Clock];
+        checks.extend(config.tls.as_ref().map(|_| Encrypted));
+        checks.extend([
             Address,
             Token,
             Number,
@@ -116,7 +118,7 @@ impl Check {
             App,
             Identity,
             MailServer,
-        ];
+        ]);
         checks.extend(arguments.mail_to.as_ref().map(|_| TestMail));
         checks.push(MailNames);
         checks.extend((0..config.services.len()).map(Service));
@@ -131,6 +133,7 @@ impl Check {
             Check::Store => "store",
             Check::Disk => "disk",
             Check::Clock => "clock",
+            Check::Encrypted => "HTTPS of its own",
             Check::Address => "public address",
             Check::Token => "Meta token",
             Check::Number => "number",
@@ -154,7 +157,10 @@ impl Check {
 
     /// Whether somebody beyond this machine's disk is asked.
     fn asks_somebody(self) -> bool {
-        !matches!(self, Check::Store | Check::Disk | Check::Clock)
+        !matches!(
+            self,
+            Check::Store | Check::Disk | Check::Clock | Check::Encrypted
+        )
     }
 }
 
@@ -344,6 +350,7 @@ impl<'a> Doctor<'a> {
                 self.token = Some(told);
                 vec![finding]
             }
+            Check::Encrypted => self.encrypted(),
             Check::Address => self.address(),
             Check::Token => self.token(),
             Check::Number => self.about_meta(|doctor| {
@@ -460,6 +467,42 @@ impl<'a> Doctor<'a> {
         findings
     }
 
+    fn encrypted(&self) -> Vec<Finding> {
+        let Some(tls) = &self.config.tls else {
+            return Vec::new();
+        };
+        let socket = control::socket_path(&self.config.store.path);
+        let seen = match control::ask(&socket, &Request::ShowCertificate) {
+            Ok(Reply::Certificate(line)) => encrypted::Seen::Line(line),
+            Ok(_) => encrypted::Seen::NotThere,
+            Err(AskError::NoServer(_)) => return self.before_a_start(tls),
+            Err(_) => encrypted::Seen::NobodyToAsk,
+        };
+        let now_ms = crate::tls::now_s().saturating_mul(1_000);
+        encrypted::certificate(&seen, now_ms).into_iter().collect()
+    }
+
+    /// Whether a start would find what HTTPS needs.
+    fn before_a_start(&self, tls: &crate::config::Tls) -> Vec<Finding> {
+        let addresses = tls.listen.iter().chain(&tls.redirect_listen);
+        let mut findings: Vec<Finding> = addresses
+            .map(|address| encrypted::port(*address, &TcpListener::bind(address).map(drop)))
+            .collect();
+        if let Source::Acme(settings) = &tls.source {
+            let host = settings.directory.host();
+            let agent = Agent::new(AgentSettings {
+                timeout: ADDRESS_TIME_MAX,
+                connections: 1,
+                ca_pem: settings.ca_pem.as_deref(),
+            });
+            findings.push(match agent {
+                Ok(agent) => encrypted::authority(&host, &agent.get(&settings.directory, &[])),
+                Err(sentence) => unusable("authority", sentence),
+            });
+        }
+        findings
+    }
+
     fn address(&self) -> Vec<Finding> {
         let Some(url) = &self.config.server.public_url else {
             return vec![around::no_address()];
@@ -487,7 +530,7 @@ impl<'a> Doctor<'a> {
         let handshake = get(&format!("{WEBHOOK_PATH}?{query}"));
         let mut findings = vec![alive, around::handshake(&handshake, &challenge)];
         if let Some(secret) = self.config.whatsapp.app_secrets.first() {
-            let signature = webhook::sign(secret, EMPTY_WEBHOOK);
+            let signature = signature::sign(secret, EMPTY_WEBHOOK);
             let headers = [("x-hub-signature-256", signature.as_str())];
             let taken = Endpoint::parse(&format!("{url}{WEBHOOK_PATH}"))
                 .map_err(unfit)
@@ -609,7 +652,7 @@ impl<'a> Doctor<'a> {
         };
         let body = SignedBody {
             bytes: EMPTY_WEBHOOK.to_vec(),
-            signature: webhook::sign(secret, EMPTY_WEBHOOK),
+            signature: signature::sign(secret, EMPTY_WEBHOOK),
         };
         match Bot::new(settings) {
             Ok(bot) => vec![around::bot(&bot.hand_on(&fresh_id(), &body, None, now()))],

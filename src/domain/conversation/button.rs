@@ -29,10 +29,14 @@ pub enum ButtonAction {
     Web,
     /// Another link to the sign-in page.
     NewLink,
+    /// Yes, delete what is kept about me.
+    ForgetMe,
+    /// No, delete nothing.
+    KeepMe,
 }
 
 impl ButtonAction {
-    const NAMES: [(ButtonAction, &'static str); 8] = [
+    const NAMES: [(ButtonAction, &'static str); 10] = [
         (ButtonAction::Resend, "resend"),
         (ButtonAction::OtherAddress, "other"),
         (ButtonAction::Cancel, "cancel"),
@@ -41,6 +45,8 @@ impl ButtonAction {
         (ButtonAction::LogOut, "logout"),
         (ButtonAction::Web, "web"),
         (ButtonAction::NewLink, "newlink"),
+        (ButtonAction::ForgetMe, "forget"),
+        (ButtonAction::KeepMe, "keep"),
     ];
 }
 

@@ -42,6 +42,9 @@ impl Turn<'_> {
         if let Some(code) = reading::return_code_of(message) {
             return self.returned(&code, message);
         }
+        if let Some(outcome) = self.about_forgetting(message) {
+            return outcome;
+        }
         if self.contact.is_bound() {
             return self.bound(message);
         }
@@ -326,7 +329,11 @@ impl Turn<'_> {
             }
             Command::OtherAddress => is_asked_for_an_address,
             Command::Cancel => return Some(self.cancel()),
-            Command::LogOut | Command::WhoAmI | Command::Web => false,
+            Command::LogOut
+            | Command::WhoAmI
+            | Command::Web
+            | Command::ForgetMe
+            | Command::ForgetMeIndeed => false,
         };
         is_ours.then(|| self.command(command, message))
     }
@@ -469,7 +476,9 @@ impl Turn<'_> {
         match reading::read(text, self.context.policy.code_digits) {
             Reading::Addresses(_) => false,
             Reading::Codes(_) => text.chars().any(char::is_alphabetic),
-            Reading::Command(Command::LogOut | Command::WhoAmI) => false,
+            Reading::Command(
+                Command::LogOut | Command::WhoAmI | Command::ForgetMe | Command::ForgetMeIndeed,
+            ) => false,
             Reading::Command(_) | Reading::Words => true,
         }
     }
@@ -553,6 +562,8 @@ impl Turn<'_> {
             ButtonAction::No => Command::No,
             ButtonAction::LogOut => Command::LogOut,
             ButtonAction::Web | ButtonAction::NewLink => Command::Web,
+            // Neither comes here: both are answered before it matters where the sign-in stands.
+            ButtonAction::ForgetMe | ButtonAction::KeepMe => Command::Cancel,
         };
         match (current, command, &self.contact.stage) {
             (true, command, _) => self.command(command, message),

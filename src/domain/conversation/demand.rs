@@ -3,7 +3,7 @@
 use super::super::account::Account;
 use super::super::binding::{Binding, Proof, ReleaseReason};
 use super::super::contact::Stage;
-use super::super::id::{EmailAddress, RequirementId, ServiceName, Timestamp};
+use super::super::id::{EmailAddress, RequirementId, Timestamp};
 use super::super::policy::Policy;
 use super::super::requirement::{ProofWanted, Requirement, RequirementState};
 use super::{ANSWERABLE_MS, Action, AuditEvent, BotAnswer, Opening, Outcome, Sentence, Turn};
@@ -144,9 +144,8 @@ impl Turn<'_> {
         Ok(self.ask(Sentence::ConfirmAddress))
     }
 
-    pub(super) fn released_by_bot(&mut self, service: Option<&ServiceName>) -> Outcome {
-        let is_meant =
-            |binding: &Binding| service.is_none_or(|service| binding.service == *service);
+    pub(super) fn released_by_bot(&mut self, bindings: &[Binding]) -> Outcome {
+        let is_meant = |binding: &Binding| bindings.contains(binding);
         let before = self.contact.bindings.len();
         let released = (self.contact.bindings.iter())
             .filter(|b| is_meant(b))

@@ -163,6 +163,15 @@ pub enum Sentence {
     ConfirmFailed,
     /// What was typed looks like a password, which has no place in a chat.
     NeverYourPassword,
+    /// This would be deleted; shall it?
+    ForgetYou {
+        /// Names the question.
+        tag: String,
+    },
+    /// It is being deleted.
+    Forgotten,
+    /// Nothing was deleted.
+    NotForgotten,
 }
 
 /// What comes before a link.
@@ -225,6 +234,9 @@ impl Sentence {
             Sentence::ConfirmAddress => "confirm_address",
             Sentence::ConfirmFailed => "confirm_failed",
             Sentence::NeverYourPassword => "never_your_password",
+            Sentence::ForgetYou { .. } => "forget_you",
+            Sentence::Forgotten => "forgotten",
+            Sentence::NotForgotten => "not_forgotten",
         }
     }
 }
@@ -344,6 +356,8 @@ pub enum Outcome {
     SignedIn,
     /// A return code did not come from the chat that it belongs to.
     Mismatch,
+    /// The person wished to be forgotten.
+    Forgotten,
 }
 
 impl Outcome {
@@ -366,6 +380,7 @@ impl Outcome {
             Outcome::OnPage => "on_page",
             Outcome::SignedIn => "signed_in",
             Outcome::Mismatch => "mismatch",
+            Outcome::Forgotten => "forgotten",
         }
     }
 }

@@ -387,6 +387,7 @@ impl State {
             users: Ok(vec![account(None)]),
         }];
         let proof = (self.contact.bindings.first()).map_or(ProofId([9; 16]), |b| b.proof_id);
+        let bindings = self.contact.bindings.clone();
         let event = match doing {
             RightPassword => return self.try_password(Who::These(&here), doing, policy),
             RightPasswordOfThisPhone => {
@@ -419,7 +420,9 @@ impl State {
                 proof: ProofWanted::Password,
                 age_max_ms: Some(0),
             },
-            BotReleases => Event::ReleasedByBot { service: None },
+            BotReleases => Event::ReleasedByBot {
+                bindings: &bindings,
+            },
             CodeBackElsewhere => Event::ReturnedElsewhere {
                 mapping: link,
                 code_made_at: self.code_made_at,

@@ -5,7 +5,7 @@ use super::{Keys, collect, damaged, read, write};
 use crate::domain::account::{Account, Company};
 use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::challenge::{Challenge, Sought};
-use crate::domain::contact::{Barred, Contact, Kept, Stage};
+use crate::domain::contact::{Barred, Contact, ForgetAsked, Kept, Stage};
 use crate::domain::id::{
     Bsuid, ChallengeId, ContactId, EmailAddress, IdentityKey, Language, Malformed, MappingId,
     MessageId, ProofId, RequirementId, ServiceName, Timestamp, WaId,
@@ -40,6 +40,8 @@ pub(super) struct ContactRecord {
     released: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     kept: Option<KeptRecord>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    forget_asked: Option<ForgetAskedRecord>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     failures: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -114,7 +116,7 @@ enum RequirementStateRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct BarredRecord {
+pub(super) struct BarredRecord {
     service: String,
     user_id: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -171,6 +173,12 @@ struct BindingRecord {
 }
 
 #[derive(Serialize, Deserialize)]
+struct ForgetAskedRecord {
+    at: u64,
+    tag: String,
+}
+
+#[derive(Serialize, Deserialize)]
 struct KeptRecord {
     id: String,
     sent_at: u64,
@@ -224,6 +232,10 @@ impl From<&Contact> for ContactRecord {
                 .map(|key| key.as_str().to_owned()),
             released: contact.released.map(|reason| reason.event().to_owned()),
             kept: contact.kept.as_ref().map(KeptRecord::from),
+            forget_asked: (contact.forget_asked.as_ref()).map(|asked| ForgetAskedRecord {
+                at: asked.at.0,
+                tag: asked.tag.clone(),
+            }),
             failures: moments(&contact.failures),
             codes: moments(&contact.codes),
             replies: moments(&contact.replies),
@@ -299,6 +311,10 @@ impl ContactRecord {
                 .released
                 .and_then(|event| ReleaseReason::ALL.into_iter().find(|r| r.event() == event)),
             kept: self.kept.map(KeptRecord::into_kept).transpose()?,
+            forget_asked: self.forget_asked.map(|asked| ForgetAsked {
+                at: Timestamp(asked.at),
+                tag: asked.tag,
+            }),
             failures: budget(self.failures),
             codes: budget(self.codes),
             replies: budget(self.replies),
@@ -408,7 +424,7 @@ impl From<&Barred> for BarredRecord {
 }
 
 impl BarredRecord {
-    fn into_barred(self) -> Result<Barred, Malformed> {
+    pub(super) fn into_barred(self) -> Result<Barred, Malformed> {
         Ok(Barred {
             service: ServiceName::parse(&self.service)?,
             user_id: self.user_id,

@@ -10,7 +10,7 @@ use crate::domain::account::{Account, Company};
 use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::budget::Budget;
 use crate::domain::challenge::{Challenge, Sought};
-use crate::domain::contact::{Barred, Contact, Kept, Stage};
+use crate::domain::contact::{Barred, Contact, ForgetAsked, Kept, Stage};
 use crate::domain::conversation::AddressCounts;
 use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
@@ -168,10 +168,12 @@ prop_compose! {
         (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
         (links, mismatches, mapping) in (any_budget(), any_budget(), prop::option::of(any_mapping())),
         barred in prop::collection::vec(any_barred(), 0..3), requirement in prop::option::of(any_requirement()),
+        forget_asked in prop::option::of((any_moment(), "[0-9a-f]{12}")),
     ) -> Contact {
         Contact {
             id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
             identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
+            forget_asked: forget_asked.map(|(at, tag)| ForgetAsked { at, tag }),
             released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement,
         }
     }

@@ -160,7 +160,7 @@ fn a_newer_format_and_a_store_without_a_mark_are_refused() {
             writer.put(
                 Table::Format,
                 FORMAT_KEY,
-                &(FORMAT_VERSION + 6).to_be_bytes(),
+                &(migrate::FORMAT_VERSION + 6).to_be_bytes(),
             )
         })
         .unwrap();

@@ -17,7 +17,7 @@ use super::sign_in::retry_after;
 use super::{Route, Web, error, error_about};
 use crate::app::keys::JWKS_MAX_AGE_SECONDS;
 use crate::app::rfc_3339;
-use crate::app::{Granted, Identity, Once, Refused, TokenAnswer, TokenAsked, Users, Wish};
+use crate::app::{Granted, Identity, Once, Refused, Subject, TokenAnswer, TokenAsked, Wish};
 use crate::domain::binding::Scope;
 use crate::domain::id::{ContactId, ServiceName, Timestamp};
 use crate::domain::requirement::Standing;
@@ -205,17 +205,14 @@ impl Call<'_> {
         &self,
         identity: Option<String>,
         contact: Option<String>,
-    ) -> Result<(ContactId, Users), Response> {
+    ) -> Result<Subject, Response> {
         match (identity, contact) {
-            (Some(identity), None) => {
-                let identity = self.identified(&identity)?;
-                Ok((identity.contact, identity.users))
-            }
+            (Some(identity), None) => Ok(self.identified(&identity)?.into()),
             (None, Some(contact)) => {
                 // A number is not a person (S-51): only what Portero itself has named is.
                 let id = contact_id(&contact).ok_or_else(|| wrong_field("contact"))?;
                 if self.key.may(ApiScope::AnyContact) {
-                    Ok((id, Users::default()))
+                    Ok(id.into())
                 } else {
                     Err(lacks(self.key, ApiScope::AnyContact))
                 }
@@ -230,15 +227,20 @@ impl Call<'_> {
     }
 
     /// The contact of the path, if the identity in the header is theirs.
-    fn subject_of_path(&self, segment: &str) -> Result<ContactId, Response> {
+    fn subject_of_path(&self, segment: &str) -> Result<Subject, Response> {
         let mut given = values(self.request, IDENTITY_HEADER);
         let id = contact_id(segment);
         match (given.next(), given.next()) {
-            (None, _) if self.key.may(ApiScope::AnyContact) => id.ok_or_else(no_contact),
+            (None, _) if self.key.may(ApiScope::AnyContact) => {
+                id.map(Subject::from).ok_or_else(no_contact)
+            }
             (None, _) => Err(lacks(self.key, ApiScope::AnyContact)),
             (Some(identity), None) => {
-                let subject = self.identified(identity)?.contact;
-                id.filter(|id| *id == subject).ok_or_else(no_contact)
+                let subject = Subject::from(self.identified(identity)?);
+                match id == Some(subject.contact) {
+                    true => Ok(subject),
+                    false => Err(no_contact()),
+                }
             }
             (Some(_), Some(_)) => Err(not_identified(false)),
         }
@@ -316,7 +318,7 @@ impl Call<'_> {
             Some("first_hours") => Some(Scope::FirstHours),
             Some(_) => return Err(wrong_field("scope")),
         };
-        let (contact, users) = self.subject(identity, contact)?;
+        let Subject { contact, users } = self.subject(identity, contact)?;
         let app = &self.web.app;
         if !app.is_service(&service) {
             return Err(no_service());
@@ -421,10 +423,10 @@ impl Call<'_> {
             contact,
             send,
         } = wire::parse(&body)?;
-        let (contact, _) = self.subject(identity, contact)?;
+        let subject = self.subject(identity, contact)?;
         let send = send.unwrap_or(true);
-        let once = self.once(mark, contact, &json!([send]));
-        match self.grant(contact, Wish::Link { send }, once)? {
+        let once = self.once(mark, subject.contact, &json!([send]));
+        match self.grant(subject, Wish::Link { send }, once)? {
             Granted::Link {
                 id,
                 url,
@@ -459,9 +461,9 @@ impl Call<'_> {
         } = wire::parse(&body)?;
         let proof = wire::proof(proof.as_deref())?;
         let age_max_ms = wire::age_max_ms(max_age_seconds)?;
-        let (contact, _) = self.subject(identity, contact)?;
-        let once = self.once(mark, contact, &json!([proof.name(), age_max_ms]));
-        match self.grant(contact, Wish::Proof { proof, age_max_ms }, once)? {
+        let subject = self.subject(identity, contact)?;
+        let once = self.once(mark, subject.contact, &json!([proof.name(), age_max_ms]));
+        match self.grant(subject, Wish::Proof { proof, age_max_ms }, once)? {
             Granted::Demand {
                 id,
                 proof,
@@ -483,6 +485,11 @@ impl Call<'_> {
                 "PROOF_UNAVAILABLE",
                 "There is no way to this proof; see sign_in.methods in the configuration",
             )),
+            Granted::Outlived => Err(error(
+                409,
+                "IDENTITY_OUTLIVED",
+                "Whoever wrote this is not signed in any more, or somebody else is; their next message brings an identity that holds",
+            )),
             other => Err(self.not_granted(&other)),
         }
     }
@@ -502,9 +509,9 @@ impl Call<'_> {
     }
 
     fn contact(&self, segment: &str) -> Result<Response, Response> {
-        let id = self.subject_of_path(segment)?;
+        let subject = self.subject_of_path(segment)?;
         let view = (self.web.app)
-            .contact_view(id)
+            .contact_view(subject)
             .map_err(|failed| unavailable(&failed))?;
         view.as_ref().map(wire::contact).ok_or_else(no_contact)
     }
@@ -514,9 +521,9 @@ impl Call<'_> {
             .map(ServiceName::parse)
             .transpose()
             .map_err(|_| wrong_parameter("service"))?;
-        let id = self.subject_of_path(segment)?;
+        let subject = self.subject_of_path(segment)?;
         let released = (self.web.app)
-            .release_for_the_bot(self.key.name.as_str(), id, service)
+            .release_for_the_bot(self.key.name.as_str(), subject, service)
             .map_err(|failed| unavailable(&failed))?;
         match released {
             Some(count) => Ok(Response::json(&json!({ "released": count }))),
@@ -524,14 +531,9 @@ impl Call<'_> {
         }
     }
 
-    fn grant(
-        &self,
-        contact: ContactId,
-        wish: Wish,
-        once: Option<Once>,
-    ) -> Result<Granted, Response> {
+    fn grant(&self, subject: Subject, wish: Wish, once: Option<Once>) -> Result<Granted, Response> {
         (self.web.app)
-            .grant(self.key.name.as_str(), contact, wish, once)
+            .grant(self.key.name.as_str(), subject, wish, once)
             .map_err(|failed| unavailable(&failed))
     }
 

@@ -1,10 +1,10 @@
 //! One connection on its own thread: hyper's HTTP/1 server on a blocking socket.
 //!
-//! Three layers, from the wire upwards. [`Wire`] is the socket under total deadlines. [`Gate`]
-//! reads a head, has it checked, and then hands hyper exactly that head and exactly the body it
-//! declares; what follows waits for the next request, so a connection has one request at a time.
-//! hyper parses, keeps the connection alive, and writes the answer. TLS, once there, is a stream
-//! between `Wire` and `Gate`: the deadlines hold beneath it.
+//! Four layers, from the wire upwards. [`Wire`] is the socket under total deadlines. [`Channel`] is
+//! that, or TLS over it: the deadlines hold beneath. [`Gate`] reads a head, has it checked, and then
+//! hands hyper exactly that head and exactly the body it declares; what follows waits for the next
+//! request, so a connection has one request at a time. hyper parses, keeps the connection alive, and
+//! writes the answer.
 
 use super::framing::{self, HEAD_BYTES_MAX, Refusal};
 use super::registry::{Connection, Registry, Slot};
@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::rt::ReadBufCursor;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
@@ -38,16 +39,28 @@ const HYPER_BUFFER_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
 /// Bytes of a request body reserved before they are here. More is allocated as they arrive.
 const BODY_RESERVED_BYTES_MAX: u64 = 16 * 1024;
 
+/// Bytes of an answer that wait in TLS for the socket: a record and a little more.
+const TLS_BUFFER_BYTES_MAX: usize = 32 * 1024;
+
+/// What an authority speaks that looks whether a name is ours (RFC 8737): the handshake is all it
+/// wants.
+const ACME_TLS_1: &[u8] = b"acme-tls/1";
+
 /// After a refusal the rest of what the client sends is read and thrown away, this much and this
 /// long. Closing at once would reset the connection and could take the answer with it.
 const LINGER_BYTES_MAX: usize = 32 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves the connection in `slot` until it ends; the place is free on return.
-pub(super) fn serve(slot: Slot, handler: Arc<dyn Handler>, trust: Arc<Trust>) {
+pub(super) fn serve(
+    slot: Slot,
+    handler: Arc<dyn Handler>,
+    trust: Arc<Trust>,
+    tls: Option<Arc<ServerConfig>>,
+) {
     let Slot { connection, place } = slot;
     let registry = Arc::clone(&place.registry);
-    converse(&connection, &registry, handler, &trust);
+    converse(&connection, &registry, handler, &trust, tls);
     // All that belongs to the handler is gone before the place is free: who stops the listener
     // can rely on it.
     drop((connection, registry, trust));
@@ -59,13 +72,31 @@ fn converse(
     registry: &Arc<Registry>,
     handler: Arc<dyn Handler>,
     trust: &Arc<Trust>,
+    tls: Option<Arc<ServerConfig>>,
 ) {
     let deadlines = Rc::new(Deadlines::default());
+    let wire = Wire {
+        connection: Arc::clone(connection),
+        deadlines: Rc::clone(&deadlines),
+    };
+    // A new connection has the head's deadline from the start, for a handshake and the head.
+    let head_deadline = registry.limits.head_deadline;
+    deadlines.read.borrow_mut().start(head_deadline);
+    let (stream, refused) = match tls {
+        None => (Channel::Plain(wire), None),
+        Some(tls) => {
+            deadlines.write.borrow_mut().start(head_deadline);
+            match shake_hands(wire, tls) {
+                Some(Shaken::Encrypted(stream)) => (Channel::Encrypted(stream), None),
+                Some(Shaken::PlainHttp(wire)) => {
+                    (Channel::Plain(wire), Some(Refusal::NotEncrypted))
+                }
+                None => return,
+            }
+        }
+    };
     let gate = Rc::new(RefCell::new(Gate {
-        stream: Wire {
-            connection: Arc::clone(connection),
-            deadlines: Rc::clone(&deadlines),
-        },
+        stream,
         deadlines,
         connection: Arc::clone(connection),
         registry: Arc::clone(registry),
@@ -83,7 +114,10 @@ fn converse(
     }));
     // A client that never completes a request costs no more than its thread: hyper and its
     // buffers are there only from the first whole head on.
-    let first = gate.borrow_mut().next_head(true);
+    let first = match refused {
+        None => gate.borrow_mut().next_head(true),
+        Some(refusal) => Err(Ending::Refused(refusal)),
+    };
     match first {
         Err(ending) => gate.borrow_mut().ending = Some(ending),
         Ok(()) => {
@@ -106,16 +140,50 @@ fn converse(
         }
     }
     let ending = gate.borrow_mut().ending.take();
-    if let Some(Ending::Refused(refusal)) = ending {
+    match ending {
         // Nothing can be done for a client that does not even take the refusal.
-        let _ = gate.borrow_mut().refuse(refusal);
+        Some(Ending::Refused(refusal)) => drop(gate.borrow_mut().refuse(refusal)),
+        Some(Ending::Closed) | None => drop(gate.borrow_mut().say_goodbye()),
     }
 }
 
+/// What a client turned out to speak.
+enum Shaken {
+    Encrypted(Box<Encrypted>),
+    /// A request in plain words, of which nothing was read.
+    PlainHttp(Wire),
+}
+
+/// The handshake, until the deadlines of `wire`. `None` when the client has gone, was too slow, did
+/// not speak TLS as it is spoken here, or wanted nothing more than the handshake.
+fn shake_hands(mut wire: Wire, tls: Arc<ServerConfig>) -> Option<Shaken> {
+    let first = wire.peek().ok()??;
+    // A method begins with a letter, a handshake with 22 (RFC 8446, section 5.1).
+    if first.is_ascii_alphabetic() {
+        return Some(Shaken::PlainHttp(wire));
+    }
+    let mut session = ServerConnection::new(tls).ok()?;
+    session.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
+    while session.is_handshaking() {
+        // What the other side did wrong it is told by an alert, as far as it takes one.
+        if let Err(error) = session.complete_io(&mut wire) {
+            tracing::debug!(%error, "a TLS handshake failed");
+            return None;
+        }
+    }
+    let mut stream = Box::new(StreamOwned::new(session, wire));
+    if stream.conn.alpn_protocol() == Some(ACME_TLS_1) {
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+        return None;
+    }
+    Some(Shaken::Encrypted(stream))
+}
+
 /// One request and its answer. `Err` ends the connection without an answer of hyper's.
-async fn exchange<S: Read + Write>(
+async fn exchange(
     request: hyper::Request<Incoming>,
-    gate: Rc<RefCell<Gate<S>>>,
+    gate: Rc<RefCell<Gate>>,
     handler: &dyn Handler,
     trust: &Trust,
 ) -> Result<hyper::Response<Answer>, Unanswered> {
@@ -397,6 +465,69 @@ impl Write for Wire {
     }
 }
 
+impl Wire {
+    /// The next byte, which stays to be read; nothing at the end.
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        loop {
+            let socket = &self.connection.socket;
+            if let Some(timeout) = self.deadlines.read.borrow_mut().next()? {
+                socket.set_read_timeout(Some(timeout))?;
+            }
+            match socket.peek(&mut first) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => return Ok(None),
+                done => return done.map(|_| Some(first[0])),
+            }
+        }
+    }
+}
+
+type Encrypted = StreamOwned<ServerConnection, Wire>;
+
+/// What a request comes in by.
+enum Channel {
+    Plain(Wire),
+    // Some kilobytes, of which plain connections need none.
+    Encrypted(Box<Encrypted>),
+}
+
+impl Channel {
+    /// Says all that is to be said, and that it is all: without that an encrypted answer could have
+    /// been cut short by somebody between (RFC 8446, section 6.1).
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        if let Channel::Encrypted(stream) = self {
+            stream.conn.send_close_notify();
+        }
+        self.flush()
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Channel::Plain(wire) => wire.read(buffer),
+            Channel::Encrypted(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Channel {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Channel::Plain(wire) => wire.write(bytes),
+            Channel::Encrypted(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Channel::Plain(wire) => wire.flush(),
+            Channel::Encrypted(stream) => stream.flush(),
+        }
+    }
+}
+
 /// Where a connection is with its present request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -416,8 +547,8 @@ enum Ending {
 }
 
 /// Between the stream and hyper; lets only checked requests through, one at a time.
-struct Gate<S> {
-    stream: S,
+struct Gate {
+    stream: Channel,
     deadlines: Rc<Deadlines>,
     connection: Arc<Connection>,
     registry: Arc<Registry>,
@@ -437,7 +568,7 @@ struct Gate<S> {
     ending: Option<Ending>,
 }
 
-impl<S: Read + Write> Gate<S> {
+impl Gate {
     /// Waits for the next whole head, checks it and opens the gate for its request.
     fn next_head(&mut self, first: bool) -> Result<(), Ending> {
         self.registry.release_body(&self.connection);
@@ -448,15 +579,17 @@ impl<S: Read + Write> Gate<S> {
         let limits = &self.registry.limits;
         let (head_deadline, idle_deadline) = (limits.head_deadline, limits.idle_deadline);
         let mut scanned = 0;
-        // A new connection has the head's deadline from the start; between requests a client may
-        // be idle for longer, and the head's deadline runs from its first byte.
+        // The deadline of a new connection runs already; between requests a client may be idle for
+        // longer, and the head's deadline runs from its first byte.
         let mut idle = !first && self.start == self.end;
         if self.start < self.end {
             self.connection.note_first_byte();
         } else if self.registry.is_stopping() {
             return Err(Ending::Closed);
         }
-        self.start_reading_within(if idle { idle_deadline } else { head_deadline });
+        if !first {
+            self.start_reading_within(if idle { idle_deadline } else { head_deadline });
+        }
         let head_bytes = loop {
             let received = &self.buffer[self.start..self.end];
             match framing::head_end(received, scanned).map_err(Ending::Refused)? {
@@ -625,6 +758,12 @@ impl<S: Read + Write> Gate<S> {
         Poll::Ready(self.stream.write(bytes))
     }
 
+    /// Tells a client that listens that no more will come. One that does not has had its time.
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        self.deadlines.write.borrow_mut().start(LINGER);
+        self.stream.say_goodbye()
+    }
+
     /// Answers without hyper, when hyper has nothing left to write, and lets the client read it.
     fn refuse(&mut self, refusal: Refusal) -> io::Result<()> {
         self.deadlines
@@ -632,7 +771,7 @@ impl<S: Read + Write> Gate<S> {
             .borrow_mut()
             .start(self.registry.limits.write_deadline);
         self.stream.write_all(&refusal_bytes(refusal))?;
-        self.stream.flush()?;
+        self.stream.say_goodbye()?;
         self.connection.socket.shutdown(Shutdown::Write)?;
         self.start_reading_within(LINGER);
         let mut left = LINGER_BYTES_MAX;
@@ -656,9 +795,9 @@ fn is_timeout(error: &io::Error) -> bool {
 }
 
 /// The gate as hyper sees it.
-struct Io<S>(Rc<RefCell<Gate<S>>>);
+struct Io(Rc<RefCell<Gate>>);
 
-impl<S: Read + Write> hyper::rt::Read for Io<S> {
+impl hyper::rt::Read for Io {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -668,7 +807,7 @@ impl<S: Read + Write> hyper::rt::Read for Io<S> {
     }
 }
 
-impl<S: Read + Write> hyper::rt::Write for Io<S> {
+impl hyper::rt::Write for Io {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,

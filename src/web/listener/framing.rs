@@ -29,6 +29,8 @@ pub enum Refusal {
     BodyTooLarge,
     /// The body is compressed. 415: what it would unpack to has no bound.
     CompressedBody,
+    /// Plain HTTP at a port that speaks TLS. 400.
+    NotEncrypted,
     /// An `Expect` other than `100-continue`. 417.
     UnknownExpectation,
     /// `Host` names somebody else. 421.
@@ -47,7 +49,7 @@ impl Refusal {
     /// Status code and reason phrase.
     pub fn status(self) -> (u16, &'static str) {
         match self {
-            Refusal::Malformed(_) => (400, "Bad Request"),
+            Refusal::Malformed(_) | Refusal::NotEncrypted => (400, "Bad Request"),
             Refusal::TooSlow => (408, "Request Timeout"),
             Refusal::LengthRequired => (411, "Length Required"),
             Refusal::BodyTooLarge => (413, "Content Too Large"),
@@ -65,6 +67,7 @@ impl Refusal {
     pub fn key(self) -> &'static str {
         match self {
             Refusal::Malformed(_) => "REQUEST_INVALID",
+            Refusal::NotEncrypted => "HTTPS_REQUIRED",
             Refusal::TooSlow => "REQUEST_TOO_SLOW",
             Refusal::LengthRequired => "LENGTH_REQUIRED",
             Refusal::BodyTooLarge => "BODY_TOO_LONG",
@@ -82,6 +85,7 @@ impl Refusal {
     pub fn sentence(self) -> &'static str {
         match self {
             Refusal::Malformed(rule) => rule,
+            Refusal::NotEncrypted => "this port speaks HTTPS: use https:// in the address",
             Refusal::TooSlow => "the request did not arrive in time",
             Refusal::LengthRequired => "send a Content-Length instead of a chunked body",
             Refusal::BodyTooLarge => "the body is larger than accepted here",

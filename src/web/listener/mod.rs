@@ -5,6 +5,9 @@
 //! [`framing`] before hyper sees it, the body is read whole under the cap of its route, and the
 //! [`Handler`] gets a `rouille::Request` and gives a `rouille::Response`.
 //!
+//! With TLS the handshake is the connection's, under the deadline of its first head: a client that
+//! does not finish it waits like one that does not finish a request, and is evicted like one.
+//!
 //! What must stay true: no bytes from outside choose how much memory or how many threads are
 //! used; no client holds a place longer than the deadlines allow; the accept loop ends only when
 //! told to. Rows S-70 to S-75 and of the threat model.
@@ -20,6 +23,7 @@ use registry::{Registry, Slot};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -40,6 +44,9 @@ const DESCRIPTORS_OPEN_GUESS: u64 = 32;
 /// Stack of a connection's thread. Address space, not memory: what is touched is what counts.
 /// hyper, rouille and a small handler need less than a quarter of it even without optimisation.
 const THREAD_STACK_BYTES: usize = 256 * 1024;
+
+/// The same where TLS is spoken: a handshake signs and verifies on the connection's thread.
+const THREAD_STACK_BYTES_TLS: usize = 2 * THREAD_STACK_BYTES;
 
 /// Pause of the accept loop after an error that eviction does not mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -159,13 +166,23 @@ impl Listener {
         trust: Trust,
         handler: Arc<dyn Handler>,
     ) -> io::Result<Listener> {
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        // A restart need not wait for the connections of the process before.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(LISTEN_BACKLOG)?;
-        Listener::start(socket.into(), limits, trust, handler)
+        Listener::serve(bound(address)?, limits, trust, handler, None)
+    }
+
+    /// The same with TLS. What `tls` does about certificates must not wait for anything.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Listener::bind`].
+    pub fn bind_tls(
+        address: SocketAddr,
+        mut limits: Limits,
+        trust: Trust,
+        handler: Arc<dyn Handler>,
+        tls: Arc<ServerConfig>,
+    ) -> io::Result<Listener> {
+        limits.thread_stack_bytes = limits.thread_stack_bytes.max(THREAD_STACK_BYTES_TLS);
+        Listener::serve(bound(address)?, limits, trust, handler, Some(tls))
     }
 
     /// Serves on a socket that already listens, until stopped.
@@ -175,9 +192,19 @@ impl Listener {
     /// The socket does not listen, or no thread can be started.
     pub fn start(
         socket: TcpListener,
+        limits: Limits,
+        trust: Trust,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Listener> {
+        Listener::serve(socket, limits, trust, handler, None)
+    }
+
+    fn serve(
+        socket: TcpListener,
         mut limits: Limits,
         trust: Trust,
         handler: Arc<dyn Handler>,
+        tls: Option<Arc<ServerConfig>>,
     ) -> io::Result<Listener> {
         let address = socket.local_addr()?;
         socket.set_nonblocking(true)?;
@@ -190,6 +217,7 @@ impl Listener {
             registry: Arc::clone(&registry),
             trust: Arc::new(trust),
             handler,
+            tls,
             faults: Tally::default(),
             turned_away: Tally::default(),
         };
@@ -243,6 +271,16 @@ impl Listener {
     }
 }
 
+fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    // A restart need not wait for the connections of the process before.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         if self.accepting.is_some() {
@@ -258,6 +296,7 @@ struct Accept {
     registry: Arc<Registry>,
     trust: Arc<Trust>,
     handler: Arc<dyn Handler>,
+    tls: Option<Arc<ServerConfig>>,
     faults: Tally,
     turned_away: Tally,
 }
@@ -332,11 +371,12 @@ impl Accept {
 
     fn spawn(&mut self, slot: Slot) {
         let (handler, trust) = (Arc::clone(&self.handler), Arc::clone(&self.trust));
+        let tls = self.tls.clone();
         let connection = Arc::clone(&slot.connection);
         let spawned = thread::Builder::new()
             .name("connection".to_owned())
             .stack_size(self.registry.limits.thread_stack_bytes)
-            .spawn(move || connection::serve(slot, handler, trust));
+            .spawn(move || connection::serve(slot, handler, trust, tls));
         if spawned.is_err() {
             self.turn_away(&connection.socket, Refusal::Busy);
         }
@@ -352,7 +392,10 @@ impl Accept {
         }
         // Best effort: the answer fits the empty send buffer of a new connection.
         let _ = socket.set_nonblocking(true);
-        let _ = socket.write(&connection::refusal_bytes(refusal));
+        // With TLS there is nothing to say before a handshake, for which there is no thread.
+        if self.tls.is_none() {
+            let _ = socket.write(&connection::refusal_bytes(refusal));
+        }
         let _ = socket.shutdown(Shutdown::Write);
         let _ = socket.read(&mut [0; TURNED_AWAY_BYTES]);
     }

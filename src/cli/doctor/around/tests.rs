@@ -14,6 +14,7 @@ fn answer(status: u16, body: &str) -> Result<Answer, Broken> {
         status,
         retry_after_ms: None,
         date: None,
+        nonce: None,
         is_json: false,
         telling: Vec::new(),
         body: body.as_bytes().to_vec(),
@@ -552,7 +553,9 @@ fn rows() -> Vec<Row> {
 #[test]
 fn each_fault_is_named_with_what_to_do() {
     let rows = rows();
-    assert!(rows.len() >= 40, "{}", rows.len());
+    let faults: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.0).collect();
+    assert_eq!(faults.len(), rows.len(), "two faults have one name");
+    assert!(faults.len() >= 40, "only {} faults", faults.len());
     for (fault, found, name, verdict, what, advice) in rows {
         let good = found.name == name
             && found.verdict == verdict

@@ -30,6 +30,7 @@ fn told(status: u16, body: &[u8]) -> Told {
         status,
         retry_after_ms: None,
         date: Some(NOW),
+        nonce: None,
         is_json: true,
         telling: Vec::new(),
         body: body.to_vec(),
@@ -94,6 +95,34 @@ fn good_health() -> Value {
     json!({"id": NUMBER_ID, "health_status": {"can_send_message": "AVAILABLE", "entities": [
         entity("PHONE_NUMBER", NUMBER_ID), entity("WABA", ACCOUNT),
         entity("BUSINESS", "506914307656634"), entity("APP", APP)]}})
+}
+
+/// An error whose number is not known here: its words alone tell.
+const SOME_ERROR: u32 = 999_999;
+
+/// Meta's example of a number that takes no calls, and may send.
+fn no_calls() -> Value {
+    let mut health = good_health();
+    health["health_status"]["can_send_message"] = "BLOCKED".into();
+    for (place, code) in [(0, 138_024), (3, 138_025)] {
+        let entity = &mut health["health_status"]["entities"][place];
+        entity["can_receive_call_sip"] = "BLOCKED".into();
+        entity["errors"] = json!([{"error_code": code,
+            "error_description": "WhatsApp Business calling cannot use SIP because it is not enabled",
+            "possible_solution": "Configure SIP using {PHONE_NUMBER_ID}/settings API"}]);
+    }
+    health
+}
+
+/// Meta's example of a limit: told as a sentence, and beside it an error that is about calls.
+fn no_display_name() -> Value {
+    let mut health = no_calls();
+    let entity = &mut health["health_status"]["entities"][0];
+    entity["can_send_message"] = "LIMITED".into();
+    entity["additional_info"] = json!([
+        "Your display name has not been approved yet. Your message limit will increase after the display name is approved."
+    ]);
+    health
 }
 
 /// One part in trouble, as Meta tells it.
@@ -439,9 +468,9 @@ fn rows() -> Vec<Row> {
             "no payment method",
             hea(
                 1,
-                "LIMITED",
+                "BLOCKED",
                 141_006,
-                "There is an error with the payment method.",
+                "There is an error with the payment method. This will block business initiated conversations.",
             ),
             "payment",
             Wrong,
@@ -463,7 +492,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "the app is not published",
-            hea(3, "BLOCKED", 141_012, "The app is in development mode."),
+            hea(3, "BLOCKED", SOME_ERROR, "The app is in development mode."),
             "app",
             Wrong,
             "not published",
@@ -487,11 +516,19 @@ fn rows() -> Vec<Row> {
         ),
         (
             "the number is held back",
-            hea(0, "BLOCKED", 141_000, "Policy"),
+            hea(0, "BLOCKED", SOME_ERROR, "Policy"),
             "sending",
             Wrong,
             "of this number",
             "WhatsApp Manager",
+        ),
+        (
+            "its display name is not approved",
+            health(&yes(&no_display_name())),
+            "number",
+            Look,
+            "display name is not approved",
+            "wait for the approval",
         ),
         (
             "held back without a reason",
@@ -659,7 +696,9 @@ fn rows() -> Vec<Row> {
 #[test]
 fn each_fault_is_named_with_what_to_do() {
     let rows = rows();
-    assert!(rows.len() >= 40, "{}", rows.len());
+    let faults: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.0).collect();
+    assert_eq!(faults.len(), rows.len(), "two faults have one name");
+    assert!(faults.len() >= 40, "only {} faults", faults.len());
     for (fault, found, name, verdict, what, advice) in rows {
         let named = found.iter().any(|finding| {
             finding.name == name
@@ -683,6 +722,7 @@ fn nothing_is_found_where_nothing_is_wrong() {
     found.extend(number(&yes(&good_number()), &known));
     found.extend(number_override(&yes(&good_number()), &known));
     found.extend(health(&yes(&good_health())));
+    found.extend(health(&yes(&no_calls())));
     found.extend(account(&yes(&json!({"data": [{"id": NUMBER_ID}]})), &known));
     found.extend(subscription(&yes(&good_subscribed()), &known));
     found.extend(app(&[yes(&good_subscriptions())], &known));
@@ -699,7 +739,7 @@ fn nothing_is_found_where_nothing_is_wrong() {
     found.extend(identity_check(&yes(
         &json!({"user_identity_change": {"enabled": true}}),
     )));
-    assert_eq!(found.len(), 12);
+    assert_eq!(found.len(), 13);
     for finding in found {
         assert_eq!((finding.verdict, finding.fix), (Fine, None), "{finding:?}");
     }

@@ -1,0 +1,123 @@
+//! A store of an older format becomes one of the newer, a little at a time.
+//!
+//! Records carry the version of their own shape and older ones are read for ever, so that most
+//! changes need nothing of this; what does is another meaning of keys or of a whole table. Each such
+//! change is one [`Step`] at the end of [`STEPS`], never altered afterwards.
+//!
+//! What must stay true:
+//! - Before anything is changed there is a snapshot of the store as it was.
+//! - The mark of the store is raised first. From then on an older program refuses it, for it would
+//!   take the records that are changed already for damaged ones.
+//! - A batch and the place that it has come to are one transaction. Whenever the process ends, the
+//!   next start goes on there, and no record is changed twice.
+
+use super::engine::{Engine, Table, Writer};
+use super::{CopyError, MasterKey, OpenError, Sealed, Snapshots, StoreError, seal};
+use crate::domain::id::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// From each format to the next one, the first of them from format 1.
+pub const STEPS: &[Step] = &[];
+
+/// What the records of this program mean. A store with a greater one is not opened.
+pub const FORMAT_VERSION: u32 = format_after(STEPS);
+
+/// How far a step has come.
+const PROGRESS_KEY: &[u8] = b"migration";
+
+/// One change of the format.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// What it changes, for the log.
+    pub name: &'static str,
+    /// Changes a bounded number of records after the place that it was given; at the beginning that
+    /// is none. Returns the place that it has come to, or nothing when it is done. It may be run
+    /// again for the same place, after its changes were given up.
+    pub run: fn(&mut dyn Writer, Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError>,
+}
+
+/// The format that a store has after all of these.
+pub const fn format_after(steps: &[Step]) -> u32 {
+    1 + steps.len() as u32
+}
+
+/// Opens a store with its key and brings it to the format after `steps`, if it is of an older one,
+/// with a snapshot from before. Tells where that is, if one was made.
+///
+/// # Errors
+/// As [`Sealed::open`]; also when there is no room for the snapshot, and then nothing has changed.
+pub fn open(
+    engine: Arc<dyn Engine>,
+    key: &MasterKey,
+    snapshots: &Snapshots,
+    now: Timestamp,
+    steps: &[Step],
+) -> Result<(Sealed, Option<PathBuf>), CopyError> {
+    let format = seal::format_of(&*engine)?;
+    let made = match format {
+        // Where it is half changed already, the snapshot is the one from then.
+        Some(format) if format < format_after(steps) => {
+            // A snapshot that the right key does not open would be no way back.
+            Sealed::open_before(Arc::clone(&engine), key, format_after(steps))?;
+            let path = snapshots.at_least(1).make(&*engine, now)?;
+            tracing::info!(
+                format,
+                path = %path.display(),
+                "the store is of an older format; a snapshot was made of it before it is changed"
+            );
+            Some(path)
+        }
+        Some(_) | None => None,
+    };
+    Ok((open_for(engine, key, steps)?, made))
+}
+
+/// The same without a snapshot: for a copy that nobody else has.
+pub(super) fn open_for(
+    engine: Arc<dyn Engine>,
+    key: &MasterKey,
+    steps: &[Step],
+) -> Result<Sealed, OpenError> {
+    let store = Sealed::open_before(Arc::clone(&engine), key, format_after(steps))?;
+    let mut format = seal::format_of(&*engine)?.ok_or(OpenError::Unmarked)?;
+    loop {
+        let is_under_way = store.view(|reader| reader.get(Table::Format, PROGRESS_KEY))?;
+        if is_under_way.is_none() {
+            if format >= format_after(steps) {
+                return Ok(store);
+            }
+            format += 1;
+            store.raise_format(format, PROGRESS_KEY)?;
+        }
+        // The mark is that of the format to come.
+        let step = (format as usize)
+            .checked_sub(2)
+            .and_then(|at| steps.get(at));
+        let step = *step.ok_or(OpenError::Unmarked)?;
+        tracing::info!(format, step.name, "the store is brought to a newer format");
+        while !store.update(move |writer| one_batch(writer, step))? {}
+        tracing::info!(format, step.name, "the store is of the newer format");
+    }
+}
+
+/// Whether the step is done.
+fn one_batch(writer: &mut dyn Writer, step: Step) -> Result<bool, StoreError> {
+    let Some(place) = writer.get(Table::Format, PROGRESS_KEY)? else {
+        return Ok(true);
+    };
+    let place = Some(place.as_slice()).filter(|place| !place.is_empty());
+    match (step.run)(writer, place)? {
+        Some(place) => {
+            writer.put(Table::Format, PROGRESS_KEY, &place)?;
+            Ok(false)
+        }
+        None => {
+            writer.delete(Table::Format, PROGRESS_KEY)?;
+            Ok(true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

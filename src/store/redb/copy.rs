@@ -1,0 +1,130 @@
+//! A copy of all that a store holds at one moment.
+
+use super::{
+    Options, Redb, builder, definition, explain, flatten, flatten_table, lock, make_tables,
+};
+use crate::store::engine::{Engine, KeyRange, Order, Reader, Table};
+use crate::store::{Copied, CopyError, OpenError, StoreError, file};
+use redb::backends::FileBackend;
+use redb::{CommitError, DatabaseError, StorageError};
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Memory for pages of a copy, which is written and read once.
+const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Writes every record that `engine` has at one moment into a new file at `path`, as the sealed
+/// bytes that they are, for its owner only. It is durable and has been opened and compared when
+/// this returns.
+///
+/// # Errors
+/// [`CopyError::Exists`] when there is a file of that name: nothing is overwritten. Nothing is left
+/// behind then, or after any other failure.
+pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError> {
+    let of_file = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => CopyError::Exists(path.into()),
+        io::ErrorKind::NotFound => {
+            OpenError::MissingDirectory(file::directory_of(path).into()).into()
+        }
+        _ => explain(path, error.into()).into(),
+    };
+    // Said before the work is done and not only afterwards.
+    if path.symlink_metadata().is_ok() {
+        return Err(CopyError::Exists(path.into()));
+    }
+    let options = Options {
+        cache_bytes: COPY_CACHE_BYTES,
+        ..Options::default()
+    };
+    let (draft, file) = file::Draft::beside(path).map_err(of_file)?;
+    let copied = Mutex::new(None);
+    let mut file = Some(file);
+    engine.view(|reader| {
+        if let Some(file) = file.take() {
+            *lock(&copied) = Some(write_records(reader, draft.path(), file, &options));
+        }
+        Ok(())
+    })?;
+    let records = lock(&copied)
+        .take()
+        .unwrap_or(Err(StoreError::Unknown.into()))?;
+    let copy = Redb::open(draft.path(), options)?;
+    let found = (&copy as &dyn Engine).view(count_records)?;
+    drop(copy);
+    if found != records {
+        return Err(CopyError::Differs {
+            written: records,
+            found,
+        });
+    }
+    let bytes = fs::metadata(draft.path()).map_err(of_file)?.len();
+    draft.publish(path).map_err(of_file)?;
+    Ok(Copied { records, bytes })
+}
+
+/// Writes every record that `reader` sees into a database in the empty `file`; returns how many.
+pub(super) fn write_records(
+    reader: &dyn Reader,
+    path: &Path,
+    file: fs::File,
+    options: &Options,
+) -> Result<u64, CopyError> {
+    let of_draft = |error: DatabaseError| CopyError::from(explain(path, error));
+    let of_storage = |error: StorageError| of_draft(error.into());
+    let synced = file.try_clone().map_err(|error| of_draft(error.into()))?;
+    let backend = FileBackend::new(file).map_err(of_draft)?;
+    let database = builder(options)
+        .create_with_backend(backend)
+        .map_err(of_draft)?;
+    make_tables(&database).map_err(of_draft)?;
+    let mut records = 0;
+    let mut transaction = database
+        .begin_write()
+        .map_err(|error| of_storage(flatten(error)))?;
+    transaction.set_two_phase_commit(true);
+    for table in Table::ALL {
+        let mut copy = transaction
+            .open_table(definition(table))
+            .map_err(|error| of_storage(flatten_table(error)))?;
+        let mut failed = None;
+        reader.scan(
+            table,
+            KeyRange::all(),
+            Order::Forward,
+            &mut |key, value| match copy.insert(key, value) {
+                Ok(_) => {
+                    records += 1;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        if let Some(error) = failed {
+            return Err(of_storage(error));
+        }
+    }
+    transaction.commit().map_err(|error| match error {
+        CommitError::Storage(error) => of_storage(error),
+        error => of_storage(StorageError::Corrupted(error.to_string())),
+    })?;
+    database.close().map_err(of_draft)?;
+    synced.sync_all().map_err(|error| of_draft(error.into()))?;
+    Ok(records)
+}
+
+fn count_records(reader: &dyn Reader) -> Result<u64, StoreError> {
+    let mut records = 0;
+    for table in Table::ALL {
+        reader.scan(table, KeyRange::all(), Order::Forward, &mut |_, _| {
+            records += 1;
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(records)
+}

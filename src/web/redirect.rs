@@ -1,0 +1,60 @@
+//! What plain HTTP is answered where HTTPS is at home: the way there.
+
+use super::listener::{Handler, SAFE_HEADERS};
+use super::{error, not_found};
+use rouille::{Request, Response};
+use std::borrow::Cow;
+
+/// Where an authority looks whether a name is ours (RFC 8555, section 8.3).
+const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
+
+/// Largest body that is read before its sender is told where to go.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// What an authority is to find under a token, when it looks for it now.
+pub type Challenges = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Sends browsers to HTTPS, and answers authorities.
+pub struct RedirectDoor {
+    origin: String,
+    challenges: Box<Challenges>,
+}
+
+impl RedirectDoor {
+    /// `origin` is `https://host[:port]`, where the same path is found.
+    pub fn new(origin: String, challenges: Box<Challenges>) -> RedirectDoor {
+        RedirectDoor { origin, challenges }
+    }
+
+    fn respond(&self, request: &Request) -> Response {
+        let path = request.url();
+        if let Some(token) = path.strip_prefix(CHALLENGE_PATH) {
+            return match (self.challenges)(token) {
+                Some(answer) => Response::from_data("application/octet-stream", answer),
+                None => not_found(),
+            };
+        }
+        if !["GET", "HEAD"].contains(&request.method()) {
+            // What it carried has been readable on its way: who sends it must learn of that.
+            let words = "This is not encrypted: use https:// in the address";
+            return error(403, "HTTPS_REQUIRED", words);
+        }
+        let location = format!("{}{}", self.origin, request.raw_url());
+        Response::text("This is at https://\n")
+            .with_status_code(308)
+            .with_additional_header("Location", location)
+    }
+}
+
+impl Handler for RedirectDoor {
+    fn body_max_bytes(&self, _: &str, _: &str) -> usize {
+        BODY_BYTES_MAX
+    }
+
+    fn handle(&self, request: &Request) -> Response {
+        let mut response = self.respond(request);
+        let safe = SAFE_HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
+        response.headers.extend(safe);
+        response
+    }
+}
