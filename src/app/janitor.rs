@@ -159,6 +159,10 @@ impl Janitor {
     /// One bounded batch of every table; returns how many records went. While the clock of the
     /// machine cannot be believed, nothing goes: a wrong one would take everything.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
+        if !self.clocks.agree(app.now(), app.clock.steady_ms()) {
+            app.forget_dead_tokens();
+            return Ok(0);
+        }
         let batch = self.batch(app)?;
         Ok(batch.removed.iter().sum::<usize>() + batch.keys_removed)
     }
@@ -166,9 +170,6 @@ impl Janitor {
     fn batch(&mut self, app: &App) -> Result<Batch, Failed> {
         let now = app.now();
         app.forget_dead_tokens();
-        if !self.clocks.agree(now, app.clock.steady_ms()) {
-            return Ok(0);
-        }
         let shared = Arc::clone(&app.shared);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
         let handles = self.handles.take();
