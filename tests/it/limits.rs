@@ -729,6 +729,21 @@ fn s_21_a_code_goes_to_the_typed_address_alone_and_binds_its_accounts_alone() {
 
 // --- what limits must not do --------------------------------------------------------------------
 
+/// Who had somebody else ask for the same address got another code at once.
+#[test]
+fn s_20_two_codes_for_an_address_in_one_chat_are_a_minute_apart_whoever_else_asks() {
+    let house = house();
+    let asks = |who: u32, text: &str| house.write(&person(who), text);
+    assert_eq!(asks(1, ANA), "code_asked");
+    house.clock.forward(10 * SECOND_MS);
+    assert_eq!(asks(2, ANA), "code_asked");
+    house.clock.forward(10 * SECOND_MS);
+    asks(1, "otro correo");
+    assert_eq!(asks(1, ANA), "limited");
+    house.clock.forward(40 * SECOND_MS);
+    assert_eq!(asks(1, ANA), "code_asked");
+}
+
 #[test]
 fn s_20_fifty_chats_cannot_flood_a_mailbox_and_hear_nothing_of_it() {
     let house = House::in_memory();

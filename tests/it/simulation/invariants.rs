@@ -137,7 +137,7 @@ pub fn what_is_said(world: &mut World, said: &Said) -> Held {
         let has_proved = world
             .proved
             .iter()
-            .any(|(names, of)| *of == email && names.iter().any(|name| *name == number));
+            .any(|(names, of)| *of == email && names.contains(&number));
         if !has_proved {
             return broken(MODEL, format!("{number} heard of {who:?} without a proof"));
         }

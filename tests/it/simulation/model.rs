@@ -335,10 +335,9 @@ impl Model {
 
     /// Somebody's number or identity changed, says WhatsApp.
     pub fn changed(&mut self, before: &Names, now: u64) {
-        for at in [self.by_bsuid(before), self.by_number(before)] {
-            if let Some(at) = at {
-                self.chat_mut(at).release(now);
-            }
+        let found = [self.by_bsuid(before), self.by_number(before)];
+        for at in found.into_iter().flatten() {
+            self.chat_mut(at).release(now);
         }
     }
 
@@ -693,17 +692,26 @@ impl Model {
         if self.is_locked(at, &address, now) {
             return "limited";
         }
-        let last = (self.chat(at).codes.iter()).rfind(|(_, of)| *of == address);
-        if last.is_some_and(|(last, _)| now < last + self.policy.resend_after_ms)
+        let chat = self.chat(at);
+        let last = match &chat.asked {
+            Asked::Code(code) if code.address == address => Some(code.at),
+            _ => (chat.codes.iter().rfind(|(_, of)| *of == address)).map(|(last, _)| *last),
+        };
+        if last.is_some_and(|last| now < last + self.policy.resend_after_ms)
             || self.too_many_codes(&self.codes_of_chat(at), now)
         {
             return "limited";
         }
         // Asked for from many chats, an address gets no more mail, and nobody hears of it.
-        if !self.too_many_codes(&self.codes_of_address(&address), now) {
+        let is_mailed = !self.too_many_codes(&self.codes_of_address(&address), now);
+        if is_mailed {
             self.address_codes.push((now, address.clone()));
         }
         self.put_code(at, address, None, now);
+        if !is_mailed && let Some((_, of)) = self.chat_mut(at).codes.last_mut() {
+            // Counted here, and for no address.
+            of.clear();
+        }
         "code_asked"
     }
 

@@ -329,9 +329,10 @@ fn scene(dice: &mut Dice, setting: &Setting, steps: &mut Vec<Step>) {
             says(Text::Code(who)),
         ],
         15 => vec![Step::Token(0), says(Text::LogOut), Step::Token(1)],
-        // Asking again for the same one.
+        // Asking again for the same one, beside somebody else who does.
         16 => vec![
             says(Text::Address(other)),
+            Step::Write(dice.one(&EVERYBODY), Text::Address(other), How::Direct),
             says(Text::OtherAddress),
             says(Text::Address(other)),
             says(Text::Resend),
