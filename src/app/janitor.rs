@@ -15,6 +15,16 @@ use std::sync::Arc;
 /// Records looked at in one transaction: keeps it short beside the messages that wait for theirs.
 const LOOKS_PER_UPDATE: usize = 256;
 
+/// The clock of the machine was set, and not slowed or hurried a little, when it is this far from one
+/// that nobody sets (R-60).
+const CLOCK_WAS_SET_MS: u64 = HOUR_MS;
+
+/// A clock that was set is believed after this long: time enough for whoever is told to set it right.
+const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
+
+/// An alarm about the clock is repeated this often.
+const ALARM_EVERY_MS: u64 = HOUR_MS;
+
 /// How long what is kept for questions is kept (section 6.1 of the threat model).
 const SENT_MS: u64 = 7 * DAY_MS;
 const DEAD_MS: u64 = 30 * DAY_MS;
@@ -101,11 +111,61 @@ pub struct Janitor {
     events: Option<Vec<u8>>,
     asked: Option<Vec<u8>>,
     contacts: Option<ContactId>,
+    clocks: Clocks,
+}
+
+/// The clock of the machine beside one that nobody sets.
+#[derive(Debug, Default)]
+struct Clocks {
+    /// What both showed when they were last known to agree.
+    agreed: Option<(Timestamp, u64)>,
+    /// Since when they do not, by the one that nobody sets.
+    apart_since_ms: Option<u64>,
+    alarmed_at_ms: Option<u64>,
+}
+
+impl Clocks {
+    /// Whether the clock of the machine may decide what is old.
+    fn agree(&mut self, now: Timestamp, steady_ms: u64) -> bool {
+        let (wall, steady) = *self.agreed.get_or_insert((now, steady_ms));
+        let passed_ms = steady_ms.saturating_sub(steady);
+        // One of the two is nothing.
+        let shown_ms = now.since_ms(wall);
+        let back_ms = wall.since_ms(now);
+        if back_ms == 0 && shown_ms.abs_diff(passed_ms) <= CLOCK_WAS_SET_MS {
+            self.apart_since_ms = None;
+            return true;
+        }
+        let since_ms = *self.apart_since_ms.get_or_insert(steady_ms);
+        if steady_ms.saturating_sub(since_ms) >= CLOCK_BELIEVED_AFTER_MS {
+            *self = Clocks {
+                agreed: Some((now, steady_ms)),
+                ..Clocks::default()
+            };
+            return true;
+        }
+        if self
+            .alarmed_at_ms
+            .is_none_or(|at_ms| steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
+        {
+            self.alarmed_at_ms = Some(steady_ms);
+            tracing::error!(
+                "the clock of this machine was set by more than an hour; nothing old is removed for a \
+                 day; check the time, and restart Portero once it is right"
+            );
+        }
+        false
+    }
 }
 
 impl Janitor {
-    /// One bounded batch of every table; returns how many records went.
+    /// One bounded batch of every table; returns how many records went. While the clock of the
+    /// machine cannot be believed, nothing goes: a wrong one would take everything.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
+        if !self.clocks.agree(app.now(), app.clock.steady_ms()) {
+            app.forget_dead_tokens();
+            return Ok(0);
+        }
         let batch = self.batch(app)?;
         Ok(batch.removed.iter().sum::<usize>() + batch.keys_removed)
     }
@@ -182,6 +242,7 @@ impl Janitor {
             events,
             asked,
             contacts,
+            clocks: std::mem::take(&mut self.clocks),
         };
         Ok(Batch {
             removed,

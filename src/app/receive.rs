@@ -324,9 +324,11 @@ impl Shared {
         sent_at: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        // How it is remembered must not depend on its age: it would be looked for in the other place
+        // later.
         let remembered = match now.since_ms(sent_at) > SEEN_MS - DAY_MS {
+            _ if sent_at < self.first_moment => Remembered::Always,
             false => Remembered::Since(sent_at),
-            true if sent_at < self.first_moment => Remembered::Always,
             true => return Ok(true),
         };
         let number = &self.settings.phone_number_id;

@@ -40,6 +40,7 @@ mod letters;
 mod limits;
 mod mappings;
 mod sign_in;
+mod simulation;
 mod status;
 mod status_browser;
 mod tokens;
