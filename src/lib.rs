@@ -36,6 +36,9 @@
 //! A request has a line in the log with its route, never its path, and a delivery has one with its
 //! lane; both are counted where they happen, in [`metrics`], and [`serve`] puts together what
 //! `/metrics` tells. What matters later is written down in a chain ([`store::record::put_audit`]).
+//! How far people come on their way in is counted hour by hour, in the transactions of the sign-ins
+//! themselves ([`domain::tally`]); `web/status` draws it for the administrator, who may also end
+//! sign-ins there and take up what was given up ([`app::App::search`] and its neighbours).
 //!
 //! # Another configuration
 //!
@@ -46,7 +49,8 @@
 //!
 //! # The walk of one message
 //!
-//! 1. [`web::listener`]: a connection's thread reads the head under its limits, then the body.
+//! 1. [`web::listener`]: a connection's thread shakes hands if TLS is spoken, with the certificate of
+//!    [`tls`], reads the head under its limits, then the body.
 //! 2. [`web`]: the route table; the webhook checks the signature over the raw bytes.
 //! 3. [`whatsapp::webhook`]: JSON becomes [`domain::message::WebhookItem`]s; what is unknown is
 //!    ignored, and one odd element spoils nothing.

@@ -3,6 +3,7 @@
 mod generation;
 mod metrics;
 mod reload;
+mod status;
 pub mod supervisor;
 
 pub use reload::{Outcome, Reloader, Source};

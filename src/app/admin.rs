@@ -8,8 +8,6 @@ use crate::domain::delivery::{Entry, Lane};
 use crate::domain::id::{EmailAddress, Secret, ServiceName, hex};
 use crate::store::record::{self, AuditLine, DeadLetter, Keys, Sent, User};
 use crate::store::{StoreError, Writer};
-use argon2::Argon2;
-use argon2::password_hash::PasswordHasher;
 use std::sync::Arc;
 
 /// Users listed at once.
@@ -185,11 +183,8 @@ impl App {
     }
 
     fn hash(&self, password: &Secret) -> Result<String, Failed> {
-        let salt = self.draw(1)?[0];
-        Argon2::default()
-            .hash_password_with_salt(password.reveal().as_bytes(), &salt)
-            .map(|hash| hash.to_string())
-            .map_err(|_| Failed::Store(StoreError::Aborted("the password cannot be hashed")))
+        let hash = HashedPassword::of(password, &*self.random)?;
+        Ok(hash.reveal().to_owned())
     }
 
     /// A look inside, at no more than `limit` of everything.
@@ -267,6 +262,8 @@ pub(super) mod tests {
     use crate::domain::policy::Policy;
     use crate::store::{MasterKey, Memory, Sealed};
     use crate::text::{Texts, Voice};
+    use argon2::Argon2;
+    use argon2::password_hash::PasswordHasher;
 
     pub(in crate::app) fn app() -> App {
         let engine = Arc::new(Memory::new());

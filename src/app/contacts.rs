@@ -11,6 +11,7 @@
 //! What is left of them the sweeper erases, together with others who wished the same, for it looks
 //! through the whole store and writes it anew, and nobody can have it do that all the time.
 
+use super::report::StatusAct;
 use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
@@ -107,6 +108,15 @@ impl App {
 
     /// Ends the bindings of who is meant; returns how many ended, of how many contacts.
     pub fn log_out(&self, whom: &Whom) -> Result<(usize, usize), Failed> {
+        self.log_out_for(whom, None)
+    }
+
+    /// The same, and written down as an act on the status page if it is one.
+    pub(super) fn log_out_for(
+        &self,
+        whom: &Whom,
+        act: Option<StatusAct>,
+    ) -> Result<(usize, usize), Failed> {
         let (now, shared, whom) = (self.now(), Arc::clone(&self.shared), whom.clone());
         let (ended, contacts) = self.update(move |writer| {
             let (mut ended, mut ids) = (0, Vec::new());
@@ -115,6 +125,9 @@ impl App {
                     now,
                     ..About::default()
                 };
+                if let Some(act) = act {
+                    shared.audit_act(writer, act, Some(contact.id), now)?;
+                }
                 let event = Event::Released(ReleaseReason::Operator);
                 shared.decide_about(writer, &contact, &event, &about)?;
                 ended += contact.bindings.len();

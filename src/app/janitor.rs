@@ -15,6 +15,16 @@ use std::sync::Arc;
 /// Records looked at in one transaction: keeps it short beside the messages that wait for theirs.
 const LOOKS_PER_UPDATE: usize = 256;
 
+/// The clock of the machine was set, and not slowed or hurried a little, when it is this far from one
+/// that nobody sets (R-60).
+const CLOCK_WAS_SET_MS: u64 = HOUR_MS;
+
+/// A clock that was set is believed after this long: time enough for whoever is told to set it right.
+const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
+
+/// An alarm about the clock is repeated this often.
+const ALARM_EVERY_MS: u64 = HOUR_MS;
+
 /// How long what is kept for questions is kept (section 6.1 of the threat model).
 const SENT_MS: u64 = 7 * DAY_MS;
 const DEAD_MS: u64 = 30 * DAY_MS;
@@ -29,13 +39,15 @@ const ASKED_MS: u64 = DAY_MS;
 /// How long a bot can ask what became of a proof that it demanded.
 const REQUIREMENT_MS: u64 = 2 * DAY_MS;
 const AUDIT_MS: u64 = 180 * DAY_MS;
+/// As far back as the status page draws, and a little more.
+pub(super) const TALLY_MS: u64 = 100 * DAY_MS;
 const UNBOUND_CONTACT_MS: u64 = 7 * DAY_MS;
 /// From the end of a sign-in that nobody used any more.
 pub const BOUND_CONTACT_MS: u64 = 30 * DAY_MS;
 
 /// Kinds of records that end by themselves, by the name of their table, and how long each is kept.
 /// A contact who is signed in is kept for as long as that may last, and some time after.
-pub const KEPT_MS: [(&str, u64); 9] = [
+pub const KEPT_MS: [(&str, u64); 10] = [
     ("seen", SEEN_MS),
     ("sent", SENT_MS),
     ("dead", DEAD_MS),
@@ -44,6 +56,7 @@ pub const KEPT_MS: [(&str, u64); 9] = [
     ("event", EVENT_MS),
     ("asked", ASKED_MS),
     ("audit", AUDIT_MS),
+    ("tally", TALLY_MS),
     ("contact", UNBOUND_CONTACT_MS),
 ];
 
@@ -98,11 +111,61 @@ pub struct Janitor {
     events: Option<Vec<u8>>,
     asked: Option<Vec<u8>>,
     contacts: Option<ContactId>,
+    clocks: Clocks,
+}
+
+/// The clock of the machine beside one that nobody sets.
+#[derive(Debug, Default)]
+struct Clocks {
+    /// What both showed when they were last known to agree.
+    agreed: Option<(Timestamp, u64)>,
+    /// Since when they do not, by the one that nobody sets.
+    apart_since_ms: Option<u64>,
+    alarmed_at_ms: Option<u64>,
+}
+
+impl Clocks {
+    /// Whether the clock of the machine may decide what is old.
+    fn agree(&mut self, now: Timestamp, steady_ms: u64) -> bool {
+        let (wall, steady) = *self.agreed.get_or_insert((now, steady_ms));
+        let passed_ms = steady_ms.saturating_sub(steady);
+        // One of the two is nothing.
+        let shown_ms = now.since_ms(wall);
+        let back_ms = wall.since_ms(now);
+        if back_ms == 0 && shown_ms.abs_diff(passed_ms) <= CLOCK_WAS_SET_MS {
+            self.apart_since_ms = None;
+            return true;
+        }
+        let since_ms = *self.apart_since_ms.get_or_insert(steady_ms);
+        if steady_ms.saturating_sub(since_ms) >= CLOCK_BELIEVED_AFTER_MS {
+            *self = Clocks {
+                agreed: Some((now, steady_ms)),
+                ..Clocks::default()
+            };
+            return true;
+        }
+        if self
+            .alarmed_at_ms
+            .is_none_or(|at_ms| steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
+        {
+            self.alarmed_at_ms = Some(steady_ms);
+            tracing::error!(
+                "the clock of this machine was set by more than an hour; nothing old is removed for a \
+                 day; check the time, and restart Portero once it is right"
+            );
+        }
+        false
+    }
 }
 
 impl Janitor {
-    /// One bounded batch of every table; returns how many records went.
+    /// One bounded batch of every table; returns how many records went. While the clock of the
+    /// machine cannot be believed, nothing goes: a wrong one would take everything.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
+        if !self.clocks.agree(app.now(), app.clock.steady_ms()) {
+            app.forget_dead_tokens();
+            return Ok(0);
+        }
         let batch = self.batch(app)?;
         Ok(batch.removed.iter().sum::<usize>() + batch.keys_removed)
     }
@@ -116,7 +179,7 @@ impl Janitor {
         let (events, asked) = (self.events.take(), self.asked.take());
         let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
-        let (sweeps, contacts, [seen, audit, gone]) = app.update(move |writer| {
+        let (sweeps, contacts, [seen, audit, tallies, gone]) = app.update(move |writer| {
             record::put_latest_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let seen = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
@@ -129,6 +192,7 @@ impl Janitor {
                 record::forget_asked(writer, now.minus_ms(ASKED_MS), asked.as_deref(), looks)?,
             ];
             let audit = record::forget_audit(writer, now.minus_ms(AUDIT_MS), looks)?.removed;
+            let tallies = record::forget_tallies(writer, now.minus_ms(TALLY_MS), looks)?.removed;
             let mut gone = 0;
             let batch = record::contacts(writer, contacts, looks)?;
             for contact in batch
@@ -159,14 +223,15 @@ impl Janitor {
             } else {
                 batch.last().map(|contact| contact.id)
             };
-            Ok((sweeps, next, [seen, audit, gone]))
+            Ok((sweeps, next, [seen, audit, tallies, gone]))
         })?;
         let [a, b, c, d, e, f] = sweeps.each_ref().map(|sweep| sweep.removed);
-        let removed = [seen, a, b, c, d, e, f, audit, gone];
+        let removed = [seen, a, b, c, d, e, f, audit, tallies, gone];
         let [a, b, c, d, e, f] = sweeps.each_ref().map(|sweep| sweep.cursor.is_none());
-        // Both begin with the oldest, and have no place to come to.
-        let [seen, audit] = [seen, audit].map(|removed| removed < LOOKS_PER_UPDATE);
-        let ended = [seen, a, b, c, d, e, f, audit, contacts.is_none()];
+        // These begin with the oldest, and have no place to come to.
+        let [seen, audit, tallies] =
+            [seen, audit, tallies].map(|removed| removed < LOOKS_PER_UPDATE);
+        let ended = [seen, a, b, c, d, e, f, audit, tallies, contacts.is_none()];
         let cursors = sweeps.map(|sweep| sweep.cursor);
         let [sent, dead, counts, handles, events, asked] = cursors;
         *self = Janitor {
@@ -177,6 +242,7 @@ impl Janitor {
             events,
             asked,
             contacts,
+            clocks: std::mem::take(&mut self.clocks),
         };
         Ok(Batch {
             removed,

@@ -19,6 +19,7 @@ pub mod keys;
 mod operator;
 mod password;
 mod receive;
+mod report;
 mod settle;
 mod sign_in;
 pub mod tokens;
@@ -42,6 +43,7 @@ pub use operator::{
 };
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
+pub use report::{Found, Happened, SEARCH_WITHIN, StatusAct, Wanted};
 pub use settle::{Begun, HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};
@@ -56,6 +58,7 @@ use crate::domain::id::{
     ServiceName, Timestamp, WaId,
 };
 use crate::domain::policy::Policy;
+use crate::domain::tally::Tally;
 use crate::signing::KeyRing;
 use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
@@ -170,6 +173,10 @@ const LOOK_UP_LIFETIME_MS: u64 = 2 * MINUTE_MS;
 /// How long a notice to the owner of an account waits for the mail server.
 const NOTICE_LIFETIME_MS: u64 = DAY_MS;
 
+/// Numbers that are set aside on disk at a time: more than any update gives, and so many that few
+/// updates have to set more aside.
+const NUMBERS_RESERVED: u64 = 65_536;
+
 /// Entries that are remembered as freed until their lane asks; more wait for their usual time.
 const FREED_MAX: usize = 1_000;
 
@@ -206,6 +213,8 @@ struct Shared {
     /// The last number given to an entry or an audit line. Numbers are given inside updates, which
     /// happen one after the other, so what is stored later has the higher number.
     number: Arc<AtomicU64>,
+    /// Up to which number the disk knows that they may be given.
+    number_reserved: Arc<AtomicU64>,
     /// When the store was made: nothing that was sent before it was ever received.
     first_moment: Timestamp,
     /// When it was last said that nobody can sign in.
@@ -236,11 +245,15 @@ impl App {
         let last = store.view(|reader| {
             Ok(record::last_entry_id(reader)?
                 .0
-                .max(record::last_audit_number(reader)?))
+                .max(record::last_audit_number(reader)?)
+                .max(record::numbers_reserved(reader)?))
         })?;
-        // From the clock on, so that a number is not used twice although its entry is long gone:
-        // tags and Message-IDs are made from it.
+        // Tags, Message-IDs and what the bot tells repetitions by are made from numbers, so that none
+        // is given twice although its entry is long gone: behind what an earlier process may have
+        // given, and from the clock on, for a store that was put back from an old copy.
         let start = clock.now().0.saturating_mul(1_000).max(last);
+        let reserved = start.saturating_add(NUMBERS_RESERVED);
+        store.update(move |writer| record::put_numbers_reserved(writer, reserved))?;
         let ring = keys::open(&store, &*random, clock.now())?;
         let first_moment = first_moment(&store, clock.now())?;
         let shared = Shared {
@@ -250,6 +263,7 @@ impl App {
             ring: Arc::new(RwLock::new(Arc::new(ring))),
             ring_reload: Arc::default(),
             number: Arc::new(AtomicU64::new(start)),
+            number_reserved: Arc::new(AtomicU64::new(reserved)),
             first_moment,
             alarmed_at_ms: Arc::default(),
         };
@@ -281,6 +295,7 @@ impl App {
                 ring: Arc::clone(&shared.ring),
                 ring_reload: Arc::clone(&shared.ring_reload),
                 number: Arc::clone(&shared.number),
+                number_reserved: Arc::clone(&shared.number_reserved),
                 first_moment: shared.first_moment,
                 alarmed_at_ms: Arc::clone(&shared.alarmed_at_ms),
             }),
@@ -346,6 +361,7 @@ impl App {
         body: impl Fn(&mut Transaction<'_>) -> Result<T, StoreError> + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
         let begun = Instant::now();
+        let shared = Arc::clone(&self.shared);
         let updated = self.shared.store.update(move |writer| {
             let mut transaction = Transaction {
                 writer,
@@ -354,8 +370,12 @@ impl App {
                 hand_on: Vec::new(),
                 sign_ins: Vec::new(),
                 dead: Vec::new(),
+                tally: Tally::default(),
+                counted_at: Timestamp::default(),
             };
             let value = body(&mut transaction)?;
+            transaction.keep_tally()?;
+            let reserved = shared.reserve_numbers(&mut transaction)?;
             let Transaction {
                 filled,
                 freed,
@@ -363,13 +383,17 @@ impl App {
                 dead,
                 ..
             } = transaction;
-            Ok((value, filled, freed, sign_ins, dead))
+            Ok((value, filled, freed, sign_ins, dead, reserved))
         });
         let counted = &self.counted;
         counted.update_durations.add(begun.elapsed());
         let result = if updated.is_ok() { "done" } else { "failed" };
         counted.updates.count(result);
-        let (value, filled, freed, sign_ins, dead) = updated?;
+        let (value, filled, freed, sign_ins, dead, reserved) = updated?;
+        if let Some(reserved) = reserved {
+            let known = &self.shared.number_reserved;
+            known.fetch_max(reserved, Ordering::Relaxed);
+        }
         sign_ins
             .iter()
             .for_each(|name| counted.sign_ins.count(name));
@@ -417,6 +441,29 @@ struct Transaction<'w> {
     /// What is counted once it is durable: the body may run again.
     sign_ins: Vec<&'static str>,
     dead: Vec<Lane>,
+    /// What is counted with it, and when.
+    tally: Tally,
+    counted_at: Timestamp,
+}
+
+impl Transaction<'_> {
+    /// One record for all that is counted, and none where nothing is: a message for the bot costs
+    /// nothing here.
+    fn keep_tally(&mut self) -> Result<(), StoreError> {
+        let mut tally = std::mem::take(&mut self.tally);
+        self.sign_ins.iter().for_each(|name| tally.count(name));
+        (self.dead.iter()).for_each(|lane| tally.count(Tally::given_up(*lane)));
+        if tally.is_empty() {
+            return Ok(());
+        }
+        record::add_to_tally(self.writer, &tally, self.counted_at)
+    }
+
+    /// Counts something with what is stored; `now` is the moment of the operation.
+    fn count(&mut self, name: &str, now: Timestamp) {
+        self.tally.count(name);
+        self.counted_at = now;
+    }
 }
 
 impl Reader for Transaction<'_> {
@@ -461,6 +508,18 @@ struct About {
 impl Shared {
     fn next_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Sets more numbers aside when few are left, in the update that gives some; returns up to which.
+    fn reserve_numbers(&self, writer: &mut Transaction<'_>) -> Result<Option<u64>, StoreError> {
+        let given = self.number.load(Ordering::Relaxed);
+        let known = self.number_reserved.load(Ordering::Relaxed);
+        if given.saturating_add(NUMBERS_RESERVED / 2) < known {
+            return Ok(None);
+        }
+        let reserved = given.saturating_add(NUMBERS_RESERVED);
+        record::put_numbers_reserved(writer, reserved)?;
+        Ok(Some(reserved))
     }
 
     /// The code of a challenge: derived, so that there is nothing to steal from the store and a
@@ -532,7 +591,9 @@ impl Shared {
             foreign_return_code: about.foreign_return_code,
             counts,
         };
-        let step = conversation::step(contact, event, &context);
+        let mut step = conversation::step(contact, event, &context);
+        writer.counted_at = about.now;
+        step.contact.progress = writer.tally.follow(contact, event, &step, about.now);
         if step
             .actions
             .contains(&Action::Say(conversation::Sentence::SignInPaused))
@@ -616,6 +677,7 @@ impl Shared {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         writer.sign_ins.push(event.name());
+        writer.counted_at = now;
         let line = AuditLine {
             at_ms: now.0,
             event: event.name().to_owned(),

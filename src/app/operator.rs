@@ -1,5 +1,6 @@
 //! What an operator sees of what leaves the house, and changes there.
 
+use super::report::StatusAct;
 use super::{
     App, Failed, NOTICE_LIFETIME_MS, Shared, Transaction, Work, events, hand_on, put_new_entry,
 };
@@ -120,6 +121,16 @@ impl App {
         ids: &[EntryId],
         change: LetterChange,
     ) -> Result<Vec<(EntryId, LetterChanged)>, Failed> {
+        self.change_letters_for(ids, change, None)
+    }
+
+    /// The same, and what was changed is written down as an act on the status page if it is one.
+    pub(super) fn change_letters_for(
+        &self,
+        ids: &[EntryId],
+        change: LetterChange,
+        act: Option<StatusAct>,
+    ) -> Result<Vec<(EntryId, LetterChanged)>, Failed> {
         if ids.len() > CHANGED_AT_ONCE_MAX {
             return Err(StoreError::Aborted("too many letters at once").into());
         }
@@ -129,10 +140,23 @@ impl App {
         let (now, shared) = (self.now(), Arc::clone(&self.shared));
         Ok(self.update(move |writer| {
             let changed = ids.iter().map(|id| {
-                let changed = match record::dead_letter(writer, *id)? {
-                    None => shared.change_waiting(writer, *id, change)?,
-                    Some(letter) => shared.change_dead(writer, letter.entry, change, now)?,
+                let (contact, changed) = match record::dead_letter(writer, *id)? {
+                    None => (None, shared.change_waiting(writer, *id, change)?),
+                    Some(letter) => {
+                        let contact = letter.entry.contact;
+                        let changed = shared.change_dead(writer, letter.entry, change, now)?;
+                        (Some(contact), changed)
+                    }
                 };
+                let is_done = matches!(
+                    changed,
+                    LetterChanged::Retried(_)
+                        | LetterChanged::Dropped
+                        | LetterChanged::DroppedWaiting
+                );
+                if let Some(act) = act.filter(|_| is_done) {
+                    shared.audit_act(writer, act, contact, now)?;
+                }
                 Ok((*id, changed))
             });
             changed.collect()

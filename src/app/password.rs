@@ -1,6 +1,7 @@
 //! Passwords of the built-in directory: whose it is, at a price that is the same for everybody and
 //! that nobody can make this machine pay too often.
 
+use super::user::HashedPassword;
 use super::{App, admin};
 use crate::domain::account::Account;
 use crate::domain::id::{EmailAddress, Secret};
@@ -66,6 +67,19 @@ impl App {
             .map(|(service, user)| admin::account(service, user))
             .into_iter()
             .collect())
+    }
+}
+
+impl App {
+    /// Whether a password has this hash. It waits for its turn like any other, so that nobody makes
+    /// this machine hash more by asking at two doors.
+    ///
+    /// # Errors
+    /// [`CheckFailed::Busy`] says nothing about the password.
+    pub fn has_hash(&self, password: &Secret, hash: &HashedPassword) -> Result<bool, CheckFailed> {
+        (self.password_checks)
+            .take_turn(|| is_right(Some(hash.reveal()), password))
+            .ok_or(CheckFailed::Busy)
     }
 }
 

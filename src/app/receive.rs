@@ -15,6 +15,7 @@ use crate::domain::message::{
 };
 use crate::domain::policy::Gate;
 use crate::domain::reading;
+use crate::domain::tally::Tally;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Remembered, Sent};
 use std::sync::Arc;
@@ -323,9 +324,11 @@ impl Shared {
         sent_at: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        // How it is remembered must not depend on its age: it would be looked for in the other place
+        // later.
         let remembered = match now.since_ms(sent_at) > SEEN_MS - DAY_MS {
+            _ if sent_at < self.first_moment => Remembered::Always,
             false => Remembered::Since(sent_at),
-            true if sent_at < self.first_moment => Remembered::Always,
             true => return Ok(true),
         };
         let number = &self.settings.phone_number_id;
@@ -492,6 +495,7 @@ impl Shared {
                 // It was taken after all: nothing to send any more.
                 record::delete_entry(writer, Lane::Chat, entry.id)?;
                 writer.freed.push((Lane::Chat, entry.contact, entry.id));
+                writer.count(Tally::REPLIES, now);
                 let Errand::Chat { sentence, .. } = &entry.errand else {
                     return Ok(Some("status"));
                 };
@@ -607,6 +611,7 @@ impl Shared {
             if let Some(entry) = waiting.or_else(|| entry_of(known, &contact)) {
                 let reason = format!("Meta reported the message as failed (code {code})");
                 writer.dead.push(entry.errand.lane());
+                writer.counted_at = now;
                 record::put_dead(
                     writer,
                     &DeadLetter {

@@ -11,6 +11,7 @@ use crate::domain::delivery::{
 };
 use crate::domain::id::{ContactId, EmailAddress, Language, MessageId, Secret, Timestamp};
 use crate::domain::message::Status;
+use crate::domain::tally::Tally;
 use crate::store::StoreError;
 use crate::store::record::{self, BodyOf, DeadLetter, Sent, ToldEvent};
 use crate::text::BoundAccount;
@@ -451,6 +452,16 @@ impl Shared {
                     };
                     record::put_sent(writer, &self.keys, remote, &sent)?;
                 }
+                match &entry.errand {
+                    Errand::Chat { .. } => writer.count(Tally::REPLIES, now),
+                    Errand::MailCode { .. } | Errand::MailNotice { .. } => {
+                        writer.count(Tally::MAILS, now);
+                    }
+                    Errand::PretendMail { .. }
+                    | Errand::LookUp { .. }
+                    | Errand::HandOn { .. }
+                    | Errand::Event { .. } => {}
+                }
                 self.end(writer, &entry)?;
                 Ok((Settled::Done, None))
             }
@@ -586,6 +597,7 @@ impl Shared {
         };
         record::put_dead(writer, &letter)?;
         writer.dead.push(entry.errand.lane());
+        writer.counted_at = now;
         if entry.hushed {
             return Ok(None);
         }

@@ -3,10 +3,13 @@
 //! Every sentence here is for the operator and never repeats what was written.
 
 use super::admin::NewUser;
+use super::{Failed, Random};
 use crate::domain::account::Account;
 use crate::domain::id::{EmailAddress, Malformed, Secret};
-use argon2::Params;
+use crate::store::StoreError;
+use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, Params};
 use std::fmt;
 
 /// Fewest characters of a password. NIST SP 800-63B asks for 8 where something else is asked for as
@@ -137,6 +140,21 @@ fn digits(text: &str) -> Result<Option<String>, Malformed> {
     }
 }
 
+/// Fewest characters of the password for the status page, which nothing else stands beside: what NIST
+/// SP 800-63B asks for then.
+pub const STATUS_PASSWORD_CHARS_MIN: usize = 15;
+
+/// Reads a new password for the status page.
+pub fn status_password(text: &str) -> Result<Secret, Malformed> {
+    const _: () = assert!(STATUS_PASSWORD_CHARS_MIN == 15, "the sentence says so");
+    if text.chars().count() < STATUS_PASSWORD_CHARS_MIN {
+        return Err(Malformed(
+            "the password of the status page has 15 characters or more, because nothing else is asked for; four or five words together are easy to remember",
+        ));
+    }
+    password(text)
+}
+
 /// Reads a new password.
 pub fn password(text: &str) -> Result<Secret, Malformed> {
     const _: () = assert!(
@@ -213,6 +231,19 @@ impl HashedPassword {
             ));
         }
         Ok(HashedPassword(Secret::new(text)))
+    }
+
+    /// Hashes a password with fresh salt, as passwords are hashed here.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn of(password: &Secret, random: &dyn Random) -> Result<HashedPassword, Failed> {
+        let mut salt = [0; 16];
+        random.fill(&mut salt)?;
+        Argon2::default()
+            .hash_password_with_salt(password.reveal().as_bytes(), &salt)
+            .map(|hash| HashedPassword(Secret::new(hash.to_string())))
+            .map_err(|_| Failed::Store(StoreError::Aborted("the password cannot be hashed")))
     }
 
     /// The PHC form, for the store.

@@ -113,6 +113,8 @@ fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
                 match (&line.contact, &line.about) {
                     (Some(of), _) => contact(of),
                     (None, Some(_)) => "-".to_owned(),
+                    // Some acts of an operator are about nobody.
+                    (None, None) if line.event.starts_with("status_page.") => "-".to_owned(),
                     (None, None) => "erased".to_owned(),
                 },
                 match (&line.number_ending, &line.about) {

@@ -109,6 +109,11 @@ fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<
         output,
         "     the bot or the mail server down, Meta answering 500. Inside you see what waits."
     )?;
+    let (status_url, password) = demo.status_page();
+    writeln!(
+        output,
+        "  6. Look at it as its administrator: {status_url}  password: {password}"
+    )?;
     writeln!(
         output,
         "\nStop it with Ctrl+C. `portero demo --play` acts the whole story by itself."

@@ -24,6 +24,7 @@ mod reload;
 mod retention;
 mod serve;
 mod show;
+mod status;
 mod terminal;
 mod tls;
 mod user;
@@ -102,6 +103,8 @@ enum Command {
     Restore(backup::Restore),
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
+    /// Make the password for the status page
+    Status(status::Arguments),
     /// Print what a shell needs to complete commands
     #[command(hide = true)]
     Completions(completions::Arguments),
@@ -328,6 +331,7 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
         Command::Outbox(arguments) => outbox::run(&mut shell, &arguments),
         Command::Events(arguments) => events::run(&mut shell, &arguments),
         Command::Audit(arguments) => audit::run(&mut shell, &arguments),
+        Command::Status(arguments) => status::run(&mut shell, &arguments),
         Command::Completions(arguments) => completions::run(&mut shell, &arguments),
         Command::Man(arguments) => man::run(&mut shell, &arguments),
     }

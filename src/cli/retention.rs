@@ -59,6 +59,7 @@ fn table(counts: &BTreeMap<String, u64>, binding_idle_ms: u64) -> Vec<[String; 3
             "event" => "events",
             "asked" => "what bots asked for",
             "audit" => "lines of the audit",
+            "tally" => "what the status page counts",
             "contact" => "who wrote, and is not signed in",
             other => other,
         };
@@ -93,6 +94,7 @@ mod tests {
                 "events                                 30 days   0",
                 "what bots asked for                    1 day     0",
                 "lines of the audit                     180 days  3",
+                "what the status page counts            100 days  0",
                 "who wrote, and is not signed in        7 days    12",
                 "who wrote, and is signed in            120 days  with those above",
             ]

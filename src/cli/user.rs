@@ -177,13 +177,14 @@ fn add_user(worker: &mut Worker<'_>, add: &Add) -> Result<String, Failure> {
     let email = user.parse().map_err(wrong_fields)?.email;
     let password = match (add.no_password, add.password_stdin) {
         (true, _) => None,
-        (false, true) => Some(password_from_input()?),
+        (false, true) => Some(password_from_input(new_password)?),
         (false, false) if io::stdin().is_terminal() => password_asked(
             &format!(
                 "Password for {email} (empty for none): ",
                 email = email.as_str()
             ),
             true,
+            new_password,
         )?,
         (false, false) => {
             return Err(no_terminal()
@@ -210,11 +211,11 @@ fn add_user(worker: &mut Worker<'_>, add: &Add) -> Result<String, Failure> {
 fn set_password(worker: &mut Worker<'_>, email: &str, stdin: bool) -> Result<String, Failure> {
     let email = address(email)?;
     let password = if stdin {
-        password_from_input()?
+        password_from_input(new_password)?
     } else if io::stdin().is_terminal() {
         let prompt = format!("New password for {}: ", email.as_str());
         // None is for an empty one, which is not offered here.
-        password_asked(&prompt, false)?.ok_or_else(no_terminal)?
+        password_asked(&prompt, false, new_password)?.ok_or_else(no_terminal)?
     } else {
         return Err(no_terminal().hint("--password-stdin reads it from standard input"));
     };
@@ -265,7 +266,7 @@ fn no_such_user(email: &EmailAddress) -> Failure {
 
 // --- passwords --------------------------------------------------------------------------------------------
 
-fn no_terminal() -> Failure {
+pub(super) fn no_terminal() -> Failure {
     Failure::new(
         Exit::Usage,
         "a password is asked for at a terminal, and standard input is none",
@@ -279,7 +280,9 @@ fn new_password(text: &str) -> Result<Hidden, Failure> {
 }
 
 /// All of standard input but the end of its line.
-fn password_from_input() -> Result<Hidden, Failure> {
+pub(super) fn password_from_input<T>(
+    read_password: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(PASSWORD_INPUT_BYTES_MAX + 1));
     let limit = PASSWORD_INPUT_BYTES_MAX as u64;
     io::stdin()
@@ -295,11 +298,15 @@ fn password_from_input() -> Result<Hidden, Failure> {
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Failure::new(Exit::Data, "the password is not UTF-8"))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
-    new_password(text.strip_suffix('\r').unwrap_or(text))
+    read_password(text.strip_suffix('\r').unwrap_or(text))
 }
 
 /// Asks twice at the terminal; nothing for an empty answer if that is allowed.
-fn password_asked(prompt: &str, may_be_none: bool) -> Result<Option<Hidden>, Failure> {
+pub(super) fn password_asked<T>(
+    prompt: &str,
+    may_be_none: bool,
+    read_password: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
     let ask = |prompt: &str| {
         ask_hidden(prompt).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::new(
@@ -313,7 +320,7 @@ fn password_asked(prompt: &str, may_be_none: bool) -> Result<Option<Hidden>, Fai
     if first.is_empty() && may_be_none {
         return Ok(None);
     }
-    let password = new_password(&first)?;
+    let password = read_password(&first)?;
     if *ask("The same again: ")? != *first {
         return Err(Failure::new(
             Exit::Data,

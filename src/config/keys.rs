@@ -55,7 +55,7 @@ impl Key {
 
     /// Whether its value must never be shown.
     pub fn is_secret(&self) -> bool {
-        [SECRET, SECRETS, HEADERS, BODY].contains(&self.form)
+        [SECRET, SECRETS, HEADERS, BODY, HASH].contains(&self.form)
     }
 
     /// Whether its value is an address that is called.
@@ -65,7 +65,7 @@ impl Key {
 }
 
 /// Every table, in the order of the documentation.
-pub const TABLES: [&str; 18] = [
+pub const TABLES: [&str; 19] = [
     "business",
     "server",
     "tls",
@@ -84,6 +84,7 @@ pub const TABLES: [&str; 18] = [
     "texts",
     "log",
     "metrics",
+    "status",
 ];
 
 /// The tables of which there may be several, each under `[[name]]`.
@@ -108,6 +109,7 @@ const COMPANY: &str = "a table with id and name";
 const HEADERS: &str = "a table of names and values in quotes, each value \"env:NAME\", \"file:/path\" or the value itself";
 const BODY: &str = "a table, or JSON in quotes, in which texts may have placeholders or be \"env:NAME\" or \"file:/path\"";
 const SECRET: &str = "\"env:NAME\", \"file:/path\" or the secret itself, in quotes";
+const HASH: &str = "an argon2id hash in quotes, as `portero status password` prints it";
 const SECRETS: &str =
     "a list of secrets, each \"env:NAME\", \"file:/path\" or the secret itself, in quotes";
 
@@ -453,4 +455,7 @@ keys! {
         "Address and port where Prometheus reads /metrics; a listener of its own.";
     METRICS_KEY "metrics" "key" SECRET Unset("needed unless metrics.listen is on this machine alone", "\"env:PORTERO_METRICS_KEY\""), AtOnce,
         "Bearer token, at least 32 characters, that Prometheus sends (authorization.credentials).";
+
+    STATUS_PASSWORD_HASH "status" "password_hash" HASH Unset("no status page", "\"$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\""), AtOnce,
+        "Hash of the password for the status page at /status/; `portero status password` asks for one and prints this line.";
 }

@@ -8,9 +8,9 @@
 //! * What is dangerous but wanted is accepted with a [`Warning`].
 //!
 //! `keys.rs` has the list of all keys with defaults and explanations, `read.rs` walks the file,
-//! `tls.rs`, `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs` and `metrics.rs` have the tables of
-//! those names, `problem.rs` is what people read, `show.rs` answers what is in force and what a key
-//! means, `reload.rs` what another reading of the file changes.
+//! `tls.rs`, `limits.rs`, `services.rs`, `sign_in.rs`, `bot.rs`, `metrics.rs` and `status.rs` have
+//! the tables of those names, `problem.rs` is what people read, `show.rs` answers what is in force
+//! and what a key means, `reload.rs` what another reading of the file changes.
 
 mod api_keys;
 mod bot;
@@ -23,6 +23,7 @@ mod reload;
 mod services;
 mod show;
 mod sign_in;
+mod status;
 mod tls;
 
 pub use problem::{Position, Problem, Problems, Warning};
@@ -37,7 +38,7 @@ use crate::domain::policy::Policy;
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::outbox::Pace;
 use crate::text::{Override, Texts};
-use crate::web::{ApiKey, Color, Logo, PageSettings};
+use crate::web::{ApiKey, Color, Logo, PageSettings, StatusPassword};
 use crate::{mail, whatsapp};
 use base64::Engine as _;
 use read::{Purpose, Reader, choice, expected, list, number, switch, text};
@@ -97,6 +98,10 @@ pub struct Config {
     pub log: Log,
     /// `[metrics]`, when anybody may read them.
     pub metrics: Option<Metrics>,
+    /// `[status]`: the password of the status page, when there is one.
+    pub status: Option<StatusPassword>,
+    /// Protections that are weaker than they could be, as configured, each in a sentence.
+    pub weakened: Vec<String>,
 }
 
 /// Who is speaking.
@@ -345,10 +350,14 @@ fn read(
     let config = whole(&mut reader, root.get_ref());
     secrets_are_private(&mut reader, file, mode);
     match config {
-        Some(config) if reader.problems.is_empty() => {
+        Some(mut config) if reader.problems.is_empty() => {
             reader
                 .warnings
                 .sort_by_key(|warning| (warning.position.is_none(), warning.position));
+            let weakened = reader.warnings.iter().filter(|warning| warning.weakens);
+            config.weakened = weakened
+                .map(|warning| format!("{}: {}", warning.key, warning.words))
+                .collect();
             Ok(Loaded {
                 config,
                 warnings: reader.warnings,
@@ -375,7 +384,7 @@ fn secrets_are_private(reader: &mut Reader<'_>, file: &Path, mode: Option<u32>) 
             ),
             line: None,
         }),
-        _ => reader.warnings.extend(secrets.into_iter().map(|(position, key)| Warning {
+        _ => reader.warnings.extend(secrets.into_iter().filter(|(_, key)| *key != keys::STATUS_PASSWORD_HASH.path()).map(|(position, key)| Warning {
             position: Some(position),
             key,
             words: "the secret is written in this file; \"env:NAME\" or \"file:/path\" keep it out of copies and screenshots".to_owned(),
@@ -405,6 +414,7 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
     let texts = texts(reader, root);
     let log = log(reader, root);
     let metrics = metrics::metrics(reader, root);
+    let status = status::status(reader, root);
     let around = sign_in::Around {
         server: server.as_ref(),
         whatsapp: whatsapp.as_ref(),
@@ -451,6 +461,8 @@ fn whole(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Config> {
         texts: texts?,
         log: log?,
         metrics: metrics?,
+        status: status?,
+        weakened: Vec::new(),
     })
 }
 

@@ -507,6 +507,42 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A text that must not be shown and is written in the file itself, which then is for its owner
+    /// alone.
+    pub fn maybe_hidden<T>(
+        &mut self,
+        table: &Table<'_>,
+        key: &'static Key,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        let value = match self.find(table, key) {
+            Found::Written(value) => value,
+            Found::Default(_) | Found::Unset => {
+                self.unset(table, key);
+                return Some(None);
+            }
+            Found::Missing => return None,
+        };
+        let position = Position::of(self.text, value.span().start);
+        let path = format!("{}.{}", table.path, key.name);
+        match value.get_ref().as_str().map(parse) {
+            Some(Ok(parsed)) => {
+                self.secrets_in_file.push((position, path));
+                let content = Content::of(value.get_ref().as_str().map(str::as_bytes));
+                self.set_secret(table, key, value, as_text(IN_FILE), content);
+                Some(Some(parsed))
+            }
+            wrong => {
+                let words = match wrong {
+                    Some(Err(words)) => words,
+                    _ => expected(key.form, value.get_ref()),
+                };
+                self.problem_at(Some(value.span().start), path, words);
+                None
+            }
+        }
+    }
+
     /// A secret that must be there, or `word` in its place for none: the operator types it here,
     /// where everybody sees it, so it is believed from nowhere else.
     pub fn secret_or(

@@ -144,6 +144,8 @@ impl Config {
             identity: new.identity,
             policy: new.policy,
             texts: new.texts,
+            status: new.status,
+            weakened: new.weakened,
         }
     }
 }

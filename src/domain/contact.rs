@@ -10,6 +10,7 @@ use super::id::{
 use super::policy::Policy;
 use super::requirement::Requirement;
 use super::sign_in::Mapping;
+use super::tally::Progress;
 
 /// What is known about a contact: the state that `conversation::step` goes from and to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Contact {
     pub links: Budget,
     /// Return codes of this contact's links that came from somewhere else.
     pub mismatches: Budget,
+    /// How far the sign-in under way has come, for the tally.
+    pub progress: Option<Progress>,
 }
 
 /// An account that a contact cannot be bound to for a while, because its owner said so.
@@ -156,6 +159,7 @@ impl Contact {
             replies: Budget::default(),
             links: Budget::default(),
             mismatches: Budget::default(),
+            progress: None,
         }
     }
 

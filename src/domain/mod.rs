@@ -19,3 +19,4 @@ pub mod policy;
 pub mod reading;
 pub mod requirement;
 pub mod sign_in;
+pub mod tally;

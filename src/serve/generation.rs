@@ -2,7 +2,7 @@
 //! requests, whoever carries what is sent. It is put together once and never changed, so that nobody
 //! meets half of one configuration and half of another; a reload makes the next one.
 
-use super::DIRECTORY;
+use super::{DIRECTORY, status};
 use crate::app::{self, App, CheckFailed, HandOver, Issued, Report, TokenWanted, Verdict, Work};
 use crate::backend::Backend;
 use crate::bot::{Bot, EventReceiver};
@@ -105,6 +105,7 @@ impl Generation {
             site: site(config, &app, &services, backend),
             pages: config.pages.clone(),
             api_keys: config.api_keys.clone(),
+            status: status::settings(config, &app, outbox, &services, certificate.clone()),
             issue_token: Box::new({
                 let services = Arc::clone(&services);
                 move |wanted: &TokenWanted<'_>, now: Timestamp, id: &str| {
@@ -252,7 +253,7 @@ fn site(
 
 /// `https://host[:port]` and the rest, without a slash at the end, of an address that was parsed
 /// before.
-fn origin_and_path(url: &str) -> (String, String) {
+pub(super) fn origin_and_path(url: &str) -> (String, String) {
     let host = url.find("://").map_or(0, |at| at + 3);
     let path = url[host..].find('/').map_or(url.len(), |at| host + at);
     let (origin, path) = url.split_at(path);

@@ -5,15 +5,17 @@ use super::door::Door;
 use super::page::{self, Inside, InsideContact, InsideEntry, InsideLine, Tone};
 use super::watch::random_hex;
 use super::{Place, World};
-use crate::app::App;
+use crate::app::user::HashedPassword;
+use crate::app::{App, SystemRandom};
 use crate::config::{Config, Problems};
 use crate::domain::contact::{Contact, Stage};
 use crate::domain::delivery::{Entry, Errand, Lane, Recipient};
-use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::id::{SECOND_MS, Secret, Timestamp};
 use crate::domain::message::Status;
 use crate::outbox::Outbox;
 use crate::serve::{self, Running, StartError};
 use crate::store::record::{DeadLetter, Sent};
+use crate::web::STATUS_PATH;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -29,6 +31,9 @@ const ROWS_MAX: usize = 40;
 
 /// Log lines that the panel remembers.
 const LOG_LINES_MAX: usize = 60;
+
+/// Random bytes of the password of the demo's status page: short enough to be typed.
+const STATUS_PASSWORD_BYTES: usize = 6;
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +57,7 @@ pub struct Demo {
     world: Arc<World>,
     running: Option<Running>,
     server: String,
+    status_password: String,
     door: Option<Door>,
     panel: Panel,
     folder: PathBuf,
@@ -109,6 +115,7 @@ impl Demo {
             world,
             running: None,
             server: String::new(),
+            status_password: random_hex(STATUS_PASSWORD_BYTES),
             door: None,
             panel,
             folder,
@@ -117,7 +124,9 @@ impl Demo {
         let chat_url = demo.door.as_ref();
         let chat_url = chat_url.map(|door| format!("http://{}{}", door.address(), page::SEND_PATH));
         let store = demo.folder.join("portero.redb");
-        let running = start_server(&demo.world, |listen| Place {
+        let password = Secret::new(demo.status_password.as_str());
+        let hash = HashedPassword::of(&password, &SystemRandom).map_err(StartError::from)?;
+        let running = start_server(&demo.world, &hash, |listen| Place {
             listen,
             store: &store,
             chat_url: chat_url.as_deref(),
@@ -160,6 +169,12 @@ impl Demo {
         &self.server
     }
 
+    /// Where the status page of the server is, and the password that opens it while this lasts.
+    pub fn status_page(&self) -> (String, &str) {
+        let url = format!("{}{STATUS_PATH}/", self.server);
+        (url, &self.status_password)
+    }
+
     /// What happens inside of the server.
     pub fn inside(&self) -> Inside {
         self.panel.look()
@@ -186,6 +201,7 @@ impl Drop for Demo {
 /// the server listens there. Whoever takes it in between gets it, and another one is chosen.
 fn start_server<'p>(
     world: &World,
+    status_hash: &HashedPassword,
     place: impl Fn(SocketAddr) -> Place<'p>,
 ) -> Result<Running, DemoError> {
     let mut tried = 0;
@@ -193,6 +209,8 @@ fn start_server<'p>(
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let place = place(listen);
         let text = world.configuration(&place);
+        let hash = status_hash.reveal();
+        let text = format!("{text}\n[status]\npassword_hash = \"{hash}\"\n");
         let folder = place.store.parent().unwrap_or(Path::new("."));
         let loaded = Config::parse(&text, folder, &|_| None)?;
         tried += 1;

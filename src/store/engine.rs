@@ -59,11 +59,13 @@ pub enum Table {
     Key,
     /// What bots asked for, under the mark with which they may ask again.
     Asked,
+    /// What was counted in each hour, without names.
+    Tally,
 }
 
 impl Table {
     /// Every table, in the order of the enum.
-    pub const ALL: [Table; 17] = [
+    pub const ALL: [Table; 18] = [
         Table::Format,
         Table::Meta,
         Table::Contact,
@@ -81,6 +83,7 @@ impl Table {
         Table::Event,
         Table::Key,
         Table::Asked,
+        Table::Tally,
     ];
 
     /// The name on disk, which is also part of what seals a record: it never changes.
@@ -103,6 +106,7 @@ impl Table {
             Table::Event => "event",
             Table::Key => "key",
             Table::Asked => "asked",
+            Table::Tally => "tally",
         }
     }
 

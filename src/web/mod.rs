@@ -10,6 +10,7 @@ mod paint;
 mod redirect;
 mod request;
 mod sign_in;
+mod status;
 mod throttle;
 mod watch;
 mod webhook;
@@ -20,6 +21,9 @@ pub use look::{Color, Look};
 pub use mappings::PageSettings;
 pub use redirect::RedirectDoor;
 pub use sign_in::{SIGN_IN_PATH, UNDO_PATH};
+pub use status::{
+    CertificateView, LaneView, Outlook, STATUS_PATH, ServiceView, StatusPassword, StatusSettings,
+};
 pub use watch::{METRICS_PATH, MetricsDoor, OfRoute};
 
 use crate::app::{App, IssueToken, Verdict};
@@ -97,6 +101,8 @@ pub struct WebSettings {
     pub api_keys: Vec<ApiKey>,
     /// Who issues tokens.
     pub issue_token: Box<dyn IssueToken>,
+    /// The status page, where there is one.
+    pub status: Option<StatusSettings>,
 }
 
 /// Answers every request, as one configuration has it. What is behind an `Arc` besides `app` goes
@@ -108,6 +114,7 @@ pub struct Web {
     pages: Vec<PageSettings>,
     api_keys: Vec<ApiKey>,
     issue_token: Box<dyn IssueToken>,
+    status: Option<status::Status>,
     troubles: Box<Troubles>,
     marks: Arc<api::Marks>,
     guesses: Arc<Throttle>,
@@ -133,13 +140,18 @@ enum Route {
     Bindings,
     Jwks,
     OpenApi,
+    Status,
+    StatusContacts,
+    StatusContact,
+    StatusLetters,
+    StatusLog,
     Alive,
     Ready,
 }
 
 /// The routes, as data: what is not here is 404. `{…}` is one segment, whatever it is; a
 /// path has one at most.
-const ROUTES: [(&str, Route, &[&str]); 16] = [
+const ROUTES: [(&str, Route, &[&str]); 21] = [
     (WEBHOOK_PATH, Route::Webhook, &["GET", "POST"]),
     (SIGN_IN_PATH, Route::SignIn, &["GET", "POST"]),
     (pages::LOGO_PATH, Route::Logo, &["GET"]),
@@ -154,6 +166,15 @@ const ROUTES: [(&str, Route, &[&str]); 16] = [
     (api::BINDINGS_PATH, Route::Bindings, &["DELETE"]),
     (api::JWKS_PATH, Route::Jwks, &["GET"]),
     (api::OPENAPI_PATH, Route::OpenApi, &["GET"]),
+    (STATUS_PATH, Route::Status, &["GET", "POST"]),
+    (
+        status::CONTACTS_PATH,
+        Route::StatusContacts,
+        &["GET", "POST"],
+    ),
+    (status::CONTACT_PATH, Route::StatusContact, &["GET"]),
+    (status::LETTERS_PATH, Route::StatusLetters, &["GET", "POST"]),
+    (status::LOG_PATH, Route::StatusLog, &["GET"]),
     ("/healthz", Route::Alive, &["GET"]),
     ("/readyz", Route::Ready, &["GET"]),
 ];
@@ -168,6 +189,7 @@ impl Web {
             pages: settings.pages,
             api_keys: settings.api_keys,
             issue_token: settings.issue_token,
+            status: settings.status.map(status::Status::new),
             troubles,
             marks: Arc::default(),
             guesses: Arc::default(),
@@ -185,13 +207,17 @@ impl Web {
         settings: WebSettings,
         troubles: Box<Troubles>,
     ) -> Web {
+        let mut next = Web::new(app, settings, troubles);
+        if let (Some(next), Some(before)) = (&mut next.status, &self.status) {
+            next.take_over(before);
+        }
         Web {
             marks: Arc::clone(&self.marks),
             guesses: Arc::clone(&self.guesses),
             uncredentialed: Arc::clone(&self.uncredentialed),
             unknown_callers: Arc::clone(&self.unknown_callers),
             requests: Arc::clone(&self.requests),
-            ..Web::new(app, settings, troubles)
+            ..next
         }
     }
 
@@ -214,6 +240,17 @@ impl Web {
         } else {
             request.method()
         };
+        let is_status = matches!(
+            route,
+            Route::Status
+                | Route::StatusContacts
+                | Route::StatusContact
+                | Route::StatusLetters
+                | Route::StatusLog
+        );
+        if is_status && self.status.is_none() {
+            return not_found();
+        }
         if !methods.contains(&method) {
             return wrong_method(methods.join(", "));
         }
@@ -235,6 +272,14 @@ impl Web {
             | Route::Bindings => api::respond(self, request, route, segment),
             Route::Jwks => api::jwks(self),
             Route::OpenApi => api::openapi(),
+            Route::Status
+            | Route::StatusContacts
+            | Route::StatusContact
+            | Route::StatusLetters
+            | Route::StatusLog => match &self.status {
+                Some(status) => status::respond(self, status, route, method, segment, request),
+                None => not_found(),
+            },
             Route::SignIn | Route::Logo | Route::Undo => match &self.site {
                 Some(site) => self.page(route, method, site, request),
                 None => not_found(),
@@ -411,7 +456,16 @@ mod tests {
     use super::*;
 
     /// Pages for people are no part of what programs are told.
-    const FOR_PEOPLE: [Route; 3] = [Route::SignIn, Route::Logo, Route::Undo];
+    const FOR_PEOPLE: [Route; 8] = [
+        Route::SignIn,
+        Route::Logo,
+        Route::Undo,
+        Route::Status,
+        Route::StatusContacts,
+        Route::StatusContact,
+        Route::StatusLetters,
+        Route::StatusLog,
+    ];
 
     #[test]
     fn the_description_has_just_the_routes_that_there_are() {

@@ -45,11 +45,14 @@ pub const LOGO_PATH: &str = "/sign-in/logo";
 /// and browsers hold `form-action` against redirects too (S-42b).
 pub const CHAT_ORIGINS: [&str; 2] = ["https://api.whatsapp.com", "https://wa.me"];
 
-const STYLE: &str = include_str!("../../assets/sign_in/page.css");
+const STYLE: &str = concat!(
+    include_str!("../../assets/sign_in/palette.css"),
+    include_str!("../../assets/sign_in/page.css")
+);
 const SCRIPT: &str = include_str!("../../assets/sign_in/page.js");
 
 /// Without a colour of the business.
-const USUAL_COLOR: Color = Color([0x23, 0x5f, 0x4c]);
+pub(super) const USUAL_COLOR: Color = Color([0x23, 0x5f, 0x4c]);
 /// What the sheet of the page is in `page.css`, by day and by night.
 const SHEET_LIGHT: Color = Color([0xff, 0xff, 0xff]);
 const SHEET_DARK: Color = Color([0x19, 0x1f, 0x1d]);
@@ -554,21 +557,21 @@ fn language_tag(language: Language) -> &'static str {
 }
 
 /// How a policy names a style or a script that stands in the page itself.
-fn source_hash(source: &str) -> String {
+pub(super) fn source_hash(source: &str) -> String {
     let digest = Sha256::digest(source.as_bytes());
     let digest = base64::engine::general_purpose::STANDARD.encode(digest);
     format!("sha256-{digest}")
 }
 
 /// The business's colour, as it can be used by day and by night.
-struct Paint {
+pub(super) struct Paint {
     brand: Color,
-    band_light: Color,
-    band_dark: Color,
+    pub(super) band_light: Color,
+    pub(super) band_dark: Color,
 }
 
 impl Paint {
-    fn of(brand: Color) -> Paint {
+    pub(super) fn of(brand: Color) -> Paint {
         Paint {
             brand,
             band_light: brand,
@@ -578,7 +581,7 @@ impl Paint {
     }
 
     /// The custom properties that `page.css` is written with.
-    fn variables(&self) -> String {
+    pub(super) fn variables(&self) -> String {
         type Way = fn(Color, Color, f64) -> Color;
         let half = |band: Color, sheet: Color, moved: Way, fill_contrast_min: f64| {
             let edge = moved(self.brand, sheet, EDGE_CONTRAST_MIN);

@@ -46,14 +46,14 @@ impl Link<'_> {
 }
 
 /// A form as it was sent; wiped when dropped.
-struct Form {
+pub(super) struct Form {
     fields: Vec<(String, String)>,
 }
 
 impl Form {
     /// The fields of an `application/x-www-form-urlencoded` body; `None` for anything else, for one
     /// that says anything twice (F-4), and for one with more than [`FIELDS_MAX`].
-    fn read(request: &Request) -> Option<Form> {
+    pub(super) fn read(request: &Request) -> Option<Form> {
         let media_type = request.header("Content-Type")?;
         let media_type = media_type.split(';').next()?.trim();
         if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -72,7 +72,7 @@ impl Form {
         Some(form)
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         let found = self.fields.iter().find(|(known, _)| known == name);
         found.map_or("", |(_, value)| value)
     }

@@ -65,7 +65,7 @@ fn kind_of_status(status: u16) -> FailureKind {
 
 /// What a `failed` status or an entry of `value.errors[]` with this code means. An unknown code of
 /// a message that failed is final: Meta has given it up.
-pub(super) fn failure_of_code(code: u32) -> Failure {
+pub fn failure_of_code(code: u32) -> Failure {
     match meaning_of(code) {
         Some(meaning) => meaning.failure(code),
         None => Failure {

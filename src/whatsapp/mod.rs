@@ -15,6 +15,7 @@ use crate::domain::delivery::{
 };
 use crate::domain::id::{MessageId, PhoneNumberId, Secret};
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint};
+pub use errors::failure_of_code;
 use errors::failure_of_error;
 use serde_json::{Value, json};
 use std::fmt;

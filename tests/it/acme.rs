@@ -272,7 +272,9 @@ fn a_certificate_comes_by_itself_and_is_still_there_after_a_restart() {
 #[test]
 fn a_new_certificate_comes_on_demand_while_connections_go_on_and_not_without_end() {
     let pebble = Pebble::start(Wishes {
-        nonces_refused: 60,
+        // Of a hundred: a tenth refusal of the same request, which ends a try, is as good as
+        // impossible.
+        nonces_refused: 30,
         ..USUAL
     });
     let portero = pebble.world.start();

@@ -101,6 +101,7 @@ impl Front {
             pages: Vec::new(),
             api_keys: api_keys(),
             issue_token: Box::new(issue),
+            status: None,
         };
         let web = Web::new(Arc::clone(&house.app), settings, Box::new(Vec::new));
         let trust = Trust {

@@ -232,7 +232,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("business", "port = 1", "2:1  business.port: unknown key; did you mean mail.port?"),
         ("business", "zzz = 1", "2:1  business.zzz: unknown key; there are name, language, color, logo"),
         ("busines", "name = \"x\"", "13:2  busines: unknown table; did you mean business?"),
-        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, tls, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics"),
+        ("zzz", "name = 1", "13:2  zzz: unknown table; there are business, server, tls, whatsapp, mail, sign_in, store, bot, events, services, pages, api_keys, directory, identity, limits, texts, log, metrics, status"),
         ("business", "color = \"green\"", "2:9  business.color: a colour is \"#\" and six hex digits, as in \"#2c6e58\""),
         ("business", "color = 0x1f7a4d", "2:9  business.color: expected text in quotes, found a number"),
         ("business", "logo = \"none.png\"", "2:8  business.logo: cannot read /nowhere/none.png: No such file or directory (os error 2)"),
@@ -1619,4 +1619,79 @@ fn the_numbers_are_for_this_machine_or_for_who_has_a_key() {
         let wrong = problems(&metrics(lines));
         assert!(wrong.contains(words), "{wrong}");
     }
+}
+
+const STATUS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlz$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn the_status_page_has_a_strong_argon2id_hash_or_is_not_there() {
+    let status = |hash: &str| format!("{GOOD}[status]\npassword_hash = \"{hash}\"\n");
+    assert!(parse(GOOD).unwrap().config.status.is_none());
+    let loaded = parse(&status(STATUS_HASH)).unwrap();
+    assert!(loaded.config.status.is_some());
+    // It is meant to be written there, and yet for nobody to see.
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(loaded.config.weakened.is_empty());
+    let shown = loaded.show();
+    assert!(
+        shown.contains("[status]\npassword_hash = \"(hidden") && !shown.contains("bm9ib2R5"),
+        "{shown}"
+    );
+    assert!(!format!("{:?}", loaded.config).contains("bm9ib2R5"));
+    for (hash, words) in [
+        ("seven quiet doors", "must be an argon2id hash"),
+        ("$2y$10$abcdefghijklmnopqrstuv", "must be an argon2id hash"),
+        (
+            &STATUS_HASH.replace("argon2id", "argon2i"),
+            "must be an argon2id hash",
+        ),
+        (
+            &STATUS_HASH.replace("m=19456", "m=4096"),
+            "is too weak; argon2id needs m=19456,t=2,p=1",
+        ),
+        (
+            &STATUS_HASH.replace("m=19456", "m=999999"),
+            "costs too much to check",
+        ),
+    ] {
+        let wrong = problems(&status(hash));
+        assert!(wrong.contains("status.password_hash: "), "{wrong}");
+        assert!(wrong.contains(words), "{wrong}");
+        assert!(
+            wrong.contains("`portero status password` makes one"),
+            "{wrong}"
+        );
+        assert!(
+            !wrong.contains("bm9ib2R5") && !wrong.contains("quiet"),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn a_file_with_the_hash_of_the_status_page_is_for_its_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("portero.toml");
+    let text = GOOD.replace("env:", "file:");
+    let text = text.lines().map(|line| match line.split_once("file:") {
+        Some((before, name)) => {
+            let name = name.trim_end_matches([']', '"']);
+            let file = folder.path().join(name);
+            write(&file, environment(name).as_deref().unwrap_or("x"), 0o600);
+            line.replace(&format!("file:{name}"), &format!("file:{}", file.display()))
+                + &before[..0]
+        }
+        None => line.to_owned(),
+    });
+    let text: String = text.map(|line| line + "\n").collect();
+    let text = format!("{text}[status]\npassword_hash = \"{STATUS_HASH}\"\n");
+    write(&path, &text, 0o600);
+    let loaded = Config::load(&path).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(loaded.config.status.is_some());
+    write(&path, &text, 0o644);
+    let wrong = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        wrong.contains("status.password_hash: a secret is written here"),
+        "{wrong}"
+    );
 }

@@ -116,6 +116,35 @@ fn a_store_that_runs_every_body_twice_changes_nothing() {
     check_signed_in_once(&house, "every body runs twice");
 }
 
+/// Tags, Message-IDs and the names of hand-overs are made from numbers. When a process ended sooner
+/// than its numbers would have been the clock's, or the clock was set back before the next one
+/// began, a mail was given the Message-ID of an earlier one, a status settled a message that was
+/// never sent, and the bot took a new message for a repetition.
+#[test]
+fn no_number_is_given_twice_by_a_process_that_begins_at_an_earlier_moment() {
+    let mut house = house();
+    let mut tags = Vec::new();
+    for back_ms in [0, 0, 20 * SECOND_MS, 0] {
+        let now = house.app.now();
+        house.clock.set(now.minus_ms(back_ms));
+        house = house.restarted();
+        house.write(&ana(), "hola");
+        house.settle();
+        house.clock.forward(6 * SECOND_MS);
+        house.write(&ana(), ANA);
+        house.settle();
+        tags.extend(house.said().into_iter().map(|said| said.tag));
+        tags.extend(house.mails().into_iter().map(|mail| mail.id));
+        house.world.change(|outside| outside.left.clear());
+        house.clock.set(now);
+    }
+    let all = tags.len();
+    assert!(all > 5, "{tags:?}");
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), all, "{tags:?}");
+}
+
 #[test]
 fn a_batch_whose_middle_cannot_be_stored_is_taken_whole_when_repeated() {
     // Enough for two transactions; the second fails.

@@ -44,21 +44,35 @@ const SIGN_IN: &str = "https://portero.example/sign-in/?mappingHash=";
 const UNDO: &str = "https://portero.example/undo/?token=";
 
 /// A clock that stands still until it is set.
-pub struct HandClock(AtomicU64);
+pub struct HandClock {
+    now: AtomicU64,
+    /// How much of that is a mistake of the machine.
+    leapt_ms: AtomicU64,
+}
 
 impl HandClock {
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.now.store(now.0, Ordering::SeqCst);
     }
 
     pub fn forward(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.now.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// The clock of the machine is set ahead, and no time passes.
+    pub fn leap(&self, ms: u64) {
+        self.leapt_ms.fetch_add(ms, Ordering::SeqCst);
+        self.forward(ms);
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn steady_ms(&self) -> u64 {
+        self.now().0 - self.leapt_ms.load(Ordering::SeqCst)
     }
 }
 
@@ -185,6 +199,8 @@ pub struct Outside {
     /// Tries to hand something on, taken or not.
     pub bot_tries: usize,
     messages: u64,
+    /// What happens right after something left, before anybody writes down that it did.
+    pub afterwards: Option<Box<dyn Fn() + Send>>,
 }
 
 /// The world, shared with the outbox.
@@ -200,6 +216,14 @@ impl World {
 
     fn carry(&self, work: &Work) -> Report {
         let mut outside = self.outside.lock().unwrap();
+        let report = self.take(&mut outside, work);
+        if let Some(afterwards) = &outside.afterwards {
+            afterwards();
+        }
+        report
+    }
+
+    fn take(&self, outside: &mut Outside, work: &Work) -> Report {
         match work {
             Work::Chat { to, message, tag } => {
                 outside.chat_tries += 1;
@@ -467,7 +491,10 @@ impl House {
             tells_events: false,
             identity: IdentitySettings::default(),
         };
-        let clock = Arc::new(HandClock(AtomicU64::new(START.0)));
+        let clock = Arc::new(HandClock {
+            now: AtomicU64::new(START.0),
+            leapt_ms: AtomicU64::new(0),
+        });
         let outside = Outside {
             services: services
                 .into_iter()
@@ -493,6 +520,7 @@ impl House {
             chat_tries: 0,
             bot_tries: 0,
             messages: 0,
+            afterwards: None,
         };
         let world = Arc::new(World {
             outside: Mutex::new(outside),
@@ -941,7 +969,7 @@ impl House {
 pub const NETWORK: [u8; 16] = [7; 16];
 
 /// The text that a browser has ready in the chat.
-fn ready_text(url: &str) -> Option<String> {
+pub fn ready_text(url: &str) -> Option<String> {
     let (_, text) = url.split_once("&text=")?;
     let mut bytes = Vec::new();
     let mut rest = text.bytes();

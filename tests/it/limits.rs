@@ -89,6 +89,23 @@ fn s_04_a_captured_message_does_nothing_days_later() {
     assert!(house.contacts().iter().all(|contact| !contact.is_bound()));
 }
 
+/// What was sent in the seconds before the first start was remembered by its age, and looked for
+/// nine days later among what is never forgotten: it took effect once more.
+#[test]
+fn s_04_a_message_from_just_before_the_first_start_takes_effect_once_for_ever() {
+    let house = house();
+    let message = Inbound {
+        sent_at: START.minus_ms(MINUTE_MS),
+        ..house.text(&person(1), "hola")
+    };
+    assert_eq!(house.receive(message.clone()).unwrap().repeated, 0);
+    for days in [0, 7, 2, 1, 30] {
+        house.clock.forward(days * DAY_MS);
+        Janitor::default().sweep(&house.app).unwrap();
+        assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+    }
+}
+
 #[test]
 fn s_05_in_whatever_order_and_how_often_messages_come_only_the_code_after_its_mail_binds() {
     let mut orders = Vec::new();
@@ -374,6 +391,52 @@ fn s_15_the_clock_of_the_machine_does_not_go_back_behind_an_earlier_run() {
     // Absurdly far ahead it was that run whose clock was wrong.
     let clock = SystemClock::new(wall.plus_ms(3_650 * DAY_MS));
     assert!(clock.now() < wall.plus_ms(HOUR_MS));
+}
+
+/// A clock that is years ahead makes everything look old. The day's grace is for whoever reads the
+/// alarm; a clock that is still there afterwards is the right one.
+#[test]
+fn r_60_a_clock_that_was_set_takes_nothing_from_the_store_for_a_day() {
+    let mut janitor = Janitor::default();
+    let house = house();
+    let ana = person(1);
+    house.sign_in(&ana, ANA);
+    janitor.sweep(&house.app).unwrap();
+    house.clock.leap(3_652 * DAY_MS);
+    for _ in 0..24 {
+        assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+        house.clock.forward(HOUR_MS - 1);
+    }
+    assert_eq!(house.contacts().len(), 1);
+    assert!(house.latest_moment() < house.app.now().minus_ms(3_000 * DAY_MS));
+    let mut other = Janitor::default();
+    other.sweep(&house.app).unwrap();
+    assert_eq!(
+        house.contacts().len(),
+        0,
+        "a new process believes its clock"
+    );
+}
+
+#[test]
+fn r_60_a_clock_that_was_set_is_believed_after_a_day_and_one_that_runs_a_little_fast_at_once() {
+    let mut janitor = Janitor::default();
+    let house = house();
+    house.sign_in(&person(1), ANA);
+    janitor.sweep(&house.app).unwrap();
+    house.clock.leap(HOUR_MS);
+    house.clock.forward(8 * DAY_MS);
+    assert!(
+        janitor.sweep(&house.app).unwrap() > 0,
+        "sent messages are old"
+    );
+    house.clock.leap(200 * DAY_MS);
+    assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+    house.clock.forward(DAY_MS - 1);
+    assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+    house.clock.forward(1);
+    assert!(janitor.sweep(&house.app).unwrap() > 0);
+    assert_eq!(house.contacts().len(), 0);
 }
 
 #[test]
@@ -665,6 +728,21 @@ fn s_21_a_code_goes_to_the_typed_address_alone_and_binds_its_accounts_alone() {
 }
 
 // --- what limits must not do --------------------------------------------------------------------
+
+/// Who had somebody else ask for the same address got another code at once.
+#[test]
+fn s_20_two_codes_for_an_address_in_one_chat_are_a_minute_apart_whoever_else_asks() {
+    let house = house();
+    let asks = |who: u32, text: &str| house.write(&person(who), text);
+    assert_eq!(asks(1, ANA), "code_asked");
+    house.clock.forward(10 * SECOND_MS);
+    assert_eq!(asks(2, ANA), "code_asked");
+    house.clock.forward(10 * SECOND_MS);
+    asks(1, "otro correo");
+    assert_eq!(asks(1, ANA), "limited");
+    house.clock.forward(40 * SECOND_MS);
+    assert_eq!(asks(1, ANA), "code_asked");
+}
 
 #[test]
 fn s_20_fifty_chats_cannot_flood_a_mailbox_and_hear_nothing_of_it() {

@@ -85,6 +85,7 @@ impl Front {
             pages,
             api_keys: Vec::new(),
             issue_token: no_tokens(),
+            status: None,
         };
         let web = Web::new(Arc::clone(&house.app), settings, Box::new(Vec::new));
         let loopback = Ipv4Addr::LOCALHOST;

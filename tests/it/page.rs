@@ -2029,6 +2029,7 @@ impl Hall {
             pages: Vec::new(),
             api_keys: Vec::new(),
             issue_token: no_tokens(),
+            status: None,
         };
         let web = Arc::new(Web::new(Arc::clone(&app), settings, Box::new(Vec::new)));
         let trust = Trust {

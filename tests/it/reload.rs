@@ -6,7 +6,7 @@ use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, Message, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero, Reply,
     Server, World, ask, eventually, post_webhook, signature, text, webhook,
 };
-use crate::smtp_sink;
+use crate::{smtp_sink, status};
 use portero::app::{Report, Work};
 use portero::domain::delivery::{FailureKind, Lane};
 use portero::outbox::{Outbox, Pace};
@@ -636,4 +636,48 @@ fn a_socket_that_is_handed_over_is_listened_on() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(69), "{error}");
     assert!(error.contains("not a listening TCP socket"), "{error}");
+}
+
+/// A reload signs nobody out of the status page, unless the password is another one.
+#[test]
+fn whoever_is_in_at_the_status_page_stays_in_until_its_password_changes() {
+    let world = World::without_mail();
+    let table = |hash: &str| format!("[status]\npassword_hash = \"{hash}\"\n[store]\n");
+    world.edit("[store]\n", &table(&status::HASH));
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(world.path("portero.toml"), private).unwrap();
+    let portero = world.start();
+    let body = format!(
+        "action=sign_in&password={}",
+        status::PASSWORD.replace(' ', "+")
+    );
+    let origin = format!("https://{PUBLIC_HOST}");
+    let headers = [
+        ("Content-Type", "application/x-www-form-urlencoded"),
+        ("Origin", origin.as_str()),
+    ];
+    let answer = ask(
+        portero.address,
+        "POST",
+        "/status/",
+        &headers,
+        body.as_bytes(),
+    )
+    .unwrap();
+    assert_eq!(answer.status, 303);
+    let cookie = answer.header("Set-Cookie").unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    let is_in = || {
+        let headers = [("Cookie", cookie)];
+        let page = ask(portero.address, "GET", "/status/", &headers, b"").unwrap();
+        page.body.contains("What needs you")
+    };
+    assert!(is_in());
+    world.edit("not_signed_in = \"", "not_signed_in = \"Fuera. ");
+    assert!(reload(&world).contains("texts.es.not_signed_in"));
+    assert!(is_in());
+    let other = status::HASH.replacen("t=2", "t=3", 1);
+    world.edit(&status::HASH, &other);
+    assert!(reload(&world).contains("status.password_hash"));
+    assert!(!is_in());
 }

@@ -51,10 +51,11 @@ impl Turn<'_> {
             Stage::CodeAwaited(challenge) if challenge.address == address => {
                 Some(challenge.asked_at)
             }
-            // Asked for and left since: the last code for this address was asked for in this chat.
+            // Asked for in this chat and left since, whoever else has asked meanwhile.
             _ => {
-                let last_of_address = self.counts.of(&address).codes.last();
-                last_of_address.filter(|last| self.contact.codes.moments().contains(last))
+                let of_chat = self.contact.codes.moments();
+                let of_address = self.counts.of(&address).codes.moments().iter().rev();
+                of_address.copied().find(|moment| of_chat.contains(moment))
             }
         };
         if let Some(last) = asked_at

@@ -12,6 +12,7 @@ use crate::domain::id::{
 };
 use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
+use crate::domain::tally::{Method, Milestone, Progress};
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -52,6 +53,15 @@ pub(super) struct ContactRecord {
     links: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     mismatches: Vec<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    progress: Option<ProgressRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProgressRecord {
+    method: String,
+    begun_at: u64,
+    milestone: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -241,6 +251,7 @@ impl From<&Contact> for ContactRecord {
             replies: moments(&contact.replies),
             links: moments(&contact.links),
             mismatches: moments(&contact.mismatches),
+            progress: contact.progress.as_ref().map(ProgressRecord::from),
         }
     }
 }
@@ -320,6 +331,30 @@ impl ContactRecord {
             replies: budget(self.replies),
             links: budget(self.links),
             mismatches: budget(self.mismatches),
+            // One that this program does not know is only not counted.
+            progress: self.progress.and_then(ProgressRecord::into_progress),
+        })
+    }
+}
+
+impl From<&Progress> for ProgressRecord {
+    fn from(progress: &Progress) -> ProgressRecord {
+        ProgressRecord {
+            method: progress.method.name().to_owned(),
+            begun_at: progress.begun_at.0,
+            milestone: progress.milestone.name().to_owned(),
+        }
+    }
+}
+
+impl ProgressRecord {
+    fn into_progress(self) -> Option<Progress> {
+        let method = Method::ALL.into_iter().find(|m| m.name() == self.method)?;
+        let mut milestones = Milestone::ALL.into_iter();
+        Some(Progress {
+            method,
+            begun_at: Timestamp(self.begun_at),
+            milestone: milestones.find(|m| m.name() == self.milestone)?,
         })
     }
 }
@@ -568,6 +603,51 @@ pub fn contacts(
             read_contact(ContactId(id), bytes)
         },
     )
+}
+
+/// Contacts of one piece of the table that may be wanted.
+#[derive(Clone, Debug, Default)]
+pub struct ContactsPiece {
+    /// Those whose record may be wanted.
+    pub contacts: Vec<Contact>,
+    /// How many were looked at; fewer than asked for at the end.
+    pub looked_at: usize,
+    /// The last one looked at.
+    pub last: Option<ContactId>,
+}
+
+/// Looks at up to `looks` contacts after `after`, and reads only those whose record may be wanted by
+/// its bytes, which are JSON behind the version: reading all of it takes most of the time.
+pub fn contacts_that(
+    reader: &dyn Reader,
+    after: Option<ContactId>,
+    looks: usize,
+    may_be_wanted: &dyn Fn(&[u8]) -> bool,
+) -> Result<ContactsPiece, StoreError> {
+    let start = after.map_or(Bound::Unbounded, |id| Bound::Excluded(id.0));
+    let start = start.as_ref().map(|id| &id[..]);
+    let range = KeyRange::new(start, Bound::Unbounded);
+    let mut piece = ContactsPiece::default();
+    let found = collect(
+        reader,
+        Table::Contact,
+        range,
+        Order::Forward,
+        looks,
+        |key, bytes| {
+            let id = key.try_into().map_err(damaged(Table::Contact))?;
+            let id = ContactId(id);
+            let contact = may_be_wanted(bytes).then(|| read_contact(id, bytes));
+            Ok((id, contact.transpose()?))
+        },
+    )?;
+    piece.looked_at = found.len();
+    piece.last = found.last().map(|(id, _)| *id);
+    piece.contacts = found
+        .into_iter()
+        .filter_map(|(_, contact)| contact)
+        .collect();
+    Ok(piece)
 }
 
 fn alias(reader: &dyn Reader, key: &[u8; 16]) -> Result<Option<ContactId>, StoreError> {

@@ -36,3 +36,19 @@ pub fn first_moment(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError
 pub fn put_first_moment(writer: &mut dyn Writer, at: Timestamp) -> Result<(), StoreError> {
     writer.put(Table::Meta, FIRST_KEY, &write(Table::Meta, &at.0)?)
 }
+
+const NUMBERS_KEY: &[u8] = b"numbers";
+
+/// Up to which number entries, audit lines and events may have been given one: a later process
+/// begins behind it.
+pub fn numbers_reserved(reader: &dyn Reader) -> Result<u64, StoreError> {
+    match reader.get(Table::Meta, NUMBERS_KEY)? {
+        Some(bytes) => read(Table::Meta, &bytes),
+        None => Ok(0),
+    }
+}
+
+/// Stores up to which number they may be given.
+pub fn put_numbers_reserved(writer: &mut dyn Writer, up_to: u64) -> Result<(), StoreError> {
+    writer.put(Table::Meta, NUMBERS_KEY, &write(Table::Meta, &up_to)?)
+}

@@ -18,6 +18,7 @@ mod key;
 mod meta;
 mod outbox;
 mod seen;
+mod tally;
 
 pub use asked::*;
 pub use audit::*;
@@ -33,6 +34,7 @@ pub use key::*;
 pub use meta::*;
 pub use outbox::*;
 pub use seen::*;
+pub use tally::*;
 
 use crate::domain::id::{
     Bsuid, EmailAddress, HOUR_MS, MappingHash, MessageId, PhoneNumberId, ReturnCode, Timestamp,

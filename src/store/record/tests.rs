@@ -23,6 +23,7 @@ use crate::domain::id::{
 };
 use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
+use crate::domain::tally::{Method, Milestone, Progress};
 use proptest::prelude::*;
 
 fn keys() -> Keys {
@@ -168,15 +169,25 @@ prop_compose! {
         (failures, codes, replies) in (any_budget(), any_budget(), any_budget()),
         (links, mismatches, mapping) in (any_budget(), any_budget(), prop::option::of(any_mapping())),
         barred in prop::collection::vec(any_barred(), 0..3), requirement in prop::option::of(any_requirement()),
-        forget_asked in prop::option::of((any_moment(), "[0-9a-f]{12}")),
+        (forget_asked, progress) in (prop::option::of((any_moment(), "[0-9a-f]{12}")), prop::option::of(any_progress())),
     ) -> Contact {
         Contact {
             id: ContactId(id), bsuid, wa_id, language, created_at, last_message_at, stage, bindings,
             identity_key: identity_key.and_then(|key| IdentityKey::parse(&key).ok()),
             forget_asked: forget_asked.map(|(at, tag)| ForgetAsked { at, tag }),
-            released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement,
+            released, kept, failures, codes, replies, links, mismatches, mapping, barred, requirement, progress,
         }
     }
+}
+
+fn any_progress() -> impl Strategy<Value = Progress> {
+    let method = prop::sample::select(&Method::ALL[..]);
+    let milestone = prop::sample::select(&Milestone::ALL[..]);
+    (method, milestone, any_moment()).prop_map(|(method, milestone, begun_at)| Progress {
+        method,
+        begun_at,
+        milestone,
+    })
 }
 
 fn any_errand() -> impl Strategy<Value = Errand> {

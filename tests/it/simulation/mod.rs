@@ -1,0 +1,222 @@
+//! The whole core in a seeded world: five people of two companies, an attacker among them, their
+//! phones, mailboxes and browsers, the services, WhatsApp, the bot, the clock and the store, on one
+//! thread. A seed leads to a setting and to steps; after every one of them the eleven invariants of
+//! the threat model (section 5.2) are looked at, and a naive model says who should be signed in as
+//! whom, what should be live and what each thing should have come to.
+//!
+//! ```text
+//! PORTERO_SEED=1234 cargo test --test it simulation       one seed
+//! PORTERO_SEEDS=100000 cargo test --test it simulation    as many, from 1 on
+//! ```
+
+mod dice;
+mod invariants;
+mod model;
+mod steps;
+mod world;
+
+use invariants::FOURTH;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use steps::{Check, Setting, Step, Text, Who, story};
+use world::{Broken, World, broken};
+
+/// Seeds in an ordinary run of the tests.
+const SEEDS: u64 = 200;
+
+/// For how long a shorter story is looked for that breaks the same rule.
+const SHORTEN_FOR: Duration = Duration::from_secs(60);
+
+/// One run in so many has a twin in which an address is unknown.
+const TWIN_EVERY: u64 = 8;
+
+/// How a run failed.
+struct Failure {
+    broken: Broken,
+    log: Vec<String>,
+}
+
+/// Every step of a story, and then everybody's way in.
+fn run(setting: &Setting, steps: &[Step]) -> Result<usize, Failure> {
+    let mut world = World::new(setting.clone(), None);
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        steps.iter().try_for_each(|step| world.take(*step))?;
+        invariants::nobody_is_stuck(&mut world)
+    }));
+    let ran = ran.unwrap_or_else(|_| broken("nothing panics", "see above"));
+    let log = std::mem::take(&mut world.log);
+    match ran {
+        Ok(()) => Ok(world.taken),
+        Err(broken) => Err(Failure { broken, log }),
+    }
+}
+
+/// 4. Unknown and known addresses give equal visible sequences of outputs: the same story once more,
+///    in a world where no service knows Ben, whose code nobody types and whose password nobody has.
+fn run_with_twin(setting: &Setting, steps: &[Step]) -> Result<usize, Failure> {
+    let steps: Vec<Step> = steps
+        .iter()
+        .map(|step| without_proofs_of_ben(*step))
+        .collect();
+    let visible = |unregistered| -> Result<(Vec<String>, Vec<String>), Failure> {
+        let mut world = World::new(setting.clone(), unregistered);
+        let ran = steps.iter().try_for_each(|step| world.take(*step));
+        let log = std::mem::take(&mut world.log);
+        if let Err(broken) = ran {
+            return Err(Failure { broken, log });
+        }
+        // Nobody sees in which order different chats are answered.
+        let said = world.house().said().into_iter();
+        let mut said: Vec<(String, String)> = said
+            .map(|said| {
+                (
+                    format!("{:?}", said.to),
+                    format!("{:?} {}", said.at, said.message.body),
+                )
+            })
+            .collect();
+        said.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok((said.into_iter().map(|(_, said)| said).collect(), log))
+    };
+    let (known, log) = visible(None)?;
+    let (unknown, _) = visible(Some(Who::Ben))?;
+    let differs = known
+        .iter()
+        .zip(&unknown)
+        .find(|(known, unknown)| known != unknown);
+    match differs {
+        None if known.len() == unknown.len() => Ok(2 * steps.len()),
+        differs => Err(Failure {
+            broken: Broken {
+                rule: FOURTH,
+                how: format!("{} and {} replies; {differs:?}", known.len(), unknown.len()),
+            },
+            log,
+        }),
+    }
+}
+
+fn without_proofs_of_ben(step: Step) -> Step {
+    let guess = |text| match text {
+        Text::Code(Who::Ben) | Text::OldCode(Who::Ben) => Text::Guess,
+        text => text,
+    };
+    match step {
+        Step::Write(who, text, how) => Step::Write(who, guess(text), how),
+        Step::Send(who, text, how) => Step::Send(who, guess(text), how),
+        Step::Sign(Who::Ben, of, Check::Right) => Step::Sign(Who::Ben, of, Check::Wrong),
+        Step::SignOld(Who::Ben, of, Check::Right) => Step::SignOld(Who::Ben, of, Check::Wrong),
+        Step::SignTwice(Who::Ben, _) => Step::Leave,
+        step => step,
+    }
+}
+
+type Run = fn(&Setting, &[Step]) -> Result<usize, Failure>;
+
+/// The shortest story found that breaks the same rule: pieces are left out, large ones first.
+fn shortest(
+    run: Run,
+    setting: &Setting,
+    steps: Vec<Step>,
+    failure: Failure,
+) -> (Vec<Step>, Failure) {
+    let (mut steps, mut failure) = (steps, failure);
+    let mut piece = steps.len() / 2;
+    let shorten_for = number("PORTERO_SHORTEN_SECONDS").map_or(SHORTEN_FOR, Duration::from_secs);
+    let begun = Instant::now();
+    while piece > 0 {
+        let (mut at, mut is_shorter) = (0, false);
+        while at < steps.len() && begun.elapsed() < shorten_for {
+            let mut fewer = steps.clone();
+            fewer.drain(at..(at + piece).min(steps.len()));
+            match run(setting, &fewer) {
+                Err(other) if other.broken.rule == failure.broken.rule => {
+                    (steps, failure, is_shorter) = (fewer, other, true);
+                }
+                _ => at += piece,
+            }
+        }
+        if !is_shorter || piece > 1 || begun.elapsed() >= shorten_for {
+            piece /= 2;
+        }
+    }
+    (steps, failure)
+}
+
+fn check(seed: u64) -> Result<usize, String> {
+    let (setting, steps) = story(seed);
+    let told = |run: Run, name: &str| {
+        run(&setting, &steps).map_err(|failure| {
+            let (steps, failure) = shortest(run, &setting, steps.clone(), failure);
+            format!(
+                "seed {seed}, {name}: {}\n{}\n\nin this setting: {setting:?}\nafter these {} steps:\n{}\n\n\
+                 PORTERO_SEED={seed} cargo test --test it simulation",
+                failure.broken.rule,
+                failure.broken.how,
+                steps.len(),
+                failure.log.join("\n"),
+            )
+        })
+    };
+    let mut took = told(run, "the story")?;
+    if seed.is_multiple_of(TWIN_EVERY) {
+        took += told(run_with_twin, "the story and its twin")?;
+    }
+    Ok(took)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {value}")),
+    )
+}
+
+#[test]
+fn the_eleven_invariants_hold_whatever_happens_in_whatever_order() {
+    let seeds = match number("PORTERO_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("PORTERO_SEEDS").unwrap_or(SEEDS),
+    };
+    let (next, end) = (AtomicU64::new(*seeds.start()), *seeds.end());
+    let (failed, steps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let begun = Instant::now();
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed > end || failed.load(Ordering::Relaxed) {
+                            return None;
+                        }
+                        match check(seed) {
+                            Ok(took) => {
+                                steps.fetch_add(took as u64, Ordering::Relaxed);
+                            }
+                            Err(story) => {
+                                failed.store(true, Ordering::Relaxed);
+                                return Some(story);
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    println!(
+        "{} seeds, {} steps, {:?}",
+        end - seeds.start() + 1,
+        steps.load(Ordering::Relaxed),
+        begun.elapsed()
+    );
+    assert!(failures.is_empty(), "{}", failures[0]);
+}
