@@ -4,6 +4,7 @@
 use super::keys::Effect;
 use super::read::Setting;
 use super::{Config, Loaded, Log, Server, Store, keys};
+use crate::tls::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The keys that differ, as `table.key` in the order of the file; `[name]` behind the name of a
@@ -54,6 +55,24 @@ impl Loaded {
             changed.at_once.retain(|path| *path != key);
             changed.at_restart.push(key);
             kept.insert(("metrics".to_owned(), keys::METRICS_KEY.name.to_owned()));
+        }
+        // Another public address has another certificate, which is asked for from the next start on.
+        let acme = keys::TLS_ACME.path();
+        let names = |loaded: &Loaded| match &loaded.config.tls.as_ref()?.source {
+            Source::Acme(settings) => Some(settings.names.clone()),
+            Source::Files(_) => None,
+        };
+        let (names_before, names_after) = (names(self), names(&new));
+        let is_told = changed
+            .at_restart
+            .iter()
+            .any(|path| path.starts_with("tls."));
+        if names_after.is_some()
+            && names_before.is_some()
+            && names_before != names_after
+            && !is_told
+        {
+            changed.at_restart.push(acme);
         }
         let is_there = |path: &str| after.iter().any(|(known, _)| known == path);
         let gone = before.iter().filter(|(path, _)| !is_there(path));
@@ -318,6 +337,24 @@ mod tests {
         "log.format = \"json\"",
         "metrics.listen = \"127.0.0.1:9\"",
     ];
+
+    #[test]
+    fn another_public_address_is_told_to_have_its_certificate_after_a_restart() {
+        let acme = "tls.acme = true\ntls.acme_terms_agreed = true\n";
+        let elsewhere = |more: &str| text(more).replace("portero.example.com", "other.example.com");
+        let running = loaded(&text(acme), "one");
+        let (reloaded, changed) = running.reloaded(loaded(&elsewhere(acme), "one"));
+        assert_eq!(changed.at_once, ["server.public_url"]);
+        assert_eq!(changed.at_restart, ["tls.acme"]);
+        // And again, until it has been started anew.
+        let (_, changed) = reloaded.reloaded(loaded(&elsewhere(acme), "one"));
+        assert_eq!(
+            (changed.at_once, changed.at_restart),
+            (vec![], vec!["tls.acme".to_owned()])
+        );
+        let (_, changed) = loaded(&text(""), "one").reloaded(loaded(&elsewhere(""), "one"));
+        assert!(changed.at_restart.is_empty());
+    }
 
     #[test]
     fn what_waits_for_a_restart_is_kept_and_named_again_until_then() {

@@ -49,7 +49,9 @@ impl fmt::Display for Explanation {
 
 /// Explains `table.key`, a key alone, or a table; `Err` has the name that was probably meant.
 pub fn explain(written: &str) -> Result<Explanation, Option<String>> {
-    let written = written.trim_matches(['[', ']']);
+    // As a file writes a table, and as a problem names one of several.
+    let written = without_brackets(written.trim_matches(['[', ']']));
+    let written = written.as_str();
     if let Some(sentence) = written.strip_prefix("texts") {
         return explain_texts(sentence.trim_start_matches('.'));
     }
@@ -66,8 +68,12 @@ pub fn explain(written: &str) -> Result<Explanation, Option<String>> {
     if !found.is_empty() {
         // A key in whose place a table may stand is explained with the keys of that.
         let with_table = |key: &&Key| of_key(key) + &of_tables(&key.path()).unwrap_or_default();
-        let blocks: Vec<_> = found.into_iter().map(with_table).collect();
-        return Ok(Explanation(blocks.join("\n")));
+        // A table may be called as a key of another one is.
+        let of_that_name = of_tables(written).filter(|_| keys::TABLES.contains(&written));
+        let blocks = of_that_name
+            .into_iter()
+            .chain(found.into_iter().map(with_table));
+        return Ok(Explanation(blocks.collect::<Vec<_>>().join("\n")));
     }
     if let Some(lines) = of_tables(written) {
         return Ok(Explanation(lines));
@@ -76,6 +82,20 @@ pub fn explain(written: &str) -> Result<Explanation, Option<String>> {
     let names = keys::ALL.iter().map(|key| key.name).chain(keys::TABLES);
     let near = did_you_mean(written, paths.iter().map(String::as_str).chain(names));
     Err(near.map(str::to_owned))
+}
+
+/// `services.find_user` of `services[1].find_user`.
+fn without_brackets(written: &str) -> String {
+    let mut inside = false;
+    let outside = |c: &char| {
+        inside = match c {
+            '[' => true,
+            ']' => false,
+            _ => return !inside,
+        };
+        false
+    };
+    written.chars().filter(outside).collect()
 }
 
 /// A line for each key of a table.

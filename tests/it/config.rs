@@ -1273,6 +1273,20 @@ fn every_key_has_a_sentence_and_an_explanation() {
         );
     }
     assert_eq!(explain("limits").unwrap().to_string().lines().count(), 18);
+    let services = explain("services").unwrap().to_string();
+    assert!(services.contains("services.find_user ") && services.contains("api_keys.services\n"));
+    // As problems name them.
+    for written in [
+        "services[1].find_user",
+        "[[services]].find_user",
+        "services[erp].find_user",
+    ] {
+        let explained = explain(written).map(|said| said.to_string());
+        assert_eq!(
+            explained,
+            explain("services.find_user").map(|said| said.to_string())
+        );
+    }
     assert_eq!(
         explain("mail.securty"),
         Err(Some("mail.security".to_owned()))
