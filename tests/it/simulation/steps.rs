@@ -230,20 +230,24 @@ fn setting(dice: &mut Dice) -> Setting {
 }
 
 /// Moments at which something ends, and around them.
-const PAUSES_MS: [u64; 22] = [
+const PAUSES_MS: [u64; 26] = [
     1,
+    4_998,
     4_999,
     5_000,
     10_000,
     30_000,
+    59_998,
     59_999,
     60_000,
     60_000,
     61_000,
     MINUTE_MS,
     2 * MINUTE_MS,
+    5 * MINUTE_MS - 2,
     5 * MINUTE_MS - 1,
     5 * MINUTE_MS,
+    10 * MINUTE_MS - 2,
     10 * MINUTE_MS - 1,
     10 * MINUTE_MS,
     HOUR_MS,
