@@ -101,5 +101,10 @@ impl Model {
         self.address_codes.retain(|(_, of)| of != address);
         self.address_failures.retain(|(_, of)| of != address);
         self.names_tried.retain(|(_, of)| of != address);
+        // For which address a chat asked is known from what is counted for the address.
+        for chat in self.chats.iter_mut().flatten() {
+            let of_address = chat.codes.iter_mut().filter(|(_, of)| of == address);
+            of_address.for_each(|(_, of)| of.clear());
+        }
     }
 }

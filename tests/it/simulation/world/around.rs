@@ -174,6 +174,7 @@ impl World {
         self.house().app.forget(&Whom::User(contact.id)).unwrap();
         self.model.forget_chat(chat);
         self.ids[chat] = None;
+        self.happens("a chat was forgotten");
         self.guesses.clear();
         crate::simulation::invariants::is_nowhere(self, &contact, None)
     }

@@ -147,6 +147,8 @@ pub struct World {
     pub mail_ids: BTreeMap<String, (u64, String, String)>,
     pub log: Vec<String>,
     pub taken: usize,
+    /// How often what happened: a world in which nobody ever gets in proves nothing.
+    pub happened: BTreeMap<&'static str, usize>,
 }
 
 fn person(who: Who) -> Person {
@@ -257,6 +259,7 @@ impl World {
             mail_ids: BTreeMap::new(),
             log: Vec::new(),
             taken: 0,
+            happened: BTreeMap::new(),
         }
     }
 
@@ -279,6 +282,10 @@ impl World {
     /// The chat of somebody as they are called now.
     pub fn chat_of(&self, who: Who) -> Option<usize> {
         self.model.find(&self.names(who))
+    }
+
+    pub fn happens(&mut self, what: &'static str) {
+        *self.happened.entry(what).or_default() += 1;
     }
 
     fn note(&mut self, what: impl Into<String>) {

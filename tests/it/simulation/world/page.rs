@@ -55,6 +55,7 @@ impl World {
         if said != expected {
             return broken(MODEL, format!("the page said {said}, not {expected}"));
         }
+        self.happens(expected);
         self.note_proved();
         let chat = self.model.links[link.number].chat;
         if matches!(said, "Return" | "CodeMailed" | "Finished") {
@@ -219,6 +220,7 @@ impl World {
             return broken(MODEL, format!("undoing said {done}, not {expected}"));
         }
         if done {
+            self.happens("undone");
             self.succeeds(("the link to undo", token.clone()))?;
         }
         let before = self.raw();

@@ -140,6 +140,7 @@ impl World {
         crate::simulation::invariants::what_the_bot_gets(self, hand_over)?;
         if let Some(identity) = &hand_over.identity {
             self.identities.push((identity.clone(), now));
+            self.happens("the bot got a message");
         }
         Ok(())
     }
@@ -211,6 +212,9 @@ impl World {
         }
         let chat = self.ids.iter().position(|id| *id == Some(identity.contact));
         let given = self.tokens(identity.contact, &identity.users)?;
+        if !given.is_empty() {
+            self.happens("a token for an identity");
+        }
         let allowed = chat.map_or(Vec::new(), |chat| self.model.acts_as(chat, now));
         crate::simulation::invariants::tokens_are_of(&given, &allowed, !identity.users.is_anybody())
     }

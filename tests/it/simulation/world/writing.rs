@@ -145,6 +145,7 @@ impl World {
         }
         self.note(format!("  comes to {outcome:?}"));
         self.note_proved();
+        self.happens(expected);
         match outcome {
             // The answer got lost; what it did is compared all the same.
             None | Some(Received::Repeated) => Ok(()),
@@ -288,6 +289,7 @@ impl World {
                 }
                 Err(Failed::Store(StoreError::Unknown)) => is_unknown = true,
                 Err(_) if tries < 3 => {
+                    self.happens("the store failed");
                     crate::simulation::invariants::nothing_changed(
                         self,
                         &before,
@@ -298,7 +300,10 @@ impl World {
             }
         }
         match (is_unknown, outcome) {
-            (true, Some(Received::Repeated)) => Ok(None),
+            (true, Some(Received::Repeated)) => {
+                self.happens("a commit was unknown");
+                Ok(None)
+            }
             (true, other) => broken(
                 crate::simulation::invariants::ELEVENTH,
                 format!("it was stored, and came to {other:?} when it was repeated"),
