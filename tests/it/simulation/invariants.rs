@@ -276,14 +276,13 @@ pub fn is_nowhere(world: &World, contact: &Contact, address: Option<&str>) -> He
     // Arrays of bytes are lists of numbers in JSON.
     needles.push(format!("{:?}", contact.id.0).replace(' ', "").into());
     needles.extend(contact.bsuid.iter().map(|bsuid| bsuid.as_str().into()));
+    // A number is also what another chat may have now, or what a service told of an account.
     let is_theirs_alone = |number: &str| {
-        let others = world
-            .contacts()
-            .iter()
-            .filter(|other| other.id != contact.id);
-        !others
-            .into_iter()
-            .any(|o| o.wa_id.as_ref().is_some_and(|n| n.as_str() == number))
+        let others = (world.contacts().iter()).filter(|other| other.id != contact.id);
+        let has_it =
+            |other: &Contact| (other.wa_id.as_ref()).is_some_and(|known| known.as_str() == number);
+        let is_on_file = |user: &User| user.phone.as_deref() == Some(number);
+        !others.into_iter().any(has_it) && !world.model.users.iter().any(is_on_file)
     };
     let number = contact.wa_id.as_ref().map(|number| number.as_str());
     needles.extend(number.filter(|n| is_theirs_alone(n)).map(Into::into));

@@ -211,6 +211,13 @@ impl World {
                 house.register(service, &address_of(who), name_of(who), company);
             }
         }
+        // Names of the services' own, in which no address is to be found again.
+        house.world.change(|outside| {
+            let users = outside.services.iter_mut().flat_map(|s| &mut s.users);
+            users
+                .enumerate()
+                .for_each(|(number, user)| user.user_id = format!("user-{number}"));
+        });
         if setting.has_phone {
             house.phone_on_file(&address_of(Who::Ana), Some("34600000011"));
         }
