@@ -357,6 +357,19 @@ fn scene(dice: &mut Dice, setting: &Setting, who: Who, steps: &mut Vec<Step>) {
             says(Text::Address(other)),
             says(Text::Resend),
         ],
+        // The bot is down while somebody signs in.
+        18 => vec![
+            Step::Outside(Weather::BotFails),
+            says(Text::Question),
+            Step::Leave,
+            web,
+            Step::Leave,
+            Step::Sign(who, who, Check::Right),
+            says(Text::Return(who)),
+            Step::Outside(Weather::Fair),
+            Step::Tick(MINUTE_MS),
+            Step::Leave,
+        ],
         17 => vec![
             says(Text::Code(who)),
             Step::Leave,

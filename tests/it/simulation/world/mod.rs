@@ -124,6 +124,10 @@ pub struct World {
     identities: Vec<(Secret, u64)>,
     /// Who wrote each message, as a chat, and as whom that chat was signed in.
     pub authors: BTreeMap<String, usize>,
+    /// As whom the writer of a message was signed in when it was decided that it is the bot's.
+    pub decided: BTreeMap<String, Vec<User>>,
+    /// Messages with an address or a code that were part of a sign-in: the bot's never.
+    pub of_sign_ins: BTreeSet<String>,
     seen: usize,
     trouble: Option<Trouble>,
     pub weather: Weather,
@@ -211,6 +215,13 @@ impl World {
                 house.register(service, &address_of(who), name_of(who), company);
             }
         }
+        // Names of the services' own, in which no address is to be found again.
+        house.world.change(|outside| {
+            let users = outside.services.iter_mut().flat_map(|s| &mut s.users);
+            users
+                .enumerate()
+                .for_each(|(number, user)| user.user_id = format!("user-{number}"));
+        });
         if setting.has_phone {
             house.phone_on_file(&address_of(Who::Ana), Some("34600000011"));
         }
@@ -241,6 +252,8 @@ impl World {
             buttons: BTreeMap::new(),
             identities: Vec::new(),
             authors: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            of_sign_ins: BTreeSet::new(),
             seen: 0,
             trouble: None,
             weather: Weather::Fair,

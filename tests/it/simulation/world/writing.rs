@@ -146,6 +146,19 @@ impl World {
         self.note(format!("  comes to {outcome:?}"));
         self.note_proved();
         self.happens(expected);
+        let is_of_a_sign_in = matches!(
+            heard.text,
+            Text::Address(_) | Text::Typo(_) | Text::TwoAddresses | Text::Code(_) | Text::Guess
+        );
+        if expected == "handed_on"
+            && let Some(writer) = writer.filter(|_| !in_group)
+        {
+            let users = self.model.acts_as(writer, now);
+            self.decided.insert(message.id.as_str().to_owned(), users);
+        }
+        if is_of_a_sign_in && expected != "handed_on" {
+            self.of_sign_ins.insert(message.id.as_str().to_owned());
+        }
         match outcome {
             // The answer got lost; what it did is compared all the same.
             None | Some(Received::Repeated) => Ok(()),
