@@ -1,4 +1,4 @@
-//! The real program, ended in every way under load: webhooks and sign-ins go on from
+//! The real program, ended in every way under load: webhooks and sign-ins go on from
 //! outside over all its lives, and a ledger outside of it says afterwards what must have happened.
 //!
 //! `PORTERO_CYCLES=200 cargo test --test it crash::` for a long run.
@@ -12,6 +12,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -237,6 +238,38 @@ fn kills_at_any_moment_lose_nothing_and_double_nothing() {
         None
     });
     // A mail may be sent again when nobody knows whether it arrived, with the same code.
+    for codes in codes {
+        assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    }
+}
+
+/// killed under load and then again and again while it comes back, it still loses nothing and
+/// does nothing twice. The first life of all begins so, too, when there is no store yet.
+#[test]
+fn kills_while_it_comes_back_from_a_kill_lose_nothing_and_double_nothing() {
+    const KILLED_STARTS: usize = 3;
+    /// After which a start is killed, at the least; before it, not even the program is there.
+    const START_US_MIN: u64 = 500;
+    // As long as the last good start took, so that the kills meet all of it, on any machine.
+    let mut start_us = 12_000;
+    let codes = live(cycles(20), |world, here| {
+        for _ in 0..KILLED_STARTS {
+            let mut command = world.command(&["serve", "--config", "portero.toml"]);
+            let mut starting = command.stderr(Stdio::null()).spawn().unwrap();
+            let alive = Duration::from_micros(any_of(START_US_MIN..start_us));
+            std::thread::park_timeout(alive);
+            starting.kill().unwrap();
+            starting.wait().unwrap();
+        }
+        let begun = Instant::now();
+        let portero = world.start();
+        start_us = u64::try_from(begun.elapsed().as_micros()).unwrap();
+
+        here.set(Some(portero.address));
+        std::thread::park_timeout(Duration::from_millis(any_of(ALIVE_MS)));
+        portero.kill();
+        None
+    });
     for codes in codes {
         assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
     }
