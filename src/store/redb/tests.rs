@@ -33,6 +33,8 @@ struct PlatterState {
     /// From this operation on, for so many, this error.
     fail: Option<(u64, u64, io::ErrorKind)>,
     reads_fail: bool,
+    /// Says of every second sync at random that it was done when it was not.
+    lies: Option<Dice>,
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +133,9 @@ impl StorageBackend for Platter {
         state.operation()?;
         state.syncs += 1;
         let state = &mut *state;
+        if state.lies.as_mut().is_some_and(|dice| dice.below(2) == 0) {
+            return Ok(());
+        }
         for change in state.pending.drain(..) {
             change.reach(&mut state.durable);
         }

@@ -112,9 +112,17 @@ fn body_of(update: Update) -> UpdateBody {
     })
 }
 
-/// Runs some commits until the power fails. `there` is what is in the store; returns what may be
-/// in it afterwards.
-fn live(engine: &Arc<Redb>, mut there: Model, count: &mut u64, dice: &mut Dice) -> Vec<Model> {
+/// What may be in the store after some commits.
+struct Lived {
+    /// By the store's word: what was acknowledged, or that and what was under way.
+    possible: Vec<Model>,
+    /// After each commit, the first of all before it.
+    all: Vec<Model>,
+}
+
+/// Runs some commits until the power fails. `there` is what is in the store.
+fn live(engine: &Arc<Redb>, mut there: Model, count: &mut u64, dice: &mut Dice) -> Lived {
+    let mut all = vec![there.clone()];
     for _ in 0..dice.below(COMMITS_MAX + 1) {
         let updates: Vec<Update> = (0..1 + dice.below(UPDATES_MAX))
             .map(|_| any_update(dice, count))
@@ -126,6 +134,7 @@ fn live(engine: &Arc<Redb>, mut there: Model, count: &mut u64, dice: &mut Dice) 
                 None => next.remove(&key),
             };
         }
+        all.push(next.clone());
         let results = in_one_group(engine, updates.into_iter().map(body_of).collect());
         if results.iter().all(Result::is_ok) {
             there = next;
@@ -133,12 +142,14 @@ fn live(engine: &Arc<Redb>, mut there: Model, count: &mut u64, dice: &mut Dice) 
         }
         assert!(!results.iter().any(Result::is_ok), "{results:?}");
         // Only this error leaves it open.
-        return match results.contains(&Err(StoreError::Unknown)) {
+        let possible = match results.contains(&Err(StoreError::Unknown)) {
             true => vec![there, next],
             false => vec![there],
         };
+        return Lived { possible, all };
     }
-    vec![there]
+    let possible = vec![there];
+    Lived { possible, all }
 }
 
 /// A history: the power fails again and again, also while the store comes back from the last time.
@@ -157,7 +168,7 @@ fn check(seed: u64) {
             let there = dump(&**engine);
             assert!(possible.contains(&there), "another content");
             // What was seen once is not taken back.
-            possible = live(engine, there, &mut count, &mut dice);
+            possible = live(engine, there, &mut count, &mut dice).possible;
         }
         // Before the engine closes the file.
         platter = platter.after_power_loss(&mut dice);
@@ -206,4 +217,32 @@ fn with_each_seed(check: impl Fn(u64) + Sync) {
 #[test]
 fn a_loss_of_power_takes_nothing_that_was_acknowledged_and_leaves_nothing_half() {
     with_each_seed(check);
+}
+
+/// R-03 on a disk that says that it has kept what it has not: nobody can promise then that all is
+/// there, but it is refused or is what once was there, and never a mixture.
+#[test]
+fn a_disk_that_lies_about_what_it_keeps_gives_a_refusal_or_an_earlier_moment() {
+    let (refused, earlier) = (AtomicU64::new(0), AtomicU64::new(0));
+    with_each_seed(|seed| {
+        let mut dice = Dice(seed);
+        let platter = Platter::default();
+        let engine = Arc::new(platter.open().unwrap());
+        lock(&platter.0).lies = Some(Dice(seed));
+        let first = 1 + dice.below(OPERATIONS_MAX);
+        platter.fail(first, u64::MAX, io::ErrorKind::Other);
+        let lived = live(&engine, Model::new(), &mut 0, &mut dice);
+        let after = platter.after_power_loss(&mut dice);
+        let Ok(engine) = after.open() else {
+            refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let there = dump(&engine);
+        assert!(lived.all.contains(&there), "another content");
+        if !lived.possible.contains(&there) {
+            earlier.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let (refused, earlier) = (refused.into_inner(), earlier.into_inner());
+    println!("{refused} refused, {earlier} at an earlier moment");
 }
