@@ -230,7 +230,7 @@ fn assert_each_answered_once(graph: &Graph, people: &[String]) {
 /// twice; people who were signing in finish.
 #[test]
 fn kills_at_any_moment_lose_nothing_and_double_nothing() {
-    let codes = live(cycles(10), |world, here| {
+    let codes = live(cycles(50), |world, here| {
         let portero = world.start();
         here.set(Some(portero.address));
         // The moment of the kill is the point; nothing is waited for.
