@@ -497,6 +497,7 @@ fn key(thread: u64, round: u64) -> Vec<u8> {
 }
 
 /// Random numbers that a failing test can be repeated with (splitmix64).
+#[derive(Debug)]
 pub(super) struct Dice(pub u64);
 
 impl Dice {

@@ -1,4 +1,4 @@
-//! The real program, ended in every way under load: webhooks and sign-ins go on from
+//! The real program, ended in every way under load: webhooks and sign-ins go on from
 //! outside over all its lives, and a ledger outside of it says afterwards what must have happened.
 //!
 //! `PORTERO_CYCLES=200 cargo test --test it crash::` for a long run.
@@ -10,8 +10,10 @@ use crate::outside::{
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::HashMap;
+use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -228,7 +230,7 @@ fn assert_each_answered_once(graph: &Graph, people: &[String]) {
 /// twice; people who were signing in finish.
 #[test]
 fn kills_at_any_moment_lose_nothing_and_double_nothing() {
-    let codes = live(cycles(10), |world, here| {
+    let codes = live(cycles(50), |world, here| {
         let portero = world.start();
         here.set(Some(portero.address));
         // The moment of the kill is the point; nothing is waited for.
@@ -240,6 +242,64 @@ fn kills_at_any_moment_lose_nothing_and_double_nothing() {
     for codes in codes {
         assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
     }
+}
+
+/// killed under load and then again and again while it comes back, it still loses nothing and
+/// does nothing twice.
+#[test]
+fn kills_while_it_comes_back_from_a_kill_lose_nothing_and_double_nothing() {
+    const KILLED_STARTS: usize = 3;
+    // As long as the last good start took, so that the kills meet all of it, on any machine.
+    let mut start_us = start_us(&World::without_mail());
+    let codes = live(cycles(20), |world, here| {
+        for _ in 0..KILLED_STARTS {
+            kill_start(world, start_us);
+        }
+        let begun = Instant::now();
+        let portero = world.start();
+        start_us = u64::try_from(begun.elapsed().as_micros()).unwrap();
+
+        here.set(Some(portero.address));
+        std::thread::park_timeout(Duration::from_millis(any_of(ALIVE_MS)));
+        portero.kill();
+        None
+    });
+    for codes in codes {
+        assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    }
+}
+
+/// R-02, where there is no store yet: a start leaves none or a whole one.
+#[test]
+fn kills_while_it_makes_its_store_leave_none_or_a_whole_one() {
+    let world = World::without_mail();
+    let start_us = start_us(&world);
+    for _ in 0..cycles(20) {
+        fs::remove_file(world.path("portero.redb")).unwrap();
+        kill_start(&world, start_us);
+        assert_eq!(world.start().stop().0, Some(0));
+    }
+}
+
+/// How long a start takes until the program is ready.
+fn start_us(world: &World) -> u64 {
+    let begun = Instant::now();
+    let portero = world.start();
+    let start_us = begun.elapsed().as_micros().try_into().unwrap();
+    portero.kill();
+    start_us
+}
+
+/// Starts the program and kills it before a start that takes `start_us` would be over.
+fn kill_start(world: &World, start_us: u64) {
+    // Before that, not even the program is there.
+    const START_US_MIN: u64 = 500;
+    let mut command = world.command(&["serve", "--config", "portero.toml"]);
+    let mut starting = command.stderr(Stdio::null()).spawn().unwrap();
+    let alive = Duration::from_micros(any_of(START_US_MIN..start_us));
+    std::thread::park_timeout(alive);
+    starting.kill().unwrap();
+    starting.wait().unwrap();
 }
 
 /// told to stop at any moment, the program refuses whoever comes later while it answers
