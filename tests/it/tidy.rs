@@ -403,3 +403,45 @@ fn libraries_do_not_write_into_the_log() {
     let locked = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     assert!(!locked.contains("name = \"tracing-log\""));
 }
+
+/// Each promise of the README names the tests that would go red if it were broken; they exist.
+#[test]
+fn every_promise_of_the_readme_names_tests_that_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut code = String::new();
+    for folder in ["src", "tests/it"] {
+        whole(&root().join(folder), &mut code);
+    }
+    let promises: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| P"))
+        .collect();
+    assert_eq!(promises.len(), 10);
+    for (number, line) in (1..).zip(promises) {
+        let (promise, tests) = line.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        assert!(promise.starts_with(&format!("| P{number} | ")), "{promise}");
+        let tests: Vec<&str> = tests
+            .split(", ")
+            .map(|name| name.trim_matches('`'))
+            .collect();
+        for name in tests {
+            let test = format!("#[test]\nfn {name}() {{");
+            assert!(code.contains(&test), "P{number}: there is no test {name}");
+        }
+    }
+}
+
+/// All the Rust below `folder`, each line without what it is indented by.
+fn whole(folder: &Path, code: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            whole(&path, code);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                code.push_str(line.trim_start());
+                code.push('\n');
+            }
+        }
+    }
+}
