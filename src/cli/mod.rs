@@ -104,6 +104,7 @@ enum Command {
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
     /// Make the password for the status page
+    #[command(hide = true)]
     Status(status::Arguments),
     /// Print what a shell needs to complete commands
     #[command(hide = true)]

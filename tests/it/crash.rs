@@ -1,14 +1,39 @@
-//! The real program, killed at any moment under load.
+//! The real program, ended in every way under load: webhooks and sign-ins go on from
+//! outside over all its lives, and a ledger outside of it says afterwards what must have happened.
+//!
+//! `PORTERO_CYCLES=200 cargo test --test it crash::` for a long run.
 
 use crate::outside::{
-    CANCELLED, Letter, MORE, NOT_SIGNED_IN, SIGNED_IN, World, eventually, post_webhook, status,
-    text, webhook,
+    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, SIGNED_IN, World,
+    eventually, post_webhook, read_answer, signature, status, text, webhook,
 };
+use rustix::process::Signal;
 use serde_json::json;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Threads that write all the time.
+const WRITERS: usize = 4;
+
+/// People for whom one of them writes in one life at most, so that there is something to do in each.
+const PEOPLE_PER_LIFE_MAX: usize = 15;
+
+/// How long a life is, between being ready and its end.
+const ALIVE_MS: std::ops::Range<u64> = 30..500;
+
+/// As many lives as the environment says, or else `usually`.
+fn cycles(usually: usize) -> usize {
+    std::env::var("PORTERO_CYCLES").map_or(usually, |value| value.parse().unwrap())
+}
+
+/// A random number of `range`.
+fn any_of(range: std::ops::Range<u64>) -> u64 {
+    range.start + getrandom::u64().unwrap() % (range.end - range.start)
+}
 
 /// Where the process listens now, between one and the next.
 struct Whereabouts(Mutex<Option<SocketAddr>>);
@@ -41,31 +66,41 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// killed at any moment, the program loses nothing that it acknowledged and does nothing
-/// twice; people who were signing in finish.
-#[test]
-fn kills_at_any_moment_lose_nothing_and_double_nothing() {
-    const CYCLES: usize = 10;
-    const WRITERS: usize = 4;
-    const CONTACTS_PER_WRITER_MAX: usize = 150;
+/// Somebody who asked who they are.
+struct Asked {
+    wa_id: String,
+    body: Vec<u8>,
+    /// Whether the program said 200.
+    acknowledged: bool,
+}
+
+/// Lives through so many lives under load and one more, in which all comes to its end. A life starts
+/// the program, says where it is, and ends it. Afterwards everybody has been answered once to each
+/// of their messages, whenever those were acknowledged, and whoever was signing in is signed in.
+/// Returns the codes that each of those was mailed.
+fn live(
+    cycles: usize,
+    mut life: impl FnMut(&World, &Whereabouts) -> Option<Asked>,
+) -> Vec<Vec<String>> {
     let mut world = World::with_mail(json!({}));
     let mut mail = world.mail.take().unwrap();
     let (graph, letters) = (&world.graph, Mutex::new(Vec::new()));
     let here = Whereabouts(Mutex::new(None));
+    let lives = AtomicUsize::new(0);
     let over = AtomicBool::new(false);
     let quiet = AtomicBool::new(false);
-    let mut moments = [0; CYCLES];
-    getrandom::fill(&mut moments).unwrap();
-    let people: Vec<String> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         // Also when a thread of the test fails, or the others would be waited for without end.
         let _end = Raise([&over, &quiet]);
         // What Meta took it reports, with our tag, whether or not we heard of it.
         let reporting = scope.spawn(|| {
             let mut reported = 0;
             while !quiet.load(Ordering::SeqCst) {
-                for sent in graph.sent().iter().skip(reported) {
-                    here.deliver(&status(sent, "sent"));
-                    reported += 1;
+                if graph.count() > reported {
+                    for sent in graph.sent().iter().skip(reported) {
+                        here.deliver(&status(sent, "sent"));
+                        reported += 1;
+                    }
                 }
                 std::thread::park_timeout(Duration::from_millis(10));
             }
@@ -79,16 +114,16 @@ fn kills_at_any_moment_lose_nothing_and_double_nothing() {
             .iter()
             .enumerate()
             .map(|(number, user)| {
-                let (here, letters) = (&here, &letters);
+                let (here, letters, lives, over) = (&here, &letters, &lives, &over);
                 scope.spawn(move || {
+                    // One after the other, all through the lives.
+                    let first = number * cycles / MORE.len();
+                    eventually_or(over, || lives.load(Ordering::SeqCst) > first);
                     let wa_id = format!("57300700000{number}");
                     here.deliver(&webhook(&[text(&wa_id, "hola")]));
                     here.deliver(&webhook(&[text(&wa_id, user.email)]));
                     let code = eventually("a mail", || {
-                        let letters: MutexGuard<'_, Vec<Letter>> = letters.lock().unwrap();
-                        let mine = letters.iter().filter(|letter| letter.to == user.email);
-                        let mut codes = mine.filter(|letter| !letter.is_notice());
-                        codes.next().map(Letter::code)
+                        codes_for(user.email, &letters.lock().unwrap()).pop()
                     });
                     here.deliver(&webhook(&[text(&wa_id, &code)]));
                     graph.reply(&wa_id, 3);
@@ -102,10 +137,14 @@ fn kills_at_any_moment_lose_nothing_and_double_nothing() {
             .collect();
         let writing: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                let (here, over) = (&here, &over);
+                let (here, lives, over) = (&here, &lives, &over);
                 scope.spawn(move || {
                     let mut people = Vec::new();
-                    while !over.load(Ordering::SeqCst) && people.len() < CONTACTS_PER_WRITER_MAX {
+                    while !over.load(Ordering::SeqCst) {
+                        if people.len() >= PEOPLE_PER_LIFE_MAX * lives.load(Ordering::SeqCst) {
+                            std::thread::park_timeout(Duration::from_millis(1));
+                            continue;
+                        }
                         let wa_id = format!("573006{writer}{:05}", people.len());
                         here.deliver(&webhook(&[text(&wa_id, "quién soy")]));
                         here.deliver(&webhook(&[text(&wa_id, "cancelar")]));
@@ -115,47 +154,155 @@ fn kills_at_any_moment_lose_nothing_and_double_nothing() {
                 })
             })
             .collect();
-        for moment in moments {
-            let portero = world.start();
-            here.set(Some(portero.address));
-            let alive = Duration::from_millis(30 + u64::from(moment) * 470 / 255);
-            // The moment of the kill is the point; nothing is waited for.
-            std::thread::park_timeout(alive);
-            portero.kill();
+        let mut asked = Vec::new();
+        for _ in 0..cycles {
+            lives.fetch_add(1, Ordering::SeqCst);
+            asked.extend(life(&world, &here));
             here.set(None);
         }
         over.store(true, Ordering::SeqCst);
         let portero = world.start();
         here.set(Some(portero.address));
-        let people: Vec<String> = writing
+        let mut people: Vec<String> = writing
             .into_iter()
             .flat_map(|thread| thread.join().unwrap())
             .collect();
-        for wa_id in &people {
-            world
-                .graph
-                .assert_received(wa_id, &[NOT_SIGNED_IN, CANCELLED]);
+        assert!(people.len() > WRITERS * cycles, "there was hardly any load");
+        for asked in asked {
+            if !asked.acknowledged {
+                here.deliver(&asked.body);
+            }
+            here.deliver(&webhook(&[text(&asked.wa_id, "cancelar")]));
+            people.push(asked.wa_id);
         }
+        assert_each_answered_once(graph, &people);
         signing_in
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
         quiet.store(true, Ordering::SeqCst);
         reporting.join().unwrap();
         collecting.join().unwrap();
-        people
     });
-    assert!(people.len() > WRITERS, "{moments:?}");
-    // A mail may be sent again when nobody knows whether it arrived, with the same code.
     let letters = letters.into_inner().unwrap();
-    for user in MORE {
-        let codes: Vec<String> = letters
-            .iter()
-            .filter(|letter| letter.to == user.email && !letter.is_notice())
-            .map(Letter::code)
-            .collect();
+    MORE.iter()
+        .map(|user| codes_for(user.email, &letters))
+        .collect()
+}
+
+/// Waits for `ready`, or for the end.
+fn eventually_or(over: &AtomicBool, ready: impl Fn() -> bool) {
+    while !over.load(Ordering::SeqCst) && !ready() {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// The codes that were mailed to this address, in order.
+fn codes_for(address: &str, letters: &[Letter]) -> Vec<String> {
+    let theirs = letters.iter().filter(|letter| letter.to == address);
+    theirs
+        .filter(|letter| !letter.is_notice())
+        .map(Letter::code)
+        .collect()
+}
+
+/// What each of them was sent, all looked at together, for they are many.
+fn assert_each_answered_once(graph: &Graph, people: &[String]) {
+    for wa_id in people {
+        graph.reply(wa_id, 2);
+    }
+    let mut received: HashMap<String, Vec<String>> = HashMap::new();
+    for sent in graph.sent() {
+        received.entry(sent.to).or_default().push(sent.body);
+    }
+    for wa_id in people {
+        let bodies = &received[&format!("+{wa_id}")];
         assert!(
-            codes.iter().all(|code| *code == codes[0]),
-            "{codes:?} {moments:?}"
+            matches!(&bodies[..], [first, second]
+                if first.starts_with(NOT_SIGNED_IN) && second.starts_with(CANCELLED)),
+            "{wa_id}: {bodies:#?}"
         );
     }
+}
+
+/// killed at any moment, the program loses nothing that it acknowledged and does nothing
+/// twice; people who were signing in finish.
+#[test]
+fn kills_at_any_moment_lose_nothing_and_double_nothing() {
+    let codes = live(cycles(10), |world, here| {
+        let portero = world.start();
+        here.set(Some(portero.address));
+        // The moment of the kill is the point; nothing is waited for.
+        std::thread::park_timeout(Duration::from_millis(any_of(ALIVE_MS)));
+        portero.kill();
+        None
+    });
+    // A mail may be sent again when nobody knows whether it arrived, with the same code.
+    for codes in codes {
+        assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    }
+}
+
+/// told to stop at any moment, the program refuses whoever comes later while it answers
+/// whoever has begun, ends in time and well, and has kept all that it acknowledged. Since it ends
+/// what it has begun, no mail is sent twice either.
+#[test]
+fn told_to_stop_at_any_moment_under_load_it_loses_nothing_and_doubles_nothing() {
+    const ENDS_WITHIN: Duration = Duration::from_secs(10);
+    let (mut number, mut answered) = (0, 0);
+    let cycles = cycles(10);
+    let codes = live(cycles, |world, here| {
+        let mut portero = world.start();
+        here.set(Some(portero.address));
+        std::thread::park_timeout(Duration::from_millis(any_of(ALIVE_MS)));
+        let wa_id = format!("5730050{number:05}");
+        let body = webhook(&[text(&wa_id, "quién soy")]);
+        number += 1;
+        let begun = begin_webhook(portero.address, &body);
+        // That one has been accepted when one that came later has been answered.
+        assert_eq!(portero.get("/readyz").status, 200);
+        portero.signal(Signal::TERM);
+        let told = Instant::now();
+        eventually("new connections are refused", || {
+            let refused = TcpStream::connect(portero.address).err()?;
+            (refused.kind() == io::ErrorKind::ConnectionRefused).then_some(())
+        });
+        here.set(None);
+        // It has not ended: it waits for the one that has begun.
+        assert_eq!(portero.ended_within(Duration::ZERO), None);
+        let answer = end_webhook(&begun, &body);
+        answered += usize::from(answer == Some(200));
+        let left = ENDS_WITHIN.saturating_sub(told.elapsed());
+        let status = portero.ended_within(left);
+        assert_eq!(status.and_then(|status| status.code()), Some(0));
+        Some(Asked {
+            wa_id,
+            body,
+            acknowledged: answer == Some(200),
+        })
+    });
+    assert!(answered > cycles / 2, "{answered} of {cycles}");
+    for codes in codes {
+        assert_eq!(codes.len(), 1, "{codes:?}");
+    }
+}
+
+/// Sends the head and half of the body.
+fn begin_webhook(address: SocketAddr, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nContent-Length: {}\r\nX-Hub-Signature-256: {}\r\n\r\n",
+        body.len(),
+        signature(APP_SECRET, body)
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body[..body.len() / 2]).unwrap();
+    stream
+}
+
+/// Sends the other half, and reads the status. A connection that was cut meanwhile has no answer,
+/// and that is one, too; half of one is not.
+fn end_webhook(mut stream: &TcpStream, body: &[u8]) -> Option<u16> {
+    let _ = stream.write_all(&body[body.len() / 2..]);
+    let answer = read_answer(stream, "POST").ok().flatten()?;
+    Some(answer.status)
 }

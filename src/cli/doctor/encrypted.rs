@@ -36,7 +36,7 @@ pub(super) fn certificate(seen: &Seen, now_ms: u64) -> Option<Finding> {
         }
         Seen::NobodyToAsk => return None,
     };
-    let trouble = line.trouble.as_deref().unwrap_or("it was not tried yet");
+    let trouble = line.trouble.as_deref().unwrap_or("the log says why");
     Some(match (line.ends_at_ms, line.failures_in_a_row) {
         (None, 0) => Finding::wrong(
             NAME,
@@ -189,7 +189,7 @@ mod tests {
             (
                 line(None, 0),
                 Verdict::Wrong,
-                "there is none yet: it was not tried yet",
+                "there is none yet",
             ),
         ];
         for (line, verdict, words) in table {

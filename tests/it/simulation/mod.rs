@@ -16,7 +16,9 @@ mod steps;
 mod world;
 
 use invariants::FOURTH;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use steps::{Check, Setting, Step, Text, Who, story};
@@ -31,6 +33,44 @@ const SHORTEN_FOR: Duration = Duration::from_secs(60);
 /// One run in so many has a twin in which an address is unknown.
 const TWIN_EVERY: u64 = 8;
 
+/// What happens in an ordinary run: a world in which nobody gets in, or nobody is kept out, proves
+/// nothing.
+const HAPPENS: [&str; 26] = [
+    "asked",
+    "code_asked",
+    "code_wrong",
+    "limited",
+    "bound",
+    "released",
+    "handed_on",
+    "ignored",
+    "stale",
+    "link_sent",
+    "mismatch",
+    "Gone",
+    "WrongNumber",
+    "WrongPassword",
+    "NoAnswer",
+    "Burned",
+    "Return",
+    "CodeMailed",
+    "Finished",
+    "Refused",
+    "undone",
+    "a chat was forgotten",
+    "a token for an identity",
+    "the bot got a message",
+    "the store failed",
+    "a commit was unknown",
+];
+
+/// What came of runs.
+#[derive(Default)]
+struct Tally {
+    steps: usize,
+    happened: BTreeMap<&'static str, usize>,
+}
+
 /// How a run failed.
 struct Failure {
     broken: Broken,
@@ -38,7 +78,7 @@ struct Failure {
 }
 
 /// Every step of a story, and then everybody's way in.
-fn run(setting: &Setting, steps: &[Step]) -> Result<usize, Failure> {
+fn run(setting: &Setting, steps: &[Step]) -> Result<Tally, Failure> {
     let mut world = World::new(setting.clone(), None);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         steps.iter().try_for_each(|step| world.take(*step))?;
@@ -47,14 +87,17 @@ fn run(setting: &Setting, steps: &[Step]) -> Result<usize, Failure> {
     let ran = ran.unwrap_or_else(|_| broken("nothing panics", "see above"));
     let log = std::mem::take(&mut world.log);
     match ran {
-        Ok(()) => Ok(world.taken),
+        Ok(()) => Ok(Tally {
+            steps: world.taken,
+            happened: world.happened,
+        }),
         Err(broken) => Err(Failure { broken, log }),
     }
 }
 
 /// 4. Unknown and known addresses give equal visible sequences of outputs: the same story once more,
 ///    in a world where no service knows Ben, whose code nobody types and whose password nobody has.
-fn run_with_twin(setting: &Setting, steps: &[Step]) -> Result<usize, Failure> {
+fn run_with_twin(setting: &Setting, steps: &[Step]) -> Result<Tally, Failure> {
     let steps: Vec<Step> = steps
         .iter()
         .map(|step| without_proofs_of_ben(*step))
@@ -86,7 +129,10 @@ fn run_with_twin(setting: &Setting, steps: &[Step]) -> Result<usize, Failure> {
         .zip(&unknown)
         .find(|(known, unknown)| known != unknown);
     match differs {
-        None if known.len() == unknown.len() => Ok(2 * steps.len()),
+        None if known.len() == unknown.len() => Ok(Tally {
+            steps: 2 * steps.len(),
+            happened: BTreeMap::new(),
+        }),
         differs => Err(Failure {
             broken: Broken {
                 rule: FOURTH,
@@ -112,7 +158,7 @@ fn without_proofs_of_ben(step: Step) -> Step {
     }
 }
 
-type Run = fn(&Setting, &[Step]) -> Result<usize, Failure>;
+type Run = fn(&Setting, &[Step]) -> Result<Tally, Failure>;
 
 /// The shortest story found that breaks the same rule: pieces are left out, large ones first.
 fn shortest(
@@ -144,7 +190,7 @@ fn shortest(
     (steps, failure)
 }
 
-fn check(seed: u64) -> Result<usize, String> {
+fn check(seed: u64) -> Result<Tally, String> {
     let (setting, steps) = story(seed);
     let told = |run: Run, name: &str| {
         run(&setting, &steps).map_err(|failure| {
@@ -161,7 +207,7 @@ fn check(seed: u64) -> Result<usize, String> {
     };
     let mut took = told(run, "the story")?;
     if seed.is_multiple_of(TWIN_EVERY) {
-        took += told(run_with_twin, "the story and its twin")?;
+        took.steps += told(run_with_twin, "the story and its twin")?.steps;
     }
     Ok(took)
 }
@@ -182,7 +228,7 @@ fn the_eleven_invariants_hold_whatever_happens_in_whatever_order() {
         None => 1..=number("PORTERO_SEEDS").unwrap_or(SEEDS),
     };
     let (next, end) = (AtomicU64::new(*seeds.start()), *seeds.end());
-    let (failed, steps) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (failed, tally) = (AtomicBool::new(false), Mutex::new(Tally::default()));
     let begun = Instant::now();
     let failures: Vec<String> = std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -196,7 +242,11 @@ fn the_eleven_invariants_hold_whatever_happens_in_whatever_order() {
                         }
                         match check(seed) {
                             Ok(took) => {
-                                steps.fetch_add(took as u64, Ordering::Relaxed);
+                                let mut tally = tally.lock().unwrap();
+                                tally.steps += took.steps;
+                                for (what, times) in took.happened {
+                                    *tally.happened.entry(what).or_default() += times;
+                                }
                             }
                             Err(story) => {
                                 failed.store(true, Ordering::Relaxed);
@@ -212,11 +262,19 @@ fn the_eleven_invariants_hold_whatever_happens_in_whatever_order() {
             .filter_map(|worker| worker.join().unwrap())
             .collect()
     });
+    let tally = tally.into_inner().unwrap();
     println!(
-        "{} seeds, {} steps, {:?}",
+        "{} seeds, {} steps, {:?}; {:?}",
         end - seeds.start() + 1,
-        steps.load(Ordering::Relaxed),
-        begun.elapsed()
+        tally.steps,
+        begun.elapsed(),
+        tally.happened,
     );
     assert!(failures.is_empty(), "{}", failures[0]);
+    // Everything that people can get to was got to.
+    if end - seeds.start() >= SEEDS - 1 {
+        for what in HAPPENS {
+            assert!(tally.happened.contains_key(what), "{what} never happened");
+        }
+    }
 }

@@ -177,8 +177,13 @@ pub fn story(seed: u64) -> (Setting, Vec<Step>) {
     let setting = setting(&mut dice);
     let mut steps = Vec::new();
     let length = 20 + dice.below(50);
+    let mut who = dice.one(&EVERYBODY);
     while steps.len() < length {
-        scene(&mut dice, &setting, &mut steps);
+        // People who did something go on with it.
+        if dice.once_in(2) {
+            who = dice.one(&EVERYBODY);
+        }
+        scene(&mut dice, &setting, who, &mut steps);
     }
     (setting, steps)
 }
@@ -200,7 +205,7 @@ fn setting(dice: &mut Dice) -> Setting {
         true => &[Finish::ReturnCode, Finish::MailCode, Finish::Nothing],
         false => &[Finish::ReturnCode, Finish::ReturnCode, Finish::MailCode],
     };
-    let has_phone = dice.once_in(4);
+    let has_phone = dice.once_in(3);
     // Where everybody is heard, a link that the bot asks for begins a sign-in.
     let (gate, ways_in) = match dice.below(3) {
         0 => (Gate::OnRequest, dice.one(&[both, both, web])),
@@ -230,20 +235,24 @@ fn setting(dice: &mut Dice) -> Setting {
 }
 
 /// Moments at which something ends, and around them.
-const PAUSES_MS: [u64; 22] = [
+const PAUSES_MS: [u64; 26] = [
     1,
+    4_998,
     4_999,
     5_000,
     10_000,
     30_000,
+    59_998,
     59_999,
     60_000,
     60_000,
     61_000,
     MINUTE_MS,
     2 * MINUTE_MS,
+    5 * MINUTE_MS - 2,
     5 * MINUTE_MS - 1,
     5 * MINUTE_MS,
+    10 * MINUTE_MS - 2,
     10 * MINUTE_MS - 1,
     10 * MINUTE_MS,
     HOUR_MS,
@@ -279,15 +288,15 @@ const BUTTONS: [&str; 8] = [
     "resend", "other", "cancel", "yes", "no", "logout", "web", "newlink",
 ];
 
-fn scene(dice: &mut Dice, setting: &Setting, steps: &mut Vec<Step>) {
-    let who = dice.one(&EVERYBODY);
+fn scene(dice: &mut Dice, setting: &Setting, who: Who, steps: &mut Vec<Step>) {
     let other = dice.one(&EVERYBODY);
     let says = |text| Step::Write(who, text, How::Direct);
     let web = match setting.policy.gate {
         Gate::Everyone => says(Text::Web),
         Gate::OnRequest => Step::BotLink(who, true),
     };
-    let scene: Vec<Step> = match dice.below(20) {
+    let kind = dice.below(20);
+    let mut scene: Vec<Step> = match kind {
         // The way in by mail, the whole of it or not.
         0..=4 => vec![
             says(Text::Hello),
@@ -318,7 +327,13 @@ fn scene(dice: &mut Dice, setting: &Setting, steps: &mut Vec<Step>) {
         13 => {
             let mut guesses = vec![web, Step::Leave];
             let tries = 1 + dice.below(6);
-            guesses.extend((0..tries).map(|_| Step::Sign(other, who, Check::Wrong)));
+            let checks = [
+                Check::Wrong,
+                Check::Wrong,
+                Check::NotEverybody,
+                Check::NoAnswer,
+            ];
+            guesses.extend((0..tries).map(|_| Step::Sign(other, who, dice.one(&checks))));
             guesses.push(Step::Sign(who, who, Check::Right));
             guesses.push(says(Text::Return(who)));
             guesses
@@ -328,7 +343,12 @@ fn scene(dice: &mut Dice, setting: &Setting, steps: &mut Vec<Step>) {
             says(dice.one(&[Text::Yes, Text::No, Text::Hello])),
             says(Text::Code(who)),
         ],
-        15 => vec![Step::Token(0), says(Text::LogOut), Step::Token(1)],
+        15 => vec![
+            says(Text::Question),
+            Step::Token(0),
+            says(Text::LogOut),
+            Step::Token(0),
+        ],
         // Asking again for the same one, beside somebody else who does.
         16 => vec![
             says(Text::Address(other)),
@@ -346,6 +366,9 @@ fn scene(dice: &mut Dice, setting: &Setting, steps: &mut Vec<Step>) {
         ],
         _ => Vec::new(),
     };
+    if kind <= 8 && dice.once_in(2) {
+        scene.extend(after_a_sign_in(dice, who));
+    }
     let leaves = !dice.once_in(8);
     for step in scene {
         if dice.once_in(5) {
@@ -364,6 +387,26 @@ fn scene(dice: &mut Dice, setting: &Setting, steps: &mut Vec<Step>) {
     for _ in 0..dice.below(4) {
         steps.push(any(dice, setting));
     }
+}
+
+/// What somebody does who may be signed in, and how that ends.
+fn after_a_sign_in(dice: &mut Dice, who: Who) -> Vec<Step> {
+    let says = |text| Step::Write(who, text, How::Direct);
+    let end = dice.one(&[
+        says(Text::LogOut),
+        says(Text::Tap("logout")),
+        Step::Undo(who),
+        Step::NewKey(who),
+        Step::NewNumber(who),
+        Step::Operator(who),
+        Step::Bot(who),
+        Step::ForgetChat(who),
+        Step::Tick(91 * DAY_MS),
+        Step::Write(who, Text::Return(who), How::InGroup),
+    ]);
+    let mut steps = vec![says(Text::Question), Step::Token(0), end];
+    steps.extend([Step::Token(0), says(Text::Question)]);
+    steps
 }
 
 /// Now and then a message is forwarded, late, or under way for a while.
@@ -392,7 +435,7 @@ fn any(dice: &mut Dice, setting: &Setting) -> Step {
         }
         9 | 10 => Step::Arrives(number),
         11 | 12 => Step::Again(number),
-        13 => Step::Sign(who, other, any_check(dice)),
+        13 => Step::Sign(who, dice.one(&[who, other]), any_check(dice)),
         14 => Step::SignOld(who, other, any_check(dice)),
         15 => Step::SignTwice(who, other),
         16 => Step::Look(who),
