@@ -186,11 +186,7 @@ mod tests {
                 Verdict::Wrong,
                 "there is none yet: the port is closed",
             ),
-            (
-                line(None, 0),
-                Verdict::Wrong,
-                "there is none yet",
-            ),
+            (line(None, 0), Verdict::Wrong, "there is none yet"),
         ];
         for (line, verdict, words) in table {
             let found = certificate(&Seen::Line(line), NOW).unwrap();
