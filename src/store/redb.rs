@@ -42,6 +42,7 @@ use super::{CopyError, OpenError, StoreError, file};
 use backend::{Backend, Purpose};
 use copy::write_records;
 use fault::{Fault, means_full};
+use tracing::Span;
 
 /// Updates that share one commit at most. More would not make the commit cheaper, and the first of
 /// them waits for the bodies of all.
@@ -261,7 +262,8 @@ impl Redb {
             }
             let served = &mut group[turn];
             let mut overlay = Overlay::new(&tables, None);
-            served.result = run_body(&served.job.body, &mut overlay);
+            served.result =
+                (served.job.span_for(turn)).in_scope(|| run_body(&served.job.body, &mut overlay));
             let changes = overlay.into_changes();
             if let Some(fault) = tables.fault.take() {
                 return Err(Failure::Before(fault));
@@ -542,6 +544,7 @@ impl Engine for Redb {
         }
         let job = Arc::new(Job {
             body,
+            span: Span::current(),
             alone: false,
             turn: Mutex::new(Turn::Wait),
             bell: Condvar::new(),
@@ -588,6 +591,7 @@ impl Engine for Redb {
         }
         let job = Arc::new(Job {
             body: Box::new(|_| Ok(())),
+            span: Span::none(),
             alone: true,
             turn: Mutex::new(Turn::Wait),
             bell: Condvar::new(),
@@ -657,6 +661,8 @@ impl Retired {
 /// One waiting update.
 struct Job {
     body: UpdateBody,
+    /// What its caller is about: lines that the body logs name that, whoever leads.
+    span: Span,
     /// It wants the lead and no company: it is never served by another leader.
     alone: bool,
     turn: Mutex<Turn>,
@@ -677,6 +683,14 @@ struct Verdict {
 }
 
 impl Job {
+    /// In which its body runs: never that of the leader, which comes first, unless it is its own.
+    fn span_for(&self, turn: usize) -> Span {
+        match turn > 0 && self.span.is_none() && !Span::current().is_none() {
+            true => tracing::info_span!(parent: None, "background"),
+            false => self.span.clone(),
+        }
+    }
+
     /// Waits for the verdict, or for the lead (`None`).
     fn wait(&self) -> Option<Verdict> {
         let mut turn = lock(&self.turn);

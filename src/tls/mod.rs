@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What clients may speak below HTTP/1.1; older versions are broken (RFC 8996).
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -41,7 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The longest sleep until a moment: the clock of the machine may be set.
 const CLOCK_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
 
-/// Until the looking after goes on when it met a fault of its own.
+/// Until the looking after goes on when it met a fault of its own, and until files that could not be
+/// used are tried again.
 const AGAIN_AFTER_A_FAULT: Duration = Duration::from_secs(600);
 
 /// How long the end of the thread is waited for.
@@ -172,6 +173,7 @@ impl Tls {
                     Mutex::new(Seen {
                         read: seen,
                         last: seen,
+                        again_at: None,
                     }),
                 )
             }
@@ -320,12 +322,15 @@ impl Drop for End<'_> {
 }
 
 /// What files looked like.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Seen {
     /// When they were read.
     read: Option<files::Stamp>,
     /// At the last look.
     last: Option<files::Stamp>,
+    /// When they are read again although nothing has changed, after they could not be: the fault may
+    /// have been of the moment, such as too many open files.
+    again_at: Option<Instant>,
 }
 
 /// Who renews it.
@@ -379,24 +384,27 @@ impl Keeper {
         match &self.kept {
             Kept::InFiles(files, seen) => {
                 while let Some(at_once) = self.rest(LOOK_EVERY) {
-                    self.look_at(files, seen, at_once);
+                    self.look_at(files, seen, at_once, Instant::now());
                 }
             }
             Kept::ByAuthority(authority) => self.renew(authority),
         }
     }
 
-    fn look_at(&self, files: &Files, seen: &Mutex<Seen>, at_once: bool) {
+    fn look_at(&self, files: &Files, seen: &Mutex<Seen>, at_once: bool, moment: Instant) {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = files.stamp();
         let settled = now == seen.last;
         seen.last = now;
-        if !(at_once || settled && now != seen.read) {
+        let is_due = seen.again_at.is_some_and(|again_at| moment >= again_at);
+        if !(at_once || settled && (now != seen.read || is_due)) {
             return;
         }
         seen.read = now;
+        let read = files.read();
+        seen.again_at = read.is_err().then(|| moment + AGAIN_AFTER_A_FAULT);
         drop(seen);
-        match files.read() {
+        match read {
             Ok(certificate) => {
                 let until = day(certificate.not_after_s());
                 self.certificates.serve(certificate);
@@ -500,4 +508,40 @@ pub fn day(seconds: u64) -> String {
         .ok()
         .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
         .map_or_else(|| "an unknown day".to_owned(), |at| at.date().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn files_that_could_not_be_read_are_tried_again_although_they_are_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files {
+            certificate: folder.path().join("certificate.pem"),
+            key: folder.path().join("key.pem"),
+        };
+        for file in [&files.certificate, &files.key] {
+            std::fs::write(file, "nothing of use").unwrap();
+        }
+        let keeper = Keeper {
+            kept: Kept::InFiles(files.clone(), Mutex::new(Seen::default())),
+            certificates: Arc::default(),
+            wishes: Mutex::default(),
+            wished: Condvar::new(),
+        };
+        let Kept::InFiles(_, seen) = &keeper.kept else {
+            unreachable!()
+        };
+        let begin = Instant::now();
+        let failures_after = |seconds: u64| {
+            keeper.look_at(&files, seen, false, begin + Duration::from_secs(seconds));
+            keeper.certificates.health().failures_in_a_row
+        };
+        // First seen, then read once they are the same for two looks, and left alone for a while.
+        assert_eq!([0, 5, 10, 500].map(failures_after), [0, 1, 1, 1]);
+        assert_eq!([606, 611, 1_207].map(failures_after), [2, 2, 3]);
+    }
 }

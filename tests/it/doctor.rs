@@ -21,6 +21,9 @@ const ACCOUNT: &str = "419561257915477";
 const APP: &str = "634974688087057";
 const NUMBER: &str = "15550783881";
 
+/// Among the answers: a change is taken, and not to be seen yet.
+const SLOW: &str = "slow";
+
 // --- Meta, as it answers questions about itself --------------------------------------------------
 
 /// Answers by what is asked, and takes the two changes.
@@ -167,7 +170,9 @@ fn change(
         (PHONE_NUMBER_ID, "settings") => request.json().unwrap(),
         _ => return (400, error(100, "Unsupported post request.")),
     };
-    answers.insert(edge.to_owned(), (200, done));
+    if !answers.contains_key(SLOW) {
+        answers.insert(edge.to_owned(), (200, done));
+    }
     (200, json!({"success": true}))
 }
 
@@ -1228,6 +1233,29 @@ fn what_the_api_can_do_is_done_when_it_is_wished_for() {
     assert_eq!(code, Some(0), "{told:#}");
     assert_eq!(found(&told, "subscription")[0].0, "fine");
     assert_eq!(found(&told, "identity check")[0].0, "fine");
+    // What was done is not asked for again.
+    ill();
+    let slow = (200, Value::Null);
+    house
+        .meta
+        .answers
+        .lock()
+        .unwrap()
+        .insert(SLOW.to_owned(), slow);
+    let said = house.doctor(&["--fix", "--yes"]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(
+        said.output
+            .matches("Meta has just taken the change")
+            .count(),
+        2,
+        "{said:?}"
+    );
+    assert!(
+        !said.output.contains("run `portero doctor --fix`"),
+        "{said:?}"
+    );
+    house.meta.answers.lock().unwrap().remove(SLOW);
     // At a terminal it is asked first, and a no is a no.
     ill();
     for (columns, answers, code) in [(100, ["n\n", "y\n"], 1), (44, ["y\n", "y\n"], 0)] {

@@ -646,6 +646,19 @@ fn a_line_says_who_it_was_then_and_not_who_it_is_now() {
 }
 
 #[test]
+fn a_reload_is_told_with_its_keys_and_as_nobodys_deed() {
+    let office = Office::new();
+    let keys = ["mail.password".to_owned(), "services[erp]".to_owned()];
+    office.house.app.note_reload(&keys).unwrap();
+    let desk = office.signs_in();
+    shows(
+        &desk.page("/status/log/"),
+        &["the configuration was reloaded: mail.password, services[erp]"],
+        &["Somebody who was forgotten"],
+    );
+}
+
+#[test]
 fn a_wrong_number_on_the_page_is_counted_and_told() {
     let policy = Policy {
         ask_number: true,

@@ -374,6 +374,36 @@ fn a_request_and_a_delivery_have_a_line_each_and_the_answer_has_the_name_of_its_
     assert_eq!(said.count(), 3, "{log}");
 }
 
+/// Updates of many share a commit, and one thread runs all of them.
+#[test]
+fn a_line_has_the_name_of_its_own_request_also_when_many_come_at_once() {
+    const PEOPLE: usize = 120;
+    const AT_ONCE: usize = 12;
+    let world = world("");
+    world.edit("format = \"human\"", "format = \"json\"");
+    let portero = world.start();
+    std::thread::scope(|scope| {
+        for place in 0..AT_ONCE {
+            let portero = &portero;
+            scope.spawn(move || {
+                for person in (place..PEOPLE).step_by(AT_ONCE) {
+                    portero.receive(&[text(&format!("57300765{person:04}"), "hola")]);
+                }
+            });
+        }
+    });
+    let (_, log) = portero.stop();
+    let ids: Vec<String> = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["message"] == "message")
+        .map(|line| line["span"]["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), PEOPLE);
+    assert!(!ids.contains(&"null".to_owned()), "{ids:?}");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), PEOPLE, "{ids:?}");
+}
+
 /// As under systemd, which gives each line a time and wants its priority in front (sd-daemon(3)).
 #[test]
 fn the_journal_gets_priorities_and_no_second_time_and_a_file_is_no_journal() {

@@ -329,7 +329,16 @@ impl<'a> Doctor<'a> {
             _ => Some("Meta did not do it".to_owned()),
         };
         match failed {
-            None => found = self.look(check),
+            None => {
+                found = self.look(check);
+                for finding in found.iter_mut().filter(|finding| finding.fix.is_some()) {
+                    finding.what = format!(
+                        "{}; Meta has just taken the change and does not show it yet",
+                        finding.what
+                    );
+                    finding.advice = Some("look again in a minute".to_owned());
+                }
+            }
             Some(reason) => {
                 for finding in found.iter_mut().filter(|finding| finding.fix.is_some()) {
                     finding.what = format!("{}; it could not be put right: {reason}", finding.what);

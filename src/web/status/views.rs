@@ -464,7 +464,8 @@ fn happenings(frame: &Frame<'_>, lines: &[Happened], now: Timestamp) -> Markup {
                     @let said = words::sentence(&line.event);
                     li.trouble[words::is_trouble(&line.event)] {
                         span { (who(frame, line, contact.as_ref())) " "
-                            @if said.is_empty() { (line.event) } @else { (said) } }
+                            @if said.is_empty() { (line.event) } @else { (said) }
+                            @if let Some(about) = &line.about { ": " (about) } }
                         span.soft { (moment(Timestamp(line.at_ms), now)) }
                     }
                 }
@@ -483,9 +484,11 @@ fn who(
     contact: Option<&Contact>,
 ) -> Markup {
     if line.contact.is_empty() {
-        return html! {
-            @if !line.event.starts_with("status_page.") && line.event != "contact.forgotten" { "Somebody who was forgotten" }
-        };
+        // Some were never about a contact.
+        let was_about_somebody = line.about.is_none()
+            && !line.event.starts_with("status_page.")
+            && line.event != "contact.forgotten";
+        return html! { @if was_about_somebody { "Somebody who was forgotten" } };
     }
     // Who it is now says nothing about who it was before.
     let name = (contact.and_then(|contact| contact.bindings.first()))

@@ -176,7 +176,9 @@ pub fn sentence(event: &str) -> &'static str {
         "contact.released.replaced" => "signed in as somebody else",
         "contact.released.bot" => "was signed out by the bot",
         "contact.released.forgotten" => "was signed out and wished to be forgotten",
-        "contact.forgotten" => "somebody was forgotten by an operator",
+        // By an operator, or because they wished it in the chat.
+        "contact.forgotten" => "somebody was forgotten",
+        "configuration.reloaded" => "the configuration was reloaded",
         "status_page.signed_in" => "somebody signed in to this page",
         "status_page.password_wrong" => "a wrong password was typed for this page",
         "status_page.signed_out" => "somebody signed out of this page",
