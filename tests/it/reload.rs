@@ -4,12 +4,14 @@
 use crate::house::{House, Person, failure};
 use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, Message, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero, Reply,
-    Server, World, ask, eventually, post_webhook, signature, text, webhook,
+    STORE_KEY, Server, World, ask, eventually, post_webhook, signature, text, webhook,
 };
 use crate::{smtp_sink, status};
 use portero::app::{Report, Work};
+use portero::config::Config;
 use portero::domain::delivery::{FailureKind, Lane};
 use portero::outbox::{Outbox, Pace};
+use portero::serve::{self, Outcome, Source};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -18,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -501,6 +503,44 @@ fn what_is_being_sent_ends_as_it_began() {
     assert_eq!(taken.load(Ordering::SeqCst), 1);
     assert_eq!(house.overview().outbox, []);
     assert!(outbox.health().iter().all(|lane| lane.resting.is_none()));
+}
+
+#[test]
+fn a_reload_that_panics_is_one_that_failed_and_the_next_one_does_it() {
+    let world = World::without_mail();
+    for (variable, value) in [
+        ("META_TOKEN", ACCESS_TOKEN),
+        ("OLD_APP_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("META_VERIFY", "a-word-to-verify"),
+        ("STORE_KEY", STORE_KEY),
+        (
+            "KUTAMMA_SECRET",
+            &format!("whsec_{}a2s=", "a2tr".repeat(10)),
+        ),
+    ] {
+        world.secret_file(variable, value);
+        world.edit(&format!("env:{variable}"), &format!("file:{variable}"));
+    }
+    let path = world.path("portero.toml");
+    let panics = Arc::new(AtomicBool::new(true));
+    let source = Source {
+        loaded: Config::load(&path).unwrap(),
+        path,
+        set_level: Box::new({
+            let panics = Arc::clone(&panics);
+            move |_| assert!(!panics.load(Ordering::SeqCst), "on purpose")
+        }),
+    };
+    let running = serve::start_from(source, Vec::new()).unwrap();
+    world.edit("not_signed_in = \"", "not_signed_in = \"Fuera. ");
+    assert_eq!(running.reloader().reload(), Outcome::Failed);
+    assert_eq!(running.reloader().reload(), Outcome::Failed);
+    panics.store(false, Ordering::SeqCst);
+    let Outcome::Done(changed) = running.reloader().reload() else {
+        panic!("it is not done");
+    };
+    assert_eq!(changed.at_once, ["texts.es.not_signed_in"]);
+    running.stop();
 }
 
 /// What a supervisor hears, one message each.
