@@ -392,7 +392,7 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
         let listed = snapshots
-            .list()
+            .list_hourly()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let is_young = |at: &Timestamp| *at <= now && now.since_ms(*at) < SNAPSHOT_EVERY_MS;
         if listed.iter().any(|(at, _)| is_young(at)) {
@@ -405,7 +405,7 @@ impl App {
         let mut at = self.now();
         // Two within one millisecond would have one name.
         while snapshots
-            .list()
+            .list_hourly()
             .is_ok_and(|listed| listed.iter().any(|(taken, _)| *taken == at))
         {
             at = at.plus_ms(1);

@@ -291,10 +291,11 @@ impl App {
         })
     }
 
-    /// When the newest snapshot of the store was made; `None` when none are made or there is none.
+    /// When the newest hourly snapshot of the store was made; `None` when none are made or there
+    /// is none.
     pub fn last_snapshot(&self) -> Option<Timestamp> {
         let snapshots = self.snapshots.as_ref().filter(|made| made.are_made())?;
-        snapshots.list().ok()?.first().map(|(at, _)| *at)
+        snapshots.list_hourly().ok()?.first().map(|(at, _)| *at)
     }
 
     /// 256 random bits in hexadecimal digits.

@@ -22,16 +22,22 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     keep_memory_together();
     // Before anything has a descriptor of its own.
     let sockets = supervisor::sockets().map_err(StartError::HandedOver);
+    let io =
+        |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
+    // Before the file is read: who changes it and hangs up meanwhile does not end the process, and
+    // what the file says since is taken over as soon as the server is ready.
+    let mut signals = Signals::new([SIGHUP]).map_err(io)?;
     let (path, loaded) = shell.load()?;
     let (_flush, set_level) = log::start(&loaded.config.log);
     log_faults();
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line(&path));
     }
-    let io =
-        |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
-    // Before anything starts: a wish to stop must never meet a process that does not listen.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(io)?;
+    // Before anything starts: a wish to stop must never meet a process that does not listen. While
+    // the file was read, it ended the process at once, which is right as well.
+    for signal in [SIGTERM, SIGINT] {
+        signals.add_signal(signal).map_err(io)?;
+    }
     let source = Source {
         path,
         loaded,

@@ -792,10 +792,9 @@ impl<'a> Reader<'a> {
     }
 
     fn variable(&self, name: &str) -> Result<Secret, String> {
-        // A token pasted behind `env:` must not come back in the words of the problem.
-        let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-            return Err("after env: comes the name of a variable: capital letters, digits and _, such as env:PORTERO_ACCESS_TOKEN".to_owned());
+        // A secret pasted behind `env:` must not come back in the words of the problem.
+        if !is_name_of_variable(name) {
+            return Err("after env: comes the name of a variable, not its value: at most 64 capital letters, digits and _, such as env:PORTERO_ACCESS_TOKEN".to_owned());
         }
         (self.environment)(name)
             .map(Secret::new)
@@ -928,6 +927,26 @@ fn file_of(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
         return Err(format!("{shown} is larger than {bytes_max} bytes"));
     }
     std::fs::read(path).map_err(cannot)
+}
+
+/// Whether it is written as the names of variables are, and not as a secret that fits that form: a
+/// token of Meta's, or a key in hexadecimal digits.
+fn is_name_of_variable(text: &str) -> bool {
+    const NAME_BYTES_MAX: usize = 64;
+    /// Those of Meta's are longer, and no name begins so and is.
+    const TOKEN_BYTES_MIN: usize = 31;
+    /// 128 bits.
+    const KEY_DIGITS_MIN: usize = 32;
+    let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_token = text.starts_with("EAA") && text.len() >= TOKEN_BYTES_MIN;
+    let is_key = text.len() >= KEY_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.bytes()
+        .next()
+        .is_some_and(|first| !first.is_ascii_digit())
+        && text.len() <= NAME_BYTES_MAX
+        && text.bytes().all(is_plain)
+        && !is_token
+        && !is_key
 }
 
 /// What `--show` says of a secret that is written in the file.

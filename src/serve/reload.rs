@@ -11,6 +11,9 @@
 //! 5. The files of a certificate are read again, whether or not anything else has changed.
 //! 6. What rests because of something that has changed is tried at once.
 //! 7. It is written down: in the audit, in the log, and in two metrics.
+//!
+//! A panic on the way ends nothing but the reload, whoever asked for it. What was taken over is
+//! remembered last, so that the next reload does all of it again.
 
 use super::generation::{Adapters, Current, Generation, settings, snapshots};
 use super::supervisor::{self, State};
@@ -23,6 +26,7 @@ use crate::outbox::Outbox;
 use crate::tls;
 use crate::web::listener::Trusting;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +49,8 @@ pub enum Outcome {
     Done(Changed),
     /// Nothing has changed: all that is wrong, as `portero check` tells it.
     Refused(String),
+    /// Portero met an error of its own on the way, and it may be tried again.
+    Failed,
 }
 
 /// What a reload changes in the running program.
@@ -119,9 +125,10 @@ impl Reloader {
             return Outcome::Refused("this server was not started from a file".to_owned());
         };
         supervisor::notify(&State::Reloading);
-        let outcome = match self.take_over(source) {
-            Ok(changed) => Outcome::Done(changed),
-            Err(problems) => Outcome::Refused(problems),
+        let outcome = match catch_unwind(AssertUnwindSafe(|| self.take_over(source))) {
+            Ok(Ok(changed)) => Outcome::Done(changed),
+            Ok(Err(problems)) => Outcome::Refused(problems),
+            Err(_) => Outcome::Failed,
         };
         self.told.tell(&outcome);
         log(source, &outcome);
@@ -129,6 +136,9 @@ impl Reloader {
             Outcome::Done(_) => supervisor::READY,
             Outcome::Refused(_) => {
                 "The last reload was refused: `portero check` says why. The configuration before it holds on."
+            }
+            Outcome::Failed => {
+                "The last reload failed by an error of Portero's own: the log says where. It can be tried again."
             }
         }));
         outcome
@@ -218,6 +228,10 @@ impl control::Server for Reloader {
                 at_restart,
             },
             Outcome::Refused(problems) => Answer::NotReloaded { problems },
+            Outcome::Failed => Answer::Failed {
+                reason: "the configuration was not reloaded: Portero met an error of its own. The server goes on, and its log says where the error is"
+                    .to_owned(),
+            },
         }
     }
 }
@@ -249,6 +263,9 @@ fn log(source: &Source, outcome: &Outcome) {
     match outcome {
         Outcome::Refused(problems) => tracing::error!(
             "the configuration was not reloaded and is as before; `portero check` says why, as here:\n{problems}"
+        ),
+        Outcome::Failed => tracing::error!(
+            "the configuration was not reloaded: Portero met an error of its own, whose place is in the log; the server goes on, and it can be tried again"
         ),
         Outcome::Done(changed) => {
             let changes = names(&changed.at_once);

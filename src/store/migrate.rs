@@ -5,11 +5,13 @@
 //! change is one [`Step`] at the end of [`STEPS`], never altered afterwards.
 //!
 //! What must stay true:
-//! - Before anything is changed there is a snapshot of the store as it was.
+//! - Before anything is changed there is a snapshot of the store as it was. What is half changed is
+//!   no way back: from the first change to the last there is no other one.
 //! - The mark of the store is raised first. From then on an older program refuses it, for it would
 //!   take the records that are changed already for damaged ones.
-//! - A batch and the place that it has come to are one transaction. Whenever the process ends, the
-//!   next start goes on there, and no record is changed twice.
+//! - A batch and the place that it has come to are one transaction, and so are the end of a step and
+//!   the beginning of the one after it. Whenever the process ends, the next start goes on there, and
+//!   no record is changed twice.
 
 use super::engine::{Engine, Table, Writer};
 use super::{CopyError, MasterKey, OpenError, Sealed, Snapshots, StoreError, seal};
@@ -23,7 +25,7 @@ pub const STEPS: &[Step] = &[];
 /// What the records of this program mean. A store with a greater one is not opened.
 pub const FORMAT_VERSION: u32 = format_after(STEPS);
 
-/// How far a step has come.
+/// How far a step has come; there as long as the store is between two formats.
 const PROGRESS_KEY: &[u8] = b"migration";
 
 /// Changes a bounded number of records after the place that it was given; at the beginning that is
@@ -46,7 +48,8 @@ pub const fn format_after(steps: &[Step]) -> u32 {
 }
 
 /// Opens a store with its key and brings it to the format after `steps`, if it is of an older one,
-/// with a snapshot from before. Tells where that is, if one was made.
+/// with a snapshot from before. Tells where that is, if one was made: none is when an earlier start
+/// has begun to change the store.
 ///
 /// # Errors
 /// As [`Sealed::open`]; also when there is no room for the snapshot, and then nothing has changed.
@@ -58,18 +61,23 @@ pub fn open(
     steps: &[Step],
 ) -> Result<(Sealed, Option<PathBuf>), CopyError> {
     let format = seal::format_of(&*engine)?;
+    let newest = format_after(steps);
     let made = match format {
-        // Where it is half changed already, the snapshot is the one from then.
-        Some(format) if format < format_after(steps) => {
+        Some(format) if format < newest => {
             // A snapshot that the right key does not open would be no way back.
-            Sealed::open_before(Arc::clone(&engine), key, format_after(steps))?;
-            let path = snapshots.at_least(1).make(&*engine, now)?;
-            tracing::info!(
-                format,
-                path = %path.display(),
-                "the store is of an older format; a snapshot was made of it before it is changed"
-            );
-            Some(path)
+            let store = Sealed::open_before(Arc::clone(&engine), key, newest)?;
+            match is_under_way(&store)? {
+                true => None,
+                false => {
+                    let path = snapshots.make_before(newest, &*engine, now)?;
+                    tracing::info!(
+                        format,
+                        path = %path.display(),
+                        "the store is of an older format; a snapshot was made of it before it is changed"
+                    );
+                    Some(path)
+                }
+            }
         }
         Some(_) | None => None,
     };
@@ -82,44 +90,65 @@ pub(super) fn open_for(
     key: &MasterKey,
     steps: &[Step],
 ) -> Result<Sealed, OpenError> {
-    let store = Sealed::open_before(Arc::clone(&engine), key, format_after(steps))?;
+    let newest = format_after(steps);
+    let store = Sealed::open_before(Arc::clone(&engine), key, newest)?;
     let mut format = seal::format_of(&*engine)?.ok_or(OpenError::Unmarked)?;
-    loop {
-        let is_under_way = store.view(|reader| reader.get(Table::Format, PROGRESS_KEY))?;
-        if is_under_way.is_none() {
-            if format >= format_after(steps) {
-                return Ok(store);
-            }
-            format += 1;
-            store.raise_format(format, PROGRESS_KEY)?;
+    if !is_under_way(&store)? {
+        if format >= newest {
+            return Ok(store);
         }
+        format += 1;
+        let begun = format;
+        store.update_format(move |writer| Ok(((), Some(begin(writer, begun)?))))?;
+    }
+    loop {
         // The mark is that of the format to come.
         let step = (format as usize)
             .checked_sub(2)
             .and_then(|at| steps.get(at));
         let step = *step.ok_or(OpenError::Unmarked)?;
         tracing::info!(format, step.name, "the store is brought to a newer format");
-        while !store.update(move |writer| one_batch(writer, step))? {}
+        let following = (format < newest).then_some(format + 1);
+        while !store.update_format(move |writer| one_batch(writer, step, following))? {}
         tracing::info!(format, step.name, "the store is of the newer format");
+        match following {
+            Some(following) => format = following,
+            None => return Ok(store),
+        }
     }
 }
 
-/// Whether the step is done.
-fn one_batch(writer: &mut dyn Writer, step: Step) -> Result<bool, StoreError> {
-    let Some(place) = writer.get(Table::Format, PROGRESS_KEY)? else {
-        return Ok(true);
-    };
+fn is_under_way(store: &Sealed) -> Result<bool, StoreError> {
+    let progress = store.view(|reader| reader.get(Table::Format, PROGRESS_KEY))?;
+    Ok(progress.is_some())
+}
+
+/// Begins the step to `format`, which is the mark of the store from then on.
+fn begin(writer: &mut dyn Writer, format: u32) -> Result<u32, StoreError> {
+    writer.put(Table::Format, PROGRESS_KEY, &[])?;
+    Ok(format)
+}
+
+/// Whether the step is done, and the format of the step that was begun after it.
+fn one_batch(
+    writer: &mut dyn Writer,
+    step: Step,
+    following: Option<u32>,
+) -> Result<(bool, Option<u32>), StoreError> {
+    let place = writer.get(Table::Format, PROGRESS_KEY)?.unwrap_or_default();
     let place = Some(place.as_slice()).filter(|place| !place.is_empty());
-    match (step.run)(writer, place)? {
-        Some(place) => {
-            writer.put(Table::Format, PROGRESS_KEY, &place)?;
-            Ok(false)
-        }
+    if let Some(place) = (step.run)(writer, place)? {
+        writer.put(Table::Format, PROGRESS_KEY, &place)?;
+        return Ok((false, None));
+    }
+    let begun = match following {
+        Some(format) => Some(begin(writer, format)?),
         None => {
             writer.delete(Table::Format, PROGRESS_KEY)?;
-            Ok(true)
+            None
         }
-    }
+    };
+    Ok((true, begun))
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ pub enum OpenError {
     NewerFile(PathBuf),
     /// The records are in a format newer than this program.
     #[error(
-        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version; or go back with `portero restore` to a copy from before, such as the snapshot that was made before the format was changed."
+        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version; or go back with `portero restore` to a copy from before, such as the snapshot before-format-….redb that was made before the format was changed."
     )]
     NewerFormat {
         /// The format of the store.

@@ -288,21 +288,6 @@ impl Sealed {
         Ok(Sealed { engine, sealer })
     }
 
-    /// Marks the store as one of `format`, and in the same commit begins an empty record at
-    /// `progress_key`.
-    pub(super) fn raise_format(
-        &self,
-        format: u32,
-        progress_key: &'static [u8],
-    ) -> Result<(), StoreError> {
-        let sealer = Arc::clone(&self.sealer);
-        self.engine.update(move |writer| {
-            let progress = Nonces::default().seal(&sealer, Table::Format, progress_key, &[])?;
-            writer.put(Table::Format, FORMAT_KEY, &format.to_be_bytes())?;
-            writer.put(Table::Format, progress_key, &progress)
-        })
-    }
-
     /// Runs `body` on this thread against one moment of the store; see [`Engine::view_with`].
     pub fn view<T>(
         &self,
@@ -329,6 +314,26 @@ impl Sealed {
                 sealer: &sealer,
                 nonces: Nonces::default(),
             })
+        })
+    }
+
+    /// As [`Sealed::update`]. If `body` returns a format with its value, the store is marked as one
+    /// of that format in the same commit.
+    pub(super) fn update_format<T: Send + 'static>(
+        &self,
+        body: impl Fn(&mut dyn Writer) -> Result<(T, Option<u32>), StoreError> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let sealer = Arc::clone(&self.sealer);
+        self.engine.update(move |writer| {
+            let (value, format) = body(&mut SealedWriter {
+                inner: writer,
+                sealer: &sealer,
+                nonces: Nonces::default(),
+            })?;
+            if let Some(format) = format {
+                writer.put(Table::Format, FORMAT_KEY, &format.to_be_bytes())?;
+            }
+            Ok(value)
         })
     }
 

@@ -1,6 +1,10 @@
-//! Copies of the store in a folder of their own, the newest few.
+//! Copies of the store in a folder of their own: the newest few of every hour, and the one from
+//! before the last change of its format.
 //!
-//! Each is a whole store, sealed like the one it is of, and named for the moment it is of.
+//! Each is a whole store, sealed like the one it is of, and named for the moment it is of. The one
+//! from before a change of the format is the way back to the program before. Hourly ones never
+//! displace it; the next change of the format does, and so does whoever is forgotten, who would be
+//! in it for ever.
 
 use super::engine::Engine;
 use super::{CopyError, OpenError, file, write_copy};
@@ -21,6 +25,21 @@ const NAME: StaticFormatDescription = format_description!(
     "portero-[year][month][day]T[hour][minute][second].[subsecond digits:3]Z.redb"
 );
 
+/// In front of the name of one from before a change of the format; the format to come follows.
+const BEFORE_FORMAT: &str = "before-format-";
+
+/// Of a change of the format there is one way back.
+const BEFORE_FORMAT_KEPT: usize = 1;
+
+/// Why there is a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An hour is over.
+    Hourly,
+    /// The store is about to be brought to a format.
+    BeforeFormat(u32),
+}
+
 /// A folder of snapshots.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
@@ -29,18 +48,10 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// The newest `kept` in `folder`, which need not exist yet. With 0 none are made.
+    /// The newest `kept` of the hourly ones in `folder`, which need not exist yet. With 0 none of
+    /// them are made.
     pub fn new(folder: PathBuf, kept: usize) -> Snapshots {
         Snapshots { folder, kept }
-    }
-
-    /// The same, of which at least `count` are kept.
-    #[must_use]
-    pub fn at_least(&self, count: usize) -> Snapshots {
-        Snapshots {
-            kept: self.kept.max(count),
-            ..self.clone()
-        }
     }
 
     /// Where they are.
@@ -48,13 +59,22 @@ impl Snapshots {
         &self.folder
     }
 
-    /// Whether any are made.
+    /// Whether hourly ones are made.
     pub fn are_made(&self) -> bool {
         self.kept > 0
     }
 
     /// Every snapshot with its moment, the newest first. Other files are not looked at.
     pub fn list(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+        self.list_of(|_| true)
+    }
+
+    /// The hourly ones.
+    pub fn list_hourly(&self) -> io::Result<Vec<(Timestamp, PathBuf)>> {
+        self.list_of(|kind| kind == Kind::Hourly)
+    }
+
+    fn list_of(&self, is_wanted: impl Fn(Kind) -> bool) -> io::Result<Vec<(Timestamp, PathBuf)>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -63,7 +83,9 @@ impl Snapshots {
         for entry in entries {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str());
-            if let Some(at) = name.and_then(moment_of) {
+            if let Some((kind, at)) = name.and_then(read_name)
+                && is_wanted(kind)
+            {
                 found.push((at, path));
             }
         }
@@ -72,30 +94,59 @@ impl Snapshots {
         Ok(found)
     }
 
-    /// Makes one and removes those that are too many.
+    /// Makes an hourly one and removes those of them that are too many.
     ///
     /// # Errors
     /// Why there is none. One that cannot be removed is only noted in the log.
     pub fn make(&self, engine: &dyn Engine, now: Timestamp) -> Result<PathBuf, CopyError> {
-        let of_folder = |source| {
-            CopyError::Open(OpenError::Io {
-                path: self.folder.clone(),
-                source,
-            })
-        };
+        let path = self.write(Kind::Hourly, engine, now)?;
+        let hourly = self.list_hourly().map_err(|error| self.failed(error))?;
+        self.remove(hourly.into_iter().skip(self.kept));
+        Ok(path)
+    }
+
+    /// Makes one of a store that is about to be brought to `format`, also where no hourly ones are
+    /// made, and removes those from before other changes of the format.
+    ///
+    /// # Errors
+    /// As [`Snapshots::make`].
+    pub fn make_before(
+        &self,
+        format: u32,
+        engine: &dyn Engine,
+        now: Timestamp,
+    ) -> Result<PathBuf, CopyError> {
+        let path = self.write(Kind::BeforeFormat(format), engine, now)?;
+        let mut before = self
+            .list_of(|kind| kind != Kind::Hourly)
+            .map_err(|error| self.failed(error))?;
+        // Also where the clock went back since the last one.
+        before.sort_by_key(|(_, other)| *other != path);
+        self.remove(before.into_iter().skip(BEFORE_FORMAT_KEPT));
+        Ok(path)
+    }
+
+    fn write(&self, kind: Kind, engine: &dyn Engine, now: Timestamp) -> Result<PathBuf, CopyError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.folder)
-            .map_err(of_folder)?;
+            .map_err(|error| self.failed(error))?;
         self.remove_drafts();
-        let path = self.folder.join(name_of(now));
+        let path = self.folder.join(name_of(kind, now));
         write_copy(engine, &path)?;
-        self.remove(self.list().map_err(of_folder)?.into_iter().skip(self.kept));
         Ok(path)
     }
 
-    /// Removes all but this one; returns how many went.
+    fn failed(&self, source: io::Error) -> CopyError {
+        CopyError::Open(OpenError::Io {
+            path: self.folder.clone(),
+            source,
+        })
+    }
+
+    /// Removes all of either kind but this one; returns how many went. When the way back from a
+    /// change of the format is among them, the log says so.
     ///
     /// # Errors
     /// When there may be some left.
@@ -106,6 +157,13 @@ impl Snapshots {
             if spared != Some(path.as_path()) {
                 fs::remove_file(&path)?;
                 removed += 1;
+                let name = path.file_name().and_then(|name| name.to_str());
+                if let Some((Kind::BeforeFormat(format), _)) = name.and_then(read_name) {
+                    tracing::warn!(
+                        format,
+                        "somebody was forgotten, who was also in the snapshot from before the format of the store was changed: it was deleted, and there is no way back to the version of Portero before"
+                    );
+                }
             }
         }
         if removed > 0 {
@@ -131,7 +189,7 @@ impl Snapshots {
             let name = path.file_name().and_then(|name| name.to_str());
             let is_draft = name
                 .and_then(|name| name.split_once(".new-"))
-                .is_some_and(|(name, _)| moment_of(name).is_some());
+                .is_some_and(|(name, _)| read_name(name).is_some());
             if is_draft && let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(%error, "an unfinished snapshot could not be removed");
             }
@@ -139,20 +197,31 @@ impl Snapshots {
     }
 }
 
-fn name_of(at: Timestamp) -> String {
+fn name_of(kind: Kind, at: Timestamp) -> String {
     // What is beyond the calendar was never a moment of ours.
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
         .format(NAME)
-        .unwrap_or_default()
+        .unwrap_or_default();
+    match kind {
+        Kind::Hourly => moment,
+        Kind::BeforeFormat(format) => format!("{BEFORE_FORMAT}{format}-{moment}"),
+    }
 }
 
-fn moment_of(name: &str) -> Option<Timestamp> {
-    let at = time::PrimitiveDateTime::parse(name, NAME)
+fn read_name(name: &str) -> Option<(Kind, Timestamp)> {
+    let (kind, moment) = match name.strip_prefix(BEFORE_FORMAT) {
+        None => (Kind::Hourly, name),
+        Some(rest) => {
+            let (format, moment) = rest.split_once('-')?;
+            (Kind::BeforeFormat(format.parse().ok()?), moment)
+        }
+    };
+    let at = time::PrimitiveDateTime::parse(moment, NAME)
         .ok()?
         .assume_utc();
     let ms = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()?;
-    Some(Timestamp(ms))
+    Some((kind, Timestamp(ms)))
 }
 
 #[cfg(test)]
@@ -173,7 +242,9 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(snapshots.folder()), 0o700);
         let other = snapshots.folder().join("notes.txt");
-        let draft = snapshots.folder().join(name_of(start) + ".new-17");
+        let draft = snapshots
+            .folder()
+            .join(name_of(Kind::Hourly, start) + ".new-17");
         fs::write(&other, "").unwrap();
         fs::write(&draft, "").unwrap();
         for hour in 1..4 {
@@ -188,5 +259,44 @@ mod tests {
         assert!(other.exists() && !draft.exists());
         assert_eq!(snapshots.remove_all_but(Some(&listed[0].1)).unwrap(), 1);
         assert_eq!(snapshots.list().unwrap(), listed[..1]);
+    }
+
+    #[test]
+    fn the_way_back_outlasts_the_hourly_ones_until_the_next_change_or_an_erasure() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(folder.path().join("snapshots"), 2);
+        let memory = Memory::new();
+        let hour = |hour| Timestamp(1_800_000_000_000).plus_ms(hour * HOUR_MS);
+        let names = || -> Vec<String> {
+            let listed = snapshots.list().unwrap().into_iter();
+            let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            listed.map(|(_, path)| name(path)).collect()
+        };
+        snapshots.make_before(2, &memory, hour(0)).unwrap();
+        let draft = (snapshots.folder()).join(name_of(Kind::BeforeFormat(2), hour(0)) + ".new-17");
+        fs::write(&draft, "").unwrap();
+        for later in 1..6 {
+            snapshots.make(&memory, hour(later)).unwrap();
+        }
+        assert!(!draft.exists());
+        let way_back = "before-format-2-portero-20270115T080000.000Z.redb";
+        assert_eq!(
+            names(),
+            [
+                "portero-20270115T130000.000Z.redb",
+                "portero-20270115T120000.000Z.redb",
+                way_back
+            ]
+        );
+        assert_eq!(snapshots.list_hourly().unwrap().len(), 2);
+
+        // The clock went back in between, and yet the newer one is the one that stays.
+        let replaced = snapshots.make_before(4, &memory, Timestamp(0)).unwrap();
+        assert_eq!(snapshots.list().unwrap().len(), 3);
+        assert_eq!(snapshots.list().unwrap()[2].1, replaced);
+
+        let fresh = snapshots.make(&memory, hour(6)).unwrap();
+        assert_eq!(snapshots.remove_all_but(Some(&fresh)).unwrap(), 2);
+        assert_eq!(names(), ["portero-20270115T140000.000Z.redb"]);
     }
 }

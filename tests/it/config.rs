@@ -256,7 +256,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("whatsapp", "chat_url = \"https://w.example/#x\"", "6:12  whatsapp.chat_url: must be without `#` and what follows"),
         ("whatsapp", "chat_url = \"https://w.example/;script-src\"", "6:12  whatsapp.chat_url: must be written with letters, digits and signs such as - . / %"),
         ("whatsapp", "access_token = \"env:NOWHERE\"", "6:16  whatsapp.access_token: the environment variable NOWHERE is not set"),
-        ("whatsapp", "access_token = \"env:EAAGx\"", "6:16  whatsapp.access_token: after env: comes the name of a variable: capital letters, digits and _, such as env:PORTERO_ACCESS_TOKEN"),
+        ("whatsapp", "access_token = \"env:EAAGx\"", "6:16  whatsapp.access_token: after env: comes the name of a variable, not its value: at most 64 capital letters, digits and _, such as env:PORTERO_ACCESS_TOKEN"),
         ("whatsapp", "access_token = \"$TOKEN\"", "6:16  whatsapp.access_token: write \"env:NAME\" or \"file:/path\", in small letters"),
         ("whatsapp", "access_token = \"env:SPACE\"", "6:16  whatsapp.access_token: must be ASCII letters, digits and signs, without spaces"),
         ("whatsapp", "access_token = \"env:VERIFY\"", "9:1  whatsapp.verify_token: must be a word of its own, not the access token or an app secret"),
@@ -346,6 +346,45 @@ fn what_is_wrong_with_services_is_said_of_each() {
         .map(|n| erp.replace("\"erp\"", &format!("\"erp{n}\"")))
         .collect::<String>();
     assert!(problems(&format!("{GOOD}{many}")).contains("there may be 16 at most, here are 17"));
+}
+
+#[test]
+fn a_secret_behind_env_by_mistake_is_not_repeated() {
+    let token = format!("EAAG{}", "Q7".repeat(14));
+    let key = "A0".repeat(32);
+    let id = "106540352242922";
+    let long = "A_".repeat(33);
+    for (path, good) in [
+        ("whatsapp.access_token", "access_token = \"env:TOKEN\""),
+        ("whatsapp.app_secrets", "app_secrets = [\"env:APP_SECRET\"]"),
+    ] {
+        for secret in [
+            token.as_str(),
+            &key,
+            &key[..32],
+            id,
+            &long,
+            "EAAGx",
+            "whsec_QQ==",
+        ] {
+            let (start, _) = good.split_once("env:").unwrap();
+            let end = if good.ends_with(']') { "\"]" } else { "\"" };
+            let told = problems(&GOOD.replace(good, &format!("{start}env:{secret}{end}")));
+            let words = format!("{path}: after env: comes the name of a variable, not its value");
+            assert!(told.contains(&words), "{told}");
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+    let told = problems(&format!("{GOOD}[store]\nkey = \"env:{key}\"\n"));
+    assert!(told.contains("store.key: after env: comes"), "{told}");
+    assert!(!told.contains(&key), "{told}");
+    // These are names, of 64 bytes the last.
+    let longest = "PORTERO_".repeat(8);
+    for name in ["EAA_TOKEN", "DEADBEEF", "_X1", &longest] {
+        let told = problems(&GOOD.replace("env:TOKEN", &format!("env:{name}")));
+        let words = format!("the environment variable {name} is not set");
+        assert!(told.contains(&words), "{told}");
+    }
 }
 
 /// Each bad table, where and how it is refused: the line, its column, and the end of the words.

@@ -805,8 +805,11 @@ fn nothing_of_who_was_forgotten_is_in_any_file_while_the_server_runs() {
     fine(path, &["contact", "forget", "--number", "34600999777"]);
     let before = snapshots(path);
     assert_eq!(before.len(), 1);
+    // And one from before a change of the format.
+    let way_back = path.join("snapshots/before-format-2-portero-20260101T000000.000Z.redb");
+    fs::copy(&before[0], &way_back).unwrap();
     let traces = traces_of_ana(path, &marks);
-    assert_eq!(traces.len(), 2, "the store and its snapshot: {traces:?}");
+    assert_eq!(traces.len(), 3, "the store and its snapshots: {traces:?}");
     fine(path, &["contact", "forget", "--email", ANA_EMAIL]);
     assert_eq!(traces_of_ana(path, &marks), Vec::<PathBuf>::new());
     let after = snapshots(path);
@@ -816,6 +819,7 @@ fn nothing_of_who_was_forgotten_is_in_any_file_while_the_server_runs() {
     fine(path, &["contact", "logout", &BEA.to_string()]);
     let log = server.stop();
     assert!(!log.contains(ANA_EMAIL), "{log}");
+    assert!(log.contains("there is no way back to the version"), "{log}");
     assert_eq!(contacts(path), [BEA.to_string()]);
     assert_eq!(
         fine(path, &["contact", "list"])

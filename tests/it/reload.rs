@@ -4,21 +4,25 @@
 use crate::house::{House, Person, failure};
 use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, Message, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero, Reply,
-    Server, World, ask, eventually, post_webhook, signature, text, webhook,
+    STORE_KEY, Server, World, ask, eventually, post_webhook, signature, text, webhook,
 };
+use crate::python::interpreter;
 use crate::{smtp_sink, status};
 use portero::app::{Report, Work};
+use portero::config::Config;
 use portero::domain::delivery::{FailureKind, Lane};
 use portero::outbox::{Outbox, Pace};
-use rustix::process::Signal;
+use portero::serve::{self, Outcome, Source};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -501,6 +505,92 @@ fn what_is_being_sent_ends_as_it_began() {
     assert_eq!(taken.load(Ordering::SeqCst), 1);
     assert_eq!(house.overview().outbox, []);
     assert!(outbox.health().iter().all(|lane| lane.resting.is_none()));
+}
+
+#[test]
+fn a_reload_that_panics_is_one_that_failed_and_the_next_one_does_it() {
+    let world = World::without_mail();
+    for (variable, value) in [
+        ("META_TOKEN", ACCESS_TOKEN),
+        ("OLD_APP_SECRET", "0123456789abcdef0123456789abcdef"),
+        ("META_VERIFY", "a-word-to-verify"),
+        ("STORE_KEY", STORE_KEY),
+        (
+            "KUTAMMA_SECRET",
+            &format!("whsec_{}a2s=", "a2tr".repeat(10)),
+        ),
+    ] {
+        world.secret_file(variable, value);
+        world.edit(&format!("env:{variable}"), &format!("file:{variable}"));
+    }
+    let path = world.path("portero.toml");
+    let panics = Arc::new(AtomicBool::new(true));
+    let source = Source {
+        loaded: Config::load(&path).unwrap(),
+        path,
+        set_level: Box::new({
+            let panics = Arc::clone(&panics);
+            move |_| assert!(!panics.load(Ordering::SeqCst), "on purpose")
+        }),
+    };
+    let running = serve::start_from(source, Vec::new()).unwrap();
+    world.edit("not_signed_in = \"", "not_signed_in = \"Fuera. ");
+    assert_eq!(running.reloader().reload(), Outcome::Failed);
+    assert_eq!(running.reloader().reload(), Outcome::Failed);
+    panics.store(false, Ordering::SeqCst);
+    let Outcome::Done(changed) = running.reloader().reload() else {
+        panic!("it is not done");
+    };
+    assert_eq!(changed.at_once, ["texts.es.not_signed_in"]);
+    running.stop();
+}
+
+/// Whoever opens the file waits until nothing more is to be read from standard input.
+const HOLD_THE_FILE: &str = "
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, lambda *_: print('awaited', flush=True))
+held = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print('held', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn who_hangs_up_while_the_file_is_read_gets_one_reload_once_it_is_ready() {
+    let world = World::without_mail();
+    let path = world.path("portero.toml");
+    let mut holder = Command::new(interpreter())
+        .args(["-c", HOLD_THE_FILE])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "held");
+    let mut child = (world.command(&["serve", "--config", "portero.toml"]))
+        .spawn()
+        .unwrap();
+    let id = Pid::from_child(&child);
+    assert_eq!(said.next().unwrap().unwrap(), "awaited");
+    kill_process(id, Signal::HUP).unwrap();
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let told = |line: &io::Result<String>| line.as_ref().is_ok_and(|line| line.contains(DONE));
+    let mut until: Vec<String> = Vec::new();
+    for line in lines.by_ref() {
+        let is_last = told(&line);
+        until.push(line.unwrap());
+        if is_last {
+            break;
+        }
+    }
+    let until = until.join("\n");
+    assert!(until.contains("portero is ready"), "{until}");
+    kill_process(id, Signal::TERM).unwrap();
+    assert!(!lines.any(|line| told(&line)), "it reloaded twice");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// What a supervisor hears, one message each.

@@ -119,6 +119,8 @@ fn an_older_store_is_brought_forward_after_a_snapshot_of_it_was_made() {
     let (store, made) = open(redb(&path), &key(), &snapshots, now, SEEDED).unwrap();
     assert_eq!((budgets(&store), made), (all("one+*"), None));
     assert_eq!(snapshots.list().unwrap().len(), 1);
+    // Nor is the first hourly one late because of it.
+    assert_eq!(snapshots.list_hourly().unwrap(), []);
     // A new store is of the newest format from the beginning.
     let (new, made) = open(Arc::new(Memory::new()), &key(), &snapshots, now, SEEDED).unwrap();
     let format = seal::format_of(&**new.engine()).unwrap();
@@ -166,6 +168,48 @@ fn wherever_it_fails_the_next_start_goes_on_and_changes_nothing_twice() {
         }
         let store = open_for(Arc::clone(&engine), &key(), SEEDED).unwrap();
         assert_eq!(budgets(&store), all("one+*"), "{nth}");
+        if is_over {
+            break;
+        }
+    }
+    assert!(nth > 100, "{nth}");
+}
+
+#[test]
+fn r_80_wherever_it_fails_the_snapshot_from_before_stays_and_is_the_only_one() {
+    let mut nth = 0;
+    loop {
+        nth += 1;
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::new(folder.path().join("snapshots"), 0);
+        let memory = Arc::new(Memory::new());
+        let engine: Arc<dyn Engine> = Arc::clone(&memory) as _;
+        fill(Arc::clone(&engine));
+        let start = |now| {
+            open(
+                Arc::clone(&engine),
+                &key(),
+                &snapshots,
+                Timestamp(now),
+                SEEDED,
+            )
+        };
+        let begun = memory.operations();
+        memory.fail_operation(nth, StoreError::Unavailable("a fault".to_owned()));
+        let failed = start(1).is_err();
+        let is_over = !failed && memory.operations() - begun < nth;
+        memory.fail_operation(1 << 40, StoreError::Unknown);
+        let was_changed = seal::format_of(&*engine).unwrap() > Some(1);
+        let (store, made) = start(2).unwrap();
+        assert_eq!(budgets(&store), all("one+*"), "{nth}");
+        assert_eq!(made.is_some(), !was_changed, "{nth}");
+        let [(_, way_back)] = &snapshots.list().unwrap()[..] else {
+            panic!("{nth}: {:?}", snapshots.list());
+        };
+        let name = way_back.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("before-format-3-portero-1970"), "{name}");
+        let before = open_for(redb(way_back), &key(), &[]).unwrap();
+        assert_eq!(budgets(&before), all("one"), "{nth}");
         if is_over {
             break;
         }
