@@ -1,5 +1,6 @@
 //! What an operator asks for: users of the directory, and a look inside.
 
+use super::audit::{ActOn, OperatorAct};
 use super::user::HashedPassword;
 use super::{App, Failed};
 use crate::domain::account::{Account, Company};
@@ -76,14 +77,21 @@ impl App {
             .map(|password| self.hash(password))
             .transpose()?;
         let id = format!("u-{}", hex(&self.draw(1)?[0]));
-        let (keys, user) = (self.shared.keys.clone(), user.clone());
-        Ok(self.shared.store.update(move |writer| {
-            let (user, before) = described(writer, &keys, &user, &id, password_hash.as_deref())?;
-            record::put_user(writer, &keys, &user)?;
-            Ok(match before {
-                Some(_) => Added::Changed,
-                None => Added::New,
-            })
+        let (now, shared, user) = (self.now(), Arc::clone(&self.shared), user.clone());
+        Ok(self.update(move |writer| {
+            let (keys, hash) = (&shared.keys, password_hash.as_deref());
+            let (user, before) = described(writer, keys, &user, &id, hash)?;
+            record::put_user(writer, keys, &user)?;
+            let (added, act) = match before {
+                Some(_) => (Added::Changed, OperatorAct::UserChanged),
+                None => (Added::New, OperatorAct::UserAdded),
+            };
+            let set = hash.map(|_| OperatorAct::PasswordSet);
+            for act in [Some(act), set].into_iter().flatten() {
+                let on = ActOn::DirectoryUser(user.id.clone());
+                shared.note_act(writer, act, on, now)?;
+            }
+            Ok(added)
         })?)
     }
 
@@ -102,12 +110,15 @@ impl App {
             .iter()
             .map(|fresh| format!("u-{}", hex(fresh)))
             .collect();
-        let keys = self.shared.keys.clone();
-        Ok(self.shared.store.update(move |writer| {
-            let mut imported = Imported::default();
+        let (now, shared) = (self.now(), Arc::clone(&self.shared));
+        Ok(self.update(move |writer| {
+            let keys = &shared.keys;
+            let (mut imported, mut passwords) = (Imported::default(), 0);
             for ((user, hash), id) in users.iter().zip(&ids) {
                 let hash = hash.as_ref().map(HashedPassword::reveal);
-                let (user, before) = described(writer, &keys, user, id, hash)?;
+                let (user, before) = described(writer, keys, user, id, hash)?;
+                let hash_before = before.as_ref().and_then(|user| user.password_hash.as_ref());
+                passwords += usize::from(user.password_hash.as_ref() != hash_before);
                 match before {
                     None => imported.new += 1,
                     Some(before) if before == user => {
@@ -116,7 +127,13 @@ impl App {
                     }
                     Some(_) => imported.changed += 1,
                 }
-                record::put_user(writer, &keys, &user)?;
+                record::put_user(writer, keys, &user)?;
+            }
+            let Imported { new, changed, .. } = imported;
+            if new + changed > 0 {
+                let counts = format!("{new} new, {changed} changed, {passwords} with a password");
+                let on = ActOn::Thing(counts);
+                shared.note_act(writer, OperatorAct::UsersImported, on, now)?;
             }
             Ok(imported)
         })?)
@@ -125,24 +142,33 @@ impl App {
     /// Gives a user another password; says whether there is such a user.
     pub fn set_password(&self, email: &EmailAddress, password: &Secret) -> Result<bool, Failed> {
         let hash = self.hash(password)?;
-        let (keys, email) = (self.shared.keys.clone(), email.clone());
-        Ok(self.shared.store.update(move |writer| {
-            let Some(mut user) = record::user(writer, &keys, &email)? else {
+        let (now, shared, email) = (self.now(), Arc::clone(&self.shared), email.clone());
+        Ok(self.update(move |writer| {
+            let keys = &shared.keys;
+            let Some(mut user) = record::user(writer, keys, &email)? else {
                 return Ok(false);
             };
             user.password_hash = Some(hash.clone());
-            record::put_user(writer, &keys, &user)?;
+            record::put_user(writer, keys, &user)?;
+            let on = ActOn::DirectoryUser(user.id);
+            shared.note_act(writer, OperatorAct::PasswordSet, on, now)?;
             Ok(true)
         })?)
     }
 
     /// Removes a user; says whether there was one.
     pub fn remove_user(&self, email: &EmailAddress) -> Result<bool, Failed> {
-        let (keys, email) = (self.shared.keys.clone(), email.clone());
-        Ok(self
-            .shared
-            .store
-            .update(move |writer| record::delete_user(writer, &keys, &email))?)
+        let (now, shared, email) = (self.now(), Arc::clone(&self.shared), email.clone());
+        Ok(self.update(move |writer| {
+            let keys = &shared.keys;
+            let Some(user) = record::user(writer, keys, &email)? else {
+                return Ok(false);
+            };
+            record::delete_user(writer, keys, &email)?;
+            let on = ActOn::DirectoryUser(user.id);
+            shared.note_act(writer, OperatorAct::UserRemoved, on, now)?;
+            Ok(true)
+        })?)
     }
 
     /// Every user, by address.

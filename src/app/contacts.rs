@@ -11,6 +11,7 @@
 //! What is left of them the sweeper erases, together with others who wished the same, for it looks
 //! through the whole store and writes it anew, and nobody can have it do that all the time.
 
+use super::audit::{ActOn, OperatorAct};
 use super::report::StatusAct;
 use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
@@ -142,10 +143,11 @@ impl App {
         Ok((ended, contacts.len()))
     }
 
-    /// Everything that is kept about who is meant.
-    pub fn export(&self, whom: &Whom) -> Result<Export, StoreError> {
+    /// Everything that is kept about who is meant, once it is written down that it was asked for;
+    /// nothing when nothing is kept.
+    pub fn export(&self, whom: &Whom) -> Result<Option<Export>, Failed> {
         let keys = &self.shared.keys;
-        self.shared.store.view(|reader| {
+        let (people, export) = self.shared.store.view(|reader| {
             let people = everything_of(reader, keys, whom)?;
             let traces = record::traces(reader, keys, &people)?;
             let mut directory = Vec::new();
@@ -161,12 +163,43 @@ impl App {
                     }));
                 }
             }
-            Ok(Export {
+            let export = Export {
                 kept: traces.export(reader, EXPORT_BODY_BYTES_MAX)?,
-                contacts: people.contacts,
+                contacts: people.contacts.clone(),
                 directory,
-            })
-        })
+            };
+            Ok((people, export))
+        })?;
+        if export.contacts.is_empty() && export.kept.is_empty() && export.directory.is_empty() {
+            return Ok(None);
+        }
+        self.note_export(people)?;
+        Ok(Some(export))
+    }
+
+    /// One line for each contact, and for each user of the directory where there is no contact.
+    fn note_export(&self, people: People) -> Result<(), Failed> {
+        let (now, shared) = (self.now(), Arc::clone(&self.shared));
+        Ok(self.update(move |writer| {
+            let mut on = Vec::new();
+            for contact in &people.contacts {
+                // Who was forgotten meanwhile does not come back.
+                if record::contact(writer, contact.id)?.is_some() {
+                    on.push(ActOn::Contact(contact.id));
+                }
+            }
+            if people.contacts.is_empty() {
+                let users = record::directory_users(writer, &shared.keys, &people)?;
+                on.extend(users.into_iter().map(ActOn::DirectoryUser));
+            }
+            if on.is_empty() {
+                on.push(ActOn::Nothing);
+            }
+            for on in on {
+                shared.note_act(writer, OperatorAct::Exported, on, now)?;
+            }
+            Ok(())
+        })?)
     }
 
     /// What [`App::forget`] would do now. Changes nothing.
@@ -292,13 +325,18 @@ impl App {
                 traces,
                 wishes,
             } = &found;
-            for name in names {
-                record::put_erased(writer, keys, name, now)?;
+            let users = record::directory_users(writer, keys, people)?;
+            let users = users.into_iter().map(Name::DirectoryUser);
+            for name in names.iter().cloned().chain(users) {
+                record::put_erased(writer, keys, &name, now)?;
             }
             for contact in &people.contacts {
                 // As it is by now: it may have got another name.
                 if let Some(contact) = record::contact(writer, contact.id)? {
                     for name in names_of(&contact) {
+                        record::put_erased(writer, keys, &name, now)?;
+                    }
+                    for name in users_of(&contact) {
                         record::put_erased(writer, keys, &name, now)?;
                     }
                     record::delete_aliases(writer, keys, &contact)?;
@@ -317,6 +355,7 @@ impl App {
                 event: "contact.forgotten".to_owned(),
                 contact: String::new(),
                 number_ending: None,
+                directory_user: None,
                 about: None,
                 link: None,
             };
@@ -377,7 +416,16 @@ impl App {
 
     /// Writes a copy of the store to `path`, which must not exist yet.
     pub fn back_up(&self, path: &Path) -> Result<Copied, CopyError> {
-        write_copy(&**self.shared.store.engine(), path)
+        let copied = write_copy(&**self.shared.store.engine(), path)?;
+        let (now, shared) = (self.now(), Arc::clone(&self.shared));
+        let noted = self.update(move |writer| {
+            shared.note_act(writer, OperatorAct::BackedUp, ActOn::Nothing, now)
+        });
+        // A copy matters most when the store takes nothing more.
+        if let Err(error) = noted {
+            tracing::warn!(%error, "a copy of the store was made, and it is not in the audit");
+        }
+        Ok(copied)
     }
 
     /// Makes a snapshot when one is due: none is as young as [`SNAPSHOT_EVERY_MS`]. Returns where
@@ -420,10 +468,15 @@ impl Shared {
     pub(super) fn begin_to_forget(
         &self,
         writer: &mut Transaction<'_>,
+        before: &Contact,
         contact: &Contact,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let keys = &self.keys;
+        // They are signed out by now, and the audit may name whom they were signed in as.
+        for name in users_of(before) {
+            record::put_erased(writer, keys, &name, now)?;
+        }
         let nobody = Contact::new(contact.id, None, None, contact.language, contact.created_at);
         record::delete_aliases(writer, keys, contact)?;
         record::put_limits(writer, keys, contact, now)?;
@@ -508,6 +561,11 @@ fn names_of(contact: &Contact) -> Vec<Name> {
     names.extend(contact.bsuid.clone().map(Name::Bsuid));
     names.extend(contact.wa_id.clone().map(Name::Number));
     names
+}
+
+fn users_of(contact: &Contact) -> impl Iterator<Item = Name> + '_ {
+    let bindings = contact.bindings.iter();
+    bindings.map(|binding| Name::DirectoryUser(binding.user_id.clone()))
 }
 
 fn directory_users(

@@ -1,5 +1,6 @@
 //! The keys that tokens are signed with: made, taken in turns, published, removed.
 
+use super::audit::{ActOn, OperatorAct};
 use super::{App, Failed};
 use crate::domain::id::Timestamp;
 use crate::signing::{self, Key, KeyRing, Life, Plan};
@@ -75,7 +76,9 @@ impl App {
     /// Whatever the store or the source of randomness says.
     pub fn rotate_keys(&self, when: When) -> Result<Turned, Failed> {
         let now = self.now();
-        match self.change_keys(move |lives| signing::turn(lives, now, when))? {
+        match self.change_keys(By::Operator, move |lives, _| {
+            signing::turn(lives, now, when)
+        })? {
             // A turn always brings a key.
             Ok(made) => Ok(made.map_or(
                 Turned::Not(NoTurn::Full { room_from: now }),
@@ -95,10 +98,11 @@ impl App {
     /// Whatever the store or the source of randomness says.
     pub fn revoke_key(&self, id: &str) -> Result<Revoked, Failed> {
         let (now, wanted) = (self.now(), id.to_owned());
-        let revoked = self.change_keys_by_name(move |lives, ids| {
+        let revoke = move |lives: &[Life], ids: &[String]| {
             let place = ids.iter().position(|id| *id == wanted).ok_or(())?;
             Ok::<_, ()>(signing::revoke(lives, place, now))
-        })?;
+        };
+        let revoked = self.change_keys(By::OperatorRevoking, revoke)?;
         Ok(match revoked {
             Ok(made) => {
                 tracing::warn!(key = id, "a signing key was revoked");
@@ -120,27 +124,23 @@ impl App {
         let lives = self.shared.reload_keys()?.lives();
         let plan = signing::due(&lives, now, rotate_ms);
         if !plan.is_empty() {
-            let Ok(_) = self.change_keys(move |lives| {
+            let Ok(_) = self.change_keys(By::Time, move |lives, _| {
                 Ok::<_, Infallible>(signing::due(lives, now, rotate_ms))
             })?;
         }
         Ok(plan.remove.len())
     }
 
-    /// One transaction over the keys, and from then on the ones that it left.
+    /// One transaction over the keys and what is written down of it, and from then on the ones that
+    /// it left.
     fn change_keys<R: Send + 'static>(
         &self,
-        decide: impl Fn(&[Life]) -> Result<Plan, R> + Send + Sync + 'static,
-    ) -> Result<Result<Made, R>, Failed> {
-        self.change_keys_by_name(move |lives, _| decide(lives))
-    }
-
-    fn change_keys_by_name<R: Send + 'static>(
-        &self,
+        by: By,
         decide: impl Fn(&[Life], &[String]) -> Result<Plan, R> + Send + Sync + 'static,
     ) -> Result<Result<Made, R>, Failed> {
         let mut seed = Zeroizing::new([0; 32]);
         self.random.fill(&mut *seed)?;
+        let (now, shared) = (self.now(), Arc::clone(&self.shared));
         let changed = self.update(move |writer| {
             let ring = KeyRing::new(read(writer)?);
             let lives = ring.as_ref().map(KeyRing::lives).unwrap_or_default();
@@ -155,11 +155,19 @@ impl App {
             };
             for id in ring.iter().flat_map(|ring| ring.ids(&plan.remove)) {
                 record::delete_signing_key(writer, &id)?;
+                if by == By::OperatorRevoking {
+                    shared.note_act(writer, OperatorAct::KeyRevoked, ActOn::Thing(id), now)?;
+                }
             }
-            Ok(Ok(match plan.make {
-                Some(life) => Some((make(writer, &seed, life)?, life)),
-                None => None,
-            }))
+            let Some(life) = plan.make else {
+                return Ok(Ok(None));
+            };
+            let id = make(writer, &seed, life)?;
+            if by != By::Time {
+                let on = ActOn::Thing(id.clone());
+                shared.note_act(writer, OperatorAct::KeyRotated, on, now)?;
+            }
+            Ok(Ok(Some((id, life))))
         })?;
         self.shared.reload_keys()?;
         if let Ok(Some((key, _))) = &changed {
@@ -167,6 +175,17 @@ impl App {
         }
         Ok(changed)
     }
+}
+
+/// On whose account keys change: what an operator does is written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Nobody's: it was time.
+    Time,
+    /// An operator's, who wants another key.
+    Operator,
+    /// An operator's, who wants what goes to be believed no longer.
+    OperatorRevoking,
 }
 
 /// The name and the life of a key that was made, if one was.

@@ -26,7 +26,7 @@ pub mod tokens;
 pub mod user;
 
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
-pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX};
+pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX, OperatorAct};
 pub use bell::{Bell, Bells};
 pub use clock::{SystemClock, SystemRandom};
 pub use contacts::{Export, FORGET_EVERY_MS, Forgotten, Whom};
@@ -664,7 +664,7 @@ impl Shared {
         }
         self.keep_for_later(writer, before, &step.contact, about)?;
         match step.actions.contains(&Action::Forget) {
-            true => self.begin_to_forget(writer, &step.contact, now),
+            true => self.begin_to_forget(writer, before, &step.contact, now),
             false => Ok(()),
         }
     }
@@ -683,6 +683,7 @@ impl Shared {
             event: event.name().to_owned(),
             contact: contact.id.to_string(),
             number_ending: contact.number_ending().map(str::to_owned),
+            directory_user: None,
             about: None,
             link: None,
         };

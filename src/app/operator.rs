@@ -1,5 +1,6 @@
 //! What an operator sees of what leaves the house, and changes there.
 
+use super::audit::{ActOn, OperatorAct};
 use super::report::StatusAct;
 use super::{
     App, Failed, NOTICE_LIFETIME_MS, Shared, Transaction, Work, events, hand_on, put_new_entry,
@@ -154,8 +155,17 @@ impl App {
                         | LetterChanged::Dropped
                         | LetterChanged::DroppedWaiting
                 );
-                if let Some(act) = act.filter(|_| is_done) {
-                    shared.audit_act(writer, act, contact, now)?;
+                match act {
+                    _ if !is_done => {}
+                    Some(act) => shared.audit_act(writer, act, contact, now)?,
+                    None => {
+                        let act = match change {
+                            LetterChange::Retry => OperatorAct::LetterRetried,
+                            LetterChange::Drop => OperatorAct::LetterDropped,
+                        };
+                        let on = contact.map_or(ActOn::Nothing, ActOn::Contact);
+                        shared.note_act(writer, act, on, now)?;
+                    }
                 }
                 Ok((*id, changed))
             });

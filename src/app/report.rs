@@ -168,6 +168,8 @@ pub struct Happened {
     pub line: AuditLine,
     /// The contact as it is now.
     pub contact: Option<Contact>,
+    /// Whether it was about somebody, and whom was erased.
+    pub is_erased: bool,
 }
 
 impl App {
@@ -277,6 +279,7 @@ impl App {
                     };
                     found.push(Happened {
                         number,
+                        is_erased: line.is_erased(&self.shared.keys),
                         line,
                         contact,
                     });
@@ -347,6 +350,7 @@ impl Shared {
             event: act.event().to_owned(),
             contact: contact.map_or(String::new(), |id| id.to_string()),
             number_ending: None,
+            directory_user: None,
             about: None,
             link: None,
         };

@@ -104,23 +104,23 @@ fn list(
 
 fn table(lines: &[AuditRow], width: usize) -> Vec<String> {
     show::with_contacts(width, |contact| {
-        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "NUMBER, KEYS"].map(String::from);
+        let head = ["ID", "AT (UTC)", "WHAT", "CONTACT", "DETAIL"].map(String::from);
         let rows = lines.iter().map(|line| {
             [
                 id(line.number),
                 show::short_moment(line.at_ms),
                 line.event.clone(),
-                match (&line.contact, &line.about) {
-                    (Some(of), _) => contact(of),
-                    (None, Some(_)) => "-".to_owned(),
-                    // Some acts of an operator are about nobody.
-                    (None, None) if line.event.starts_with("status_page.") => "-".to_owned(),
-                    (None, None) => "erased".to_owned(),
+                match &line.contact {
+                    Some(of) => contact(of),
+                    None if line.erased => "erased".to_owned(),
+                    // What an operator does may be about nobody, or about a user of the directory.
+                    None => "-".to_owned(),
                 },
-                match (&line.number_ending, &line.about) {
-                    (Some(ending), _) => format!("…{ending}"),
-                    (None, Some(about)) => about.clone(),
-                    (None, None) => "-".to_owned(),
+                match (&line.number_ending, &line.directory_user, &line.about) {
+                    (Some(ending), ..) => format!("…{ending}"),
+                    (None, Some(user), _) => contact(user),
+                    (None, None, Some(about)) => about.clone(),
+                    (None, None, None) => "-".to_owned(),
                 },
             ]
         });
@@ -137,6 +137,8 @@ struct RowJson<'a> {
     user_uuid: Option<&'a str>,
     number_ending: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    directory_user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<&'a str>,
     chained: bool,
 }
@@ -149,6 +151,7 @@ impl<'a> RowJson<'a> {
             event: &line.event,
             user_uuid: line.contact.as_deref(),
             number_ending: line.number_ending.as_deref(),
+            directory_user: line.directory_user.as_deref(),
             about: line.about.as_deref(),
             chained: line.chained,
         }
@@ -300,25 +303,40 @@ mod tests {
             event: "contact.released.identity_key_changed".to_owned(),
             contact: Some("3f2a9c1e-0000-4000-8000-000000000000".to_owned()),
             number_ending: Some("67".to_owned()),
+            directory_user: None,
+            erased: false,
             about: None,
             chained: true,
         };
         let erased = AuditRow {
             contact: None,
             number_ending: None,
+            erased: true,
             ..row.clone()
+        };
+        let backup = AuditRow {
+            event: "store.backed_up".to_owned(),
+            erased: false,
+            ..erased.clone()
+        };
+        let password = AuditRow {
+            event: "user.password_set".to_owned(),
+            directory_user: Some("u-3f2a9c1e000040008000000000000000".to_owned()),
+            ..backup.clone()
         };
         let reload = AuditRow {
             event: "configuration.reloaded".to_owned(),
             about: Some("mail.password".to_owned()),
-            ..erased.clone()
+            ..backup.clone()
         };
         assert_eq!(
-            table(&[row, erased, reload], 80),
+            table(&[row, erased, backup, password, reload], 80),
             [
-                "ID             AT (UTC)        WHAT                                   CONTACT    NUMBER, KEYS",
+                "ID             AT (UTC)        WHAT                                   CONTACT    DETAIL",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  3f2a9c1e…  …67",
                 "6651728f83d00  01-15 08:00:00  contact.released.identity_key_changed  erased     -",
+                "6651728f83d00  01-15 08:00:00  store.backed_up                        -          -",
+                "6651728f83d00  01-15 08:00:00  user.password_set                      -          u-3f2a9c…",
                 "6651728f83d00  01-15 08:00:00  configuration.reloaded                 -          mail.password",
             ]
         );

@@ -1,6 +1,7 @@
 //! The audit as the command line sees it: who did what when, and whether the chain holds.
 //!
-//! Who it is about is the contact's `userUuid` and the end of the number; nothing else is there.
+//! Who it is about is the contact's `userUuid` and the end of the number, or the id of a user in the
+//! directory; nothing else is there.
 
 use super::Answer;
 use crate::app::{AUDIT_LINES_LISTED_MAX, App};
@@ -20,7 +21,13 @@ pub struct AuditRow {
     pub contact: Option<String>,
     /// The end of the contact's number, where it may be shown.
     pub number_ending: Option<String>,
-    /// What it is about, when it is about no contact.
+    /// The id of the user of the directory whom it is about; nothing once it was erased.
+    #[serde(default)]
+    pub directory_user: Option<String>,
+    /// Whether it was about somebody, and whom was erased.
+    #[serde(default)]
+    pub erased: bool,
+    /// What it is about, when it is about nobody.
     pub about: Option<String>,
     /// Whether it is in the chain.
     pub chained: bool,
@@ -82,9 +89,11 @@ pub(super) fn list(app: &App, since_ms: u64, before: Option<u64>) -> Result<Answ
     let lines = lines.into_iter().map(|(number, line)| AuditRow {
         number,
         at_ms: line.at_ms,
+        erased: app.is_erased(&line),
         event: line.event,
         contact: Some(line.contact).filter(|contact| !contact.is_empty()),
         number_ending: line.number_ending,
+        directory_user: line.directory_user,
         about: line.about,
         chained: line.link.is_some(),
     });

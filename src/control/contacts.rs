@@ -192,10 +192,9 @@ pub(super) fn forget(app: &App, whom: &WhomText, dry_run: bool) -> Result<Answer
 }
 
 pub(super) fn export(app: &App, whom: &WhomText) -> Result<Answer, Answer> {
-    let export = app.export(&whom.parse().map_err(wrong)?)?;
-    if export.contacts.is_empty() && export.kept.is_empty() && export.directory.is_empty() {
+    let Some(export) = app.export(&whom.parse().map_err(wrong)?)? else {
         return Ok(Answer::NoSuchContact);
-    }
+    };
     let mut kept = json!(export.kept);
     if let Some(kept) = kept.as_object_mut() {
         kept.values_mut().for_each(make_readable);

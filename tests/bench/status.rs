@@ -259,6 +259,7 @@ fn app(path: &Path, count: u64) -> App {
                     event: "contact.bound".into(),
                     contact: contact.id.to_string(),
                     number_ending: Some("42".into()),
+                    directory_user: None,
                     about: None,
                     link: None,
                 };

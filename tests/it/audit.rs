@@ -1,7 +1,7 @@
 //! The audit: a chain in the core, and with the real program, whether the server runs or not (S-92).
 
 use crate::house::{House, Person};
-use crate::user::{Ended, Server, ended, folder, portero, store};
+use crate::user::{Ended, Server, add, ended, folder, portero, run, store, user_with_input};
 use portero::app::Janitor;
 use portero::domain::id::{ContactId, DAY_MS};
 use portero::store::Table;
@@ -30,6 +30,7 @@ fn fill(folder: &Path) {
                 event: "code.asked".to_owned(),
                 contact: ANA.to_string(),
                 number_ending: Some("67".to_owned()),
+                directory_user: None,
                 about: None,
                 link: None,
             };
@@ -157,4 +158,172 @@ fn what_happens_in_a_chat_is_in_a_chain_that_the_janitor_does_not_break() {
     let second = checked();
     assert_eq!(second.anchor, first.head);
     assert_eq!(second.faults, []);
+}
+
+/// What was written down, oldest first: the event, and its line as JSON.
+fn written_down(folder: &Path) -> Vec<(String, Value)> {
+    let (code, output, error) = audit(folder, &["list", "--json"]);
+    assert_eq!(code, 0, "{error}");
+    let lines = output.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["event"].as_str().unwrap().to_owned(), line)
+    });
+    lines.collect()
+}
+
+/// An operator's day; returns the id of the user, and the names of the keys that were made and
+/// revoked.
+fn day_of_an_operator(folder: &Path) -> (String, [String; 2]) {
+    let fine = |arguments: &[&str]| {
+        let (code, output, error) = run(folder, arguments);
+        assert_eq!(code, 0, "{arguments:?}: {error}");
+        output
+    };
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&fine(arguments)).unwrap() };
+    let with_password = |arguments: &[&str], password: &str| {
+        let (code, _, error) = user_with_input(folder, arguments, password);
+        assert_eq!(code, 0, "{error}");
+    };
+    assert_eq!(add(folder, "ana@example.com").0, 0);
+    let id = json(&["user", "list", "--json"])[0]["id"].clone();
+    let described = [
+        "add",
+        "ana@example.com",
+        "--name",
+        "Ana",
+        "--company",
+        "Espiga",
+    ];
+    let described = [&described[..], &["--password-stdin"]].concat();
+    with_password(&described, "doce perros verdes");
+    let passwd = ["passwd", "ana@example.com", "--password-stdin"];
+    with_password(&passwd, "trece gatos azules");
+    let rows = "email,name,company\nbea@example.com,Bea,Espiga\nana@example.com,Ana María,Espiga\n";
+    std::fs::write(folder.join("users.csv"), rows).unwrap();
+    fine(&["user", "import", "users.csv"]);
+    // Nothing changes, and nothing is written down.
+    fine(&["user", "import", "users.csv"]);
+    fine(&["export", "--email", "ana@example.com"]);
+    let (code, ..) = run(folder, &["export", "--email", "nobody@example.com"]);
+    assert_ne!(code, 0);
+    let before = json(&["keys", "list", "--json"]);
+    fine(&["keys", "rotate"]);
+    let keys = json(&["keys", "list", "--json"]);
+    let [first, second] =
+        [&keys[0]["kid"], &keys[1]["kid"]].map(|id| id.as_str().unwrap().to_owned());
+    assert_eq!(
+        (keys.as_array().unwrap().len(), &before[0]["kid"]),
+        (2, &first.clone().into())
+    );
+    fine(&["keys", "revoke", &second]);
+    fine(&["backup", folder.join("copy.redb").to_str().unwrap()]);
+    fine(&["user", "remove", "ana@example.com"]);
+    assert_ne!(run(folder, &["user", "remove", "ana@example.com"]).0, 0);
+    (id.as_str().unwrap().to_owned(), [first, second])
+}
+
+/// Whoever has a shell there can set somebody's password and sign in as them, and not without a
+/// trace (S-92).
+#[test]
+fn what_an_operator_does_is_in_the_audit_whether_the_server_runs_or_not() {
+    let (with, without) = (folder(), folder());
+    let server = Server::start(with.path());
+    let served = day_of_an_operator(with.path());
+    server.stop();
+    let alone = day_of_an_operator(without.path());
+    for (path, (user, [_, made])) in [(with.path(), served), (without.path(), alone)] {
+        let lines = written_down(path);
+        let told: Vec<_> = (lines.iter())
+            .map(|(event, line)| (event.as_str(), &line["directoryUser"], &line["about"]))
+            .collect();
+        let (user, made) = (Value::from(user), Value::from(made));
+        let counts = Value::from("1 new, 1 changed, 0 with a password");
+        assert_eq!(
+            told,
+            [
+                ("user.added", &user, &Value::Null),
+                ("user.changed", &user, &Value::Null),
+                ("user.password_set", &user, &Value::Null),
+                ("user.password_set", &user, &Value::Null),
+                ("user.imported", &Value::Null, &counts),
+                ("contact.exported", &user, &Value::Null),
+                ("key.rotated", &Value::Null, &made),
+                ("key.revoked", &Value::Null, &made),
+                ("store.backed_up", &Value::Null, &Value::Null),
+                ("user.removed", &user, &Value::Null),
+            ]
+        );
+        let (code, verified, error) = audit(path, &["verify"]);
+        assert_eq!(code, 0, "{error}");
+        assert!(
+            verified.starts_with("the chain holds: 10 lines\n"),
+            "{verified}"
+        );
+        assert!(!verified.contains("erased"), "{verified}");
+        let (_, listed, _) = audit(path, &["list"]);
+        assert!(
+            listed.contains("user.password_set") && !listed.contains("erased"),
+            "{listed}"
+        );
+        let whole = format!("{listed}{lines:?}");
+        for word in ["example.com", "Ana", "Espiga", "perros", "gatos", "argon2"] {
+            assert!(!whole.contains(word), "{word} is in the audit: {whole}");
+        }
+    }
+}
+
+#[test]
+fn whoever_changed_of_which_user_a_line_tells_is_found_out() {
+    let folder = folder();
+    let path = folder.path();
+    assert_eq!(add(path, "ana@example.com").0, 0);
+    let id = written_down(path)[0].1["directoryUser"].clone();
+    let (opened, _) = store(path);
+    let id = id.as_str().unwrap().to_owned();
+    let tampered = opened.update(move |writer| {
+        let number = record::last_audit_number(writer)?.to_be_bytes();
+        let line = String::from_utf8(writer.get(Table::Audit, &number)?.unwrap()).unwrap();
+        assert!(line.contains(&id));
+        writer.put(Table::Audit, &number, line.replace(&id, "u-0").as_bytes())
+    });
+    tampered.unwrap();
+    drop(opened);
+    let (code, output, _) = audit(path, &["verify"]);
+    assert_eq!(code, 1);
+    assert!(output.contains("is not what was written"), "{output}");
+}
+
+#[test]
+fn who_is_forgotten_by_the_address_is_in_no_line_from_before() {
+    let folder = folder();
+    let path = folder.path();
+    for email in ["ana@example.com", "bea@example.com"] {
+        assert_eq!(add(path, email).0, 0);
+    }
+    let of = |lines: &[(String, Value)], at: usize| lines[at].1["directoryUser"].clone();
+    let before = written_down(path);
+    let (ana, bea) = (of(&before, 0), of(&before, 1));
+    assert_eq!(
+        run(path, &["contact", "forget", "--email", "ana@example.com"]).0,
+        0
+    );
+    let passwd = ["passwd", "ana@example.com", "--password-stdin"];
+    assert_eq!(user_with_input(path, &passwd, "doce perros verdes").0, 0);
+    assert_eq!(
+        run(path, &["contact", "forget", "--email", "eva@example.com"]).0,
+        0
+    );
+    let after = written_down(path);
+    let told = |at: usize| (after[at].0.as_str(), of(&after, at));
+    assert_eq!(told(0), ("user.added", Value::Null));
+    assert_eq!(told(1), ("user.added", bea));
+    assert_eq!(told(2), ("contact.forgotten", Value::Null));
+    // The user stayed in the directory, and so does what was done to it since.
+    assert_eq!(told(3), ("user.password_set", ana));
+    let (code, output, _) = audit(path, &["verify"]);
+    assert_eq!(code, 0);
+    assert!(
+        output.contains("in 1 line it was erased whom they are about"),
+        "{output}"
+    );
 }

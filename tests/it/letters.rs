@@ -189,6 +189,11 @@ fn letters_of_one_contact_are_tried_again_in_their_order_whatever_order_they_are
     house.world.change(|outside| outside.bot = Takes::It);
     let changed = house.app.change_letters(&newest_first, LetterChange::Retry);
     assert_eq!(changed.unwrap().len(), 3);
+    let lines = house.overview().audit;
+    let retried = lines.iter().filter(|line| line.event == "letter.retried");
+    let contact = house.contact(&crowd.people[0]).id.to_string();
+    assert!(retried.clone().all(|line| line.contact == contact));
+    assert_eq!(retried.count(), 3);
     house.settle();
     let texts: Vec<String> = house.handed_on().into_iter().flatten().collect();
     assert_eq!(texts, ["1", "2", "3"]);

@@ -3,8 +3,9 @@
 
 use crate::house::{House, NETWORK, Person, Takes, no_tokens, other_than, server_error};
 use crate::outside::{Answer, PUBLIC_HOST, ask};
+use portero::app::admin::NewUser;
 use portero::app::user::HashedPassword;
-use portero::app::{SystemRandom, Verdict, Visitor};
+use portero::app::{SystemRandom, Verdict, Visitor, Whom};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::Lane;
 use portero::domain::id::{
@@ -655,6 +656,35 @@ fn a_reload_is_told_with_its_keys_and_as_nobodys_deed() {
         &desk.page("/status/log/"),
         &["the configuration was reloaded: mail.password, services[erp]"],
         &["Somebody who was forgotten"],
+    );
+}
+
+#[test]
+fn what_operators_do_is_told_and_only_whom_it_was_about_is_forgotten() {
+    let office = Office::new();
+    let (person, house) = (ana(&office), &office.house);
+    house.sign_in(&person, "ana@example.com");
+    let user = NewUser::parse("bea@example.com", "Bea Ruiz", "Río", "").unwrap();
+    house.app.add_user(&user).unwrap();
+    let id = house.app.users().unwrap().remove(0).id;
+    let number = Whom::Number(person.wa_id.clone().unwrap());
+    house.app.export(&number).unwrap().unwrap();
+    let desk = office.signs_in();
+    let added = format!("a user was added to the directory: {id}");
+    let exported = "had all that is kept about them exported by an operator";
+    let by_ana = format!("</a> {exported}");
+    shows(
+        &desk.page("/status/log/"),
+        &[&added, &by_ana],
+        &["bea@", "Bea", "Somebody"],
+    );
+    house.app.forget(&number).unwrap();
+    house.app.forget(&Whom::Email(user.email)).unwrap();
+    let by_somebody = format!("Somebody who was forgotten {exported}");
+    shows(
+        &desk.page("/status/log/"),
+        &["a user was added to the directory", &by_somebody],
+        &[&id],
     );
 }
 

@@ -105,7 +105,7 @@ fn user(folder: &Path, arguments: &[&str]) -> Ended {
     )
 }
 
-fn user_with_input(folder: &Path, arguments: &[&str], input: &str) -> Ended {
+pub fn user_with_input(folder: &Path, arguments: &[&str], input: &str) -> Ended {
     let mut child = portero(folder)
         .arg("user")
         .args(arguments)
@@ -119,7 +119,7 @@ fn user_with_input(folder: &Path, arguments: &[&str], input: &str) -> Ended {
     ended(child.wait_with_output().unwrap())
 }
 
-fn add(folder: &Path, email: &str) -> Ended {
+pub fn add(folder: &Path, email: &str) -> Ended {
     user(
         folder,
         &[

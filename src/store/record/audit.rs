@@ -2,8 +2,9 @@
 //! out or moved without a trace (S-92).
 //!
 //! Each line carries a digest of itself and that of the line before it. Who it is about goes into the
-//! digest only as a digest of its own: both fields can be erased later, and the chain still holds. A
-//! contact's id is random, so nobody finds it by trying once it is erased everywhere. The place of
+//! digest only as a digest of its own: its fields can be erased later, and the chain still holds. The
+//! ids of contacts and users are random, so nobody finds them by trying once they are erased
+//! everywhere. The place of
 //! the last line is noted apart, so that lines cannot be cut off at the end; and so is that of the
 //! last line that retention took, so that the chain has an anchor to begin at.
 //!
@@ -34,7 +35,10 @@ pub struct AuditLine {
     /// The end of the contact's number, when it is shown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub number_ending: Option<String>,
-    /// What it is about, when it is about no contact: names, never values.
+    /// The id in the built-in directory of the user whom it is about; nothing once it was erased.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub directory_user: Option<String>,
+    /// What it is about, when it is about nobody: names and counts, never values.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub about: Option<String>,
     /// Its place in the chain; lines from before there was one have none.
@@ -66,7 +70,8 @@ pub struct AuditPlace {
 impl AuditLine {
     fn person(&self, keys: &Keys) -> String {
         let ending = self.number_ending.as_deref().unwrap_or("");
-        let parts = [self.contact.as_bytes(), ending.as_bytes()];
+        let mut parts = vec![self.contact.as_bytes(), ending.as_bytes()];
+        parts.extend(self.directory_user.as_deref().map(str::as_bytes));
         hex(&keys.master().keyed_digest("audit person", &parts))
     }
 
@@ -88,12 +93,19 @@ impl AuditLine {
         AuditLine {
             contact: String::new(),
             number_ending: None,
+            directory_user: None,
             ..self
         }
     }
 
-    fn is_erased(&self) -> bool {
-        self.contact.is_empty() && self.about.is_none()
+    /// Whether it was about somebody once. Of lines from before the chain nobody knows; they are
+    /// taken for it.
+    pub fn is_erased(&self, keys: &Keys) -> bool {
+        let names_nobody = self.contact.is_empty()
+            && self.number_ending.is_none()
+            && self.directory_user.is_none();
+        let link = self.link.as_ref();
+        names_nobody && link.is_none_or(|link| link.person != self.person(keys))
     }
 }
 
@@ -276,7 +288,7 @@ pub fn verify_audit(
     check.is_end = lines.len() < limit;
     for (number, line) in lines {
         check.lines += 1;
-        check.erased += usize::from(line.is_erased());
+        check.erased += usize::from(line.is_erased(keys));
         let digest = match &line.link {
             None if matches!(expected, Expected::Digest(None)) => {
                 check.unchained += 1;
@@ -298,7 +310,7 @@ pub fn verify_audit(
                 let person = &link.person;
                 let is_same = line.digest(keys, number, link.previous.as_deref(), person)
                     == link.digest
-                    && (line.is_erased() || line.person(keys) == *person);
+                    && (line.is_erased(keys) || line.person(keys) == *person);
                 if !is_in_place && is_same {
                     check.fault(number, AuditFault::MissingBefore);
                 }
@@ -365,6 +377,7 @@ mod tests {
             event: "signed_in".to_owned(),
             contact: [BEN, ANA][usize::from(!number.is_multiple_of(2))].to_string(),
             number_ending: Some("67".to_owned()),
+            directory_user: None,
             about: None,
             link: None,
         }

@@ -30,6 +30,8 @@ pub enum Name {
     Number(WaId),
     /// The address of an account.
     Address(EmailAddress),
+    /// The id of a user in the built-in directory, who may stay there.
+    DirectoryUser(String),
 }
 
 impl Keys {
@@ -39,6 +41,7 @@ impl Keys {
             Name::Bsuid(bsuid) => (b"bsuid", bsuid.as_str().into()),
             Name::Number(number) => (b"number", number.as_str().into()),
             Name::Address(address) => (b"address", address.key().into()),
+            Name::DirectoryUser(id) => (b"directory user", id.as_bytes().into()),
         };
         self.digest("erased", &[kind, &bytes])
     }
@@ -365,9 +368,23 @@ pub fn traces(reader: &dyn Reader, keys: &Keys, people: &People) -> Result<Trace
         }
     }
     let named: BTreeSet<String> = ids.iter().map(|id| ContactId(*id).to_string()).collect();
+    let users = directory_users(reader, keys, people)?;
+    let is_users = |line: &AuditLine| -> Result<bool, StoreError> {
+        let Some(id) = &line.directory_user else {
+            return Ok(false);
+        };
+        if users.contains(id) {
+            return Ok(true);
+        }
+        // The user may have stayed in the directory, and what was done to it since is not erased.
+        let name = Name::DirectoryUser(id.clone());
+        let erased = erased_at(reader, keys, &name)?;
+        Ok(people.with_erased && erased.is_some_and(|at| line.at_ms <= at.0))
+    };
     each(reader, Table::Audit, |key, bytes| {
         let line: AuditLine = read(Table::Audit, bytes)?;
         let is_theirs = named.contains(&line.contact)
+            || is_users(&line)?
             || match ContactId::parse(&line.contact) {
                 Ok(id) => is_theirs(&id.0)?,
                 Err(_) => false,
@@ -378,6 +395,21 @@ pub fn traces(reader: &dyn Reader, keys: &Keys, people: &People) -> Result<Trace
         Ok(())
     })?;
     Ok(found)
+}
+
+/// The ids of these people in the built-in directory: of whom their contacts are signed in as, and of
+/// whoever has one of their addresses there.
+pub fn directory_users(
+    reader: &dyn Reader,
+    keys: &Keys,
+    people: &People,
+) -> Result<BTreeSet<String>, StoreError> {
+    let bound = people.contacts.iter().flat_map(|contact| &contact.bindings);
+    let mut ids: BTreeSet<String> = bound.map(|binding| binding.user_id.clone()).collect();
+    for address in &people.addresses {
+        ids.extend(super::user(reader, keys, address)?.map(|user| user.id));
+    }
+    Ok(ids)
 }
 
 /// Somebody else without an unfinished sign-in that names one of these addresses; `None` when there

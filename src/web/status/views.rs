@@ -460,12 +460,13 @@ fn happenings(frame: &Frame<'_>, lines: &[Happened], now: Timestamp) -> Markup {
     html! {
         @if !lines.is_empty() {
             ol.log {
-                @for Happened { line, contact, .. } in lines {
+                @for happened in lines {
+                    @let line = &happened.line;
                     @let said = words::sentence(&line.event);
                     li.trouble[words::is_trouble(&line.event)] {
-                        span { (who(frame, line, contact.as_ref())) " "
+                        span { (who(frame, happened)) " "
                             @if said.is_empty() { (line.event) } @else { (said) }
-                            @if let Some(about) = &line.about { ": " (about) } }
+                            @if let Some(about) = line.about.as_ref().or(line.directory_user.as_ref()) { ": " (about) } }
                         span.soft { (moment(Timestamp(line.at_ms), now)) }
                     }
                 }
@@ -478,17 +479,15 @@ fn happenings(frame: &Frame<'_>, lines: &[Happened], now: Timestamp) -> Markup {
 const SAME_WAY_MS: u64 = HOUR_MS;
 
 /// Whom a line is about: as whom the contact is signed in now, or the end of its number.
-fn who(
-    frame: &Frame<'_>,
-    line: &crate::store::record::AuditLine,
-    contact: Option<&Contact>,
-) -> Markup {
+fn who(frame: &Frame<'_>, happened: &Happened) -> Markup {
+    let (line, contact) = (&happened.line, happened.contact.as_ref());
     if line.contact.is_empty() {
-        // Some were never about a contact.
-        let was_about_somebody = line.about.is_none()
-            && !line.event.starts_with("status_page.")
-            && line.event != "contact.forgotten";
-        return html! { @if was_about_somebody { "Somebody who was forgotten" } };
+        let somebody = match happened.is_erased {
+            _ if !words::is_about_somebody(&line.event) => "",
+            true => "Somebody who was forgotten",
+            false => "Somebody",
+        };
+        return html! { (somebody) };
     }
     // Who it is now says nothing about who it was before.
     let name = (contact.and_then(|contact| contact.bindings.first()))

@@ -179,6 +179,17 @@ pub fn sentence(event: &str) -> &'static str {
         // By an operator, or because they wished it in the chat.
         "contact.forgotten" => "somebody was forgotten",
         "configuration.reloaded" => "the configuration was reloaded",
+        "user.added" => "a user was added to the directory",
+        "user.changed" => "a user of the directory was described anew",
+        "user.password_set" => "a password was set for a user of the directory",
+        "user.imported" => "users were imported into the directory",
+        "user.removed" => "a user was removed from the directory",
+        "key.rotated" => "a new signing key was made",
+        "key.revoked" => "a signing key was revoked",
+        "contact.exported" => "had all that is kept about them exported by an operator",
+        "store.backed_up" => "a copy of the store was made",
+        "letter.retried" => "had a dead letter tried again by an operator",
+        "letter.dropped" => "had a letter dropped by an operator",
         "status_page.signed_in" => "somebody signed in to this page",
         "status_page.password_wrong" => "a wrong password was typed for this page",
         "status_page.signed_out" => "somebody signed out of this page",
@@ -186,6 +197,16 @@ pub fn sentence(event: &str) -> &'static str {
         "status_page.letter_retried" => "had a dead letter tried again on this page",
         "status_page.letter_dropped" => "had a dead letter dropped on this page",
         _ => "",
+    }
+}
+
+/// Whether the sentence about an event says what somebody did or had done, and not only that
+/// something was done.
+pub fn is_about_somebody(event: &str) -> bool {
+    match event.split_once('.') {
+        Some(("configuration" | "user" | "key" | "store", _)) => false,
+        Some(("status_page", act)) => act.starts_with("letter_") || act == "contact_released",
+        _ => event != "contact.forgotten",
     }
 }
 
@@ -226,7 +247,7 @@ pub fn advice(lane: &str, reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::StatusAct;
+    use crate::app::{OperatorAct, StatusAct};
     use crate::domain::binding::ReleaseReason;
     use crate::domain::delivery::Lane;
     use crate::domain::tally::Tally;
@@ -234,10 +255,11 @@ mod tests {
     #[test]
     fn whatever_is_written_down_has_its_sentence() {
         let acts = StatusAct::ALL.map(StatusAct::event);
+        let operator = OperatorAct::ALL.map(OperatorAct::event);
         let reasons = ReleaseReason::ALL.map(ReleaseReason::event);
         let counted = crate::app::Counted::default();
         let counted: Vec<&str> = counted.sign_ins.all().map(|(name, _)| name).collect();
-        for event in acts.iter().chain(&reasons).chain(&counted) {
+        for event in acts.iter().chain(&operator).chain(&reasons).chain(&counted) {
             // Never written down, only counted.
             let only_counted = *event == "sign_in.paused";
             assert!(only_counted || !sentence(event).is_empty(), "{event}");
