@@ -37,7 +37,7 @@ impl World {
         let dying = Arc::clone(&memory);
         self.house().world.change(|outside| {
             outside.afterwards = Some(Box::new(move || {
-                dying.refuse_commits(Some(StoreError::Unavailable("the end".into())));
+                dying.refuse_commits(Some(StoreError::Broken("the end".into())));
             }));
         });
         for lane in portero::domain::delivery::Lane::ALL {
