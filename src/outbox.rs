@@ -490,7 +490,7 @@ impl Outbox {
                 Ok(settled) => return Some(settled),
                 Err(error) => {
                     tracing::error!(lane = lane.name(), attempt, %error, "what was sent could not be stored as sent");
-                    if matches!(error, Failed::Store(StoreError::Broken(_))) {
+                    if error.is_for_good() {
                         return None;
                     }
                     if attempt > 1 {

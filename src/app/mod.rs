@@ -107,6 +107,13 @@ pub enum Failed {
     Random(#[from] NoRandomness),
 }
 
+impl Failed {
+    /// Whether nothing will be stored any more by this process: repeating it is of no use.
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, Failed::Store(StoreError::Broken(_)))
+    }
+}
+
 /// What the operations need to know besides the store.
 #[derive(Clone, Debug)]
 pub struct Settings {
