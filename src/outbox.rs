@@ -10,11 +10,10 @@
 //! order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
 //! what waits behind it overtakes it.
 
-use crate::app::{App, Begun, Bells, Failed, Report, Settled, Waiting, Work};
+use crate::app::{App, Begun, Bells, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use crate::metrics::{Counters, Durations};
-use crate::store::StoreError;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
