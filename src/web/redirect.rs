@@ -1,9 +1,8 @@
 //! What plain HTTP is answered where HTTPS is at home: the way there.
 
-use super::listener::{Handler, SAFE_HEADERS};
-use super::{error, not_found};
+use super::listener::Handler;
+use super::{error, not_found, with_headers};
 use rouille::{Request, Response};
-use std::borrow::Cow;
 
 /// Where an authority looks whether a name is ours (RFC 8555, section 8.3).
 const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
@@ -55,9 +54,6 @@ impl Handler for RedirectDoor {
     }
 
     fn handle(&self, request: &Request) -> Response {
-        let mut response = self.respond(request);
-        let safe = SAFE_HEADERS.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
-        response.headers.extend(safe);
-        response
+        with_headers(self.respond(request))
     }
 }
