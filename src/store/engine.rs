@@ -205,6 +205,18 @@ pub trait Reader {
     ) -> Result<(), StoreError>;
 }
 
+/// How many records there are in all tables together.
+pub(super) fn count_records(reader: &dyn Reader) -> Result<u64, StoreError> {
+    let mut records = 0;
+    for table in Table::ALL {
+        reader.scan(table, KeyRange::all(), Order::Forward, &mut |_, _| {
+            records += 1;
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(records)
+}
+
 /// Writing, in an update. Reads of the same update see its writes.
 pub trait Writer: Reader {
     /// Stores `value` under `key`, in place of what was there.

@@ -1,6 +1,6 @@
 //! A copy takes the place of the store, and whoever was erased stays erased.
 
-use super::engine::Engine;
+use super::engine::{Engine, count_records};
 use super::record::{self, Keys, People};
 use super::{
     CopyError, OpenError, Redb, Sealed, Snapshots, StoreError, Table, file, seal, write_copy,
@@ -169,7 +169,7 @@ pub fn restore(
             Some(aside)
         }
     };
-    let records = engine.view(count_all).map_err(CopyError::from)?;
+    let records = engine.view(count_records).map_err(CopyError::from)?;
     Ok(Restored {
         records,
         erased_again,
@@ -215,15 +215,4 @@ fn open_all(reader: &dyn Reader) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn count_all(reader: &dyn Reader) -> Result<u64, StoreError> {
-    let mut records = 0;
-    for table in Table::ALL {
-        reader.scan(table, KeyRange::all(), Order::Forward, &mut |_, _| {
-            records += 1;
-            ControlFlow::Continue(())
-        })?;
-    }
-    Ok(records)
 }

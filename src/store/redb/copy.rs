@@ -3,7 +3,7 @@
 use super::{
     Options, Redb, builder, definition, explain, flatten, flatten_table, lock, make_tables,
 };
-use crate::store::engine::{Engine, KeyRange, Order, Reader, Table};
+use crate::store::engine::{Engine, KeyRange, Order, Reader, Table, count_records};
 use crate::store::{Copied, CopyError, OpenError, StoreError, file};
 use redb::backends::FileBackend;
 use redb::{CommitError, DatabaseError, StorageError};
@@ -115,16 +115,5 @@ pub(super) fn write_records(
     })?;
     database.close().map_err(of_draft)?;
     synced.sync_all().map_err(|error| of_draft(error.into()))?;
-    Ok(records)
-}
-
-fn count_records(reader: &dyn Reader) -> Result<u64, StoreError> {
-    let mut records = 0;
-    for table in Table::ALL {
-        reader.scan(table, KeyRange::all(), Order::Forward, &mut |_, _| {
-            records += 1;
-            ControlFlow::Continue(())
-        })?;
-    }
     Ok(records)
 }
