@@ -473,6 +473,15 @@ impl Redb {
         error
     }
 
+    /// Whether the job leads at once; else it waits for its turn.
+    fn line_up(&self, job: &Arc<Job>) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.leading {
+            queue.waiting.push_back(Arc::clone(job));
+        }
+        !std::mem::replace(&mut queue.leading, true)
+    }
+
     /// Passes the lead to the caller that has waited longest.
     fn hand_over(&self) {
         let mut queue = lock(&self.queue);
@@ -549,14 +558,7 @@ impl Engine for Redb {
             turn: Mutex::new(Turn::Wait),
             bell: Condvar::new(),
         });
-        let leads = {
-            let mut queue = lock(&self.queue);
-            if queue.leading {
-                queue.waiting.push_back(Arc::clone(&job));
-            }
-            !std::mem::replace(&mut queue.leading, true)
-        };
-        if !leads
+        if !self.line_up(&job)
             && let Some(Verdict {
                 result,
                 group,
@@ -596,14 +598,7 @@ impl Engine for Redb {
             turn: Mutex::new(Turn::Wait),
             bell: Condvar::new(),
         });
-        let leads = {
-            let mut queue = lock(&self.queue);
-            if queue.leading {
-                queue.waiting.push_back(Arc::clone(&job));
-            }
-            !std::mem::replace(&mut queue.leading, true)
-        };
-        if !leads {
+        if !self.line_up(&job) {
             // Who wants to be alone is given the lead and nothing else.
             job.wait();
         }
