@@ -11,6 +11,7 @@ mod crash;
 mod description;
 mod doctor;
 mod door;
+mod failing_calls;
 mod gateway;
 mod mail;
 mod outside;
