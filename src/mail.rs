@@ -444,6 +444,9 @@ fn reply(error: &Error) -> Reply {
     }
 }
 
+const USE_TLS: Option<&str> =
+    Some("write mail.port = 587, or mail.security = \"tls\" with mail.port = 465");
+
 /// What to do about a reply, depending on where it came.
 fn judge(stage: Stage, reply: &Reply) -> Failure {
     const CHECK_SERVER: &str = "if this lasts, check mail.server, mail.port and mail.security";
@@ -490,7 +493,7 @@ fn judge(stage: Stage, reply: &Reply) -> Failure {
         Reply::Unsupported if stage == Stage::StartTls => (
             FailureKind::Configuration,
             "the server does not offer STARTTLS, and nothing was sent without it".to_owned(),
-            Some("write mail.port = 587, or mail.security = \"tls\" with mail.port = 465"),
+            USE_TLS,
         ),
         Reply::Unsupported => (temporary, "an unexpected answer".to_owned(), None),
         Reply::Lost(words) if stage == Stage::Content => {
@@ -526,6 +529,8 @@ fn judge_code(
             (FailureKind::RecipientForNow, None)
         }
         (_, 400..=499) => (temporary, None),
+        // Offered and then refused for good: the work of somebody in between, or of a fault.
+        (Stage::StartTls, _) => (FailureKind::Configuration, USE_TLS),
         (_, 530 | 534 | 535 | 538) => (FailureKind::Configuration, LOG_IN),
         (Stage::Auth, _) => (FailureKind::Configuration, LOG_IN),
         (Stage::Connect, _) => (

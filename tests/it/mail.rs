@@ -5,8 +5,9 @@ use portero::domain::delivery::{Failure, FailureKind, Mail};
 use portero::domain::id::{EmailAddress, Secret};
 use portero::mail::{Mailer, Security, Settings};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 const TEMPORARY: FailureKind = FailureKind::Temporary {
     retry_after_ms: None,
@@ -344,6 +345,83 @@ fn after_a_stripped_starttls_nothing_is_said_in_the_clear() {
     assert!(failure.reason.contains("STARTTLS"));
     assert!(failure.advice.is_some());
     assert_eq!(stripper.join().unwrap(), ["EHLO inpla.example"]);
+}
+
+/// Somebody in the middle who offers STARTTLS, says `answer` to it and then, if `goes_on`, yes to
+/// everything; returns every byte that they heard.
+fn in_the_middle(answer: &'static str, goes_on: bool) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hearing = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let mut heard = Vec::new();
+        let say = |stream: &mut TcpStream, words: &str| stream.write_all(words.as_bytes());
+        say(&mut stream, "220 mail.example ESMTP\r\n").unwrap();
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            heard.extend_from_slice(&buffer[..count]);
+            let offer = "250-mail.example\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n";
+            let words = match &buffer[..count] {
+                b"STARTTLS\r\n" => answer,
+                line if line.starts_with(b"EHLO ") => offer,
+                _ if goes_on => "250 ok\r\n",
+                _ => break,
+            };
+            if say(&mut stream, words).is_err() {
+                break;
+            }
+        }
+        heard
+    });
+    (port, hearing)
+}
+
+/// STARTTLS is offered, and then refused, broken, or answered by somebody who would rather go
+/// on in the clear.
+#[test]
+fn whatever_is_answered_to_starttls_nothing_but_a_greeting_is_said_in_the_clear() {
+    let sink = smtp_sink::start(Security::StartTls, json!({}));
+    for (answer, goes_on, kind) in [
+        ("454 4.7.0 TLS is not available\r\n", true, TEMPORARY),
+        (
+            "500 5.5.1 what is that\r\n",
+            true,
+            FailureKind::Configuration,
+        ),
+        ("502 5.5.1 not here\r\n", true, FailureKind::Configuration),
+        ("554 5.7.0 never\r\n", true, FailureKind::Configuration),
+        // Goes on as if nothing had been said.
+        ("220 ready\r\n", true, FailureKind::Configuration),
+        // What follows in the same breath is not of the server (CVE-2021-38371).
+        (
+            "220 ready\r\n250-AUTH PLAIN\r\n250 ok\r\n235 2.7.0 welcome\r\n",
+            true,
+            FailureKind::Configuration,
+        ),
+        ("220 ready\r\n", false, TEMPORARY),
+        ("\r\n", true, TEMPORARY),
+    ] {
+        let (port, hearing) = in_the_middle(answer, goes_on);
+        let settings = Settings {
+            port,
+            ..settings(&sink, Security::StartTls)
+        };
+        let failure = send_once(&settings).unwrap_err();
+        assert_eq!(failure.kind, kind, "{answer:?}: {failure:?}");
+        assert_eq!(failure.advice.is_some(), kind != TEMPORARY, "{failure:?}");
+        let heard = hearing.join().unwrap();
+        // After the greeting there is a record of TLS, its handshake, or nothing.
+        let greeting = b"EHLO inpla.example\r\nSTARTTLS\r\n";
+        let rest = heard.strip_prefix(greeting).unwrap();
+        let plain = match rest {
+            [22, 3, ..] | b"" | b"QUIT\r\n" => 0,
+            others => others.len(),
+        };
+        assert_eq!(plain, 0, "{answer:?}: {:?}", String::from_utf8_lossy(rest));
+    }
 }
 
 #[test]
