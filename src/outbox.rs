@@ -5,9 +5,9 @@
 //! reached holds up nobody else. The queue in memory is a window on the store: what does not fit
 //! waits there, and a restart begins with the store alone.
 //!
-//! Two things may be wrong with the other side of a lane. It may not answer at all, or refuse
-//! whatever comes: then the lane rests, tries with one entry at a time, and everything keeps its
-//! order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
+//! Two things may be wrong with the other side of a lane. It may not answer at all, refuse whatever
+//! comes, or want less at once: then the lane rests, tries with one entry at a time, and everything
+//! keeps its order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
 //! what waits behind it overtakes it.
 
 use crate::app::{App, Begun, Bells, Report, Settled, Waiting, Work};
@@ -175,7 +175,7 @@ impl Outbox {
     pub fn new(app: Arc<App>, carry: Arc<dyn Carry>, pace: Pace) -> Outbox {
         let queues = Lane::ALL.map(|lane| {
             let per_second = if lane == Lane::Chat {
-                Some(pace.messages_per_second.max(1))
+                Some(pace.messages_per_second.max(1) as usize)
             } else {
                 None
             };
@@ -201,8 +201,8 @@ impl Outbox {
 
     /// Chat messages per second over everybody, from now on.
     pub fn set_messages_per_second(&self, messages_per_second: u32) {
-        if let Some(bucket) = &mut self.queue(Lane::Chat).bucket {
-            bucket.per_second = u64::from(messages_per_second.max(1));
+        if let Some(rate) = &mut self.queue(Lane::Chat).rate {
+            rate.per_second = messages_per_second.max(1) as usize;
         }
     }
 
@@ -609,7 +609,9 @@ fn is_about_the_lane(report: &Report) -> bool {
     matches!(
         report,
         Report::Failed(Failure {
-            kind: FailureKind::Configuration | FailureKind::Unreachable,
+            kind: FailureKind::Configuration
+                | FailureKind::Throttled { .. }
+                | FailureKind::Unreachable,
             ..
         })
     )
@@ -633,6 +635,7 @@ fn may_be_tried_now(report: &Report) -> bool {
             FailureKind::Temporary {
                 retry_after_ms: Some(_),
             }
+            | FailureKind::Throttled { .. }
             | FailureKind::RecipientForNow
             | FailureKind::Unknown
             | FailureKind::Recipient
@@ -726,6 +729,9 @@ struct Queue {
     /// Carried, and not yet stored as carried.
     unsettled: HashMap<EntryId, (Report, Tried)>,
     rest: Option<Rest>,
+    /// How long the other side asked to be left alone; 0 when the lane rests for another reason, or
+    /// not at all.
+    throttled_ms: u64,
     /// The entry that tries, while the lane rests, whether it still has to.
     trying: Option<EntryId>,
     /// The last pause after which the other side did not answer; 0 when it did.
@@ -739,7 +745,7 @@ struct Queue {
     parked: HashSet<ContactId>,
     /// When to look for them there.
     parked_until: Option<Timestamp>,
-    bucket: Option<Bucket>,
+    rate: Option<Rate>,
     paces_pairs: bool,
     /// Whether an entry that is refused may be overtaken by those behind it.
     steps_aside: bool,
@@ -762,30 +768,43 @@ struct Line {
     paced_to: Timestamp,
 }
 
-/// Tokens that come back evenly, up to one second's worth.
-struct Bucket {
-    per_second: u64,
-    milli_tokens: u64,
-    filled_at: Timestamp,
+/// How much may leave in any one second, wherever that begins. The other side counts a message at
+/// some moment while it is under way, so its second ends one after it has come back.
+struct Rate {
+    per_second: usize,
+    /// When those that count came back, oldest first; at most as many as may leave.
+    back_at: VecDeque<Timestamp>,
 }
 
-impl Bucket {
-    fn refill(&mut self, now: Timestamp) {
-        let gained = now.since_ms(self.filled_at).saturating_mul(self.per_second);
-        self.milli_tokens = self
-            .milli_tokens
-            .saturating_add(gained)
-            .min(self.per_second * 1_000);
-        self.filled_at = now;
+impl Rate {
+    /// How many may leave now, beside those under way.
+    fn room(&mut self, under_way: usize, now: Timestamp) -> usize {
+        let counts = |at: &Timestamp| *at <= now && now.since_ms(*at) < SECOND_MS;
+        while self.back_at.front().is_some_and(|at| !counts(at)) {
+            self.back_at.pop_front();
+        }
+        self.per_second
+            .saturating_sub(under_way + self.back_at.len())
+    }
+
+    /// In how long the next one may leave.
+    fn room_in_ms(&self, under_way: usize, now: Timestamp) -> u64 {
+        if under_way + self.back_at.len() < self.per_second {
+            return 0;
+        }
+        match self.back_at.front() {
+            Some(at) => SECOND_MS.saturating_sub(now.since_ms(*at)),
+            // Whoever carries those under way goes on.
+            None => LOOK_MS_MAX,
+        }
     }
 }
 
 impl Queue {
-    fn new(per_second: Option<u32>, paces_pairs: bool, steps_aside: bool) -> Queue {
-        let bucket = per_second.map(|per_second| Bucket {
-            per_second: u64::from(per_second),
-            milli_tokens: u64::from(per_second) * 1_000,
-            filled_at: Timestamp(0),
+    fn new(per_second: Option<usize>, paces_pairs: bool, steps_aside: bool) -> Queue {
+        let rate = per_second.map(|per_second| Rate {
+            per_second,
+            back_at: VecDeque::new(),
         });
         Queue {
             loaded_to: None,
@@ -795,6 +814,7 @@ impl Queue {
             under_way: 0,
             unsettled: HashMap::new(),
             rest: None,
+            throttled_ms: 0,
             trying: None,
             unreachable_ms: 0,
             alarmed_at: None,
@@ -802,7 +822,7 @@ impl Queue {
             refused: HashSet::new(),
             parked: HashSet::new(),
             parked_until: None,
-            bucket,
+            rate,
             paces_pairs,
             steps_aside,
         }
@@ -877,9 +897,8 @@ impl Queue {
             }
             max = 1;
         }
-        if let Some(bucket) = &mut self.bucket {
-            bucket.refill(now);
-            max = max.min(usize::try_from(bucket.milli_tokens / 1_000).unwrap_or(usize::MAX));
+        if let Some(rate) = &mut self.rate {
+            max = max.min(rate.room(self.under_way, now));
         }
         let mut taken = Vec::new();
         while taken.len() < max {
@@ -904,9 +923,6 @@ impl Queue {
         }
         self.under_way += taken.len();
         self.trying = (self.rest.as_ref()).and(taken.first().map(|(_, id)| *id));
-        if let Some(bucket) = &mut self.bucket {
-            bucket.milli_tokens -= taken.len() as u64 * 1_000;
-        }
         taken
     }
 
@@ -916,6 +932,9 @@ impl Queue {
 
     fn finish(&mut self, key: LineKey, id: EntryId, after: After, now: Timestamp) {
         self.under_way = self.under_way.saturating_sub(1);
+        if let Some(rate) = &mut self.rate {
+            rate.back_at.push_back(now);
+        }
         let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
@@ -968,22 +987,35 @@ impl Queue {
             }
             Report::Sent(_) | Report::Answers(_) => {
                 self.refused.clear();
-                self.unreachable_ms = 0;
-                match self.rest.take() {
-                    Some(_) => Noted::GoesOn,
-                    None => Noted::Nothing,
+                // What was under way when less was asked for does not end that pause.
+                let is_asked_for = self.throttled_ms > 0
+                    && (self.rest.as_ref()).is_some_and(|rest| now < rest.until);
+                match is_asked_for {
+                    true => Noted::Nothing,
+                    false => self.go_on(),
                 }
             }
             // It is there, and does not want this entry.
-            Report::Failed(_) if self.unreachable_ms > 0 => {
-                self.unreachable_ms = 0;
-                self.rest = None;
-                Noted::GoesOn
-            }
+            Report::Failed(_) if self.unreachable_ms > 0 => self.go_on(),
             Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {
                 Noted::Nothing
             }
         }
+    }
+
+    fn go_on(&mut self) -> Noted {
+        self.unreachable_ms = 0;
+        let is_brief = self.rests_briefly();
+        self.throttled_ms = 0;
+        match self.rest.take() {
+            Some(_) if !is_brief => Noted::GoesOn,
+            Some(_) | None => Noted::Nothing,
+        }
+    }
+
+    /// A moment in which the other side wants less is nobody's concern.
+    fn rests_briefly(&self) -> bool {
+        (1..PAUSE_MS).contains(&self.throttled_ms)
     }
 
     fn come_to_rest(&mut self, id: EntryId, failure: &Failure, now: Timestamp) -> Noted {
@@ -992,6 +1024,7 @@ impl Queue {
                 self.unreachable_ms = 0;
                 PAUSE_MS
             }
+            FailureKind::Throttled { pause_ms } => pause_ms.max(1),
             // Those that were under way together when it went fail together: one outage, one
             // pause. It grows with each try that was made to see whether it is over.
             _ => {
@@ -1010,6 +1043,13 @@ impl Queue {
             advice: failure.advice,
             until: until.max(now.plus_ms(pause_ms)),
         });
+        self.throttled_ms = match failure.kind {
+            FailureKind::Throttled { .. } => pause_ms,
+            _ => 0,
+        };
+        if self.rests_briefly() {
+            return Noted::Nothing;
+        }
         // What goes up and down is told once in a while, not each time.
         let silence_ms = match was_at_rest {
             true => ALARM_EVERY_MS,
@@ -1121,13 +1161,8 @@ impl Queue {
             .rest
             .as_ref()
             .map_or(0, |rest| rest.until.since_ms(now));
-        let token_ms = match &self.bucket {
-            Some(bucket) if bucket.milli_tokens < 1_000 => {
-                (1_000 - bucket.milli_tokens).div_ceil(bucket.per_second)
-            }
-            _ => 0,
-        };
-        due_ms.max(rest_ms).max(token_ms).max(1)
+        let room_ms = (self.rate.as_ref()).map_or(0, |rate| rate.room_in_ms(self.under_way, now));
+        due_ms.max(rest_ms).max(room_ms).max(1)
     }
 }
 
@@ -1321,6 +1356,99 @@ mod tests {
         queue.try_now(now);
         assert!(queue.take(now, 9, 1).is_empty());
         assert_eq!(queue.take(later, 9, 1).len(), 2);
+    }
+
+    ///
+    #[test]
+    fn a_pause_that_is_asked_of_the_lane_is_kept_whole_and_told_when_it_is_long() {
+        let throttled = |pause_ms| {
+            Report::Failed(Failure {
+                kind: FailureKind::Throttled { pause_ms },
+                ..Failure::temporary("too much at once")
+            })
+        };
+        for (pause_ms, told) in [
+            (SECOND_MS, [Noted::Nothing, Noted::Nothing]),
+            (MINUTE_MS, [Noted::Paused, Noted::GoesOn]),
+        ] {
+            let entries: Vec<_> = (1..=4)
+                .map(|n| (ContactId([n; 16]), u64::from(n)))
+                .collect();
+            let mut queue = queue_of(&entries);
+            let taken = queue.take(NOW, 3, 1);
+            assert_eq!(taken.len(), 3);
+            let reports = [Report::Sent(None), throttled(pause_ms), Report::Sent(None)];
+            let mut noted = Vec::new();
+            for ((line, id), report) in taken.into_iter().zip(&reports) {
+                noted.push(queue.note(line, id, report, NOW));
+                let after = match report {
+                    Report::Sent(_) => After::Gone,
+                    _ => After::Again(NOW),
+                };
+                queue.finish(line, id, after, NOW);
+            }
+            assert_eq!(noted, [Noted::Nothing, told[0], Noted::Nothing]);
+            // One that came back later does not end it, and then one tries, whose turn it was.
+            let until = NOW.plus_ms(pause_ms);
+            assert!(queue.take(until.minus_ms(1), 9, 1).is_empty());
+            assert_eq!(
+                queue.take(until, 9, 1),
+                [((ContactId([2; 16]), None), EntryId(2))]
+            );
+            assert!(queue.take(until, 9, 1).is_empty());
+            let line = (ContactId([2; 16]), None);
+            assert_eq!(
+                queue.note(line, EntryId(2), &Report::Sent(None), until),
+                told[1]
+            );
+            queue.finish(line, EntryId(2), After::Gone, until);
+            assert_eq!(queue.take(until, 9, 1).len(), 1);
+            assert!(queue.rest.is_none());
+        }
+    }
+
+    ///
+    #[test]
+    fn in_no_second_more_leave_than_may() {
+        const PER_SECOND: usize = 5;
+        let mut queue = Queue::new(Some(PER_SECOND), true, false);
+        for n in 0..200_u64 {
+            queue.add(Waiting {
+                id: EntryId(n),
+                contact: ContactId(u128::from(n).to_be_bytes()),
+                look_at: NOW,
+            });
+        }
+        // Each is under way for 0 to 700 ms and counts at any moment of that.
+        let (mut left_at, mut under_way): (Vec<(u64, u64)>, Vec<_>) = Default::default();
+        let mut ms = 0;
+        while !queue.due.is_empty() || !under_way.is_empty() {
+            let now = NOW.plus_ms(ms);
+            under_way.retain(|(key, id, back): &(LineKey, EntryId, u64)| {
+                let is_back = *back <= ms;
+                if is_back {
+                    queue.finish(*key, *id, After::Gone, now);
+                }
+                !is_back
+            });
+            for (key, id) in queue.take(now, 16, 4) {
+                let back = ms + id.0 * 37 % 700;
+                left_at.push((ms, back));
+                under_way.push((key, id, back));
+            }
+            let next = under_way.iter().map(|(_, _, back)| *back).min();
+            let look = ms.saturating_add(queue.next_look_ms(now));
+            ms = next.map_or(look, |next| next.min(look)).max(ms + 1);
+        }
+        assert_eq!(left_at.len(), 200);
+        // Those that were under way in a second could all count in it.
+        for (_, from) in &left_at {
+            let within = |(left, back): &&(u64, u64)| *left < from + 1_000 && back >= from;
+            let most = left_at.iter().filter(within).count();
+            assert!(most <= PER_SECOND, "{most} in the second from {from} ms");
+        }
+        let last = left_at.iter().map(|(_, back)| *back).max();
+        assert!(last < Some(200 * 1_700 / PER_SECOND as u64), "{last:?} ms");
     }
 
     #[test]

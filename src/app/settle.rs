@@ -540,6 +540,7 @@ impl Shared {
             FailureKind::Recipient | FailureKind::RecipientForNow | FailureKind::Permanent => true,
             FailureKind::Unknown => entry.errand.lane() == Lane::Mail,
             FailureKind::Temporary { .. }
+            | FailureKind::Throttled { .. }
             | FailureKind::Configuration
             | FailureKind::Unreachable => false,
         };
@@ -550,7 +551,7 @@ impl Shared {
         // A lane that rests says so itself.
         let is_about_the_entry = !matches!(
             failure.kind,
-            FailureKind::Configuration | FailureKind::Unreachable
+            FailureKind::Configuration | FailureKind::Throttled { .. } | FailureKind::Unreachable
         );
         if matches!(lane, Lane::Bot | Lane::Events) && is_about_the_entry && entry.attempts == 1 {
             tracing::warn!(

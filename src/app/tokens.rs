@@ -242,6 +242,7 @@ impl App {
                 Err(failure) => match failure.kind {
                     FailureKind::Permanent => TokenAnswer::AccountGone,
                     FailureKind::Temporary { retry_after_ms } => unavailable(retry_after_ms),
+                    FailureKind::Throttled { pause_ms } => unavailable(Some(pause_ms)),
                     FailureKind::Configuration
                     | FailureKind::Unreachable
                     | FailureKind::Unknown

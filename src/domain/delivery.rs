@@ -157,6 +157,12 @@ pub enum FailureKind {
     Permanent,
     /// Token, permission, account or payment: the whole lane pauses until an operator acts.
     Configuration,
+    /// Refused because of how much was sent, whoever it was for: the lane pauses for as long as was
+    /// asked, and tries with one entry at a time. Not taken.
+    Throttled {
+        /// How long.
+        pause_ms: u64,
+    },
     /// The other side as such does not answer, whatever is sent to it: the lane pauses and tries
     /// with one entry at a time. Known not to have arrived.
     Unreachable,
@@ -404,6 +410,9 @@ const BOT_PATIENT_ATTEMPTS: u32 = 60;
 /// Shortest pause of a lane whose settings are wrong; its first entry then tries again.
 pub const PAUSE_MS: u64 = 30 * SECOND_MS;
 
+/// Of a longer pause that was asked for, this much decides how far its end is moved.
+const ASKED_MS_SPREAD_MAX: u64 = 300 * SECOND_MS;
+
 /// What becomes of an entry after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -414,7 +423,8 @@ pub enum Next {
 }
 
 /// Decides about an entry whose attempt failed now. `jitter` is any number; it moves the moment by
-/// up to a fifth so that what failed together does not come back together.
+/// up to a fifth so that what failed together does not come back together, and never before what
+/// the other side asked for.
 pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u8) -> Next {
     let lane = entry.errand.lane();
     let pause_ms = match failure.kind {
@@ -427,9 +437,12 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
         }
         FailureKind::Configuration => PAUSE_MS,
         // The pause of the lane decides.
-        FailureKind::Unreachable => 0,
+        FailureKind::Unreachable | FailureKind::Throttled { .. } => 0,
         FailureKind::Temporary { retry_after_ms } => {
-            backoff_ms(lane, entry.attempts, jitter).max(retry_after_ms.unwrap_or(0))
+            let asked_ms = retry_after_ms.map_or(0, |ms| {
+                ms.saturating_add(spread_ms(ms.min(ASKED_MS_SPREAD_MAX), jitter))
+            });
+            backoff_ms(lane, entry.attempts, jitter).max(asked_ms)
         }
         // The same mail with the same Message-ID, the same question: harmless twice.
         FailureKind::Unknown | FailureKind::RecipientForNow => {
@@ -461,7 +474,12 @@ fn backoff_ms(lane: Lane, attempts: u32, jitter: u8) -> u64 {
     let pause_ms = first_ms
         .saturating_mul(factor.saturating_pow(tries_before))
         .min(max_ms);
-    pause_ms - pause_ms / 10 + pause_ms * u64::from(jitter) / (5 * u64::from(u8::MAX))
+    pause_ms - pause_ms / 10 + spread_ms(pause_ms, jitter)
+}
+
+/// 0 to a fifth of a pause.
+fn spread_ms(pause_ms: u64, jitter: u8) -> u64 {
+    pause_ms * u64::from(jitter) / (5 * u64::from(u8::MAX))
 }
 
 #[cfg(test)]
@@ -528,10 +546,31 @@ mod tests {
             }),
             [5, 15, 45, 60, 60]
         );
-        let told = FailureKind::Temporary {
-            retry_after_ms: Some(90_000),
+    }
+
+    #[test]
+    fn a_pause_that_was_asked_for_is_kept_and_its_end_is_spread() {
+        let pause_ms = |asked_ms, jitter| {
+            let kind = FailureKind::Temporary {
+                retry_after_ms: Some(asked_ms),
+            };
+            let failure = Failure {
+                kind,
+                ..Failure::temporary("")
+            };
+            match after_failure(&entry(chat(), 1), &failure, Timestamp(0), jitter) {
+                Next::RetryAt(at) => at.0,
+                Next::GiveUp => u64::MAX,
+            }
         };
-        assert_eq!(pause_s(&entry(chat(), 1), told), Some(90));
+        assert_eq!(
+            [0, 255].map(|jitter| pause_ms(90_000, jitter)),
+            [90_000, 108_000]
+        );
+        // The usual pause is longer.
+        assert_eq!(pause_ms(10, 0), 900);
+        // Longer than the entry lives.
+        assert_eq!(pause_ms(u64::MAX, 255), u64::MAX);
     }
 
     #[test]

@@ -37,8 +37,14 @@ pub(super) fn failure_of_error(error: &Value, answer: &Answer) -> Failure {
             advice: None,
         },
     };
-    if let FailureKind::Temporary { retry_after_ms } = &mut failure.kind {
-        *retry_after_ms = (*retry_after_ms).max(answer.retry_after_ms);
+    match &mut failure.kind {
+        FailureKind::Temporary { retry_after_ms } => {
+            *retry_after_ms = (*retry_after_ms).max(answer.retry_after_ms);
+        }
+        FailureKind::Throttled { pause_ms } => {
+            *pause_ms = (*pause_ms).max(answer.retry_after_ms.unwrap_or(0));
+        }
+        _ => {}
     }
     let traceable = |trace: &&str| {
         (1..=TRACE_BYTES_MAX).contains(&trace.len())
@@ -56,10 +62,18 @@ pub(super) fn failure_of_error(error: &Value, answer: &Answer) -> Failure {
 fn kind_of_status(status: u16) -> FailureKind {
     match status {
         401 | 403 => FailureKind::Configuration,
-        400..=499 if status != 408 && status != 429 => FailureKind::Permanent,
+        429 => TOO_FAST,
+        400..=499 if status != 408 => FailureKind::Permanent,
         _ => FailureKind::Temporary {
             retry_after_ms: None,
         },
+    }
+}
+
+/// Too much at once, and the pause that was asked for, if any.
+pub(super) fn too_fast(retry_after_ms: Option<u64>) -> FailureKind {
+    FailureKind::Throttled {
+        pause_ms: retry_after_ms.unwrap_or(0).max(TOO_FAST_MS),
     }
 }
 
@@ -121,7 +135,14 @@ const fn meaning(
 pub(super) const SOON: FailureKind = FailureKind::Temporary {
     retry_after_ms: None,
 };
-/// Call limits are counted by the hour and maintenance lasts about a minute.
+/// The rate of the number is counted by the second.
+const TOO_FAST: FailureKind = FailureKind::Throttled {
+    pause_ms: TOO_FAST_MS,
+};
+const TOO_FAST_MS: u64 = 1_000;
+/// Call limits are counted by the hour.
+const TOO_MANY: FailureKind = FailureKind::Throttled { pause_ms: 60_000 };
+/// Maintenance lasts about a minute.
 const SLOWLY: FailureKind = FailureKind::Temporary {
     retry_after_ms: Some(60_000),
 };
@@ -236,19 +257,19 @@ const MEANINGS: &[Meaning] = &[
     meaning(&[133004], SOON, "server temporarily unavailable", ""),
     meaning(
         &[4],
-        SLOWLY,
+        TOO_MANY,
         "call limit of the app",
         "see the app's rate limit in Meta's dashboard",
     ),
     meaning(
         &[80007],
-        SLOWLY,
+        TOO_MANY,
         "call limit of the WhatsApp account",
         "too many management calls; wait",
     ),
     meaning(
         &[130429],
-        SOON,
+        TOO_FAST,
         "throughput of the number reached",
         "write a lower whatsapp.messages_per_second",
     ),
@@ -453,8 +474,7 @@ mod tests {
         .chain([133010, 133000, 133005, 133006, 133008, 133009, 133016])
         .chain(200..=299)
         .collect();
-        let soon = [1, 2, 131000, 131016, 133004, 130429, 131056];
-        let slowly = [131057, 4, 80007];
+        let soon = [1, 2, 131000, 131016, 133004, 131056];
         let person = [
             131021, 131026, 131030, 130497, 131047, 131049, 130472, 131050, 131063, 131062, 137000,
         ];
@@ -467,7 +487,9 @@ mod tests {
         let table = [
             (&later[..], FailureKind::Configuration),
             (&soon, wait(None)),
-            (&slowly, wait(Some(60_000))),
+            (&[131057], wait(Some(60_000))),
+            (&[4, 80007], FailureKind::Throttled { pause_ms: 60_000 }),
+            (&[130429], FailureKind::Throttled { pause_ms: 1_000 }),
             (&[133015], wait(Some(300_000))),
             (&person, FailureKind::Recipient),
             (&never, FailureKind::Permanent),

@@ -24,6 +24,10 @@ use std::time::Duration;
 /// Longest time for one call: a thread of the outbox is free again after this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Wait after somebody in between said that there was no good answer from Meta: if the message
+/// was taken all the same, its status is here by then and settles it.
+const GATEWAY_WAIT_MS: u64 = 10_000;
+
 /// How to reach the Cloud API and on whose behalf.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -207,8 +211,15 @@ fn accepted_id(answer: &Answer) -> Result<MessageId, Failure> {
         }),
         // Meta explains itself in JSON; whoever answers otherwise stands in between.
         (status, _) => Err(Failure {
-            kind: FailureKind::Temporary {
-                retry_after_ms: answer.retry_after_ms,
+            kind: match status {
+                429 => errors::too_fast(answer.retry_after_ms),
+                // Whoever stands in between may have passed it on before the answer was lost.
+                500..=599 if status != 503 => FailureKind::Temporary {
+                    retry_after_ms: answer.retry_after_ms.max(Some(GATEWAY_WAIT_MS)),
+                },
+                _ => FailureKind::Temporary {
+                    retry_after_ms: answer.retry_after_ms,
+                },
             },
             reason: format!("HTTP {status} without an explanation by Meta"),
             advice: (status < 500 && status != 429).then_some(

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::errors::SOON;
+use super::errors::{SOON, too_fast};
 use super::*;
 use crate::domain::id::{Bsuid, MappingId, WaId};
 use crate::http::stand_in::{answer, serve, serve_bytes};
@@ -317,7 +317,7 @@ fn the_code_decides_and_not_the_status() {
     let failure = error_answered("200 OK", json!({"code": 190}));
     assert_eq!(failure.kind, FailureKind::Configuration);
     let failure = error_answered("400 Bad Request", json!({"code": "130429"}));
-    assert_eq!(failure.kind, SOON);
+    assert_eq!(failure.kind, too_fast(None));
     let failure = error_answered("400 Bad Request", json!({"code": 100, "error_subcode": 33}));
     assert_eq!(failure.kind, FailureKind::Configuration);
     assert!(failure.reason.starts_with("33 "), "{}", failure.reason);
@@ -329,7 +329,7 @@ fn an_unknown_code_is_judged_by_its_status() {
     assert_eq!(kind("400 Bad Request"), FailureKind::Permanent);
     assert_eq!(kind("401 Unauthorized"), FailureKind::Configuration);
     assert_eq!(kind("403 Forbidden"), FailureKind::Configuration);
-    assert_eq!(kind("429 Too Many Requests"), SOON);
+    assert_eq!(kind("429 Too Many Requests"), too_fast(None));
     assert_eq!(kind("500 Internal Server Error"), SOON);
     let without = error_answered("503 Service Unavailable", json!({"message": "x"}));
     assert_eq!(without.kind, SOON);
@@ -363,8 +363,11 @@ fn a_pause_that_meta_asks_for_is_kept() {
     let wait = |ms| FailureKind::Temporary {
         retry_after_ms: Some(ms),
     };
-    assert_eq!(pause(130429, "7"), wait(7_000));
-    assert_eq!(pause(4, "7"), wait(60_000), "the longer of both");
+    let throttled = |pause_ms| FailureKind::Throttled { pause_ms };
+    assert_eq!(pause(130429, "7"), throttled(7_000));
+    assert_eq!(pause(130429, "soon"), throttled(1_000));
+    assert_eq!(pause(131056, "7"), wait(7_000));
+    assert_eq!(pause(4, "7"), throttled(60_000), "the longer of both");
     assert_eq!(pause(2, "999999999"), wait(crate::http::RETRY_AFTER_MS_MAX));
     assert_eq!(pause(131026, "7"), FailureKind::Recipient);
 }
@@ -372,20 +375,23 @@ fn a_pause_that_meta_asks_for_is_kept() {
 #[test]
 fn whoever_answers_in_metas_place_is_waited_for() {
     let html = "<html>Bad Gateway</html>";
-    for status in [
-        "502 Bad Gateway",
-        "503 Unavailable",
-        "404 Not Found",
-        "407 Proxy",
-        "302 Found",
+    // It may have been passed on: its status has to be waited for.
+    let later = FailureKind::Temporary {
+        retry_after_ms: Some(GATEWAY_WAIT_MS),
+    };
+    for (status, kind, advised) in [
+        ("500 Internal Server Error", later, false),
+        ("502 Bad Gateway", later, false),
+        ("504 Gateway Timeout", later, false),
+        ("503 Unavailable", SOON, false),
+        ("429 Too Many Requests", too_fast(None), false),
+        ("404 Not Found", SOON, true),
+        ("407 Proxy", SOON, true),
+        ("302 Found", SOON, true),
     ] {
         let failure = send_answered(status, "text/html", html).unwrap_err();
-        assert_eq!(failure.kind, SOON, "{status}");
-        assert_eq!(
-            failure.advice.is_some(),
-            !status.starts_with('5'),
-            "{status}"
-        );
+        assert_eq!(failure.kind, kind, "{status}");
+        assert_eq!(failure.advice.is_some(), advised, "{status}");
     }
 }
 
