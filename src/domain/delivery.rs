@@ -400,7 +400,8 @@ impl Errand {
 /// webhook with our tag (Meta's contract, section 3.7).
 pub const UNKNOWN_WAIT_MS: u64 = 60 * SECOND_MS;
 
-/// Unknown attempts after which a message is given up: one repeat is harmless, three are not.
+/// Unknown attempts after which a message or a mail is given up: one repeat is harmless,
+/// three are not.
 pub const UNKNOWN_MAX: u32 = 2;
 
 /// Tries of one message for the bot, about an hour's worth, after which the next ones come more
@@ -429,12 +430,12 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
     let lane = entry.errand.lane();
     let pause_ms = match failure.kind {
         FailureKind::Recipient | FailureKind::Permanent => return Next::GiveUp,
-        FailureKind::Unknown if lane == Lane::Chat => {
-            if entry.unknown + 1 >= UNKNOWN_MAX {
-                return Next::GiveUp;
-            }
-            UNKNOWN_WAIT_MS
+        FailureKind::Unknown
+            if matches!(lane, Lane::Chat | Lane::Mail) && entry.unknown + 1 >= UNKNOWN_MAX =>
+        {
+            return Next::GiveUp;
         }
+        FailureKind::Unknown if lane == Lane::Chat => UNKNOWN_WAIT_MS,
         FailureKind::Configuration => PAUSE_MS,
         // The pause of the lane decides.
         FailureKind::Unreachable | FailureKind::Throttled { .. } => 0,
@@ -444,7 +445,7 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
             });
             backoff_ms(lane, entry.attempts, jitter).max(asked_ms)
         }
-        // The same mail with the same Message-ID, the same question: harmless twice.
+        // The same mail with the same Message-ID is harmless twice, the same question always.
         FailureKind::Unknown | FailureKind::RecipientForNow => {
             backoff_ms(lane, entry.attempts, jitter)
         }
@@ -461,7 +462,8 @@ fn backoff_ms(lane: Lane, attempts: u32, jitter: u8) -> u64 {
     let (first_ms, factor, max_ms): (u64, u64, u64) = match lane {
         // 4^n seconds is what Meta asks for after 131056.
         Lane::Chat => (SECOND_MS, 4, 60 * SECOND_MS),
-        Lane::Mail => (5 * SECOND_MS, 3, 60 * SECOND_MS),
+        // With what chance adds less than a minute after whoever made us wait takes it.
+        Lane::Mail => (5 * SECOND_MS, 3, 54 * SECOND_MS),
         Lane::Services => (SECOND_MS, 2, 15 * SECOND_MS),
         // For as long as a mended bot should have to wait for what it refused, and not longer than
         // a message that it never takes should cost.
@@ -544,7 +546,7 @@ mod tests {
             pauses(&Errand::PretendMail {
                 challenge: ChallengeId([0; 16])
             }),
-            [5, 15, 45, 60, 60]
+            [5, 15, 45, 54, 54]
         );
     }
 
@@ -608,6 +610,20 @@ mod tests {
     fn an_unknown_send_waits_for_its_status_and_is_repeated_once() {
         let mut unknown = entry(chat(), 1);
         assert_eq!(pause_s(&unknown, FailureKind::Unknown), Some(60));
+        unknown.unknown = 1;
+        assert_eq!(pause_s(&unknown, FailureKind::Unknown), None);
+    }
+
+    #[test]
+    fn a_mail_of_unknown_fate_is_repeated_once() {
+        let mut unknown = entry(
+            Errand::MailCode {
+                challenge: ChallengeId([0; 16]),
+                to: EmailAddress::parse("ana@example.com").unwrap(),
+            },
+            1,
+        );
+        assert_eq!(pause_s(&unknown, FailureKind::Unknown), Some(5));
         unknown.unknown = 1;
         assert_eq!(pause_s(&unknown, FailureKind::Unknown), None);
     }
