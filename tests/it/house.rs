@@ -4,8 +4,8 @@
 
 use portero::app::admin::Overview;
 use portero::app::{
-    App, Body, Clock, Failed, HandOver, IdentitySettings, IssueToken, NoRandomness, Places, Random,
-    Received, Report, Settings, Telling, TokenWanted, Verdict, Visitor, Work,
+    App, Body, Clock, Failed, HandOver, IdentitySettings, IssueToken, Lookup, NoRandomness, Places,
+    Random, Received, Report, Settings, Telling, TokenWanted, Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::Contact;
@@ -163,6 +163,12 @@ pub enum Takes {
 /// What the bot makes of a message that it does not treat like all others.
 pub type BotSays = Box<dyn Fn(&HandOver) -> Option<Report> + Send>;
 
+/// How somebody takes a try that comes at this moment.
+pub type TakesThen = Box<dyn FnMut(Timestamp) -> Takes + Send>;
+
+/// What the services say at this moment.
+pub type Answers = Box<dyn Fn(&Lookup, Timestamp) -> Vec<Answer> + Send>;
+
 /// A service and whom it knows.
 pub struct Service {
     pub name: ServiceName,
@@ -176,7 +182,11 @@ pub struct Outside {
     /// How WhatsApp takes the next tries; afterwards as `whatsapp` says.
     pub whatsapp_next: VecDeque<Takes>,
     pub whatsapp: Takes,
+    /// Decides in place of `whatsapp`.
+    pub whatsapp_then: Option<TakesThen>,
     pub mail: Takes,
+    /// Decides in place of `mail`.
+    pub mail_then: Option<TakesThen>,
     /// How the bot takes the next tries; afterwards as `bot_says`, and if that is silent `bot`.
     pub bot_next: VecDeque<Takes>,
     /// What the bot makes of single messages.
@@ -190,6 +200,8 @@ pub struct Outside {
     /// Whether services answer with everybody they know, whoever was asked about.
     pub is_careless: bool,
     pub left: Vec<Left>,
+    /// Answer in place of `services`.
+    pub answers: Option<Answers>,
     /// Questions to the services.
     pub look_ups: usize,
     /// Visits to the mail server without a mail.
@@ -223,14 +235,22 @@ impl World {
         report
     }
 
+    fn mail(&self, outside: &mut Outside) -> Takes {
+        match &mut outside.mail_then {
+            Some(takes) => takes(self.clock.now()),
+            None => outside.mail.clone(),
+        }
+    }
+
     fn take(&self, outside: &mut Outside, work: &Work) -> Report {
         match work {
             Work::Chat { to, message, tag } => {
                 outside.chat_tries += 1;
-                let takes = outside
-                    .whatsapp_next
-                    .pop_front()
-                    .unwrap_or_else(|| outside.whatsapp.clone());
+                let takes = outside.whatsapp_next.pop_front();
+                let takes = takes.unwrap_or_else(|| match &mut outside.whatsapp_then {
+                    Some(takes) => takes(self.clock.now()),
+                    None => outside.whatsapp.clone(),
+                });
                 if let Takes::Not(failure) = takes {
                     return Report::Failed(failure);
                 }
@@ -248,7 +268,7 @@ impl World {
                     _ => Report::Sent(Some(id)),
                 }
             }
-            Work::Mail(mail) => match outside.mail.clone() {
+            Work::Mail(mail) => match self.mail(outside) {
                 Takes::Not(failure) => Report::Failed(failure),
                 _ if outside.refusing.contains(&mail.to) => Report::Failed(outside.refusal.clone()),
                 takes => {
@@ -261,13 +281,16 @@ impl World {
             },
             Work::PretendMail => {
                 outside.probes += 1;
-                match outside.mail.clone() {
+                match self.mail(outside) {
                     Takes::Not(failure) => Report::Failed(failure),
                     _ => Report::Sent(None),
                 }
             }
             Work::LookUp(look_up) => {
                 outside.look_ups += 1;
+                if let Some(answers) = &outside.answers {
+                    return Report::Answers(answers(look_up, self.clock.now()));
+                }
                 let answer = |service: &Service| Answer {
                     service: service.name.clone(),
                     users: if service.is_down {
@@ -506,7 +529,9 @@ impl House {
                 .collect(),
             whatsapp_next: VecDeque::new(),
             whatsapp: Takes::It,
+            whatsapp_then: None,
             mail: Takes::It,
+            mail_then: None,
             bot_next: VecDeque::new(),
             bot_says: None,
             bot: Takes::It,
@@ -515,6 +540,7 @@ impl House {
             refusal: mailbox_refused(),
             is_careless: false,
             left: Vec::new(),
+            answers: None,
             look_ups: 0,
             probes: 0,
             chat_tries: 0,

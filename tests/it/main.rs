@@ -40,6 +40,7 @@ mod lanes;
 mod letters;
 mod limits;
 mod mappings;
+mod outages;
 mod sign_in;
 mod simulation;
 mod status;

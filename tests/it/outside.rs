@@ -124,6 +124,9 @@ pub enum Reply {
     Html(u16, &'static str),
     /// No byte, until the other side gives up.
     Silence,
+    /// A head, and then a byte a second until the other side gives up; how long that took is written
+    /// down.
+    Drip(Arc<Mutex<Vec<Duration>>>),
     /// The connection ends without a byte.
     HangUp,
 }
@@ -205,6 +208,12 @@ fn serve(
                 while fill(stream, &mut received, over)? {}
                 return Ok(());
             }
+            Reply::Drip(lasted) => {
+                let since = Instant::now();
+                drip(stream, over)?;
+                locked(&lasted).push(since.elapsed());
+                return Ok(());
+            }
         };
         let head = format!(
             "HTTP/1.1 {status} Said\r\n{date}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
@@ -213,6 +222,26 @@ fn serve(
         let mut out = stream;
         out.write_all(format!("{head}{body}").as_bytes())?;
     }
+}
+
+/// A head, and then a byte of the body each second.
+fn drip(mut stream: &TcpStream, over: &AtomicBool) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")?;
+    let mut next = Instant::now();
+    while !over.load(Ordering::SeqCst) {
+        if Instant::now() >= next {
+            next += Duration::from_secs(1);
+            if stream.write_all(b" ").is_err() {
+                return Ok(());
+            }
+        }
+        // Waits for [`LOOK_EVERY`] unless the other side has hung up.
+        match stream.read(&mut [0; 16]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 /// Reads more; false when the other side has closed or the test is over.
@@ -315,6 +344,12 @@ pub enum Mood {
     Hang,
     /// Sent, and the connection is lost before the answer.
     TakeAndHangUp,
+    /// Sent, and never an answer.
+    TakeAndHang,
+    /// Sent, and somebody in between answers with this status and a page.
+    TakeAndSay(u16),
+    /// Nothing is sent, and an answer comes a byte a second.
+    Drip,
 }
 
 #[derive(Default)]
@@ -327,6 +362,10 @@ struct GraphState {
     always: Option<Mood>,
     token: String,
     refused: usize,
+    /// When each call came, taken or not.
+    called_at: Vec<Instant>,
+    /// How long the other side waited for each answer that dripped.
+    dripped: Arc<Mutex<Vec<Duration>>>,
 }
 
 /// The Cloud API as Meta describes it (sections 2.6 and 3 of the contract), without patience.
@@ -374,6 +413,18 @@ impl Graph {
     /// Every call is met in this mood, until told otherwise.
     pub fn always(&self, mood: Option<Mood>) {
         locked(&self.state.0).always = mood;
+    }
+
+    /// When each call came, taken or not.
+    pub fn called_at(&self) -> Vec<Instant> {
+        locked(&self.state.0).called_at.clone()
+    }
+
+    /// How long the other side waited for each answer that dripped.
+    pub fn dripped(&self) -> Vec<Duration> {
+        let dripped = Arc::clone(&locked(&self.state.0).dripped);
+        let waited = locked(&dripped).clone();
+        waited
     }
 
     /// Calls that were not taken.
@@ -464,6 +515,7 @@ impl GraphState {
             self.refused += 1;
             return error(401, 190, "Error validating access token: expired");
         }
+        self.called_at.push(Instant::now());
         let sent = match read_send(request) {
             Ok(sent) => sent,
             Err(complaint) => {
@@ -486,7 +538,11 @@ impl GraphState {
                 self.refused += 1;
                 return Reply::Silence;
             }
-            Some(Mood::TakeAndHangUp) | None => {}
+            Some(Mood::Drip) => {
+                self.refused += 1;
+                return Reply::Drip(Arc::clone(&self.dripped));
+            }
+            Some(Mood::TakeAndHangUp | Mood::TakeAndHang | Mood::TakeAndSay(_)) | None => {}
         }
         let id = format!("wamid.HBgLOUT{:08}==", self.sent.len() + 1);
         let input = sent.to.clone();
@@ -494,8 +550,11 @@ impl GraphState {
             id: id.clone(),
             ..sent
         });
-        if mood == Some(Mood::TakeAndHangUp) {
-            return Reply::HangUp;
+        match mood {
+            Some(Mood::TakeAndHangUp) => return Reply::HangUp,
+            Some(Mood::TakeAndHang) => return Reply::Silence,
+            Some(Mood::TakeAndSay(status)) => return Reply::Html(status, "<html>Oh no</html>"),
+            _ => {}
         }
         let wa_id = input.trim_start_matches('+');
         Reply::Json(
@@ -656,6 +715,7 @@ pub struct User {
 pub enum ServiceMood {
     Good,
     Hang,
+    HangUp,
     /// 200, and something that is not JSON.
     Garbled,
     Refuse(u16),
@@ -756,6 +816,7 @@ impl ServiceState {
         match self.mood {
             ServiceMood::Good => {}
             ServiceMood::Hang => return Reply::Silence,
+            ServiceMood::HangUp => return Reply::HangUp,
             ServiceMood::Garbled => return Reply::Html(200, "<html>We will be back soon</html>"),
             ServiceMood::Refuse(status) => {
                 return Reply::Json(status, json!({"error": format!("not now, {email}")}));
@@ -1219,6 +1280,11 @@ impl Portero {
     /// Everything it has logged so far.
     pub fn log(&self) -> String {
         locked(&self.log).clone()
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

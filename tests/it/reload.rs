@@ -38,7 +38,7 @@ const WELL_BEFORE: Duration = Duration::from_secs(6);
 const METRICS_KEY: &str = "a-key-for-prometheus-0123456789abcdef";
 
 /// Runs a command of an administrator's beside the server.
-fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub fn run(world: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = world.command(arguments);
     command.args(["--config", "portero.toml"]);
     command.stdout(Stdio::piped());

@@ -2,11 +2,17 @@
 //! nothing is doubled, and nobody suffers from another's trouble.
 
 use crate::outside::{
-    ANA, BEA, CANCELLED, Letter, Mood, ON_ITS_WAY, SIGNED_IN, ServiceMood, WELCOME, World,
-    eventually, status, text,
+    ANA, BEA, CANCELLED, Letter, Mood, ON_ITS_WAY, Portero, SIGNED_IN, ServiceMood, WELCOME, World,
+    envelope, eventually, status, status_of, text, webhook,
 };
-use serde_json::json;
-use std::time::Duration;
+use crate::reload::run;
+use crate::smtp_sink;
+use portero::mail::Security;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const FIRST: &str = "573001234567";
 const SECOND: &str = "573007654321";
@@ -94,7 +100,7 @@ fn an_answer_that_is_none_is_asked_for_again_and_the_code_comes_once() {
     }
 }
 
-/// Meta has a bad moment.
+/// Meta has a bad moment.
 #[test]
 fn a_message_that_meta_refused_for_a_moment_is_sent_once_and_in_order() {
     let world = World::without_mail();
@@ -111,7 +117,7 @@ fn a_message_that_meta_refused_for_a_moment_is_sent_once_and_in_order() {
     assert_eq!(portero.get("/readyz").json()["troubles"], json!([]));
 }
 
-/// a person who cannot be reached is nobody else's trouble.
+/// a person who cannot be reached is nobody else's trouble.
 #[test]
 fn a_person_who_cannot_be_reached_stands_in_nobody_s_way() {
     let world = World::without_mail();
@@ -125,7 +131,7 @@ fn a_person_who_cannot_be_reached_stands_in_nobody_s_way() {
     world.graph.assert_received(FIRST, &[CANCELLED]);
 }
 
-/// the connection was lost after Meta had taken the message; its status says so.
+/// the connection was lost after Meta had taken the message; its status says so.
 #[test]
 fn a_message_of_unknown_fate_is_not_sent_again_when_its_status_comes() {
     let world = World::without_mail();
@@ -140,4 +146,419 @@ fn a_message_of_unknown_fate_is_not_sent_again_when_its_status_comes() {
     // Well before the minute that it waits when no status comes.
     world.graph.reply_within(FIRST, 2, Duration::from_secs(45));
     world.graph.assert_received(FIRST, &[WELCOME, CANCELLED]);
+}
+
+fn number(person: usize) -> String {
+    format!("57301{person:07}")
+}
+
+/// So many people write for the first time, in webhooks of a hundred.
+fn crowd_writes(portero: &Portero, people: usize, words: impl Fn(usize) -> String) {
+    let people: Vec<usize> = (0..people).collect();
+    for some in people.chunks(100) {
+        let texts = some
+            .iter()
+            .map(|person| text(&number(*person), &words(*person)));
+        portero.receive(&texts.collect::<Vec<_>>());
+    }
+}
+
+/// What `portero outbox list` shows.
+fn listed(world: &World, more: &[&str]) -> Vec<Value> {
+    let arguments = [&["outbox", "list", "--json"], more].concat();
+    let (code, output, error) = run(world, &arguments);
+    assert_eq!(code, Some(0), "{error}");
+    let listed: Value = serde_json::from_str(&output).unwrap();
+    listed
+        .as_array()
+        .cloned()
+        .unwrap_or_else(|| panic!("{listed}"))
+}
+
+/// a thousand people wait at once. No second in which more than the file allows is sent,
+/// wherever it begins; who is held back by Meta holds up nobody; everybody is answered once.
+#[test]
+fn a_backlog_of_a_thousand_drains_at_the_rate_of_the_number() {
+    const PEOPLE: usize = 1_000;
+    const PER_SECOND: usize = 80;
+    let world = World::without_mail();
+    world.edit("messages_per_second = 1000", "messages_per_second = 80");
+    let mut moods = vec![Mood::Refuse(429, 131_056); 40];
+    moods.extend([Mood::Refuse(429, 130_429); 2]);
+    world.graph.next(&moods);
+    let portero = world.start();
+    let since = Instant::now();
+    crowd_writes(&portero, PEOPLE, |_| "hola".to_owned());
+    eventually("everybody is answered", || {
+        (world.graph.count() == PEOPLE).then_some(())
+    });
+    let took = since.elapsed();
+    for person in 0..PEOPLE {
+        assert_eq!(world.graph.sent_to(&number(person)).len(), 1, "{person}");
+    }
+    let called_at = world.graph.called_at();
+    assert_eq!(
+        called_at.len(),
+        PEOPLE + moods.len(),
+        "one try more for each refusal"
+    );
+    // The program counts whole milliseconds.
+    let second = Duration::from_millis(999);
+    let most = (called_at.iter().enumerate())
+        .map(|(first, from)| {
+            let within = |at: &&Instant| at.duration_since(*from) < second;
+            called_at[first..].iter().take_while(within).count()
+        })
+        .max();
+    eprintln!("{PEOPLE} in {took:?}, at most {most:?} in a second");
+    assert!(most <= Some(PER_SECOND), "{most:?} in a second");
+    assert_eq!(listed(&world, &[]), [] as [Value; 0]);
+}
+
+/// of four hundred messages every third meets a fault: taken, and no answer or a useless one
+/// comes, or not taken. Nobody waits in vain, and nobody gets anything twice.
+#[test]
+fn what_was_taken_without_a_good_answer_is_not_sent_again_and_nothing_is_lost() {
+    const PEOPLE: usize = 400;
+    let world = World::without_mail();
+    let mut moods = Vec::new();
+    for (mood, times) in [
+        (Mood::TakeAndHangUp, 40),
+        (Mood::TakeAndSay(502), 30),
+        (Mood::TakeAndSay(504), 30),
+        (Mood::TakeAndSay(200), 16),
+        (Mood::TakeAndHang, 4),
+        (Mood::Refuse(500, 131_000), 15),
+        (Mood::Refuse(503, 131_016), 15),
+    ] {
+        moods.extend(vec![mood; times]);
+    }
+    world.graph.next(&moods);
+    let portero = world.start();
+    let since = Instant::now();
+    crowd_writes(&portero, PEOPLE, |_| "hola".to_owned());
+    let mut reported = 0;
+    eventually("everybody is answered and nothing waits", || {
+        let sent = world.graph.sent();
+        // As late as Meta may be, within what is waited for.
+        if sent.len() > reported && since.elapsed() > Duration::from_secs(3) {
+            let statuses = sent[reported..].iter().take(100);
+            let statuses: Vec<Value> = statuses.map(|sent| status_of(sent, "sent")).collect();
+            reported += statuses.len();
+            let body = envelope(json!({ "statuses": statuses }));
+            assert_eq!(portero.post_webhook(&body).status, 200);
+            return None;
+        }
+        let is_over = sent.len() >= PEOPLE && reported == sent.len();
+        (is_over && listed(&world, &[]).is_empty()).then_some(())
+    });
+    eprintln!("{} messages in {:?}", world.graph.count(), since.elapsed());
+    for person in 0..PEOPLE {
+        world.graph.assert_received(&number(person), &[WELCOME]);
+    }
+    assert_eq!(listed(&world, &["--dead"]), [] as [Value; 0]);
+}
+
+/// who cannot be reached is tried once, whether Meta says so at once or later; the
+/// operator finds both with their reasons; and the conversation goes on where it was.
+#[test]
+fn what_did_not_arrive_is_listed_with_its_reason_and_the_conversation_goes_on() {
+    let mut world = World::with_mail(json!({}));
+    world.graph.next(&[Mood::Refuse(400, 131_047)]);
+    let portero = world.start();
+    portero.receive(&[text(SECOND, "hola")]);
+    eventually("the refusal", || (world.graph.refused() == 1).then_some(()));
+    portero.receive(&[text(FIRST, "hola"), text(FIRST, ANA.email)]);
+    let on_its_way = world.graph.reply(FIRST, 2);
+    let code = world.mail().letter_to(ANA.email).code();
+    let mut failed = status_of(&on_its_way, "failed");
+    failed["errors"] = json!([{"code": 131_026, "title": "Message undeliverable"}]);
+    let body = envelope(json!({ "statuses": [failed] }));
+    for _ in 0..2 {
+        assert_eq!(portero.post_webhook(&body).status, 200);
+    }
+    // What Meta sent before it failed changes nothing any more.
+    assert_eq!(
+        portero.post_webhook(&status(&on_its_way, "sent")).status,
+        200
+    );
+    let letters = eventually("two dead letters", || {
+        let letters = listed(&world, &["--dead"]);
+        (letters.len() == 2).then_some(letters)
+    });
+    let all = json!(letters).to_string();
+    assert!(all.contains("131047 more than 24 hours"), "{all}");
+    assert!(all.contains("failed (code 131026)"), "{all}");
+    // She never saw that a code is on its way, and it is good all the same.
+    portero.receive(&[text(FIRST, &code)]);
+    world
+        .graph
+        .assert_received(FIRST, &[WELCOME, ON_ITS_WAY, SIGNED_IN]);
+    assert_eq!(world.graph.refused(), 1);
+    assert_eq!(portero.stop().0, Some(0));
+}
+
+/// Of the webhooks that come `while` something lasts: the 99th of a hundred from the quickest to the
+/// slowest, in the calmest hundred one after the other. What else runs on the machine is not the
+/// program's.
+fn webhooks(portero: &Portero, mut lasts: impl FnMut(usize) -> bool) -> Duration {
+    let mut times = Vec::new();
+    while lasts(times.len()) {
+        let body = webhook(&[text(&format!("57302{:07}", unique()), "hola")]);
+        let since = Instant::now();
+        assert_eq!(portero.post_webhook(&body).status, 200);
+        times.push(since.elapsed());
+    }
+    let of_hundred = |hundred: &[Duration]| {
+        let mut sorted = hundred.to_vec();
+        sorted.sort();
+        sorted[98]
+    };
+    let calmest = times.windows(100).map(of_hundred).min().unwrap();
+    eprintln!(
+        "of {} webhooks the calmest hundred: p99 {calmest:?}",
+        times.len()
+    );
+    calmest
+}
+
+/// A number that no other call gives.
+fn unique() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What is acknowledged while somebody outside is slow must be within 50 ms; on a machine that is
+/// too loaded for that anyway, it must not be slower than without.
+fn assert_unaffected(while_slow: Duration, before: Duration) {
+    let limit = Duration::from_millis(50).max(2 * before);
+    assert!(while_slow < limit, "{while_slow:?}, and before {before:?}");
+}
+
+/// Meta answers a byte a second. Its senders are free again after ten, and what comes in is
+/// acknowledged as ever.
+#[test]
+fn an_answer_that_drips_for_a_minute_holds_a_sender_for_ten_seconds_and_no_webhook() {
+    let world = World::without_mail();
+    let portero = world.start();
+    let before = webhooks(&portero, |count| count < 300);
+    world.graph.always(Some(Mood::Drip));
+    portero.receive(&[text(FIRST, "hola")]);
+    eventually("an answer drips", || {
+        (world.graph.refused() > 0).then_some(())
+    });
+    let p99 = webhooks(&portero, |count| {
+        count < 100 || world.graph.dripped().len() < 4
+    });
+    let taken = world.graph.count();
+    let waited = world.graph.dripped();
+    let range = Duration::from_millis(9_500)..Duration::from_secs(13);
+    assert!(
+        waited.iter().all(|waited| range.contains(waited)),
+        "{waited:?}"
+    );
+    world.graph.always(None);
+    // The senders go on, and with somebody who has waited behind those.
+    eventually("somebody is answered", || {
+        (world.graph.count() > taken).then_some(())
+    });
+    assert_unaffected(p99, before);
+}
+
+/// somebody in between takes STARTTLS out of the list. Mail rests, that is told, and not a
+/// byte of it or of the password is said in the clear; on the way to the server itself all of it
+/// leaves.
+#[test]
+fn a_stripped_starttls_pauses_mail_and_raises_the_alarm_until_it_is_put_right() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heard, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                let Ok(line) = line else { break };
+                let _ = heard.send(line);
+                let answer = b"250-mail.example\r\n250 AUTH PLAIN LOGIN\r\n";
+                if stream.write_all(answer).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let mut world = World::with_mail(json!({}));
+    let right = format!("port = {}", world.mail().port());
+    world.edit(&right, &format!("port = {port}"));
+    let portero = world.start();
+    portero.receive(&[text(FIRST, ANA.email)]);
+    let log = eventually("the alarm", || {
+        let log = portero.log();
+        log.contains("sending is paused").then_some(log)
+    });
+    assert!(log.contains("does not offer STARTTLS"), "{log}");
+    let trouble = portero.get("/readyz").json()["troubles"][0].to_string();
+    assert!(trouble.contains("sending by mail is paused"), "{trouble}");
+    world.edit(&format!("port = {port}"), &right);
+    assert_eq!(run(&world, &["reload"]).0, Some(0));
+    let code = world.mail().letter_to(ANA.email).code();
+    portero.receive(&[text(FIRST, &code)]);
+    world.graph.assert_received(FIRST, &[ON_ITS_WAY, SIGNED_IN]);
+    assert_eq!(portero.get("/readyz").json()["troubles"], json!([]));
+    let lines: Vec<String> = lines.try_iter().collect();
+    let others = lines.iter().filter(|line| !line.starts_with("EHLO "));
+    assert_eq!(others.count(), 0, "{lines:?}");
+}
+
+/// the certificate is of another authority.
+#[test]
+fn a_certificate_that_is_not_trusted_pauses_mail_until_it_is() {
+    let mut world = World::with_mail(json!({}));
+    let right = std::fs::read(world.path("mail-ca.pem")).unwrap();
+    let other = smtp_sink::start(Security::StartTls, json!({}));
+    std::fs::write(world.path("mail-ca.pem"), &other.ca_pem).unwrap();
+    let portero = world.start();
+    portero.receive(&[text(FIRST, ANA.email)]);
+    let log = eventually("the alarm", || {
+        let log = portero.log();
+        log.contains("sending is paused").then_some(log)
+    });
+    assert!(log.contains("unknown issuer"), "{log}");
+    std::fs::write(world.path("mail-ca.pem"), right).unwrap();
+    assert_eq!(run(&world, &["reload"]).0, Some(0));
+    assert_eq!(world.mail().letter_to(ANA.email).code().len(), 8);
+    assert_eq!(portero.stop().0, Some(0));
+}
+
+/// A line of `/proc/PID/status`, in MiB.
+fn mebibytes(portero: &Portero, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", portero.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib / 1_024.0
+}
+
+/// ten thousand codes wait for a mail server that is away and is tried again and again.
+#[test]
+fn ten_thousand_mails_that_wait_take_little_memory() {
+    const PEOPLE: usize = 10_000;
+    let world = World::without_mail();
+    let file = std::fs::read_to_string(world.path("portero.toml")).unwrap();
+    // Its own users: what is measured is not how fast the services of the test are.
+    let services = file.find("[[services]]").unwrap();
+    let more = "[directory]\nenabled = true\n[metrics]\nlisten = \"127.0.0.1:0\"\n";
+    let file = format!("{}{more}", &file[..services]);
+    std::fs::write(world.path("portero.toml"), file).unwrap();
+    let mut users = "email,name,company\n".to_owned();
+    for person in 0..PEOPLE {
+        users.push_str(&format!("user{person}@example.com,Ana Pérez,Inpla\n"));
+    }
+    std::fs::write(world.path("users.csv"), users).unwrap();
+    let imported = run(&world, &["user", "import", "users.csv"]);
+    assert_eq!(imported.0, Some(0), "{imported:?}");
+    let portero = world.start();
+    let (idle, since) = (mebibytes(&portero, "VmRSS"), Instant::now());
+    crowd_writes(&portero, PEOPLE, |person| {
+        format!("user{person}@example.com")
+    });
+    let metric = |name: &str| {
+        let address = portero.metrics_address();
+        let headers = [("Host", "127.0.0.1")];
+        let metrics = crate::outside::ask(address, "GET", "/metrics", &headers, b"")
+            .unwrap()
+            .body;
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        let value = line.map_or("0", |line| line.rsplit(' ').next().unwrap());
+        value.parse::<f64>().unwrap()
+    };
+    let waiting = "portero_outbox_entries{lane=\"mail\"}";
+    eventually("all wait", || {
+        (metric(waiting) >= PEOPLE as f64).then_some(())
+    });
+    let most = mebibytes(&portero, "VmHWM");
+    eprintln!(
+        "{PEOPLE} waiting after {:?}: {idle:.1} MiB idle, at most {most:.1}",
+        since.elapsed()
+    );
+    assert!(most < 64.0, "{most:.1} MiB");
+    assert_eq!(portero.stop().0, Some(0));
+}
+
+/// both services hang up on whoever asks. Whoever asks is answered at once; after five
+/// questions each is left alone; and when they are back the codes come by themselves.
+#[test]
+fn services_that_are_down_are_left_alone_and_asked_again_when_they_may_be_back() {
+    const PEOPLE: usize = 12;
+    let mut world = World::with_mail(json!({}));
+    for service in [&world.kutamma, &world.woku] {
+        service.set(ServiceMood::HangUp);
+    }
+    let portero = world.start();
+    for person in 0..PEOPLE {
+        let since = Instant::now();
+        let address = if person == 0 {
+            ANA.email
+        } else {
+            "nobody@example.com"
+        };
+        portero.receive(&[text(&number(person), address)]);
+        world.graph.reply(&number(person), 1);
+        assert!(
+            since.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            since.elapsed()
+        );
+    }
+    eventually("they are left alone", || {
+        let troubles = portero.get("/readyz").json()["troubles"].clone();
+        (troubles.as_array().unwrap().len() == 2).then_some(())
+    });
+    let asked = [world.kutamma.asked().len(), world.woku.asked().len()];
+    // Five, and those that were under way with the fifth.
+    assert!(
+        asked.iter().all(|asked| (5..=8).contains(asked)),
+        "{asked:?}"
+    );
+    for service in [&world.kutamma, &world.woku] {
+        service.set(ServiceMood::Good);
+    }
+    let code = world.mail().letter_to(ANA.email).code();
+    portero.receive(&[text(&number(0), &code)]);
+    world
+        .graph
+        .assert_received(&number(0), &[ON_ITS_WAY, SIGNED_IN]);
+    for person in 1..PEOPLE {
+        world.graph.assert_received(&number(person), &[ON_ITS_WAY]);
+    }
+    assert_eq!(portero.get("/readyz").json()["troubles"], json!([]));
+    assert_eq!(portero.stop().0, Some(0));
+}
+
+/// a service that does not answer is waited for ten seconds, by those who asked it; what comes
+/// in is acknowledged as ever.
+#[test]
+fn a_service_that_takes_half_a_minute_is_waited_for_ten_seconds_and_by_nobody_else() {
+    let mut world = World::with_mail(json!({}));
+    world.woku.set(ServiceMood::Hang);
+    let portero = world.start();
+    let before = webhooks(&portero, |count| count < 300);
+    let since = Instant::now();
+    portero.receive(&[text(FIRST, ANA.email)]);
+    let (mut letter, mut looked_at) = (None, Instant::now());
+    let p99 = webhooks(&portero, |_| {
+        // Each look takes a moment.
+        if looked_at.elapsed() < Duration::from_secs(1) {
+            return true;
+        }
+        looked_at = Instant::now();
+        letter = world.mail().letter_if_any(ANA.email);
+        letter.is_none()
+    });
+    let took = since.elapsed();
+    let range = Duration::from_millis(9_500)..Duration::from_secs(16);
+    assert!(range.contains(&took), "{took:?}");
+    assert_unaffected(p99, before);
+    portero.receive(&[text(FIRST, &letter.unwrap().code())]);
+    world.graph.reply(FIRST, 2);
+    world.graph.assert_received(FIRST, &[ON_ITS_WAY, SIGNED_IN]);
 }
