@@ -256,7 +256,8 @@ fn r_20_a_person_who_must_wait_holds_up_nobody_else() {
     );
     house.later(5 * SECOND_MS);
     assert_eq!(house.said_to(&ana).len(), 0);
-    house.later(2 * SECOND_MS);
+    // The end of a pause is spread over a fifth of it.
+    house.later(3 * SECOND_MS);
     assert_eq!(house.said_to(&ana).len(), 1);
 }
 
