@@ -152,4 +152,4 @@ fn one_batch(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,8 @@
 //!
 //! What holds whatever the engine:
 //! - an update that returned `Ok` is durable; one that returned `Err` left nothing, except
-//!   [`StoreError::Unknown`] and [`StoreError::Full`], which mean exactly that: unknown;
+//!   [`StoreError::Unknown`], [`StoreError::Full`] and [`StoreError::ReadOnly`], after which that is
+//!   unknown;
 //! - an update that fails or panics does not disturb the others that share its commit;
 //! - an altered or swapped record is [`StoreError::Damaged`], never a wrong value.
 
@@ -45,6 +46,10 @@ pub enum StoreError {
     /// with [`StoreError::Unknown`]. Reads go on, and updates do by themselves once there is room.
     #[error("the disk that holds the store is full")]
     Full,
+    /// The disk has become read-only, as a system does to it after an error; else as with
+    /// [`StoreError::Full`].
+    #[error("the disk that holds the store is read-only")]
+    ReadOnly,
     /// The disk or the file failed before the commit: nothing was stored. The engine has reopened
     /// the file, or is about to; the call may be repeated.
     #[error("the store is not available: {0}")]

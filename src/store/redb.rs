@@ -9,9 +9,9 @@
 //! *When the disk fails.* A failed commit is unknown, not undone, and redb refuses to write after
 //! any failure until the file is opened anew. So the leader closes and reopens the file once, with
 //! its full check; if that fails, or something fails again before a commit succeeded, the engine is
-//! broken and says so to everybody. A full disk is no such failure: reads go on, and an update tries
-//! again from time to time whether there is room. A panic inside redb is what a damaged file looks
-//! like from here, and counts as one.
+//! broken and says so to everybody. A disk that is full or has become read-only is no such failure:
+//! reads go on, and an update tries again from time to time whether it can be written. A panic inside
+//! redb is what a damaged file looks like from here, and counts as one.
 
 mod backend;
 mod copy;
@@ -41,7 +41,7 @@ use super::engine::{
 use super::{CopyError, OpenError, StoreError, file};
 use backend::{Backend, Purpose};
 use copy::write_records;
-use fault::{Fault, means_full};
+use fault::{Fault, Refusal};
 use tracing::Span;
 
 /// Updates that share one commit at most. More would not make the commit cheaper, and the first of
@@ -55,11 +55,12 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Memory for pages. The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long after finding the disk full it is tried again. Each try writes [`ROOM_BYTES`].
-const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long after finding that the disk takes no writes it is tried again. Each try writes
+/// [`ROOM_BYTES`].
+const REFUSED_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Room that must be there before the file is reopened after a full disk: reopening writes a few
-/// pages, and the updates that waited want some, too.
+/// Room that must be there before the file is reopened after the disk took no writes: reopening
+/// writes a few pages, and the updates that waited want some, too.
 const ROOM_BYTES: usize = 1024 * 1024;
 
 /// Failures without a successful commit between them after which the engine stops.
@@ -95,7 +96,7 @@ impl Default for Options {
 pub struct Redb {
     disk: Box<dyn Disk>,
     options: Options,
-    full_retry_after: Duration,
+    refused_retry_after: Duration,
     /// Changed only by the leader.
     state: RwLock<State>,
     /// Failures since the last successful commit. Changed only by the leader.
@@ -112,9 +113,10 @@ enum State {
         opening: u64,
         viewers: Arc<Viewers>,
     },
-    /// The disk is full. The database, if it could be opened, is one over a [`Backend`] with a
-    /// scratch: it reads what is on the disk, and what it writes nobody keeps.
-    Full {
+    /// The disk takes no writes. The database, if it could be opened, is one over a [`Backend`] with
+    /// a scratch: it reads what is on the disk, and what it writes nobody keeps.
+    Refused {
+        refusal: Refusal,
         database: Option<Database>,
         opening: u64,
         tried_at: Instant,
@@ -158,7 +160,7 @@ impl Redb {
         Ok(Redb {
             disk,
             options,
-            full_retry_after: FULL_RETRY_AFTER,
+            refused_retry_after: REFUSED_RETRY_AFTER,
             state: RwLock::new(State::Open {
                 database,
                 opening: 1,
@@ -212,7 +214,9 @@ impl Redb {
             State::Open { database, .. } => database
                 .try_begin_write()
                 .map_err(|error| Failure::Before(error.into()))?,
-            State::Full { .. } => return Err(Failure::Refused(StoreError::Full)),
+            State::Refused { refusal, .. } => {
+                return Err(Failure::Refused(refusal.into_error()));
+            }
             State::Broken(reason) => {
                 return Err(Failure::Refused(StoreError::Broken(reason.clone())));
             }
@@ -297,22 +301,24 @@ impl Redb {
 
     /// Reopens the file if that is due; the state then says whether it can be written.
     fn make_ready(&self) -> Result<(), StoreError> {
-        let (opening_now, full_since) = match &*self.read_state() {
+        let (opening_now, refused) = match &*self.read_state() {
             State::Open { opening, .. } => (*opening, None),
-            State::Full { tried_at, .. } => (0, Some(*tried_at)),
+            State::Refused {
+                refusal, tried_at, ..
+            } => (0, Some((*refusal, *tried_at))),
             State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
         };
-        if let Some(tried_at) = full_since {
-            if tried_at.elapsed() < self.full_retry_after {
-                return Err(StoreError::Full);
+        if let Some((refusal, tried_at)) = refused {
+            if tried_at.elapsed() < self.refused_retry_after {
+                return Err(refusal.into_error());
             }
             if !self.disk.has_room() {
-                if let State::Full { tried_at, .. } = &mut *self.write_state() {
+                if let State::Refused { tried_at, .. } = &mut *self.write_state() {
                     *tried_at = Instant::now();
                 }
-                return Err(StoreError::Full);
+                return Err(refusal.into_error());
             }
-            self.reopen(Purpose::Writing);
+            self.reopen(None);
             return Ok(());
         }
         // What was met before the last opening has been answered by it.
@@ -323,11 +329,19 @@ impl Redb {
         Ok(())
     }
 
-    /// What follows a failure: nothing but waiting when the disk is full; else the one reopening.
+    /// What follows a failure: nothing but waiting when the disk takes no writes; else the one
+    /// reopening.
     fn recover(&self, fault: Fault) {
-        if let Fault::Full = fault {
-            tracing::error!("the disk that holds the store is full; updates wait for room");
-            self.reopen(Purpose::Reading);
+        if let Fault::Refused(refusal) = fault {
+            match refusal {
+                Refusal::Full => {
+                    tracing::error!("the disk that holds the store is full; updates wait for room");
+                }
+                Refusal::ReadOnly => tracing::error!(
+                    "the disk that holds the store has become read-only; updates wait until it can be written"
+                ),
+            }
+            self.reopen(Some(refusal));
             return;
         }
         let failures = {
@@ -342,27 +356,29 @@ impl Redb {
             close(old);
         } else {
             tracing::error!(%fault, "the store failed and is being reopened");
-            self.reopen(Purpose::Writing);
+            self.reopen(None);
         }
     }
 
-    /// Closes the file and opens it with all its checks; only for reading when the disk has no room
-    /// for what opening writes. Views wait meanwhile.
-    fn reopen(&self, purpose: Purpose) {
+    /// Closes the file and opens it with all its checks; only for reading when the disk takes no
+    /// writes, for opening makes some. Views wait meanwhile.
+    fn reopen(&self, refusal: Option<Refusal>) {
         let mut state = self.write_state();
         let broken = State::Broken("reopening was interrupted".into());
         let old = std::mem::replace(&mut *state, broken);
         let opening = match &old {
-            State::Open { opening, .. } | State::Full { opening, .. } => opening + 1,
+            State::Open { opening, .. } | State::Refused { opening, .. } => opening + 1,
             State::Broken(_) => {
                 *state = old;
                 return;
             }
         };
         close(old);
-        let opened = match purpose {
-            Purpose::Writing => open_checked(self.disk.as_ref(), &self.options, purpose),
-            Purpose::Reading => Err(OpenError::Full(self.disk.path().into())),
+        let open = |purpose| open_checked(self.disk.as_ref(), &self.options, purpose);
+        let opened = match refusal {
+            None => open(Purpose::Writing)
+                .map_err(|error| (Refusal::told_by(&error), error.to_string())),
+            Some(refusal) => Err((Some(refusal), String::new())),
         };
         *state = match opened {
             Ok(database) => {
@@ -373,13 +389,13 @@ impl Redb {
                     viewers: Arc::default(),
                 }
             }
-            Err(OpenError::Full(_)) => State::Full {
-                database: open_checked(self.disk.as_ref(), &self.options, Purpose::Reading).ok(),
+            Err((Some(refusal), _)) => State::Refused {
+                refusal,
+                database: open(Purpose::Reading).ok(),
                 opening,
                 tried_at: Instant::now(),
             },
-            Err(error) => {
-                let reason = error.to_string();
+            Err((None, reason)) => {
                 tracing::error!(reason, "the store has stopped");
                 State::Broken(reason)
             }
@@ -411,7 +427,7 @@ impl Redb {
                 guarded(|| database.begin_read().map_err(Fault::from)),
                 *opening,
             ),
-            State::Full { .. } => return Err(StoreError::Full),
+            State::Refused { refusal, .. } => return Err(refusal.into_error()),
             State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
         };
         let tables = ReadTables {
@@ -420,14 +436,20 @@ impl Redb {
             fault: RefCell::new(None),
         };
         // A link stays one: what it leads to is replaced.
-        let of_draft = |error: CopyError| match error {
-            CopyError::Store(error) => error,
-            CopyError::Open(OpenError::Full(_)) => StoreError::Full,
-            error => StoreError::Unavailable(error.to_string()),
+        let of_draft = |error: CopyError| {
+            let refusal = match &error {
+                CopyError::Open(error) => Refusal::told_by(error),
+                _ => None,
+            };
+            match (refusal, error) {
+                (Some(refusal), _) => refusal.into_error(),
+                (None, CopyError::Store(error)) => error,
+                (None, error) => StoreError::Unavailable(error.to_string()),
+            }
         };
-        let of_file = |error: io::Error| match means_full(&error) {
-            true => StoreError::Full,
-            false => StoreError::Unavailable(error.to_string()),
+        let of_file = |error: io::Error| match Refusal::meant_by(&error) {
+            Some(refusal) => refusal.into_error(),
+            None => StoreError::Unavailable(error.to_string()),
         };
         let path = fs::canonicalize(path).map_err(of_file)?;
         let (draft, draft_file) =
@@ -454,7 +476,7 @@ impl Redb {
         let state = std::mem::replace(&mut *self.write_state(), fresh);
         let viewers = match &state {
             State::Open { viewers, .. } => Arc::clone(viewers),
-            State::Full { .. } | State::Broken(_) => Arc::default(),
+            State::Refused { .. } | State::Broken(_) => Arc::default(),
         };
         if let Err(error) = synced {
             // The name may lead to the old file again after a loss of power: nothing may be stored
@@ -510,7 +532,7 @@ impl Engine for Redb {
                 *opening,
                 Some(Viewing::begin(viewers)),
             ),
-            State::Full {
+            State::Refused {
                 database: Some(database),
                 opening,
                 ..
@@ -519,7 +541,11 @@ impl Engine for Redb {
                 *opening,
                 None,
             ),
-            State::Full { database: None, .. } => return Err(StoreError::Full),
+            State::Refused {
+                refusal,
+                database: None,
+                ..
+            } => return Err(refusal.into_error()),
             State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
         };
         let (result, fault) = match transaction {
@@ -888,8 +914,8 @@ fn report<T>(read: Result<T, Fault>, kept: &RefCell<Option<Fault>>) -> Result<T,
 
 /// Where the database lies.
 trait Disk: Send + Sync {
-    /// The bytes of the existing database.
-    fn open(&self) -> Result<Box<dyn StorageBackend>, OpenError>;
+    /// The bytes of the existing database. Those that are opened for reading are never written.
+    fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError>;
 
     /// Whether [`ROOM_BYTES`] can be written.
     fn has_room(&self) -> bool;
@@ -937,11 +963,11 @@ impl FileDisk {
 }
 
 impl Disk for FileDisk {
-    fn open(&self) -> Result<Box<dyn StorageBackend>, OpenError> {
+    fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError> {
         let explain = |error: io::Error| self.explain(error.into());
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(purpose == Purpose::Writing)
             .open(&self.path)
             .map_err(explain)?;
         let metadata = file.metadata().map_err(explain)?;
@@ -1001,7 +1027,7 @@ fn open_checked(
     purpose: Purpose,
 ) -> Result<Database, OpenError> {
     let open = || {
-        let database = disk.open().and_then(|inner| {
+        let database = disk.open(purpose).and_then(|inner| {
             Backend::new(inner, purpose)
                 .map_err(DatabaseError::from)
                 .and_then(|backend| builder(options).create_with_backend(backend))
@@ -1076,15 +1102,17 @@ fn explain(path: &Path, error: DatabaseError) -> OpenError {
         DatabaseError::UpgradeRequired(_) => OpenError::Foreign(path),
         DatabaseError::Storage(StorageError::Io(source)) => match source.kind() {
             io::ErrorKind::PermissionDenied => OpenError::Denied(path),
-            io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly(path),
             io::ErrorKind::IsADirectory => OpenError::NotAFile(path),
             io::ErrorKind::NotADirectory => {
                 OpenError::MissingDirectory(file::directory_of(&path).into())
             }
             io::ErrorKind::InvalidData => OpenError::Foreign(path),
             io::ErrorKind::UnexpectedEof => OpenError::Truncated(path),
-            _ if means_full(&source) => OpenError::Full(path),
-            _ => OpenError::Io { path, source },
+            _ => match Refusal::meant_by(&source) {
+                Some(Refusal::Full) => OpenError::Full(path),
+                Some(Refusal::ReadOnly) => OpenError::ReadOnly(path),
+                None => OpenError::Io { path, source },
+            },
         },
         DatabaseError::Storage(StorageError::Corrupted(what)) if what.starts_with(TRUNCATED) => {
             OpenError::Truncated(path)

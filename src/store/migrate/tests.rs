@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const RECORDS: u32 = 50;
 const BATCH: usize = 7;
 
-const SEEDED: &[Step] = &[
+pub(in crate::store) const SEEDED: &[Step] = &[
     Step {
         name: "budgets end in a plus",
         run: |writer, place| change(writer, place, b"+"),
@@ -57,12 +57,12 @@ fn change(
     })
 }
 
-fn key() -> MasterKey {
+pub(in crate::store) fn key() -> MasterKey {
     MasterKey::from_hex(&"0123456789abcdef".repeat(4)).unwrap()
 }
 
 /// A store as the program of format 1 leaves it.
-fn fill(engine: Arc<dyn Engine>) {
+pub(in crate::store) fn fill(engine: Arc<dyn Engine>) {
     let store = open_for(engine, &key(), &[]).unwrap();
     store
         .update(|writer| {
@@ -74,7 +74,7 @@ fn fill(engine: Arc<dyn Engine>) {
         .unwrap();
 }
 
-fn budgets(store: &Sealed) -> Vec<String> {
+pub(in crate::store) fn budgets(store: &Sealed) -> Vec<String> {
     let read = |reader: &dyn Reader| {
         let mut found = Vec::new();
         reader.scan(
@@ -91,7 +91,7 @@ fn budgets(store: &Sealed) -> Vec<String> {
     store.view(read).unwrap()
 }
 
-fn all(text: &str) -> Vec<String> {
+pub(in crate::store) fn all(text: &str) -> Vec<String> {
     vec![text.to_owned(); RECORDS as usize]
 }
 

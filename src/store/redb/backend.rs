@@ -132,7 +132,11 @@ impl StorageBackend for Backend {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.inner.try_lock_range(start, end)
+        match self.scratch {
+            // What is opened for reading cannot be locked otherwise. It keeps out who would write.
+            Some(_) => self.inner.try_lock_shared_range(start, end),
+            None => self.inner.try_lock_range(start, end),
+        }
     }
 
     fn try_lock_shared_range(

@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod power;
+mod refused;
+mod upgrade;
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use super::super::contract::{
     Dice, Model, check_against_model, contract, counter, dump, get, increment, steps,
 };
-use super::super::seal::{MasterKey, Sealed};
 use super::*;
 
 /// A disk that fails on request and knows what a power cut would leave.
@@ -33,6 +35,12 @@ struct PlatterState {
     /// From this operation on, for so many, this error.
     fail: Option<(u64, u64, io::ErrorKind)>,
     reads_fail: bool,
+    /// This sync fails, and with it goes what is pending.
+    failing_sync: Option<(u64, refused::Unsynced)>,
+    /// From this sync on every one fails.
+    syncs_fail_from: Option<u64>,
+    /// Whether the failure of an operation makes the disk read-only.
+    then_read_only: bool,
     /// Says of every second sync at random that it was done when it was not.
     lies: Option<Dice>,
 }
@@ -70,7 +78,7 @@ impl Platter {
             ..Options::default()
         };
         let mut engine = Redb::on(Box::new(self.clone()), options)?;
-        engine.full_retry_after = Duration::ZERO;
+        engine.refused_retry_after = Duration::ZERO;
         Ok(engine)
     }
 
@@ -84,6 +92,7 @@ impl Platter {
         let mut state = lock(&self.0);
         state.fail = None;
         state.reads_fail = false;
+        state.then_read_only = false;
     }
 }
 
@@ -94,6 +103,9 @@ impl PlatterState {
             Some((first, count, kind))
                 if (first..first.saturating_add(count)).contains(&self.operations) =>
             {
+                if self.then_read_only {
+                    self.fail = Some((first, u64::MAX, io::ErrorKind::ReadOnlyFilesystem));
+                }
                 Err(kind.into())
             }
             _ => Ok(()),
@@ -133,6 +145,24 @@ impl StorageBackend for Platter {
         state.operation()?;
         state.syncs += 1;
         let state = &mut *state;
+        if state
+            .syncs_fail_from
+            .is_some_and(|from| state.syncs >= from)
+        {
+            return Err(io::ErrorKind::Other.into());
+        }
+        if let Some((_, unsynced)) = (state.failing_sync).take_if(|(nth, _)| state.syncs >= *nth) {
+            match unsynced {
+                refused::Unsynced::Wait => {}
+                refused::Unsynced::Forgotten => state.pending.clear(),
+                refused::Unsynced::Kept => {
+                    for change in state.pending.drain(..) {
+                        change.reach(&mut state.durable);
+                    }
+                }
+            }
+            return Err(io::ErrorKind::Other.into());
+        }
         if state.lies.as_mut().is_some_and(|dice| dice.below(2) == 0) {
             return Ok(());
         }
@@ -153,18 +183,48 @@ impl StorageBackend for Platter {
 }
 
 impl Disk for Platter {
-    fn open(&self) -> Result<Box<dyn StorageBackend>, OpenError> {
-        Ok(Box::new(self.clone()))
+    fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError> {
+        let fail = lock(&self.0).fail;
+        match (purpose, fail) {
+            (Purpose::Writing, Some((_, u64::MAX, io::ErrorKind::ReadOnlyFilesystem))) => {
+                Err(OpenError::ReadOnly(self.path().into()))
+            }
+            _ => Ok(Box::new(self.clone())),
+        }
     }
 
     fn has_room(&self) -> bool {
-        let full = lock(&self.0).fail;
-        !matches!(full, Some((_, u64::MAX, io::ErrorKind::StorageFull)))
+        // What fails once does not fail while it is tried.
+        let fail = lock(&self.0).fail;
+        !matches!(fail, Some((_, u64::MAX, _)))
     }
 
     fn path(&self) -> &Path {
         Path::new("store")
     }
+}
+
+/// Calls `check` with each number on all processors; the first that fails is named.
+fn for_each(numbers: std::ops::RangeInclusive<u64>, check: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(*numbers.start());
+    let failed = Mutex::new(None);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while lock(&failed).is_none() {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number > *numbers.end() {
+                        return;
+                    }
+                    if catch_unwind(AssertUnwindSafe(|| check(number))).is_err() {
+                        *lock(&failed) = Some(number);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert_eq!(failed, None, "number {} fails", failed.unwrap_or(0));
 }
 
 fn fresh() -> Arc<dyn Engine> {
@@ -481,7 +541,7 @@ fn on_a_full_disk_reads_go_on_and_updates_do_once_there_is_room() {
 fn a_full_disk_is_left_alone_between_tries() {
     let platter = Platter::default();
     let mut engine = platter.open().unwrap();
-    engine.full_retry_after = Duration::MAX;
+    engine.refused_retry_after = Duration::MAX;
     put_number(&engine, 0).unwrap();
     platter.fail(1, 1, io::ErrorKind::StorageFull);
     assert_eq!(put_number(&engine, 1), Err(StoreError::Full));
@@ -550,136 +610,9 @@ fn a_read_that_fails_reopens_the_file_and_at_last_breaks_the_engine() {
     assert!(matches!(read_all(), Err(StoreError::Broken(_))));
 }
 
-/// A sealed store with some history, and what it holds.
-fn populated(path: &Path, key: &MasterKey) -> (Sealed, BTreeMap<Vec<u8>, Vec<u8>>) {
-    let sealed = Sealed::open(Arc::new(open(path).unwrap()), key).unwrap();
-    let mut records = BTreeMap::new();
-    for number in 0..400u32 {
-        let key = (number % 300).to_be_bytes().to_vec();
-        let value = vec![number as u8; 40 + number as usize];
-        records.insert(key.clone(), value.clone());
-        sealed
-            .update(move |writer| writer.put(Table::Contact, &key, &value))
-            .unwrap();
-    }
-    (sealed, records)
-}
-
 fn write_private(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Opens the file and reads all of it. True if it was served whole; an error at any place is
-/// fine, another content is not.
-fn served_whole(path: &Path, key: &MasterKey, records: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
-    let Ok(engine) = open(path) else { return false };
-    let Ok(sealed) = Sealed::open(Arc::new(engine), key) else {
-        return false;
-    };
-    let mut whole = true;
-    for (key, value) in records {
-        match sealed.view(|reader| reader.get(Table::Contact, key)) {
-            Ok(found) => assert_eq!(found.as_ref(), Some(value)),
-            Err(_) => whole = false,
-        }
-    }
-    let scanned = sealed.view(|reader| {
-        let mut found = BTreeMap::new();
-        reader.scan(
-            Table::Contact,
-            KeyRange::all(),
-            Order::Forward,
-            &mut |key, value| {
-                found.insert(key.to_vec(), value.to_vec());
-                std::ops::ControlFlow::Continue(())
-            },
-        )?;
-        Ok(found)
-    });
-    match scanned {
-        Ok(found) => assert_eq!(found, *records),
-        Err(_) => whole = false,
-    }
-    whole
-}
-
-#[test]
-fn a_damaged_file_is_refused_or_served_right() {
-    let (_directory, path) = in_directory();
-    let key = MasterKey::generate().unwrap();
-    let (sealed, records) = populated(&path, &key);
-    // As a killed process leaves it, and as an orderly end does.
-    let killed = fs::read(&path).unwrap();
-    drop(sealed);
-    let closed = fs::read(&path).unwrap();
-    let mut dice = Dice(1);
-    let mut refused = 0;
-    for round in 0..200 {
-        let mut bytes = if round % 2 == 0 {
-            killed.clone()
-        } else {
-            closed.clone()
-        };
-        let at = dice.below(bytes.len() as u64) as usize;
-        bytes[at] ^= 1 << dice.below(8);
-        write_private(&path, &bytes);
-        refused += u32::from(!served_whole(&path, &key, &records));
-    }
-    assert!(refused > 50, "only {refused} of 200 flips were noticed");
-    for round in 0..100 {
-        let mut bytes = if round % 2 == 0 {
-            killed.clone()
-        } else {
-            closed.clone()
-        };
-        bytes.truncate(1 + dice.below(bytes.len() as u64 - 1) as usize);
-        write_private(&path, &bytes);
-        assert!(!served_whole(&path, &key, &records), "{}", bytes.len());
-    }
-    for round in 0..100 {
-        let mut bytes = if round % 2 == 0 {
-            killed.clone()
-        } else {
-            closed.clone()
-        };
-        let page = 4096 * dice.below(bytes.len() as u64 / 4096) as usize;
-        bytes[page..page + 4096].fill(0);
-        write_private(&path, &bytes);
-        served_whole(&path, &key, &records);
-    }
-    write_private(&path, &killed);
-    assert!(served_whole(&path, &key, &records));
-}
-
-#[test]
-fn a_file_altered_while_it_is_open_gives_no_wrong_value() {
-    let (_directory, path) = in_directory();
-    let key = MasterKey::generate().unwrap();
-    let (sealed, records) = populated(&path, &key);
-    drop(sealed);
-    let whole = fs::read(&path).unwrap();
-    let mut dice = Dice(2);
-    let mut noticed = 0;
-    for _ in 0..100 {
-        write_private(&path, &whole);
-        let sealed = Sealed::open(Arc::new(open(&path).unwrap()), &key).unwrap();
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        for _ in 0..20 {
-            let at = 4096 + dice.below(whole.len() as u64 - 4096);
-            let flipped = whole[at as usize] ^ 1 << dice.below(8);
-            std::os::unix::fs::FileExt::write_all_at(&file, &[flipped], at).unwrap();
-        }
-        for (key, value) in &records {
-            match sealed.view(|reader| reader.get(Table::Contact, key)) {
-                // An altered key in the tree may hide a record until the next start refuses
-                // the file, but no other value is ever given out.
-                Ok(found) => assert!(found.is_none_or(|found| found == *value)),
-                Err(_) => noticed += 1,
-            }
-        }
-    }
-    assert!(noticed > 100, "{noticed}");
 }
 
 #[test]

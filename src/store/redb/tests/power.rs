@@ -2,11 +2,10 @@
 //!
 //! ```sh
 //! PORTERO_SEEDS=50000 cargo test --lib power    as many histories, from 1 on
-//! PORTERO_SEED=17 cargo test --lib power        this one
+//! PORTERO_SEED=17 cargo test --lib power        the one that is named when it fails
 //! ```
 
 use super::*;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Histories, unless the environment says otherwise.
 const SEEDS: u64 = 2_000;
@@ -27,7 +26,7 @@ const SECTOR_BYTES: usize = 512;
 impl Platter {
     /// What is there when the power comes back: what was synced, and of what was not any part, in
     /// any order.
-    fn after_power_loss(&self, dice: &mut Dice) -> Platter {
+    pub(super) fn after_power_loss(&self, dice: &mut Dice) -> Platter {
         let state = lock(&self.0);
         let mut bytes = state.durable.clone();
         // Lengths are the file system's own record, and these arrive in order.
@@ -185,31 +184,13 @@ fn number(name: &str) -> Option<u64> {
     Some(value.parse().unwrap())
 }
 
-/// Calls `check` with each seed on all processors; one that fails is named.
+/// Calls `check` with each seed.
 fn with_each_seed(check: impl Fn(u64) + Sync) {
     let seeds = match number("PORTERO_SEED") {
         Some(seed) => seed..=seed,
         None => 1..=number("PORTERO_SEEDS").unwrap_or(SEEDS),
     };
-    let (next, end) = (AtomicU64::new(*seeds.start()), *seeds.end());
-    let failed = Mutex::new(None);
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while lock(&failed).is_none() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > end {
-                        return;
-                    }
-                    if catch_unwind(AssertUnwindSafe(|| check(seed))).is_err() {
-                        *lock(&failed) = Some(seed);
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    assert_eq!(failed, None, "PORTERO_SEED={} fails", failed.unwrap_or(0));
+    for_each(seeds, check);
 }
 
 /// R-03: whatever a disk makes of writes that it has not been asked to keep, all that was
