@@ -42,7 +42,11 @@ const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
 /// Prometheus, perhaps another one beside it, and somebody who looks.
 const METRICS_CONNECTIONS_MAX: usize = 16;
 
-/// Between two looks at whether the store still works, and two sweeps of what is old.
+/// Between two looks at whether the store has given up: until then everything is refused, and only a
+/// new process can help.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Between two sweeps of what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 
 /// After a snapshot that could not be made.
@@ -514,16 +518,21 @@ impl Sweeper {
             .spawn(move || {
                 let mut janitor = Janitor::default();
                 let mut rest_until = None;
-                while stopped.recv_timeout(SWEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let mut swept_at = Instant::now();
+                while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     let app = Arc::clone(&current.get().app);
+                    if let Err(StoreError::Broken(reason)) = app.is_ready() {
+                        tracing::error!(reason, "the store has stopped");
+                        let _ = seen.set(reason);
+                        return;
+                    }
+                    if swept_at.elapsed() < SWEEP_EVERY {
+                        continue;
+                    }
+                    swept_at = Instant::now();
                     match janitor.sweep(&app) {
                         Ok(0) => {}
                         Ok(removed) => tracing::debug!(removed, "old records were removed"),
-                        Err(Failed::Store(StoreError::Broken(reason))) => {
-                            tracing::error!(reason, "the store has stopped");
-                            let _ = seen.set(reason);
-                            return;
-                        }
                         Err(error) => tracing::warn!(%error, "old records could not be removed"),
                     }
                     if let Err(error) = app.forget_who_wished_it() {

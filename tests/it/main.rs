@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod crash;
 mod description;
+mod disk;
 mod doctor;
 mod door;
 mod failing_calls;

@@ -1242,7 +1242,14 @@ pub struct Portero {
 
 impl Portero {
     /// Spawns it and waits until its log says that it is ready.
-    pub fn start(mut command: Command) -> Portero {
+    pub fn start(command: Command) -> Portero {
+        Portero::start_or_end(command).unwrap_or_else(|(status, log)| {
+            panic!("it ended with {status}: {log}");
+        })
+    }
+
+    /// The same, or its end and what it said.
+    pub fn start_or_end(mut command: Command) -> Result<Portero, (ExitStatus, String)> {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
@@ -1263,18 +1270,24 @@ impl Portero {
             log,
             reader: Some(reader),
         };
-        portero.address = eventually("portero is ready", || {
-            if let Some(status) = portero.child.try_wait().unwrap() {
-                panic!("it ended with {status}: {}", portero.log());
+        let begun = eventually("portero is ready", || {
+            if let Some(status) = portero.ended_within(Duration::ZERO) {
+                return Some(Err(status));
             }
             let log = portero.log();
             if !log.contains("portero is ready") {
                 return None;
             }
             let (_, rest) = log.split_once("listening on http://")?;
-            Some(rest.split_once(';')?.0.parse().unwrap())
+            Some(Ok(rest.split_once(';')?.0.parse().unwrap()))
         });
-        portero
+        match begun {
+            Ok(address) => {
+                portero.address = address;
+                Ok(portero)
+            }
+            Err(status) => Err((status, portero.log())),
+        }
     }
 
     /// Everything it has logged so far.

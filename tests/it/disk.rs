@@ -1,0 +1,291 @@
+//! The disk beneath the real program takes no writes, or does not keep them: its
+//! calls of the C library fail, one after the other.
+//!
+//! `PORTERO_CALLS=200 cargo test --test it disk::` lets as many of them fail, each once.
+
+use crate::failing_calls::{FailingCalls, Happens, steps};
+use crate::outside::{
+    CANCELLED, NOT_SIGNED_IN, PATIENCE, Portero, WELCOME, World, eventually, post_webhook, status,
+    text, webhook,
+};
+use rustix::io::Errno;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Whatever a store is written with.
+const WRITES: [&str; 4] = [
+    "pwrite portero.redb",
+    "write portero.redb",
+    "ftruncate portero.redb",
+    "fdatasync portero.redb",
+];
+
+/// The disk takes writes again, and so does the program.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// As many calls as the environment says, or else `usually`.
+fn calls(usually: u64) -> u64 {
+    std::env::var("PORTERO_CALLS").map_or(usually, |value| value.parse().unwrap())
+}
+
+fn serve(world: &World, failing: &FailingCalls) -> Command {
+    let mut command = world.command(&["serve", "--config", "portero.toml"]);
+    failing.preload(&mut command);
+    command
+}
+
+/// Sends this until it is acknowledged, as Meta does; returns how long that took from the first
+/// refusal on.
+fn deliver(portero: &Portero, body: &[u8]) -> Duration {
+    let mut refused_at: Option<Instant> = None;
+    loop {
+        let answer = post_webhook(portero.address, body).unwrap();
+        let waited = refused_at.map_or(Duration::ZERO, |at| at.elapsed());
+        if answer.status == 200 {
+            return waited;
+        }
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(waited < RECOVERS_WITHIN, "it does not recover");
+        refused_at.get_or_insert_with(Instant::now);
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// The person of this number asks who they are, and cancels.
+fn person(number: u64) -> String {
+    format!("5730080{number:05}")
+}
+
+fn bodies(wa_id: &str) -> [Vec<u8>; 2] {
+    ["quién soy", "cancelar"].map(|words| webhook(&[text(wa_id, words)]))
+}
+
+/// What a sweep over the calls came to.
+#[derive(Debug, Default)]
+struct Swept {
+    refused_starts: usize,
+    met: usize,
+    longest: Duration,
+}
+
+/// For each of the calls with these labels: a process in which it fails, `times` in a row, while
+/// somebody writes. In the end all have been answered once, by whatever process.
+fn sweep(world: &World, labels: &[&str], count: u64, times: u64, error: Errno) -> Swept {
+    let error = error.raw_os_error();
+    let mut swept = Swept::default();
+    let all: Vec<[Vec<u8>; 2]> = (1..=count).map(|number| bodies(&person(number))).collect();
+    for (number, pair) in (1..).zip(&all) {
+        let happens = match number % 2 {
+            0 => Happens::FailBefore(error),
+            _ => Happens::FailAfter(error),
+        };
+        let trace = world.path(&format!("trace-{number}"));
+        let failing = FailingCalls::default().only(labels).trace(&trace);
+        let failing = failing.at(number, happens).times(times);
+        let wa_id = person(number);
+        match Portero::start_or_end(serve(world, &failing)) {
+            Ok(portero) => {
+                for body in pair {
+                    swept.longest = swept.longest.max(deliver(&portero, body));
+                }
+                // As Meta does; otherwise the next process would wait for it for a minute, since
+                // this one may not have noted that they left.
+                world.graph.reply(&wa_id, 2);
+                for sent in world.graph.sent_to(&wa_id) {
+                    deliver(&portero, &status(&sent, "sent"));
+                }
+                portero.kill();
+            }
+            Err((status, log)) => {
+                assert_eq!(status.code(), Some(74), "{number}: {log}");
+                assert!(is_sentence_about_the_store(&log), "{number}: {log}");
+                swept.refused_starts += 1;
+            }
+        }
+        swept.met += usize::from(steps(&trace).len() as u64 >= number);
+    }
+    let portero = world.start();
+    // Meta repeats also what was acknowledged.
+    for body in all.iter().flatten() {
+        assert_eq!(portero.post_webhook(body).status, 200);
+    }
+    for number in 1..=count {
+        world
+            .graph
+            .assert_received(&person(number), &[NOT_SIGNED_IN, CANCELLED]);
+    }
+    assert_eq!(portero.stop().0, Some(0));
+    swept
+}
+
+/// The last that is said is a sentence that names the store or the disk, and not a panic.
+fn is_sentence_about_the_store(log: &str) -> bool {
+    let last = log.lines().last().unwrap_or_default();
+    let names = last.contains("store") || last.contains("portero.redb");
+    names && last.contains("disk") && !log.contains("panicked")
+}
+
+/// whichever call is the first for which there is no room, no message is acknowledged that is
+/// not kept, all goes on by itself, and everybody is answered once.
+#[test]
+fn whichever_call_finds_the_disk_full_the_program_goes_on_and_answers_everybody_once() {
+    let world = World::without_mail();
+    let count = calls(48);
+    let swept = sweep(&world, &WRITES, count, 2, Errno::NOSPC);
+    println!("{swept:?}");
+    assert!(swept.met as u64 > count / 2, "{swept:?}");
+    assert!(swept.longest > Duration::ZERO, "{swept:?}");
+}
+
+/// whichever sync of the program fails, what it should have kept is not acknowledged, the store
+/// is opened again, and everybody is answered once.
+#[test]
+fn whichever_sync_of_the_program_fails_it_goes_on_and_answers_everybody_once() {
+    let world = World::without_mail();
+    let count = calls(24);
+    let swept = sweep(&world, &["fdatasync portero.redb"], count, 1, Errno::IO);
+    println!("{swept:?}");
+    assert!(swept.met as u64 > count / 2, "{swept:?}");
+    assert!(swept.longest > Duration::ZERO, "{swept:?}");
+}
+
+/// a disk that fails for good ends the program with an error, so that its supervisor knows; and
+/// what was acknowledged before is there when it is mended.
+#[test]
+fn a_disk_that_keeps_nothing_any_more_ends_the_program_with_74() {
+    let world = World::without_mail();
+    let broken = world.path("broken");
+    let failing = FailingCalls::default().only(&["fdatasync portero.redb"]);
+    let failing = failing.while_file(&broken);
+    let mut portero = Portero::start(serve(&world, &failing));
+    let [first, second] = bodies(&person(1));
+    assert_eq!(portero.post_webhook(&first).status, 200);
+    let sent = world.graph.reply(&person(1), 1);
+    deliver(&portero, &status(&sent, "sent"));
+    refuse_with(&world, &broken, Errno::IO);
+    let begun = Instant::now();
+    while let Ok(answer) = post_webhook(portero.address, &second) {
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(begun.elapsed() < PATIENCE, "it goes on for ever");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let status = portero.ended_within(PATIENCE).unwrap();
+    let log = portero.log();
+    assert_eq!(status.code(), Some(74), "{log}");
+    let (_, said) = log.rsplit_once("the store has stopped: ").unwrap();
+    assert!(said.contains("check the disk"), "{log}");
+    // Nor does it start as long as that is so.
+    let (status, log) = Portero::start_or_end(serve(&world, &failing))
+        .err()
+        .unwrap();
+    assert_eq!(status.code(), Some(74), "{log}");
+    assert!(is_sentence_about_the_store(&log), "{log}");
+    fs::remove_file(&broken).unwrap();
+    let portero = world.start();
+    portero.receive(&[text(&person(2), "quién soy")]);
+    for body in [&first, &second] {
+        assert_eq!(portero.post_webhook(body).status, 200);
+    }
+    let answers = [NOT_SIGNED_IN, CANCELLED];
+    world.graph.assert_received(&person(1), &answers);
+    world.graph.assert_received(&person(2), &answers[..1]);
+}
+
+/// under load the disk is full, or read-only, for a while, and again: what is known is
+/// read meanwhile, all goes on by itself, and everybody is answered once.
+#[test]
+fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_nothing() {
+    const WRITERS: usize = 4;
+    const TIMES: usize = 3;
+    let opened = ["open portero.redb"];
+    for (error, opened) in [(Errno::NOSPC, &[][..]), (Errno::ROFS, &opened[..])] {
+        let world = World::without_mail();
+        let refusing = world.path("refusing");
+        let labels = [&WRITES[..], opened].concat();
+        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
+        let portero = &Portero::start(serve(&world, &failing));
+        let (over, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let people: Vec<String> = std::thread::scope(|scope| {
+            let writing: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let (over, taken) = (&over, &taken);
+                    scope.spawn(move || {
+                        let mut people = Vec::new();
+                        while !over.load(Ordering::SeqCst) {
+                            let wa_id = format!("573009{writer}{:05}", people.len());
+                            for body in bodies(&wa_id) {
+                                deliver(portero, &body);
+                                taken.fetch_add(1, Ordering::SeqCst);
+                            }
+                            people.push(wa_id);
+                            std::thread::park_timeout(Duration::from_millis(5));
+                        }
+                        people
+                    })
+                })
+                .collect();
+            for turn in 0..TIMES {
+                let before = taken.load(Ordering::SeqCst);
+                eventually("messages are taken", || {
+                    (taken.load(Ordering::SeqCst) > before + 20).then_some(())
+                });
+                refuse_with(&world, &refusing, error);
+                let probe = webhook(&[text(&person(turn as u64), "cancelar")]);
+                eventually("it refuses", || {
+                    (portero.post_webhook(&probe).status == 503).then_some(())
+                });
+                assert_eq!(portero.get("/readyz").status, 200);
+                fs::remove_file(&refusing).unwrap();
+                deliver(portero, &probe);
+            }
+            over.store(true, Ordering::SeqCst);
+            (writing.into_iter())
+                .flat_map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let answers = [NOT_SIGNED_IN, CANCELLED];
+        for wa_id in &people {
+            world.graph.assert_received(wa_id, &answers);
+        }
+        for turn in 0..TIMES {
+            let wa_id = person(turn as u64);
+            world.graph.assert_received(&wa_id, &[WELCOME]);
+        }
+        println!("{error:?}: {} people", people.len());
+    }
+}
+
+/// on a file system that is mounted read-only nothing is begun, with or without a store.
+#[test]
+fn a_start_on_a_read_only_file_system_is_74_and_a_sentence() {
+    let world = World::without_mail();
+    let read_only = FailingCalls::default().only(&["open", "pwrite", "unlink", "link", "mkdir"]);
+    let read_only = read_only.at(1, Happens::FailBefore(Errno::ROFS.raw_os_error()));
+    let read_only = read_only.for_ever();
+    for has_store in [false, true] {
+        if has_store {
+            assert_eq!(world.start().stop().0, Some(0));
+        }
+        let (status, log) = Portero::start_or_end(serve(&world, &read_only))
+            .err()
+            .unwrap();
+        assert_eq!(status.code(), Some(74), "{log}");
+        let last = log.lines().last().unwrap();
+        assert!(
+            last.contains("portero.redb is on a read-only file system. Mount it for writing, or move the store elsewhere."),
+            "{log}"
+        );
+        assert_eq!(world.path("portero.redb").exists(), has_store);
+    }
+    assert_eq!(world.start().stop().0, Some(0));
+}
+
+/// From now on this error; the file appears whole.
+fn refuse_with(world: &World, path: &Path, error: Errno) {
+    let draft = world.path("draft");
+    fs::write(&draft, error.raw_os_error().to_string()).unwrap();
+    fs::rename(draft, path).unwrap();
+}
