@@ -337,9 +337,12 @@ impl Outbox {
                 work,
                 what,
                 attempt,
+                expires_at,
             } = begun;
             let report = if is_over {
                 Report::Untried
+            } else if app.now() >= expires_at && !matches!(work, Work::Nothing(_)) {
+                Report::Expired
             } else {
                 hands.carry_one(&work)
             };

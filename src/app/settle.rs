@@ -63,6 +63,8 @@ pub struct Begun {
     pub what: String,
     /// The how manieth try it is.
     pub attempt: u32,
+    /// When its time is over. The machine may have slept since it was begun.
+    pub expires_at: Timestamp,
 }
 
 /// What the bot gets in one request.
@@ -171,11 +173,13 @@ impl App {
                             let contact = record::contact(reader, entry.contact)?;
                             let what = entry.errand.name().to_owned();
                             let attempt = entry.attempts + 1;
+                            let expires_at = entry.expires_at;
                             let begun = |work| {
                                 Ok(Some(Begun {
                                     work,
                                     what,
                                     attempt,
+                                    expires_at,
                                 }))
                             };
                             if let Errand::HandOn { message, origin } = &entry.errand {
@@ -220,6 +224,7 @@ impl App {
                                 work,
                                 what: entry.errand.name().to_owned(),
                                 attempt: entry.attempts,
+                                expires_at: entry.expires_at,
                             }));
                         }
                         entry.in_flight_since = Some(now);
@@ -233,11 +238,13 @@ impl App {
                         _ => None,
                     };
                     let (what, attempt) = (entry.errand.name().to_owned(), entry.attempts);
+                    let expires_at = entry.expires_at;
                     let work = shared.work(entry, contact.as_ref(), now);
                     Ok(Some(Begun {
                         work,
                         what,
                         attempt,
+                        expires_at,
                     }))
                 })
                 .collect()
