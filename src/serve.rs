@@ -511,12 +511,17 @@ struct Sweeper {
 impl Sweeper {
     fn start(current: Arc<Current>) -> std::io::Result<Sweeper> {
         let (stop, stopped) = mpsc::channel();
+        // Before the time of this process is noted.
+        let beginning = Janitor::beginning(&current.get().app);
         let broken = Arc::new(OnceLock::new());
         let seen = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("sweeper".into())
             .spawn(move || {
-                let mut janitor = Janitor::default();
+                let mut janitor = beginning.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "it is not known how long Portero was down");
+                    Janitor::default()
+                });
                 let mut rest_until = None;
                 let mut swept_at = Instant::now();
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {

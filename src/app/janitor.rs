@@ -11,6 +11,7 @@ use crate::store::record::{self, BodyOf, Sweep};
 use crate::store::{StoreError, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Records looked at in one transaction: keeps it short beside the messages that wait for theirs.
 const LOOKS_PER_UPDATE: usize = 256;
@@ -21,6 +22,10 @@ const CLOCK_WAS_SET_MS: u64 = HOUR_MS;
 
 /// A clock that was set is believed after this long: time enough for whoever is told to set it right.
 const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
+
+/// A program may be down this long without anybody wondering. How long it was is told by no clock
+/// but the one that may have been set meanwhile.
+const DOWN_MS_MAX: u64 = DAY_MS;
 
 /// An alarm about the clock is repeated this often.
 const ALARM_EVERY_MS: u64 = HOUR_MS;
@@ -150,8 +155,9 @@ impl Clocks {
         {
             self.alarmed_at_ms = Some(steady_ms);
             tracing::error!(
-                "the clock of this machine was set by more than an hour; nothing old is removed for a \
-                 day; check the time, and restart Portero once it is right"
+                "the clock of this machine was set by more than an hour, or Portero was down for more \
+                 than a day; nothing old is removed for a day; check the time, and restart Portero \
+                 once it is right if it was not"
             );
         }
         false
@@ -159,10 +165,32 @@ impl Clocks {
 }
 
 impl Janitor {
+    /// For a process that begins, on a store that was last swept at `latest`: a clock that was set
+    /// while nobody looked is believed no sooner than one that is set before our eyes.
+    pub fn beginning(app: &App) -> Result<Janitor, Failed> {
+        let latest = app.shared.store.view(record::latest_moment)?;
+        let now = app.now();
+        let is_new = latest == Timestamp(0);
+        let wall = match now.since_ms(latest) > DOWN_MS_MAX && !is_new {
+            true => latest,
+            false => now,
+        };
+        let clocks = Clocks {
+            agreed: Some((wall, app.clock.steady_ms())),
+            ..Clocks::default()
+        };
+        Ok(Janitor {
+            clocks,
+            ..Janitor::default()
+        })
+    }
+
     /// One bounded batch of every table; returns how many records went. While the clock of the
     /// machine cannot be believed, nothing goes: a wrong one would take everything.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
-        if !self.clocks.agree(app.now(), app.clock.steady_ms()) {
+        let agree = self.clocks.agree(app.now(), app.clock.steady_ms());
+        app.clock_is_believed.store(agree, Ordering::Relaxed);
+        if !agree {
             app.forget_dead_tokens();
             return Ok(0);
         }

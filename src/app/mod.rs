@@ -28,7 +28,7 @@ pub mod user;
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX, OperatorAct};
 pub use bell::{Bell, Bells};
-pub use clock::{SystemClock, SystemRandom};
+pub use clock::{Machine, SystemClock, SystemRandom};
 pub use contacts::{Export, FORGET_EVERY_MS, Forgotten, Whom};
 pub use counted::Counted;
 pub use events::event_name;
@@ -67,7 +67,7 @@ use crate::text::{Texts, Voice};
 use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -206,6 +206,8 @@ pub struct App {
     /// erased.
     forgetting: Arc<Mutex<Option<Timestamp>>>,
     counted: Arc<Counted>,
+    /// Whether the clock of the machine shows what it should, as far as the janitor knows.
+    clock_is_believed: Arc<AtomicBool>,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -286,6 +288,7 @@ impl App {
             snapshots: None,
             forgetting: Arc::default(),
             counted: Arc::default(),
+            clock_is_believed: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -319,6 +322,7 @@ impl App {
             snapshots: self.snapshots.clone(),
             forgetting: Arc::clone(&self.forgetting),
             counted: Arc::clone(&self.counted),
+            clock_is_believed: Arc::clone(&self.clock_is_believed),
         }
     }
 

@@ -4,8 +4,9 @@
 
 use portero::app::admin::Overview;
 use portero::app::{
-    App, Body, Clock, Failed, HandOver, IdentitySettings, IssueToken, Lookup, NoRandomness, Places,
-    Random, Received, Report, Settings, Telling, TokenWanted, Verdict, Visitor, Work,
+    App, Body, Clock, Failed, HandOver, IdentitySettings, IssueToken, Lookup, Machine,
+    NoRandomness, Places, Random, Received, Report, Settings, SystemClock, Telling, TokenWanted,
+    Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::Contact;
@@ -24,10 +25,13 @@ use portero::domain::sign_in::PageAnswer;
 use portero::outbox::{Outbox, Pace};
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
-use portero::store::{Engine, KeyRange, MasterKey, Memory, Order, Redb, Sealed, Table};
+use portero::store::{
+    Engine, KeyRange, MasterKey, Memory, Order, Redb, Sealed, Snapshots, Table, migrate, restore,
+};
 use portero::text::{Texts, Voice};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -73,6 +77,59 @@ impl Clock for HandClock {
 
     fn steady_ms(&self) -> u64 {
         self.now().0 - self.leapt_ms.load(Ordering::SeqCst)
+    }
+}
+
+/// A machine on which time passes as it does for everybody, and whose clock is wrong.
+pub struct WrongMachine {
+    time: Arc<HandClock>,
+    booted_at: Timestamp,
+    wrong: Mutex<Wrong>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Wrong {
+    ahead_ms: i64,
+    /// Of what passes from the moment on, the clock shows so much more.
+    fast_percent: i64,
+    since_ms: u64,
+}
+
+impl WrongMachine {
+    fn passed_ms(&self) -> u64 {
+        self.time.now().since_ms(self.booted_at)
+    }
+
+    /// How far ahead it is of the time.
+    pub fn ahead_ms(&self) -> i64 {
+        let wrong = *self.wrong.lock().unwrap();
+        let passed_ms = (self.passed_ms() - wrong.since_ms) as i64;
+        wrong.ahead_ms + passed_ms * wrong.fast_percent / 100
+    }
+
+    /// Its clock is set, by so much.
+    pub fn set_ahead(&self, ms: i64) {
+        self.wrong.lock().unwrap().ahead_ms += ms;
+    }
+
+    /// From now on its clock runs so much too fast.
+    pub fn run_fast(&self, percent: i64) {
+        let ahead_ms = self.ahead_ms();
+        *self.wrong.lock().unwrap() = Wrong {
+            ahead_ms,
+            fast_percent: percent,
+            since_ms: self.passed_ms(),
+        };
+    }
+}
+
+impl Machine for WrongMachine {
+    fn wall(&self) -> Timestamp {
+        Timestamp(self.time.now().0.saturating_add_signed(self.ahead_ms()))
+    }
+
+    fn since_boot_ms(&self) -> u64 {
+        self.passed_ms()
     }
 }
 
@@ -433,6 +490,7 @@ pub struct House {
     engine: Arc<dyn Engine>,
     settings: Settings,
     messages: AtomicU64,
+    machine: Option<Arc<WrongMachine>>,
 }
 
 impl House {
@@ -447,9 +505,42 @@ impl House {
 
     /// In which whoever wants to know is told what happens with sign-ins.
     pub fn that_tells() -> House {
-        let mut house = House::in_memory();
-        house.settings.tells_events = true;
+        House::in_memory().telling()
+    }
+
+    /// The same, and whoever wants to know is told what happens with sign-ins.
+    pub fn telling(mut self) -> House {
+        self.settings.tells_events = true;
+        self.restarted()
+    }
+
+    /// Whoever knows it can read the records of every house.
+    pub const MASTER_KEY: &str = MASTER_KEY;
+
+    /// On the store that somebody left in this folder at that moment, whatever its format.
+    pub fn moved_in(folder: TempDir, policy: Policy, left_at: Timestamp) -> House {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let snapshots = Snapshots::new(folder.path().join("snapshots"), 0);
+        let ground = Ground::File(folder);
+        let opened = migrate::open(ground.engine(), &key, &snapshots, left_at, migrate::STEPS);
+        drop(opened.unwrap());
+        let mut house = House::on(ground, policy);
+        house.clock.set(left_at);
+        // Its messages were received.
+        house.messages = AtomicU64::new(1_000_000);
         house.restarted()
+    }
+
+    /// With the clock of production, on a machine whose own is wrong.
+    pub fn on_a_machine() -> (House, Arc<WrongMachine>) {
+        let mut house = House::on_file();
+        let machine = Arc::new(WrongMachine {
+            time: Arc::clone(&house.clock),
+            booted_at: house.clock.now(),
+            wrong: Mutex::default(),
+        });
+        house.machine = Some(Arc::clone(&machine));
+        (house.restarted(), machine)
     }
 
     /// On a file, as in production.
@@ -556,7 +647,7 @@ impl House {
             state: Mutex::new(0x9E37_79B9_7F4A_7C15),
             fails: AtomicBool::new(false),
         });
-        House::open(ground, settings, clock, random, world, 0)
+        House::open(ground, settings, clock, random, world, 0, None)
     }
 
     fn open(
@@ -566,15 +657,23 @@ impl House {
         random: Arc<Seeded>,
         world: Arc<World>,
         messages: u64,
+        machine: Option<Arc<WrongMachine>>,
     ) -> House {
         let key = MasterKey::from_hex(MASTER_KEY).unwrap();
         let engine = ground.engine();
         let store = Sealed::open(Arc::clone(&engine), &key).unwrap();
+        let of_app: Arc<dyn Clock> = match &machine {
+            None => Arc::clone(&clock) as _,
+            Some(machine) => {
+                let latest = store.view(record::latest_moment).unwrap();
+                Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
+            }
+        };
         let app = App::new(
             store,
             Keys::new(key),
             settings.clone(),
-            Arc::clone(&clock) as Arc<dyn Clock>,
+            of_app,
             Arc::clone(&random) as Arc<dyn Random>,
         );
         let app = Arc::new(app.unwrap());
@@ -594,6 +693,7 @@ impl House {
             engine,
             settings,
             messages: AtomicU64::new(messages),
+            machine,
         }
     }
 
@@ -605,6 +705,24 @@ impl House {
 
     /// As [`House::restarted`], with or without a bot in the configuration.
     pub fn restarted_with_a_bot(self, hands_on: bool) -> House {
+        self.reopened(hands_on, |_, _| {})
+    }
+
+    /// The process ends, and another one starts on the records of this copy. Only on a file.
+    pub fn restored(self, copy: &Path) -> House {
+        let hands_on = self.settings.hands_on;
+        self.reopened(hands_on, |ground, now| {
+            let Ground::File(folder) = ground else {
+                panic!("this house stands in memory");
+            };
+            let keys = Keys::new(MasterKey::from_hex(MASTER_KEY).unwrap());
+            let snapshots = Snapshots::new(folder.path().join("snapshots"), 0);
+            let path = folder.path().join("portero.redb");
+            restore(copy, &path, &keys, &snapshots, now).unwrap();
+        })
+    }
+
+    fn reopened(self, hands_on: bool, between: impl FnOnce(&Ground, Timestamp)) -> House {
         let House {
             app,
             outbox,
@@ -615,10 +733,12 @@ impl House {
             engine,
             settings,
             messages,
+            machine,
         } = self;
         drop(outbox);
         drop(app);
         drop(engine);
+        between(&ground, clock.now());
         let settings = Settings {
             hands_on,
             ..settings
@@ -630,6 +750,7 @@ impl House {
             random,
             world,
             messages.into_inner(),
+            machine,
         )
     }
 

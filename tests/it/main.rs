@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod browser;
 mod cli;
+mod clocks;
 mod config;
 mod crash;
 mod description;
