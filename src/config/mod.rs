@@ -889,7 +889,8 @@ fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts> {
                     places.push(at);
                 }
                 other => {
-                    reader.problem_at(Some(at), path.clone(), expected("text in quotes", other))
+                    let key = format!("{path}.{}", read::printable(key.get_ref()));
+                    reader.problem_at(Some(at), key, expected("text in quotes", other));
                 }
             }
         }

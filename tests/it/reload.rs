@@ -89,6 +89,42 @@ fn metric(portero: &Portero, key: &str, name: &str) -> Option<f64> {
     value.map(|value| value.parse().unwrap())
 }
 
+///
+#[test]
+fn whichever_line_of_the_file_is_wrong_is_named_with_its_key_and_nothing_changes() {
+    let world = World::without_mail();
+    let portero = world.start();
+    let path = world.path("portero.toml");
+    let good = fs::read_to_string(&path).unwrap();
+    let mut wrong = 0;
+    for (place, line) in good.lines().enumerate() {
+        let Some((key, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        let spoilt = format!("{key} = {{ wrong = 1 }}");
+        let mut lines: Vec<&str> = good.lines().collect();
+        lines[place] = &spoilt;
+        fs::write(&path, lines.join("\n")).unwrap();
+        let (code, output, error) = run(&world, &["reload"]);
+        assert_eq!((code, output.as_str()), (Some(78), ""), "{key}: {error}");
+        let at = format!("portero.toml:{}:", place + 1);
+        let told = error.lines().find(|line| line.starts_with(&at));
+        assert!(
+            told.is_some_and(|line| line.contains(key)),
+            "{key}: {error}"
+        );
+        wrong += 1;
+    }
+    assert!(wrong > 40, "{wrong}");
+    portero.receive(&[text(ANAS, "quién soy")]);
+    let said = world.graph.reply(ANAS, 1).body;
+    assert!(said.starts_with(NOT_SIGNED_IN), "{said}");
+    fs::write(&path, good).unwrap();
+    assert_eq!(reload(&world), "nothing has changed\n");
+    assert_eq!(portero.stop().0, Some(0));
+}
+
+///
 #[test]
 fn a_file_with_problems_changes_nothing_and_all_of_them_are_told() {
     const GOOD: &str = "portero_config_last_reload_successful";
