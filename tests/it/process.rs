@@ -143,6 +143,46 @@ fn a_second_process_on_one_store_ends_with_a_sentence_and_the_first_goes_on() {
     assert_eq!(portero.stop().0, Some(0));
 }
 
+/// where there is no store yet, of those who start at once one makes it and lives.
+#[test]
+fn of_many_that_start_at_once_where_there_is_no_store_one_lives_and_the_others_say_why() {
+    const PROCESSES: usize = 6;
+    for _ in 0..3 {
+        let world = World::without_mail();
+        let started: Vec<_> = std::thread::scope(|scope| {
+            let starting: Vec<_> = (0..PROCESSES)
+                .map(|_| {
+                    let command = world.command(&["serve", "--config", "portero.toml"]);
+                    scope.spawn(|| Portero::start_or_end(command))
+                })
+                .collect();
+            (starting.into_iter())
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        let mut lives = Vec::new();
+        for started in started {
+            match started {
+                Ok(portero) => lives.push(portero),
+                Err((status, log)) => {
+                    assert_eq!(status.code(), Some(69), "{log}");
+                    assert!(log.contains("is in use by another process"), "{log}");
+                }
+            }
+        }
+        let [portero] = &lives[..] else {
+            panic!("{} of them live", lives.len());
+        };
+        portero.receive(&[text("573001234567", "quién soy")]);
+        world.graph.reply("573001234567", 1);
+        // Nothing is left of the drafts of the others.
+        let names = fs::read_dir(world.folder.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let drafts: Vec<String> = names.filter(|name| name.contains(".new")).collect();
+        assert_eq!(drafts, Vec::<String>::new());
+    }
+}
+
 /// Runs something that must end by itself: exit code, and what it said.
 fn fails(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
