@@ -203,7 +203,7 @@ impl Server {
         std::mem::take(&mut self.log)
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
