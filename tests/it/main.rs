@@ -52,4 +52,5 @@ mod status_browser;
 mod tokens;
 mod transcripts;
 mod troubles;
+mod upgrade;
 mod user;
