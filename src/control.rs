@@ -143,6 +143,9 @@ pub enum ControlError {
         /// Its length.
         bytes: usize,
     },
+    /// The operating system gives no threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// What the operating system said.
     #[error("The control socket {} cannot be made: {source}.", path.display())]
     Io {
@@ -176,7 +179,10 @@ pub fn start(server: Arc<dyn Server>, path: &Path) -> Result<Control, ControlErr
     let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || Attendant { server, stopped }.run(&listener))
-        .map_err(io)?;
+        .map_err(|error| {
+            remove_if_same(path, identity);
+            ControlError::Thread(error)
+        })?;
     Ok(Control {
         path: path.to_owned(),
         identity,

@@ -38,6 +38,9 @@ const SETTLE_AFTER: Duration = Duration::from_millis(100);
 /// Longest wait without looking at the store: a lost ring costs at most this.
 const LOOK_MS_MAX: u64 = SECOND_MS;
 
+/// How often it is looked whether the threads have ended, once they should.
+const END_LOOK_EVERY: Duration = Duration::from_millis(5);
+
 /// Wait after the store refused, before asking it again.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 
@@ -675,25 +678,17 @@ impl Running {
         for lane in Lane::ALL {
             self.outbox.bells.of(lane).ring_all();
         }
-        let (done, all_done) = std::sync::mpsc::channel();
-        let count = self.threads.len();
-        for thread in self.threads {
-            let done = done.clone();
-            // A thread that waits for the outside world may outlive the deadline; the process ends.
-            let waiter = std::thread::Builder::new()
-                .name("outbox-stop".into())
-                .spawn(move || {
-                    let _ = thread.join();
-                    let _ = done.send(());
-                });
-            if waiter.is_err() {
-                return false;
+        // A thread that waits for the outside world may outlive the deadline; the process ends. They
+        // are looked at and not joined, which would need a thread for each: it may be that the system
+        // starts none any more.
+        let mut threads = self.threads;
+        loop {
+            threads.retain(|thread| !thread.is_finished());
+            if threads.is_empty() || Instant::now() >= deadline {
+                return threads.is_empty();
             }
+            std::thread::park_timeout(END_LOOK_EVERY);
         }
-        (0..count).all(|_| {
-            let left = deadline.saturating_duration_since(std::time::Instant::now());
-            all_done.recv_timeout(left).is_ok()
-        })
     }
 }
 

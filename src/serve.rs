@@ -22,6 +22,7 @@ use crate::tls::Tls;
 use crate::web::listener::{Handler, Limits, Listener, Trust, Trusting};
 use crate::web::{CurrentWeb, MetricsDoor, RedirectDoor};
 use generation::{Adapters, Current, Generation, settings, snapshots};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -284,7 +285,7 @@ fn listen_encrypted(
     for address in &settings.listen {
         let (trust, tls) = (trust(config, *address), tls.server_config());
         let listener = Listener::bind_tls(*address, limits.clone(), trust, door(current), tls)
-            .map_err(|error| StartError::Listen(*address, error))?;
+            .map_err(|error| cannot_listen(*address, error))?;
         listeners.push(listener);
     }
     let mut redirects = Vec::new();
@@ -295,7 +296,7 @@ fn listen_encrypted(
         let origin = Box::new(move || current.get().origin.clone());
         let door = Arc::new(RedirectDoor::new(origin, challenges));
         let listener = Listener::bind(*address, limits.clone(), trust(config, *address), door)
-            .map_err(|error| StartError::Listen(*address, error))?;
+            .map_err(|error| cannot_listen(*address, error))?;
         redirects.push(listener);
     }
     tls.start().map_err(StartError::Thread)?;
@@ -304,6 +305,15 @@ fn listen_encrypted(
         listeners,
         redirects,
     })
+}
+
+/// Why a listener did not start. An address is never "temporarily unavailable", a thread is
+/// (pthread_create(3), `EAGAIN`; bind(2) has no such error).
+fn cannot_listen(address: SocketAddr, error: std::io::Error) -> StartError {
+    match error.kind() {
+        ErrorKind::WouldBlock => StartError::Thread(error),
+        _ => StartError::Listen(address, error),
+    }
 }
 
 /// Where a listener is, and whom it believes.
@@ -322,7 +332,7 @@ fn listen(
             .map(|address| {
                 let trust = trust(config, *address);
                 Listener::bind(*address, limits.clone(), trust, Arc::clone(door))
-                    .map_err(|error| StartError::Listen(*address, error))
+                    .map_err(|error| cannot_listen(*address, error))
             })
             .collect();
     }
@@ -330,7 +340,7 @@ fn listen(
         let address = socket.local_addr().map_err(StartError::HandedOver)?;
         let trust = trust(config, address);
         Listener::start(socket, limits.clone(), trust, Arc::clone(door))
-            .map_err(|error| StartError::Listen(address, error))
+            .map_err(|error| cannot_listen(address, error))
     });
     listeners.collect()
 }
@@ -379,7 +389,7 @@ fn listen_for_metrics(
         Box::new(move || counting.page()),
     );
     Listener::bind(settings.listen, limits, trust, Arc::new(door))
-        .map_err(|error| StartError::Listen(settings.listen, error))
+        .map_err(|error| cannot_listen(settings.listen, error))
 }
 
 fn trust_for_metrics(settings: &config::Metrics) -> Trust {
@@ -473,18 +483,11 @@ impl Running {
         if let Some(tls) = tls {
             tls.stop();
         }
-        // Each in a thread of its own, or the second would wait for the first.
-        let stopping: Vec<JoinHandle<usize>> = self
-            .listeners
-            .into_iter()
+        let listeners = (self.listeners.into_iter())
             .chain(encrypted)
             .chain(self.metrics)
-            .map(|listener| std::thread::spawn(move || listener.stop(REQUESTS_WITHIN).cut))
             .collect();
-        let cut: usize = stopping
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or(0))
-            .sum();
+        let cut = Listener::stop_all(listeners, REQUESTS_WITHIN).cut;
         let senders_done = self.senders.stop(deadline);
         self.sweeper.stop();
         if let Err(error) = self.current.get().app.note_time() {

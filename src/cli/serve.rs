@@ -103,13 +103,16 @@ pub(super) fn failure_of(error: StartError) -> Failure {
         StartError::Store(OpenError::WrongKey | OpenError::TooOpen { .. }) => Exit::Config,
         StartError::Store(_) => Exit::Io,
         StartError::Listen(..) | StartError::HandedOver(_) => Exit::Unavailable,
-        StartError::Control(ControlError::InUse(_)) => Exit::Unavailable,
+        StartError::Control(ControlError::InUse(_) | ControlError::Thread(_)) => Exit::Unavailable,
         StartError::Control(_) => Exit::CannotCreate,
         StartError::Thread(_) => Exit::Unavailable,
     };
     let failure = Failure::new(exit, error.to_string());
     match &error {
         StartError::Listen(address, cause) => failure.hint(hint_about(*address, cause)),
+        StartError::Thread(_) | StartError::Control(ControlError::Thread(_)) => failure.hint(
+            "the system or this user has too many threads; in the unit of systemd TasksMax= is the limit, else `ulimit -u` and `pids.max` of the container; Portero needs about 40 and one for each connection",
+        ),
         StartError::HandedOver(_) => failure.hint(
             "a systemd socket unit for Portero has ListenStream= with addresses and ports, and nothing else",
         ),

@@ -269,12 +269,18 @@ impl Listener {
     /// Stops gracefully. The port is closed at once, and so are idle connections. Requests that
     /// have begun are finished, with `Connection: close`; what is not finished `within` this time
     /// is cut. A handler cannot be cut: if one goes on running, it answers nobody.
-    pub fn stop(mut self, within: Duration) -> Stopped {
-        self.halt(within)
+    pub fn stop(self, within: Duration) -> Stopped {
+        Listener::stop_all(vec![self], within)
     }
 
-    fn halt(&mut self, within: Duration) -> Stopped {
-        let deadline = Instant::now() + within;
+    /// Stops several as [`Listener::stop`] does one, all at the same time. It needs no thread: it
+    /// may be that the system starts none any more.
+    pub fn stop_all(mut listeners: Vec<Listener>, within: Duration) -> Stopped {
+        halt(&mut listeners, within)
+    }
+
+    /// From here on nobody is accepted, and no connection waits for another request.
+    fn close(&mut self) {
         self.registry.stop();
         drop(self.wake.take());
         if let Some(accepting) = self.accepting.take()
@@ -285,13 +291,25 @@ impl Listener {
         // Once more: a connection may have been admitted between the first call and the end of
         // the loop.
         self.registry.stop();
-        let mut cut = 0;
-        if !self.registry.wait_for_all(deadline) {
-            cut = self.registry.cut_all();
-            self.registry.wait_for_all(Instant::now() + CUT_PATIENCE);
-        }
-        Stopped { cut }
     }
+}
+
+fn halt(listeners: &mut [Listener], within: Duration) -> Stopped {
+    let deadline = Instant::now() + within;
+    listeners.iter_mut().for_each(Listener::close);
+    let mut cut = 0;
+    for listener in &*listeners {
+        if !listener.registry.wait_for_all(deadline) {
+            cut += listener.registry.cut_all();
+        }
+    }
+    if cut > 0 {
+        let deadline = Instant::now() + CUT_PATIENCE;
+        for listener in listeners {
+            listener.registry.wait_for_all(deadline);
+        }
+    }
+    Stopped { cut }
 }
 
 fn bound(address: SocketAddr) -> io::Result<TcpListener> {
@@ -307,7 +325,7 @@ fn bound(address: SocketAddr) -> io::Result<TcpListener> {
 impl Drop for Listener {
     fn drop(&mut self) {
         if self.accepting.is_some() {
-            self.halt(Duration::ZERO);
+            halt(std::slice::from_mut(self), Duration::ZERO);
         }
     }
 }
