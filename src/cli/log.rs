@@ -2,7 +2,7 @@
 //!
 //! Whoever collects may be slow or stand still, and a person at the door must not wait for that:
 //! lines pass through a bounded queue and a thread of its own writes them. When the queue is full,
-//! new lines are dropped and counted.
+//! new lines are dropped and counted, and so are those that the other side does not take.
 //!
 //! The journal of systemd has a time of its own for each line, and its priority is told in front of
 //! it (sd-daemon(3)): so `journalctl -p warning` finds what it should, and no line has two times.
@@ -158,20 +158,21 @@ impl Queue {
         }
     }
 
-    /// Writes lines for ever. One that cannot be written is gone: there is nowhere to say so.
+    /// Writes lines for ever. Those that cannot be written are counted with those that were dropped,
+    /// and told of as soon as something can be written again.
     fn write_to(&self, output: &mut dyn Write, format: LogFormat) {
+        let mut output = Whole {
+            output,
+            is_torn: false,
+        };
         let mut waiting = self.lock();
         loop {
-            let dropped = std::mem::take(&mut waiting.dropped);
-            let line = match waiting.lines.pop_front() {
-                Some(line) => line,
-                None => {
-                    waiting.dropped = dropped;
-                    let woken = self.changed.wait(waiting);
-                    waiting = woken.unwrap_or_else(PoisonError::into_inner);
-                    continue;
-                }
+            let Some(line) = waiting.lines.pop_front() else {
+                let woken = self.changed.wait(waiting);
+                waiting = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
             };
+            let mut dropped = std::mem::take(&mut waiting.dropped);
             waiting.bytes -= line.len();
             waiting.under_way = true;
             self.changed.notify_all();
@@ -183,13 +184,43 @@ impl Queue {
                     ""
                 };
                 let told = format!("{priority}{}", lines_dropped(dropped, format));
-                let _ = output.write_all(told.as_bytes());
+                if output.put(told.as_bytes()) {
+                    dropped = 0;
+                }
             }
-            let _ = output.write_all(&line);
+            dropped += u64::from(!output.put(&line));
             waiting = self.lock();
+            waiting.dropped += dropped;
             waiting.under_way = false;
             self.changed.notify_all();
         }
+    }
+}
+
+/// Where lines go, each whole or not at all as far as a reader is concerned.
+struct Whole<'o> {
+    output: &'o mut dyn Write,
+    /// Whether the last line stopped in its midst: then it ends before another one begins.
+    is_torn: bool,
+}
+
+impl Whole<'_> {
+    /// Whether the line could be written.
+    fn put(&mut self, line: &[u8]) -> bool {
+        let end: &[u8] = if self.is_torn { b"\n" } else { b"" };
+        let bytes = [end, line].concat();
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.output.write(&bytes[written..]) {
+                Ok(count) if count > 0 => {
+                    written += count;
+                    self.is_torn = bytes[written - 1] != b'\n';
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return false,
+            }
+        }
+        true
     }
 }
 
@@ -197,10 +228,10 @@ impl Queue {
 fn lines_dropped(count: u64, format: LogFormat) -> String {
     match format {
         LogFormat::Human => {
-            format!(" WARN {count} log lines were dropped: nobody collected them\n")
+            format!(" WARN {count} log lines were dropped: they could not be written\n")
         }
         LogFormat::Json => format!(
-            "{{\"level\":\"WARN\",\"message\":\"log lines were dropped: nobody collected them\",\"count\":{count}}}\n"
+            "{{\"level\":\"WARN\",\"message\":\"log lines were dropped: they could not be written\",\"count\":{count}}}\n"
         ),
     }
 }
@@ -283,11 +314,56 @@ mod tests {
         assert_eq!(written[0], "first\n");
         assert_eq!(
             written[1],
-            " WARN 3 log lines were dropped: nobody collected them\n"
+            " WARN 3 log lines were dropped: they could not be written\n"
         );
         assert_eq!(written[2].len(), line.len());
         drop(Flush(Arc::clone(&queue)));
         assert_eq!(queue.lock().bytes, 0);
+    }
+
+    /// A disk with room for so many bytes, where room can be made again.
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().unwrap();
+            let count = bytes.len().min(disk.0);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            disk.0 -= count;
+            disk.1.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    ///
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted_and_told_once_there_is_room() {
+        let queue = Arc::new(Queue::default());
+        let disk = Arc::new(Mutex::new(("first\nsec".len(), Vec::new())));
+        let (writing, mut output) = (Arc::clone(&queue), Disk(Arc::clone(&disk)));
+        std::thread::spawn(move || writing.write_to(&mut output, LogFormat::Human));
+        let log = |line: &str| {
+            queue.add(Level::INFO, line.as_bytes());
+            let mut waiting = queue.lock();
+            while waiting.bytes > 0 || waiting.under_way {
+                waiting = queue.changed.wait(waiting).unwrap();
+            }
+        };
+        log("first\n");
+        log("second\n");
+        log("third\n");
+        disk.lock().unwrap().0 = 1_000;
+        log("fourth\n");
+        log("fifth\n");
+        let written = String::from_utf8(disk.lock().unwrap().1.clone()).unwrap();
+        let told = " WARN 2 log lines were dropped: they could not be written\n";
+        assert_eq!(written, format!("first\nsec\n{told}fourth\nfifth\n"));
     }
 
     #[test]
