@@ -1,0 +1,106 @@
+//! How fast the release binary is and what it needs: `cargo bench --bench portero`, or only some of
+//! the parts, `cargo bench --bench portero -- webhooks sign-ins`.
+//!
+//! Starts the binary on loopback with stand-ins for the world around it and drives it as people,
+//! bots, browsers and Meta do; nothing here calls the program's own code while something is
+//! measured. Client, stand-ins, server and disk share one machine, so the CPU time of the server is
+//! given beside each rate, and the disk's own rate of small durable writes and a route that does
+//! nothing are measured in the same run: compare the ratios, and absolute figures with those of the
+//! same machine only. What is printed is Markdown; `| tee` keeps it as a report.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod client;
+mod growth;
+mod instructions;
+mod machine;
+mod page;
+mod people;
+mod report;
+mod server;
+mod sign_ins;
+mod stand_ins;
+mod start;
+mod status;
+mod webhooks;
+
+use report::Report;
+use stand_ins::World;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What all parts need.
+pub struct Bench {
+    /// The stand-ins.
+    pub world: World,
+    /// Everything that is written, on the disk that is measured.
+    pub root: PathBuf,
+    /// The table at the end.
+    pub report: Report,
+}
+
+type Part = fn(&mut Bench) -> io::Result<()>;
+
+/// In the order in which they run.
+const PARTS: [(&str, Part); 9] = [
+    ("start", start::run),
+    ("webhooks", webhooks::run),
+    ("forwarding", webhooks::forwarding),
+    ("sign-ins", sign_ins::run),
+    ("calls", calls::run),
+    ("page", page::run),
+    ("status", status::run),
+    ("growth", growth::run),
+    ("instructions", instructions::run),
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    // cargo adds --bench.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    let known = |word: &String| PARTS.iter().any(|(name, _)| name == word);
+    if let Some(unknown) = words.iter().find(|word| !known(word)) {
+        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        let words = format!(
+            "there is no part {unknown:?}; there are {}",
+            names.join(", ")
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("portero-bench");
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    fs::create_dir_all(&root)?;
+    let mut shown = words.clone();
+    if !shown.is_empty() {
+        shown.insert(0, "--".to_owned());
+    }
+    machine::print(&root, &shown, people::SEED)?;
+    let mut bench = Bench {
+        world: World::start()?,
+        root,
+        report: Report::default(),
+    };
+    for (name, part) in PARTS {
+        if words.is_empty() || words.iter().any(|word| word == name) {
+            part(&mut bench)?;
+        }
+    }
+    bench.report.print();
+    fs::remove_dir_all(&bench.root)
+}
