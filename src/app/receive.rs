@@ -352,11 +352,14 @@ impl Shared {
             Some(bsuid) => record::contact_of_bsuid(writer, &self.keys, bsuid)?,
             None => None,
         };
-        let number_leads_to = match &sender.wa_id {
-            Some(wa_id) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
-            None => None,
-        };
         let by_bsuid = load(writer, bsuid_leads_to)?;
+        let number_leads_to = match (&sender.wa_id, &by_bsuid) {
+            // A contact's own number leads to it, always: whoever comes to have a number is
+            // preceded by everybody else's losing it. So it need not be looked up.
+            (Some(wa_id), Some(known)) if known.wa_id.as_ref() == Some(wa_id) => bsuid_leads_to,
+            (Some(wa_id), _) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
+            (None, _) => None,
+        };
         // Both lead to the same contact, nearly always: it is read once.
         let by_wa_id = if number_leads_to == bsuid_leads_to {
             None

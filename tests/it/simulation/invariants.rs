@@ -12,6 +12,7 @@ use portero::domain::id::{DAY_MS, HOUR_MS};
 use portero::domain::policy::{Gate, PhoneOnFile};
 use portero::domain::reading;
 use portero::store::Table;
+use portero::store::record;
 
 pub const FIRST: &str =
     "1: signed in only by a right proof from that chat, in time, never used before";
@@ -33,7 +34,33 @@ pub fn after_step(world: &mut World, step: Step, before: &[Contact]) -> Held {
     bounded_by_what_came(world)?;
     only_these_chats_changed(world, step, before)?;
     world.compare()?;
+    names_lead_to_whose_they_are(world, before)?;
     tokens_while_it_stands(world, step, before)
+}
+
+/// What the program relies on where it looks up one of a contact's names and not the other.
+fn names_lead_to_whose_they_are(world: &World, before: &[Contact]) -> Held {
+    if world.contacts() == before {
+        return Ok(());
+    }
+    let (store, keys) = world.house().store_and_keys();
+    for contact in world.contacts() {
+        let led_to = store.view(|reader| {
+            let bsuid = (contact.bsuid.as_ref())
+                .map(|bsuid| record::contact_of_bsuid(reader, &keys, bsuid))
+                .transpose()?;
+            let wa_id = (contact.wa_id.as_ref())
+                .map(|wa_id| record::contact_of_wa_id(reader, &keys, wa_id))
+                .transpose()?;
+            Ok([bsuid, wa_id])
+        });
+        for id in led_to.unwrap().into_iter().flatten() {
+            if id != Some(contact.id) {
+                return broken(MODEL, format!("a name of {:?} leads to {id:?}", contact.id));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// 1. Signed in (chat, user) ⇒ there is, within its time, a right proof from that chat for that
