@@ -4,18 +4,22 @@
 //! `PORTERO_CYCLES=200 cargo test --test it crash::` for a long run.
 
 use crate::outside::{
-    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, SIGNED_IN, World,
-    eventually, post_webhook, read_answer, signature, status, text, webhook,
+    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, SIGNED_IN, STORE_KEY,
+    World, eventually, post_webhook, read_answer, signature, status, text, webhook,
 };
+use portero::domain::delivery::Lane;
+use portero::store::redb::Options;
+use portero::store::{MasterKey, Redb, Sealed, record};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Threads that write all the time.
@@ -28,7 +32,7 @@ const PEOPLE_PER_LIFE_MAX: usize = 15;
 const ALIVE_MS: std::ops::Range<u64> = 30..500;
 
 /// As many lives as the environment says, or else `usually`.
-fn cycles(usually: usize) -> usize {
+pub fn cycles(usually: usize) -> usize {
     std::env::var("PORTERO_CYCLES").map_or(usually, |value| value.parse().unwrap())
 }
 
@@ -58,7 +62,7 @@ impl Whereabouts {
 }
 
 /// Raises these flags at its end, however that comes.
-struct Raise<'f>([&'f AtomicBool; 2]);
+pub struct Raise<'f>(pub [&'f AtomicBool; 2]);
 
 impl Drop for Raise<'_> {
     fn drop(&mut self) {
@@ -109,7 +113,8 @@ fn live(
         });
         let collecting = scope.spawn(|| {
             while !quiet.load(Ordering::SeqCst) {
-                letters.lock().unwrap().extend(mail.any());
+                let letter = mail.any();
+                letters.lock().unwrap().extend(letter);
             }
         });
         let signing_in: Vec<_> = MORE
@@ -189,6 +194,40 @@ fn live(
     MORE.iter()
         .map(|user| codes_for(user.email, &letters))
         .collect()
+}
+
+/// What is in a store that no process has open.
+#[derive(Debug)]
+pub struct Books {
+    /// Entries of the outbox, of all lanes.
+    pub waiting: usize,
+    /// Why each dead letter was given up.
+    pub dead: Vec<String>,
+    /// What was written into the audit.
+    pub audit: Vec<String>,
+}
+
+impl Books {
+    pub fn read(path: &Path) -> Books {
+        const ALL: usize = 100_000;
+        let engine = Redb::open(path, Options::default()).unwrap();
+        let key = MasterKey::from_hex(STORE_KEY).unwrap();
+        let store = Sealed::open(Arc::new(engine), &key).unwrap();
+        let read = store.view(|reader| {
+            let mut waiting = 0;
+            for lane in Lane::ALL {
+                waiting += record::entries(reader, lane, None, ALL)?.len();
+            }
+            let dead = record::dead_letters(reader, ALL)?.into_iter();
+            let audit = record::audit(reader, ALL)?.into_iter();
+            Ok(Books {
+                waiting,
+                dead: dead.map(|letter| letter.reason).collect(),
+                audit: audit.map(|line| line.event).collect(),
+            })
+        });
+        read.unwrap()
+    }
 }
 
 /// Waits for `ready`, or for the end.

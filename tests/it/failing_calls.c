@@ -11,14 +11,17 @@
  * What it does is told by the environment, and nothing of it happens without that:
  *
  *   FAILING_CALLS_TRACE  a file that gets a line "NUMBER LABEL" before each counted call
- *   FAILING_CALLS_ONLY   counts only calls whose label begins with one of these, divided by commas;
- *                        without it all but reads of files and those about the log and pipes
+ *   FAILING_CALLS_ONLY   counts only calls whose label begins with one of these, divided by commas,
+ *                        or is one that ends in $ here; without it all but reads of files and those
+ *                        about the log and pipes
  *   FAILING_CALLS_AT     the number of the call to which something happens, from 1
  *   FAILING_CALLS_DO     kill-before   the process is killed instead of the call
  *                        kill-after    the process is killed after the call
  *                        fail-before   the call is not made, and fails
  *                        fail-after    the call is made, and says that it failed
  *   FAILING_CALLS_ERRNO  the number of the error with which it fails
+ *                        A clock that fails (label "clock monotonic THREAD" or "clock wall THREAD",
+ *                        counted only when ONLY names it) is a panic in Rust's standard library.
  *   FAILING_CALLS_TIMES  how many calls fail, from that one on: 1 without it, 0 for all
  *   FAILING_CALLS_WHILE  a file: while it exists, every counted call fails with the error whose
  *                        number stands in it, whatever AT says
@@ -37,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -45,6 +49,7 @@
 #include <sys/un.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LABEL_MAX = 192 };
@@ -206,7 +211,9 @@ static int is_counted(const char *label)
     }
     for (const char *from = only; *from;) {
         size_t length = strcspn(from, ",");
-        if (length && !strncmp(label, from, length))
+        int is_whole = length && from[length - 1] == '$';
+        size_t named = length - (size_t)is_whole;
+        if (named && !strncmp(label, from, named) && (!is_whole || !label[named]))
             return 1;
         from += length + (from[length] == ',');
     }
@@ -294,6 +301,19 @@ static enum act decide(const char *name, const char *about, int *error)
 
 #define OF_DESCRIPTOR name_of_descriptor(fd, about, sizeof about)
 #define OF_PATH(path) last_part(path, about, sizeof about)
+
+/* --- clocks --- */
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    REAL(int, clock_gettime, clockid_t, struct timespec *);
+    if (!only || !strstr(only, "clock"))
+        return real(clock, now);
+    char thread[17] = "";
+    prctl(PR_GET_NAME, thread);
+    const char *kind = clock == CLOCK_MONOTONIC ? "clock monotonic" : "clock wall";
+    DECIDED(int, kind, snprintf(about, sizeof about, "%s", thread), real(clock, now));
+}
 
 /* --- files --- */
 

@@ -49,7 +49,7 @@ impl FailingCalls {
         self
     }
 
-    /// Counts only calls whose label begins with one of these.
+    /// Counts only calls whose label begins with one of these, or is one that ends in `$` here.
     pub fn only(mut self, labels: &[&str]) -> FailingCalls {
         self.only = Some(labels.join(","));
         self

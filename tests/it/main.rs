@@ -15,6 +15,7 @@ mod description;
 mod disk;
 mod doctor;
 mod door;
+mod every_step;
 mod failing_calls;
 mod gateway;
 mod mail;

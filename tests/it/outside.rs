@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Threads of a stand-in, each with one connection at a time: more than the program opens to it.
-const SERVER_THREADS: usize = 16;
+const SERVER_THREADS: usize = 32;
 
 /// How often a thread of a stand-in looks whether the test is over.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -725,8 +725,10 @@ struct ServiceState {
     mood: ServiceMood,
     asked: Vec<String>,
     complaints: Vec<String>,
-    /// Body of each webhook-id: a repeat is the same question.
+    /// Body of each webhook-id: a repeat is the same question. Several programs, with a store each,
+    /// may choose the same id.
     questions: HashMap<String, Vec<u8>>,
+    has_many_askers: bool,
     /// Tokens that were issued, and for which user.
     tokens: HashMap<String, usize>,
     /// What the callers of `/orders` were told.
@@ -747,6 +749,7 @@ impl Service {
             asked: Vec::new(),
             complaints: Vec::new(),
             questions: HashMap::new(),
+            has_many_askers: false,
             tokens: HashMap::new(),
             told: Vec::new(),
         }));
@@ -762,6 +765,11 @@ impl Service {
 
     pub fn set(&self, mood: ServiceMood) {
         locked(&self.state).mood = mood;
+    }
+
+    /// Several programs ask, each of which has a store of its own.
+    pub fn is_asked_by_many(&self) {
+        locked(&self.state).has_many_askers = true;
     }
 
     /// The addresses asked about, repeats included; every call must have been properly signed.
@@ -904,7 +912,7 @@ impl ServiceState {
             .questions
             .entry(id.to_owned())
             .or_insert_with(|| request.body.clone());
-        if *known != request.body {
+        if *known != request.body && !self.has_many_askers {
             return Err("one webhook-id for two questions".to_owned());
         }
         request
@@ -919,6 +927,8 @@ impl ServiceState {
 #[derive(Clone, Debug)]
 pub struct Letter {
     pub to: String,
+    /// Its `Message-ID`.
+    pub id: String,
     pub subject: String,
     pub text: String,
 }
@@ -998,11 +1008,13 @@ fn letter(event: Value) -> Letter {
     assert_eq!(event["authenticated"], true);
     assert_eq!(event["to"].as_array().unwrap().len(), 1);
     let headers = event["headers"].as_array().unwrap();
-    let subject = headers.iter().find(|header| header[0] == "Subject");
+    let of = |name: &str| headers.iter().find(|header| header[0] == name);
+    let (subject, id) = (of("Subject"), of("Message-ID"));
     let parts = event["parts"].as_array().unwrap();
     let plain = parts.iter().find(|part| part["type"] == "text/plain");
     Letter {
         to: event["to"][0].as_str().unwrap().to_owned(),
+        id: id.unwrap()[1].as_str().unwrap().to_owned(),
         subject: subject.unwrap()[1].as_str().unwrap().to_owned(),
         text: plain.unwrap()["text"].as_str().unwrap().to_owned(),
     }
