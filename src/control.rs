@@ -178,7 +178,13 @@ pub fn start(server: Arc<dyn Server>, path: &Path) -> Result<Control, ControlErr
     let (stop, stopped) = UnixStream::pair().map_err(io)?;
     let thread = std::thread::Builder::new()
         .name("control".into())
-        .spawn(move || Attendant { server, stopped }.run(&listener))
+        .spawn(move || {
+            let attendant = Attendant { server, stopped };
+            // A fault ends one connection; commands must be attended to after it.
+            while catch_unwind(AssertUnwindSafe(|| attendant.run(&listener))).is_err() {
+                attendant.server.app().note_fault();
+            }
+        })
         .map_err(|error| {
             remove_if_same(path, identity);
             ControlError::Thread(error)

@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Entries of one lane held in memory; at 16 bytes each, a few megabytes at most.
@@ -245,9 +245,9 @@ impl Outbox {
     pub fn drain(&self, lane: Lane) -> usize {
         let mut tries = 0;
         loop {
-            match self.turn(lane, TAKE_ENTRIES_MAX) {
+            match self.guarded_turn(lane, TAKE_ENTRIES_MAX) {
                 Turn::Carried(count) => tries += count,
-                Turn::Nothing(_) | Turn::StoreRefused => return tries,
+                Turn::Nothing(_) | Turn::StoreRefused | Turn::Faulted => return tries,
             }
         }
     }
@@ -259,11 +259,11 @@ impl Outbox {
             for _ in 0..count.max(1) {
                 let outbox = Arc::clone(&self);
                 let name = format!("outbox-{}", lane.name());
-                threads.push(
-                    std::thread::Builder::new()
-                        .name(name)
-                        .spawn(move || outbox.run(lane))?,
-                );
+                threads.push(std::thread::Builder::new().name(name).spawn(move || {
+                    while catch_unwind(AssertUnwindSafe(|| outbox.run(lane))).is_err() {
+                        outbox.hands().app.note_fault();
+                    }
+                })?);
             }
         }
         Ok(Running {
@@ -276,20 +276,46 @@ impl Outbox {
         let bell = self.bells.of(lane);
         while !self.stopping.load(Ordering::Acquire) {
             let rings = bell.rings();
-            match self.turn(lane, TAKE_ENTRIES_MAX) {
+            match self.guarded_turn(lane, TAKE_ENTRIES_MAX) {
                 Turn::Carried(_) => {}
                 Turn::Nothing(at_most) => {
                     bell.wait(rings, at_most);
                 }
-                Turn::StoreRefused => {
+                Turn::StoreRefused | Turn::Faulted => {
                     bell.wait(rings, STORE_RETRY);
                 }
             }
         }
     }
 
-    fn turn(&self, lane: Lane, take_max: usize) -> Turn {
+    /// A fault ends one turn and not its thread: what was carried is remembered as carried, and the
+    /// rest of what the turn held waits again.
+    fn guarded_turn(&self, lane: Lane, take_max: usize) -> Turn {
         let hands = self.hands();
+        let mut done = Vec::new();
+        let turn = || self.turn(&hands, lane, take_max, &mut done);
+        catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
+            tracing::error!(
+                lane = lane.name(),
+                "a sender failed unexpectedly; what it held is taken up again"
+            );
+            let app = &hands.app;
+            app.note_fault();
+            self.keep(app, lane, done);
+            let held = self.queue(lane).held_by_this_thread();
+            self.put_back(app, lane, held);
+            Turn::Faulted
+        })
+    }
+
+    /// `done` holds what was carried and is not settled yet.
+    fn turn(
+        &self,
+        hands: &Arc<Hands>,
+        lane: Lane,
+        take_max: usize,
+        done: &mut Vec<Carried>,
+    ) -> Turn {
         let app = &hands.app;
         let threads = self.threads[lane as usize].max(1);
         let (ids, more) = {
@@ -318,11 +344,12 @@ impl Outbox {
         if more {
             self.bells.of(lane).ring();
         }
-        let (mut done, fresh) = self.already_carried(lane, ids);
-        let taken = done.len() + fresh.len();
+        let (carried_before, fresh) = self.already_carried(lane, ids);
+        let taken = carried_before.len() + fresh.len();
+        done.extend(carried_before);
         let entries: Vec<EntryId> = fresh.iter().map(|(_, id)| *id).collect();
         let Ok(work) = app.begin(lane, entries) else {
-            self.keep(app, lane, done);
+            self.keep(app, lane, std::mem::take(done));
             self.put_back(app, lane, fresh);
             return Turn::StoreRefused;
         };
@@ -367,12 +394,12 @@ impl Outbox {
                 tried,
             });
             if begun_at.elapsed() >= SETTLE_AFTER {
-                self.conclude(app, lane, std::mem::take(&mut done));
+                self.conclude(app, lane, done);
                 begun_at = Instant::now();
             }
         }
         self.conclude(app, lane, done);
-        if found_wrong && !Arc::ptr_eq(&hands, &self.hands()) {
+        if found_wrong && !Arc::ptr_eq(hands, &self.hands()) {
             // It was put right while this was under way.
             self.try_now(lane);
         }
@@ -404,11 +431,11 @@ impl Outbox {
     }
 
     /// Stores what became of these, or remembers it until it can be stored.
-    fn conclude(&self, app: &App, lane: Lane, done: Vec<Carried>) {
+    fn conclude(&self, app: &App, lane: Lane, done: &mut Vec<Carried>) {
         if done.is_empty() {
             return;
         }
-        self.note_rest(app, lane, &done);
+        self.note_rest(app, lane, done);
         let reports: Vec<(EntryId, Report)> = done
             .iter()
             .map(|carried| (carried.id, carried.report.clone()))
@@ -431,8 +458,9 @@ impl Outbox {
                     }
                     queue.finish(carried.line, carried.id, after, now);
                 }
+                done.clear();
             }
-            None => self.keep(app, lane, done),
+            None => self.keep(app, lane, std::mem::take(done)),
         }
     }
 
@@ -553,9 +581,15 @@ impl Hands {
             work => {
                 catch_unwind(AssertUnwindSafe(|| self.carry.carry(work))).unwrap_or_else(|_| {
                     tracing::error!("a sender failed unexpectedly; the entry is tried again later");
-                    Report::Failed(crate::domain::delivery::Failure::temporary(
-                        "internal fault",
-                    ))
+                    let fault = Failure::temporary("internal fault");
+                    Report::Failed(match work {
+                        // It may have left, and people would see it twice.
+                        Work::Chat { .. } => Failure {
+                            kind: FailureKind::Unknown,
+                            ..fault
+                        },
+                        _ => fault,
+                    })
                 })
             }
         }
@@ -657,6 +691,8 @@ enum Turn {
     Carried(usize),
     Nothing(Duration),
     StoreRefused,
+    /// It ended in a panic.
+    Faulted,
 }
 
 /// The threads of the outbox.
@@ -723,7 +759,8 @@ struct Queue {
     /// Lines with something to send and nothing under way, by the moment to look at them.
     due: BTreeSet<(Timestamp, LineKey)>,
     entries: usize,
-    under_way: usize,
+    /// Taken and not finished, each by one thread.
+    under_way: HashMap<EntryId, (LineKey, ThreadId)>,
     /// Carried, and not yet stored as carried.
     unsettled: HashMap<EntryId, (Report, Tried)>,
     rest: Option<Rest>,
@@ -809,7 +846,7 @@ impl Queue {
             lines: HashMap::new(),
             due: BTreeSet::new(),
             entries: 0,
-            under_way: 0,
+            under_way: HashMap::new(),
             unsettled: HashMap::new(),
             rest: None,
             throttled_ms: 0,
@@ -890,13 +927,13 @@ impl Queue {
     fn take(&mut self, now: Timestamp, max: usize, threads: usize) -> Vec<(LineKey, EntryId)> {
         let mut max = max.min((self.due.len() / threads).max(1));
         if let Some(rest) = &self.rest {
-            if now < rest.until || self.under_way > 0 {
+            if now < rest.until || !self.under_way.is_empty() {
                 return Vec::new();
             }
             max = 1;
         }
         if let Some(rate) = &mut self.rate {
-            max = max.min(rate.room(self.under_way, now));
+            max = max.min(rate.room(self.under_way.len(), now));
         }
         let mut taken = Vec::new();
         while taken.len() < max {
@@ -919,7 +956,8 @@ impl Queue {
             }
             taken.push((key, id));
         }
-        self.under_way += taken.len();
+        let thread = std::thread::current().id();
+        (self.under_way).extend(taken.iter().map(|(key, id)| (*id, (*key, thread))));
         self.trying = (self.rest.as_ref()).and(taken.first().map(|(_, id)| *id));
         taken
     }
@@ -929,7 +967,9 @@ impl Queue {
     }
 
     fn finish(&mut self, key: LineKey, id: EntryId, after: After, now: Timestamp) {
-        self.under_way = self.under_way.saturating_sub(1);
+        if self.under_way.remove(&id).is_none() {
+            return;
+        }
         if let Some(rate) = &mut self.rate {
             rate.back_at.push_back(now);
         }
@@ -967,6 +1007,13 @@ impl Queue {
             }
         }
         self.look_again(key, now);
+    }
+
+    /// What this thread has taken and not finished.
+    fn held_by_this_thread(&self) -> Vec<(LineKey, EntryId)> {
+        let thread = std::thread::current().id();
+        let held = (self.under_way.iter()).filter(|(_, (_, by))| *by == thread);
+        held.map(|(id, (key, _))| (*key, *id)).collect()
     }
 
     /// What a try says about the lane as a whole.
@@ -1147,7 +1194,7 @@ impl Queue {
     }
 
     fn next_look_ms(&self, now: Timestamp) -> u64 {
-        if self.rest.is_some() && self.under_way > 0 {
+        if self.rest.is_some() && !self.under_way.is_empty() {
             // The one under way decides, and whoever carries it goes on.
             return LOOK_MS_MAX;
         }
@@ -1159,7 +1206,8 @@ impl Queue {
             .rest
             .as_ref()
             .map_or(0, |rest| rest.until.since_ms(now));
-        let room_ms = (self.rate.as_ref()).map_or(0, |rate| rate.room_in_ms(self.under_way, now));
+        let room_ms =
+            (self.rate.as_ref()).map_or(0, |rate| rate.room_in_ms(self.under_way.len(), now));
         due_ms.max(rest_ms).max(room_ms).max(1)
     }
 }

@@ -24,6 +24,7 @@ use crate::web::{CurrentWeb, MetricsDoor, RedirectDoor};
 use generation::{Adapters, Current, Generation, settings, snapshots};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
@@ -102,6 +103,15 @@ impl From<StoreError> for StartError {
     fn from(error: StoreError) -> StartError {
         StartError::Store(error.into())
     }
+}
+
+/// Why a running program cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The store has given up, for this reason.
+    Store(String),
+    /// Its threads met too many faults of their own in a short time.
+    Faults,
 }
 
 /// The running program.
@@ -459,10 +469,14 @@ impl Running {
         })
     }
 
-    /// Set when the store gave up: the process should end with an error, so that its supervisor
-    /// starts another one.
-    pub fn store_broken(&self) -> &Arc<OnceLock<String>> {
-        &self.sweeper.broken
+    /// Why the process should end with an error, so that its supervisor starts another one, if it
+    /// should.
+    pub fn broken(&self) -> Option<Broken> {
+        if let Some(reason) = self.sweeper.broken.get() {
+            return Some(Broken::Store(reason.clone()));
+        }
+        let has_faults = self.current.get().app.has_too_many_faults();
+        has_faults.then_some(Broken::Faults)
     }
 
     /// Stops in order: no more commands, no new requests, those under way are answered, senders finish what they
@@ -504,6 +518,47 @@ impl Running {
     }
 }
 
+/// What is done from time to time, and what is remembered between.
+struct Sweep {
+    janitor: Janitor,
+    swept_at: Instant,
+    /// No snapshot is tried before.
+    rest_until: Option<Instant>,
+}
+
+impl Sweep {
+    /// Does all of it once, if it is time.
+    fn run_if_due(&mut self, app: &App) {
+        if self.swept_at.elapsed() < SWEEP_EVERY {
+            return;
+        }
+        self.swept_at = Instant::now();
+        match self.janitor.sweep(app) {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "old records were removed"),
+            Err(error) => tracing::warn!(%error, "old records could not be removed"),
+        }
+        if let Err(error) = app.forget_who_wished_it() {
+            tracing::warn!(%error, "who wished to be forgotten could not be forgotten yet; it is tried again");
+        }
+        finish_erasure(app);
+        if (self.rest_until).is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.rest_until = match app.snapshot_if_due() {
+            Ok(None) => None,
+            Ok(Some(path)) => {
+                tracing::debug!(path = %path.display(), "a snapshot of the store was made");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "no snapshot of the store could be made");
+                Some(Instant::now() + SNAPSHOT_AGAIN_AFTER)
+            }
+        };
+    }
+}
+
 /// Sweeps what is old and notices when the store gives up.
 struct Sweeper {
     stop: mpsc::Sender<()>,
@@ -521,12 +576,15 @@ impl Sweeper {
         let thread = std::thread::Builder::new()
             .name("sweeper".into())
             .spawn(move || {
-                let mut janitor = beginning.unwrap_or_else(|error| {
+                let janitor = beginning.unwrap_or_else(|error| {
                     tracing::warn!(%error, "it is not known how long Portero was down");
                     Janitor::default()
                 });
-                let mut rest_until = None;
-                let mut swept_at = Instant::now();
+                let mut sweep = Sweep {
+                    janitor,
+                    swept_at: Instant::now(),
+                    rest_until: None,
+                };
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     let app = Arc::clone(&current.get().app);
                     if let Err(StoreError::Broken(reason)) = app.is_ready() {
@@ -534,33 +592,11 @@ impl Sweeper {
                         let _ = seen.set(reason);
                         return;
                     }
-                    if swept_at.elapsed() < SWEEP_EVERY {
-                        continue;
+                    // What it remembers is whole at every moment.
+                    if catch_unwind(AssertUnwindSafe(|| sweep.run_if_due(&app))).is_err() {
+                        tracing::error!("the sweeper failed unexpectedly; it goes on");
+                        app.note_fault();
                     }
-                    swept_at = Instant::now();
-                    match janitor.sweep(&app) {
-                        Ok(0) => {}
-                        Ok(removed) => tracing::debug!(removed, "old records were removed"),
-                        Err(error) => tracing::warn!(%error, "old records could not be removed"),
-                    }
-                    if let Err(error) = app.forget_who_wished_it() {
-                        tracing::warn!(%error, "who wished to be forgotten could not be forgotten yet; it is tried again");
-                    }
-                    finish_erasure(&app);
-                    if rest_until.is_some_and(|until| Instant::now() < until) {
-                        continue;
-                    }
-                    rest_until = match app.snapshot_if_due() {
-                        Ok(None) => None,
-                        Ok(Some(path)) => {
-                            tracing::debug!(path = %path.display(), "a snapshot of the store was made");
-                            None
-                        }
-                        Err(error) => {
-                            tracing::error!(%error, "no snapshot of the store could be made");
-                            Some(Instant::now() + SNAPSHOT_AGAIN_AFTER)
-                        }
-                    };
                 }
             })?;
         Ok(Sweeper {

@@ -12,6 +12,7 @@ mod clock;
 mod contacts;
 mod counted;
 mod events;
+mod faults;
 mod hand_on;
 mod identity;
 mod janitor;
@@ -64,6 +65,7 @@ use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
 use crate::store::{KeyRange, Order, Reader, Sealed, Snapshots, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
+use faults::Faults;
 use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -208,6 +210,7 @@ pub struct App {
     counted: Arc<Counted>,
     /// Whether the clock of the machine shows what it should, as far as the janitor knows.
     clock_is_believed: Arc<AtomicBool>,
+    faults: Arc<Faults>,
 }
 
 /// What the bodies of updates share; they may outlive the call that made them.
@@ -289,6 +292,7 @@ impl App {
             forgetting: Arc::default(),
             counted: Arc::default(),
             clock_is_believed: Arc::new(AtomicBool::new(true)),
+            faults: Arc::default(),
         })
     }
 
@@ -323,6 +327,7 @@ impl App {
             forgetting: Arc::clone(&self.forgetting),
             counted: Arc::clone(&self.counted),
             clock_is_believed: Arc::clone(&self.clock_is_believed),
+            faults: Arc::clone(&self.faults),
         }
     }
 

@@ -64,6 +64,10 @@ const EXITS: &[(Exit, &str)] = &[
         Exit::Unavailable,
         "Something that the command needs does not answer.",
     ),
+    (
+        Exit::Software,
+        "The program met too many faults of its own.",
+    ),
     (Exit::CannotCreate, "A file cannot be made."),
     (Exit::Io, "Reading or writing failed."),
     (

@@ -129,6 +129,8 @@ pub enum Exit {
     NoUser,
     /// Something that the command needs does not answer.
     Unavailable,
+    /// The program met faults of its own.
+    Software,
     /// A file cannot be made.
     CannotCreate,
     /// Reading or writing failed.
@@ -148,6 +150,7 @@ impl Exit {
             Exit::NoInput => 66,
             Exit::NoUser => 67,
             Exit::Unavailable => 69,
+            Exit::Software => 70,
             Exit::CannotCreate => 73,
             Exit::Io => 74,
             Exit::NoPermission => 77,

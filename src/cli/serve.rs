@@ -3,7 +3,7 @@
 use super::{Exit, Failure, Shell, Stop, log};
 use crate::control::ControlError;
 use crate::serve::supervisor::{self, State};
-use crate::serve::{self, Source, StartError};
+use crate::serve::{self, Broken, Source, StartError};
 use crate::store::OpenError;
 use crate::web::{METRICS_PATH, WEBHOOK_PATH};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -66,8 +66,8 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     let watchdog = watchdog.map_err(failure_of)?;
     supervisor::notify(&State::Ready(supervisor::READY));
     let broken = loop {
-        if let Some(reason) = running.store_broken().get() {
-            break Some(reason.clone());
+        if let Some(broken) = running.broken() {
+            break Some(broken);
         }
         match signals.pending().next() {
             // What became of it is logged.
@@ -87,9 +87,14 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
             tracing::info!("stopped");
             Ok(())
         }
-        Some(reason) => Err(
+        Some(Broken::Store(reason)) => Err(
             Failure::new(Exit::Io, format!("the store has stopped: {reason}"))
                 .hint("check the disk; a supervisor such as systemd may start Portero again")
+                .into(),
+        ),
+        Some(Broken::Faults) => Err(
+            Failure::new(Exit::Software, "too many internal faults in a minute")
+                .hint("the log names their places, which its makers want to know; a supervisor such as systemd may start Portero again")
                 .into(),
         ),
     }

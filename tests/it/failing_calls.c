@@ -20,8 +20,6 @@
  *                        fail-before   the call is not made, and fails
  *                        fail-after    the call is made, and says that it failed
  *   FAILING_CALLS_ERRNO  the number of the error with which it fails
- *                        A clock that fails (label "clock monotonic THREAD" or "clock wall THREAD",
- *                        counted only when ONLY names it) is a panic in Rust's standard library.
  *   FAILING_CALLS_TIMES  how many calls fail, from that one on: 1 without it, 0 for all
  *   FAILING_CALLS_WHILE  a file: while it exists, every counted call fails with the error whose
  *                        number stands in it, whatever AT says
@@ -40,7 +38,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -49,7 +46,6 @@
 #include <sys/un.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LABEL_MAX = 192 };
@@ -301,19 +297,6 @@ static enum act decide(const char *name, const char *about, int *error)
 
 #define OF_DESCRIPTOR name_of_descriptor(fd, about, sizeof about)
 #define OF_PATH(path) last_part(path, about, sizeof about)
-
-/* --- clocks --- */
-
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    REAL(int, clock_gettime, clockid_t, struct timespec *);
-    if (!only || !strstr(only, "clock"))
-        return real(clock, now);
-    char thread[17] = "";
-    prctl(PR_GET_NAME, thread);
-    const char *kind = clock == CLOCK_MONOTONIC ? "clock monotonic" : "clock wall";
-    DECIDED(int, kind, snprintf(about, sizeof about, "%s", thread), real(clock, now));
-}
 
 /* --- files --- */
 

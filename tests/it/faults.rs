@@ -1,14 +1,18 @@
 //! What breaks outside, and in the store: nothing is lost, nothing is doubled, and somebody is told.
 
 use super::house::{
-    House, Person, Said, Takes, failure, mailbox_refused, no_answer, other_than, server_error,
+    House, Panics, Person, Said, Takes, failure, mailbox_refused, no_answer, other_than,
+    server_error,
 };
+use super::page::Town;
 use portero::app::{Report, Work};
 use portero::domain::delivery::{ChatMessage, Entry, Failure, FailureKind, Lane, Recipient};
 use portero::domain::id::{EmailAddress, HOUR_MS, MINUTE_MS, MessageId, SECOND_MS};
 use portero::domain::message::{Inbound, Status, WebhookItem};
 use portero::outbox::{Outbox, Pace};
+use portero::serve::Broken;
 use portero::store::StoreError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -41,7 +45,9 @@ fn sign_in_stubbornly(house: &House) {
     let deliver = |message: Inbound| {
         for tries in 0.. {
             assert!(tries < 5, "the store fails more often than asked");
-            if house.receive(message.clone()).is_ok() {
+            // A panic is answered as a refusal is.
+            let receive = || house.receive(message.clone());
+            if matches!(catch_unwind(AssertUnwindSafe(receive)), Ok(Ok(_))) {
                 break;
             }
         }
@@ -481,10 +487,139 @@ fn an_adapter_that_panics_ends_one_try_and_not_the_lane() {
     };
     let outbox = Outbox::new(Arc::clone(&house.app), Arc::new(carry), Pace::default());
     outbox.drain(Lane::Chat);
+    // It may have arrived: a status is waited for.
+    house.clock.forward(59 * SECOND_MS);
+    outbox.drain(Lane::Chat);
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
     house.clock.forward(2 * SECOND_MS);
     outbox.drain(Lane::Chat);
     assert_eq!(tries.load(Ordering::SeqCst), 2);
     assert_eq!(house.overview().outbox, []);
+}
+
+/// whichever call of the store panics, in a request or in a sender, everything happens once.
+#[test]
+fn whichever_call_of_the_store_panics_a_sign_in_happens_once() {
+    let mut calls = 0;
+    for panics in [Panics::Before as fn(u64) -> Panics, Panics::After] {
+        for nth in 1.. {
+            let house = House::on_shaky_ground();
+            house.register("kutamma", ANA, "Ana Pérez", "Acme");
+            house.shaky().panics(panics(nth));
+            sign_in_stubbornly(&house);
+            calls = house.shaky().calls();
+            if calls < nth {
+                break;
+            }
+            house.shaky().panics(Panics::Never);
+            check_signed_in_once(&house, &format!("{:?}", panics(nth)));
+        }
+    }
+    assert!(calls > 30, "only {calls} calls");
+}
+
+/// whichever call of an adapter panics, before or after it did its work, people see nothing
+/// twice, and a mail that comes twice is the same.
+#[test]
+fn whichever_call_of_an_adapter_panics_a_sign_in_happens_once() {
+    let mut calls = 0;
+    for is_after in [false, true] {
+        for nth in 1.. {
+            let mut house = house();
+            let (made, world) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&house.world));
+            let counted = Arc::clone(&made);
+            let carry = move |work: &Work| {
+                let is_it = 1 + counted.fetch_add(1, Ordering::SeqCst) == nth;
+                assert!(!is_it || is_after, "on purpose");
+                let report = world.carry(work);
+                assert!(!is_it, "on purpose");
+                report
+            };
+            house.outbox = Arc::new(Outbox::new(
+                Arc::clone(&house.app),
+                Arc::new(carry),
+                Pace::default(),
+            ));
+            let ana = ana();
+            for turn in 0..4 {
+                let words = match turn {
+                    0 => "hola".to_owned(),
+                    1 => ANA.to_owned(),
+                    2 => house.code(),
+                    _ => "gracias".to_owned(),
+                };
+                house.write(&ana, &words);
+                // What Meta took it reports; what it did not take is sent after a minute.
+                for _ in 0..65 {
+                    house.settle();
+                    house
+                        .said()
+                        .iter()
+                        .for_each(|said| house.status(said, Status::Sent));
+                    house.clock.forward(SECOND_MS);
+                }
+            }
+            house.settle();
+            calls = made.load(Ordering::SeqCst);
+            if calls < nth {
+                break;
+            }
+            let trouble = format!("call {nth}, after it: {is_after}");
+            assert!(house.is_bound(&ana), "{trouble}");
+            assert_eq!(
+                first_words(&house, &ana),
+                ["Hola", "Si", "Listo"],
+                "{trouble}"
+            );
+            let mails = house.mails();
+            assert!(mails.len() <= 2 && mails.iter().all(|mail| *mail == mails[0]));
+            assert_eq!(house.audited("contact.bound"), 1, "{trouble}");
+            let overview = house.overview();
+            assert_eq!(
+                (overview.outbox, overview.dead),
+                (vec![], vec![]),
+                "{trouble}"
+            );
+        }
+    }
+    assert!(calls > 5, "only {calls} calls");
+}
+
+/// panics in the threads of the senders, some of them while they hold the lock of
+/// their lane, end none of these threads; and after five in a minute the program should end.
+#[test]
+fn senders_that_panic_go_on_and_too_many_panics_are_noticed() {
+    let house = House::on_shaky_ground();
+    house.write(&ana(), "hola");
+    house.shaky().panics(Panics::InSenders);
+    assert!(!house.app.has_too_many_faults());
+    let running = Arc::clone(&house.outbox).start().unwrap();
+    let wait_for = |ready: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !ready() {
+            assert!(Instant::now() < deadline, "it never happened");
+            thread::yield_now();
+        }
+    };
+    // So many that each thread of the lane has met one.
+    wait_for(&|| house.shaky().calls() > 100 && house.app.has_too_many_faults());
+    house.shaky().panics(Panics::Never);
+    wait_for(&|| house.said().len() == 1);
+    house.write(&ana(), ANA);
+    wait_for(&|| house.said().len() == 2);
+    assert!(running.stop(Instant::now() + Duration::from_secs(20)));
+}
+
+/// a program whose threads meet one fault after the other says that it cannot go on.
+#[test]
+fn a_program_with_too_many_faults_says_that_it_should_end() {
+    let town = Town::start();
+    for _ in 0..4 {
+        town.running().app().note_fault();
+    }
+    assert_eq!(town.running().broken(), None);
+    town.running().app().note_fault();
+    assert_eq!(town.running().broken(), Some(Broken::Faults));
 }
 
 // --- mail ---------------------------------------------------------------------------------------

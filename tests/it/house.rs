@@ -23,10 +23,12 @@ use portero::domain::message::{
 use portero::domain::policy::{Methods, Policy};
 use portero::domain::sign_in::PageAnswer;
 use portero::outbox::{Outbox, Pace};
+use portero::store::engine::{Reader, UpdateBody};
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
 use portero::store::{
-    Engine, KeyRange, MasterKey, Memory, Order, Redb, Sealed, Snapshots, Table, migrate, restore,
+    Engine, KeyRange, MasterKey, Memory, Order, Redb, Sealed, Snapshots, StoreError, Table,
+    migrate, restore,
 };
 use portero::text::{Texts, Voice};
 use std::collections::VecDeque;
@@ -283,7 +285,7 @@ impl World {
         change(&mut self.outside.lock().unwrap())
     }
 
-    fn carry(&self, work: &Work) -> Report {
+    pub fn carry(&self, work: &Work) -> Report {
         let mut outside = self.outside.lock().unwrap();
         let report = self.take(&mut outside, work);
         if let Some(afterwards) = &outside.afterwards {
@@ -428,6 +430,7 @@ pub fn failure(kind: FailureKind, reason: &str) -> Failure {
 /// Where the house keeps its records.
 enum Ground {
     Memory(Arc<Memory>),
+    Shaky(Arc<Shaky>),
     File(TempDir),
 }
 
@@ -435,11 +438,77 @@ impl Ground {
     fn engine(&self) -> Arc<dyn Engine> {
         match self {
             Ground::Memory(memory) => Arc::clone(memory) as Arc<dyn Engine>,
+            Ground::Shaky(shaky) => Arc::clone(shaky) as Arc<dyn Engine>,
             Ground::File(folder) => {
                 let path = folder.path().join("portero.redb");
                 Arc::new(Redb::open(&path, Options::default()).unwrap())
             }
         }
+    }
+}
+
+/// When an engine panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panics {
+    Never,
+    /// Instead of the call of this number, from 1.
+    Before(u64),
+    /// When that call has been made.
+    After(u64),
+    /// At each call of a sender's thread.
+    InSenders,
+}
+
+/// An engine with a fault of its own.
+pub struct Shaky {
+    memory: Memory,
+    state: Mutex<(u64, Panics)>,
+}
+
+impl Shaky {
+    /// From now on, and counted from here.
+    pub fn panics(&self, when: Panics) {
+        *self.state.lock().unwrap() = (0, when);
+    }
+
+    /// How many calls there were since then.
+    pub fn calls(&self) -> u64 {
+        self.state.lock().unwrap().0
+    }
+
+    fn call<T>(&self, call: impl FnOnce() -> T) -> T {
+        let (number, when) = {
+            let mut state = self.state.lock().unwrap();
+            state.0 += 1;
+            *state
+        };
+        let thread = std::thread::current();
+        let is_sender = thread
+            .name()
+            .is_some_and(|name| name.starts_with("outbox-"));
+        if when == Panics::Before(number) || (when == Panics::InSenders && is_sender) {
+            panic!("on purpose");
+        }
+        let value = call();
+        assert!(when != Panics::After(number), "on purpose");
+        value
+    }
+}
+
+impl Engine for Shaky {
+    fn view_with(
+        &self,
+        body: &mut dyn FnMut(&dyn Reader) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.call(|| self.memory.view_with(body))
+    }
+
+    fn update_with(&self, body: UpdateBody) -> Result<(), StoreError> {
+        self.call(|| self.memory.update_with(body))
+    }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        self.call(|| self.memory.rewrite())
     }
 }
 
@@ -497,6 +566,15 @@ impl House {
     /// On maps in memory, with the limits of the documentation.
     pub fn in_memory() -> House {
         House::with_policy(Policy::default())
+    }
+
+    /// On an engine that can be made to panic.
+    pub fn on_shaky_ground() -> House {
+        let shaky = Shaky {
+            memory: Memory::new(),
+            state: Mutex::new((0, Panics::Never)),
+        };
+        House::on(Ground::Shaky(Arc::new(shaky)), Policy::default())
     }
 
     pub fn with_policy(policy: Policy) -> House {
@@ -758,7 +836,15 @@ impl House {
     pub fn memory(&self) -> &Arc<Memory> {
         match &self.ground {
             Ground::Memory(memory) => memory,
-            Ground::File(_) => panic!("this house stands on a file"),
+            Ground::Shaky(_) | Ground::File(_) => panic!("this house stands on something else"),
+        }
+    }
+
+    /// The engine beneath, to make it panic.
+    pub fn shaky(&self) -> &Arc<Shaky> {
+        match &self.ground {
+            Ground::Shaky(shaky) => shaky,
+            Ground::Memory(_) | Ground::File(_) => panic!("this house stands firm"),
         }
     }
 

@@ -116,6 +116,11 @@ pub fn set(file: &mut toml::Table, table: &str, key: &str, value: impl Into<toml
 }
 
 impl Town {
+    /// The program.
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
     pub fn start() -> Town {
         Town::with(|_| {})
     }

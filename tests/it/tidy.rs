@@ -322,6 +322,38 @@ fn secrets_are_never_compared_with_a_plain_equals() {
     }
 }
 
+/// a panic in whoever holds a lock is no reason for the next one to panic as well. What a lock
+/// guards is replaced whole, or made whole again by whoever caught the panic.
+#[test]
+fn a_lock_that_somebody_panicked_in_is_taken_all_the_same() {
+    let mut locks = 0;
+    for (name, text) in sources("src") {
+        if is_test_file(&name) {
+            continue;
+        }
+        let dense: String = text.split_whitespace().collect();
+        let makes = ["Mutex<", "RwLock<", "Condvar,"];
+        let made: usize = makes.iter().map(|lock| dense.matches(lock).count()).sum();
+        locks += made;
+        // Whoever holds one in the library's own way has a guard, or the poison.
+        let takes = ["lock()", "read()", "write()"];
+        for (take, end) in takes
+            .iter()
+            .flat_map(|take| [(take, "unwrap("), (take, "expect(")])
+        {
+            assert!(
+                !dense.contains(&format!(".{take}.{end}")),
+                "src/{name}: {take}.{end}…) panics because somebody else did (R-78); use PoisonError::into_inner"
+            );
+        }
+        assert!(
+            made == 0 || dense.contains("PoisonError") || !dense.contains(".lock()"),
+            "src/{name} takes a lock and says nothing of poison (R-78)"
+        );
+    }
+    assert!(locks > 30, "only {locks} locks were found");
+}
+
 #[test]
 fn production_knows_nothing_of_the_demo() {
     for (name, text) in sources("src") {

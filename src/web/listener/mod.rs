@@ -27,6 +27,7 @@ use rustls::ServerConfig;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -241,7 +242,7 @@ impl Listener {
         let accepting = thread::Builder::new()
             .name("accept".to_owned())
             .stack_size(THREAD_STACK_BYTES)
-            .spawn(move || accept.run())?;
+            .spawn(move || accept.run_on())?;
         Ok(Listener {
             address,
             registry,
@@ -343,7 +344,15 @@ struct Accept {
 }
 
 impl Accept {
-    fn run(mut self) {
+    /// A fault costs a connection, never the door.
+    fn run_on(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+            tracing::error!("a connection could not be taken in; others can");
+            self.registry.relieve(ACCEPT_PAUSE);
+        }
+    }
+
+    fn run(&mut self) {
         while !self.registry.is_stopping() {
             let mut both = [
                 PollFd::new(&self.socket, PollFlags::IN),

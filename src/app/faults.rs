@@ -1,0 +1,72 @@
+//! Faults of the program's own threads. A thread that must go on does, after a panic, with what it
+//! held taken up again; but when that happens again and again, more is wrong than that thread can
+//! tell, and a fresh process knows nothing of it.
+
+use super::App;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+/// So many faults within [`WITHIN_MS`] end the program.
+const FAULTS_MAX: usize = 5;
+
+/// How long a fault counts.
+const WITHIN_MS: u64 = 60_000;
+
+/// The last faults of threads that went on.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Mutex<VecDeque<u64>>);
+
+impl Faults {
+    fn note(&self, now_ms: u64) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if are_too_many(&last) {
+            return;
+        }
+        if last.len() == FAULTS_MAX {
+            last.pop_front();
+        }
+        last.push_back(now_ms);
+    }
+
+    fn are_too_many(&self) -> bool {
+        are_too_many(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn are_too_many(last: &VecDeque<u64>) -> bool {
+    last.len() == FAULTS_MAX
+        && (last.front().zip(last.back()))
+            .is_some_and(|(first, last)| last.saturating_sub(*first) <= WITHIN_MS)
+}
+
+impl App {
+    /// Counts a fault after which a thread of the program went on. One that ended a request, a
+    /// command or a try of a sender, and nothing else, is none of them: whoever can cause one must
+    /// not be able to end the program.
+    pub fn note_fault(&self) {
+        self.faults.note(self.clock.steady_ms());
+    }
+
+    /// Whether there were ever so many in so short a time that the program should end.
+    pub fn has_too_many_faults(&self) -> bool {
+        self.faults.are_too_many()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_faults_in_a_minute_are_too_many_and_stay_so() {
+        let faults = Faults::default();
+        for second in [0, 30, 60, 90, 120, 150, 180, 185, 190] {
+            faults.note(second * 1_000);
+            assert!(!faults.are_too_many(), "{second}");
+        }
+        faults.note(195_000);
+        assert!(faults.are_too_many());
+        faults.note(1_000_000);
+        assert!(faults.are_too_many());
+    }
+}
