@@ -36,21 +36,31 @@ pub fn cycles(usually: usize) -> usize {
     std::env::var("PORTERO_CYCLES").map_or(usually, |value| value.parse().unwrap())
 }
 
+/// So many minutes as the environment says.
+pub fn minutes() -> Option<u64> {
+    let minutes = std::env::var("PORTERO_MINUTES").ok()?;
+    Some(minutes.parse().unwrap())
+}
+
 /// A random number of `range`.
 fn any_of(range: std::ops::Range<u64>) -> u64 {
     range.start + getrandom::u64().unwrap() % (range.end - range.start)
 }
 
 /// Where the process listens now, between one and the next.
-struct Whereabouts(Mutex<Option<SocketAddr>>);
+pub struct Whereabouts(Mutex<Option<SocketAddr>>);
 
 impl Whereabouts {
-    fn set(&self, address: Option<SocketAddr>) {
+    pub fn new() -> Whereabouts {
+        Whereabouts(Mutex::new(None))
+    }
+
+    pub fn set(&self, address: Option<SocketAddr>) {
         *self.0.lock().unwrap() = address;
     }
 
     /// Sends this until it is acknowledged, as Meta does for seven days.
-    fn deliver(&self, body: &[u8]) {
+    pub fn deliver(&self, body: &[u8]) {
         eventually("the webhook is acknowledged", || {
             let address = (*self.0.lock().unwrap())?;
             let answer = post_webhook(address, body).ok()?;
@@ -91,7 +101,7 @@ fn live(
     let mut world = World::with_mail(json!({}));
     let mut mail = world.mail.take().unwrap();
     let (graph, letters) = (&world.graph, Mutex::new(Vec::new()));
-    let here = Whereabouts(Mutex::new(None));
+    let here = Whereabouts::new();
     let lives = AtomicUsize::new(0);
     let over = AtomicBool::new(false);
     let quiet = AtomicBool::new(false);
@@ -238,7 +248,7 @@ fn eventually_or(over: &AtomicBool, ready: impl Fn() -> bool) {
 }
 
 /// The codes that were mailed to this address, in order.
-fn codes_for(address: &str, letters: &[Letter]) -> Vec<String> {
+pub fn codes_for(address: &str, letters: &[Letter]) -> Vec<String> {
     let theirs = letters.iter().filter(|letter| letter.to == address);
     theirs
         .filter(|letter| !letter.is_notice())
@@ -339,6 +349,54 @@ fn kill_start(world: &World, start_us: u64) {
     std::thread::park_timeout(alive);
     starting.kill().unwrap();
     starting.wait().unwrap();
+}
+
+/// killed every two seconds, the program gets on in each life, and what has waited longest is
+/// not left behind. `PORTERO_MINUTES=5` for a long run.
+#[test]
+fn a_process_that_is_killed_every_two_seconds_gets_on_in_each_life() {
+    const ALIVE: Duration = Duration::from_secs(2);
+    let lives = usize::try_from(minutes().unwrap_or(1)).unwrap() * 30;
+    // Who wrote at the beginning of each life, and in which they were answered.
+    let mut elders: Vec<(String, Option<usize>)> = Vec::new();
+    let mut taken = 0;
+    live(lives, |world, here| {
+        let portero = world.start();
+        let until = Instant::now() + ALIVE;
+        let wa_id = format!("5730040{:05}", elders.len());
+        let body = webhook(&[text(&wa_id, "quién soy")]);
+        here.set(Some(portero.address));
+        here.deliver(&body);
+        elders.push((wa_id.clone(), None));
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+        portero.kill();
+        let count = world.graph.count();
+        assert!(count > taken, "nothing was sent in life {}", elders.len());
+        taken = count;
+        let now = elders.len();
+        for (wa_id, answered) in &mut elders {
+            if answered.is_none() && !world.graph.sent_to(wa_id).is_empty() {
+                *answered = Some(now);
+            }
+        }
+        Some(Asked {
+            wa_id,
+            body,
+            acknowledged: true,
+        })
+    });
+    // One that was under way at a kill waits a minute for its status; the others do not wait.
+    let lives_waited = |(at, (_, answered)): (usize, &(String, Option<usize>))| {
+        answered.map_or(lives, |answered| answered - at - 1)
+    };
+    let waited: Vec<usize> = elders.iter().enumerate().map(lives_waited).collect();
+    println!("lives that the oldest one waited: {waited:?}");
+    let soon = waited.iter().filter(|lives| **lives <= 1).count();
+    assert!(soon * 10 >= lives * 9, "{waited:?}");
+    let late = waited[..lives.saturating_sub(40)]
+        .iter()
+        .filter(|lives| **lives > 40);
+    assert_eq!(late.count(), 0, "{waited:?}");
 }
 
 /// told to stop at any moment, the program refuses whoever comes later while it answers

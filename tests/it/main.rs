@@ -18,6 +18,7 @@ mod door;
 mod every_step;
 mod failing_calls;
 mod gateway;
+mod last_ditch;
 mod mail;
 mod outside;
 mod package;

@@ -1,0 +1,497 @@
+//! Everything at once: people write and sign in while the program is killed, stopped, frozen
+//! and reloaded, its disk is full or fails, and Meta, the mail server and a service are slow, refuse
+//! and hang up. Webhooks come twice and in another order, and some are forged. Then the outside mends
+//! itself, and all that was promised must hold.
+//!
+//! What happens when is drawn from a seed, which is printed; `PORTERO_SEED` repeats it, and
+//! `PORTERO_MINUTES=10 cargo test --test it last_ditch::` is a long run.
+
+use crate::crash::{Books, Raise, Whereabouts, codes_for, minutes};
+use crate::failing_calls::FailingCalls;
+use crate::outside::{
+    ACCESS_TOKEN, APP_SECRET, CANCELLED, Graph, Letter, MORE, Mood, NOT_SIGNED_IN, PATIENCE,
+    Portero, SIGNED_IN, STORE_KEY, Service, ServiceMood, VERIFY_TOKEN, World, ask, eventually,
+    status, text, webhook,
+};
+use crate::smtp_sink;
+use rustix::io::Errno;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long everything goes wrong, in the usual run.
+const USUALLY: Duration = Duration::from_secs(20);
+
+/// People who write all the time.
+const WRITERS: usize = 3;
+
+/// A pause between two of a writer's people: it is the trouble that counts, not the load.
+const WRITER_RESTS: Duration = Duration::from_millis(40);
+
+/// SplitMix64: small, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(range.start + self.below(range.end - range.start))
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Trouble {
+    Kill,
+    Stop,
+    Freeze,
+    GoodReload,
+    BadReload,
+    FullDisk,
+    FailingDisk,
+    MetaRefuses,
+    MetaIsBusy,
+    MetaHangs,
+    MetaTakesAndHangsUp,
+    ServiceRefuses,
+    ServiceHangs,
+    ServiceIsGarbled,
+    Forgery,
+}
+
+const TROUBLES: [Trouble; 15] = [
+    Trouble::Kill,
+    Trouble::Stop,
+    Trouble::Freeze,
+    Trouble::GoodReload,
+    Trouble::BadReload,
+    Trouble::FullDisk,
+    Trouble::FailingDisk,
+    Trouble::MetaRefuses,
+    Trouble::MetaIsBusy,
+    Trouble::MetaHangs,
+    Trouble::MetaTakesAndHangsUp,
+    Trouble::ServiceRefuses,
+    Trouble::ServiceHangs,
+    Trouble::ServiceIsGarbled,
+    Trouble::Forgery,
+];
+
+/// A mail server that is often wrong in its beginning, and then good.
+fn mail_troubles(dice: &mut Dice) -> Value {
+    let mut replies = serde_json::Map::new();
+    for command in ["MAIL", "RCPT", "DATA"] {
+        let said: Vec<&str> = (0..3)
+            .map(|_| match dice.below(3) {
+                0 => "drop",
+                1 => "451 4.7.1 later",
+                _ => "421 4.3.2 busy",
+            })
+            .collect();
+        replies.insert(command.to_owned(), json!(said));
+    }
+    Value::Object(replies)
+}
+
+/// The program through its lives, and all that it logged.
+struct Program<'w> {
+    world: &'w World,
+    here: &'w Whereabouts,
+    portero: Option<Portero>,
+    log: String,
+    lives: usize,
+}
+
+impl Program<'_> {
+    /// The running one. It is started again when it has ended, as a supervisor would.
+    fn portero(&mut self) -> &mut Portero {
+        eventually("the program runs", || {
+            if let Some(portero) = &mut self.portero {
+                match portero.ended_within(Duration::ZERO) {
+                    None => return Some(()),
+                    // It ends by itself only when the store has given up.
+                    Some(status) => assert_eq!(status.code(), Some(74), "{}", portero.log()),
+                }
+                self.bury();
+            }
+            let mut command = self.world.command(&["serve", "--config", "portero.toml"]);
+            (FailingCalls::default().only(&[
+                "pwrite",
+                "write portero.redb",
+                "ftruncate",
+                "fdatasync",
+            ]))
+            .while_file(&self.world.path("disk-fails"))
+            .preload(&mut command);
+            match Portero::try_start(command) {
+                Ok(portero) => {
+                    self.lives += 1;
+                    self.here.set(Some(portero.address));
+                    self.portero = Some(portero);
+                }
+                // It does not start on a disk that fails.
+                Err((status, log)) => {
+                    assert_eq!(status.code(), Some(74), "{log}");
+                    self.log.push_str(&log);
+                }
+            }
+            None
+        });
+        self.portero.as_mut().unwrap()
+    }
+
+    /// It has ended.
+    fn bury(&mut self) {
+        self.here.set(None);
+        if let Some(portero) = self.portero.take() {
+            self.log.push_str(&portero.log());
+        }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        std::thread::park_timeout(time);
+        self.portero();
+    }
+
+    fn kill(&mut self) {
+        let portero = self.portero();
+        portero.signal(Signal::KILL);
+        portero.ended_within(PATIENCE).unwrap();
+        self.bury();
+    }
+
+    /// P8, whatever else goes wrong.
+    fn stop(&mut self) {
+        const ENDS_WITHIN: Duration = Duration::from_secs(10);
+        let portero = self.portero();
+        portero.signal(Signal::TERM);
+        let status = portero.ended_within(ENDS_WITHIN);
+        let status = status.expect("it did not end within ten seconds");
+        assert_eq!(status.code(), Some(0));
+        self.bury();
+    }
+
+    fn meet(&mut self, trouble: Trouble, dice: &mut Dice) {
+        let (graph, kutamma) = (&self.world.graph, &self.world.kutamma);
+        match trouble {
+            Trouble::Kill => self.kill(),
+            Trouble::Stop => self.stop(),
+            Trouble::Freeze => {
+                self.portero().signal(Signal::STOP);
+                std::thread::park_timeout(dice.millis(50..1_000));
+                self.portero().signal(Signal::CONT);
+            }
+            Trouble::GoodReload => self.portero().signal(Signal::HUP),
+            Trouble::BadReload => {
+                // With such a file it would not start.
+                self.portero();
+                let path = self.world.path("portero.toml");
+                let good = fs::read_to_string(&path).unwrap();
+                fs::write(&path, good.replace("[store]", "[shop]")).unwrap();
+                let portero = self.portero.as_mut().unwrap();
+                portero.signal(Signal::HUP);
+                std::thread::park_timeout(dice.millis(250..400));
+                fs::write(&path, good).unwrap();
+            }
+            Trouble::FullDisk => self.disk_fails(Errno::NOSPC, dice.millis(50..1_500)),
+            Trouble::FailingDisk => self.disk_fails(Errno::IO, dice.millis(1..30)),
+            Trouble::MetaRefuses => self.for_a_while(dice, graph, Mood::Refuse(500, 131_000)),
+            Trouble::MetaIsBusy => self.for_a_while(dice, graph, Mood::Refuse(429, 130_429)),
+            Trouble::MetaHangs => graph.next(&[Mood::Hang]),
+            Trouble::MetaTakesAndHangsUp => self.for_a_while(dice, graph, Mood::TakeAndHangUp),
+            Trouble::ServiceRefuses => self.service_is(dice, kutamma, ServiceMood::Refuse(503)),
+            Trouble::ServiceHangs => self.service_is(dice, kutamma, ServiceMood::Hang),
+            Trouble::ServiceIsGarbled => self.service_is(dice, kutamma, ServiceMood::Garbled),
+            Trouble::Forgery => {
+                let address = self.portero().address;
+                let body = webhook(&[text("573009999999", "hola")]);
+                let forged = [("X-Hub-Signature-256", "sha256=00")];
+                if let Ok(answer) = ask(address, "POST", "/webhook", &forged, &body) {
+                    assert!((400..500).contains(&answer.status), "{answer:?}");
+                }
+            }
+        }
+    }
+
+    fn disk_fails(&mut self, error: Errno, time: Duration) {
+        let (draft, path) = (self.world.path("draft"), self.world.path("disk-fails"));
+        fs::write(&draft, error.raw_os_error().to_string()).unwrap();
+        fs::rename(&draft, &path).unwrap();
+        std::thread::park_timeout(time);
+        fs::remove_file(&path).unwrap();
+    }
+
+    fn for_a_while(&self, dice: &mut Dice, graph: &Graph, mood: Mood) {
+        graph.always(Some(mood));
+        std::thread::park_timeout(dice.millis(50..800));
+        graph.always(None);
+    }
+
+    fn service_is(&self, dice: &mut Dice, service: &Service, mood: ServiceMood) {
+        service.set(mood);
+        std::thread::park_timeout(dice.millis(50..800));
+        service.set(ServiceMood::Good);
+    }
+}
+
+/// Sends this as Meta does, and now and then once more.
+fn deliver(here: &Whereabouts, dice: &mut Dice, body: &[u8]) {
+    here.deliver(body);
+    for _ in 0..dice.below(3) {
+        here.deliver(body);
+    }
+}
+
+/// R-81, P1 to P10.
+#[test]
+fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
+    let seed = std::env::var("PORTERO_SEED").map_or_else(
+        |_| getrandom::u64().unwrap() >> 16,
+        |seed| seed.parse().unwrap(),
+    );
+    println!("PORTERO_SEED={seed}");
+    let mut dice = Dice(seed);
+    let time = minutes().map_or(USUALLY, |minutes| Duration::from_secs(60 * minutes));
+    let mut world = World::with_mail(mail_troubles(&mut dice));
+    let mut mail = world.mail.take().unwrap();
+    let (letters, here) = (Mutex::new(Vec::<Letter>::new()), Whereabouts::new());
+    let [over, quiet, ended] = [(); 3].map(|()| AtomicBool::new(false));
+    let mut program = Program {
+        world: &world,
+        here: &here,
+        portero: None,
+        log: String::new(),
+        lives: 0,
+    };
+    let mut met: HashMap<Trouble, usize> = HashMap::new();
+    let mut people = Vec::new();
+    std::thread::scope(|scope| {
+        let _end = Raise([&over, &quiet]);
+        let (graph, here, letters, over, quiet) = (&world.graph, &here, &letters, &over, &quiet);
+        // Meta reports what it took, twice and in any order.
+        let mut order = Dice(dice.next());
+        scope.spawn(move || {
+            let mut reported = 0;
+            while !quiet.load(Ordering::SeqCst) {
+                let count = graph.count();
+                let mut news: Vec<Vec<u8>> = graph.sent()[reported..count]
+                    .iter()
+                    .flat_map(|sent| ["sent", "delivered"].map(|news| status(sent, news)))
+                    .collect();
+                reported = count;
+                while !news.is_empty() {
+                    let body =
+                        news.swap_remove(usize::try_from(order.below(news.len() as u64)).unwrap());
+                    deliver(here, &mut order, &body);
+                }
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        });
+        scope.spawn(move || {
+            while !quiet.load(Ordering::SeqCst) {
+                let letter = mail.any();
+                letters.lock().unwrap().extend(letter);
+            }
+        });
+        let signing_in: Vec<_> = (MORE.iter().enumerate())
+            .map(|(number, user)| {
+                let mut dice = Dice(dice.next());
+                scope.spawn(move || {
+                    let wa_id = format!("57300800000{number}");
+                    deliver(here, &mut dice, &webhook(&[text(&wa_id, "hola")]));
+                    deliver(here, &mut dice, &webhook(&[text(&wa_id, user.email)]));
+                    let code = patiently("a mail", over, || {
+                        codes_for(user.email, &letters.lock().unwrap()).pop()
+                    });
+                    deliver(here, &mut dice, &webhook(&[text(&wa_id, &code)]));
+                    patiently("a sign-in", over, || {
+                        let sent = graph.sent_to(&wa_id);
+                        sent.iter()
+                            .any(|sent| sent.body.starts_with(SIGNED_IN))
+                            .then_some(())
+                    });
+                })
+            })
+            .collect();
+        let writing: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let mut dice = Dice(dice.next());
+                scope.spawn(move || {
+                    let mut people = Vec::new();
+                    while !over.load(Ordering::SeqCst) {
+                        let wa_id = format!("573009{writer}{:05}", people.len());
+                        deliver(here, &mut dice, &webhook(&[text(&wa_id, "quién soy")]));
+                        deliver(here, &mut dice, &webhook(&[text(&wa_id, "cancelar")]));
+                        people.push(wa_id);
+                        std::thread::park_timeout(WRITER_RESTS);
+                    }
+                    people
+                })
+            })
+            .collect();
+        let until = Instant::now() + time;
+        // Each once, and then as they come.
+        let mut first = TROUBLES.to_vec();
+        while Instant::now() < until || !first.is_empty() {
+            let trouble = match first.len() as u64 {
+                0 => TROUBLES[usize::try_from(dice.below(TROUBLES.len() as u64)).unwrap()],
+                left => first.swap_remove(usize::try_from(dice.below(left)).unwrap()),
+            };
+            *met.entry(trouble).or_default() += 1;
+            program.meet(trouble, &mut dice);
+            let pause = dice.millis(20..400);
+            program.wait(pause);
+        }
+        over.store(true, Ordering::SeqCst);
+        let rest = || -> Vec<String> {
+            let people = (writing.into_iter()).flat_map(|thread| thread.join().unwrap());
+            let people: Vec<String> = people.collect();
+            signing_in
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
+            people
+        };
+        // The program is watched over while they come to their end.
+        let resting = scope.spawn({
+            let ended = &ended;
+            move || {
+                let _end = Raise([ended, ended]);
+                rest()
+            }
+        });
+        while !ended.load(Ordering::SeqCst) {
+            program.wait(Duration::from_millis(50));
+        }
+        people = resting.join().unwrap();
+        // And until nothing waits any more.
+        let path = world.path("portero.redb");
+        patiently("nothing waits", &over, || {
+            program.wait(Duration::from_millis(500));
+            program.stop();
+            let is_done = Books::read(&path).waiting == 0;
+            program.portero();
+            is_done.then_some(())
+        });
+        quiet.store(true, Ordering::SeqCst);
+    });
+    program.stop();
+    let books = Books::read(&world.path("portero.redb"));
+    let letters = letters.into_inner().unwrap();
+    let doubled = check_chats(&world.graph, &people, &books);
+    // P3, P4: the same code, and nobody is in without it; once each.
+    let mut codes = Vec::new();
+    for user in MORE {
+        let theirs = codes_for(user.email, &letters);
+        assert!(theirs.iter().all(|code| *code == theirs[0]), "{theirs:?}");
+        codes.push(theirs[0].clone());
+    }
+    let bound = books.audit.iter().filter(|event| *event == "contact.bound");
+    assert_eq!(bound.count(), MORE.len());
+    check_log(&program.log, &codes);
+    println!(
+        "{} lives, {} people, {} messages, {doubled} of them repeated, {} dead letters; {met:?}",
+        program.lives,
+        people.len(),
+        world.graph.count(),
+        books.dead.len()
+    );
+}
+
+/// While everything goes wrong there is no limit; afterwards there is.
+fn patiently<T>(what: &str, over: &AtomicBool, mut ready: impl FnMut() -> Option<T>) -> T {
+    while !over.load(Ordering::SeqCst) {
+        if let Some(value) = ready() {
+            return value;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    eventually(what, ready)
+}
+
+/// P1, P2, P3, P5: each message of each person has had its effect once. What people received more
+/// than once has the same tag, and what they did not receive is a dead letter.
+fn check_chats(graph: &Graph, people: &[String], books: &Books) -> usize {
+    let mut received: HashMap<String, Vec<(String, String)>> = HashMap::new();
+    for sent in graph.sent() {
+        received
+            .entry(sent.to)
+            .or_default()
+            .push((sent.tag, sent.body));
+    }
+    assert!(
+        !received.contains_key("+573009999999"),
+        "the forger was answered"
+    );
+    let (mut missing, mut repeated) = (0, 0);
+    for wa_id in people {
+        let theirs = received.remove(&format!("+{wa_id}")).unwrap_or_default();
+        let mut once: Vec<(String, String)> = Vec::new();
+        for sent in theirs {
+            match once.contains(&sent) {
+                true => repeated += 1,
+                false => once.push(sent),
+            }
+        }
+        let count = |begin: &str| {
+            once.iter()
+                .filter(|(_, body)| body.starts_with(begin))
+                .count()
+        };
+        let (first, second) = (count(NOT_SIGNED_IN), count(CANCELLED));
+        assert!(
+            first <= 1 && second <= 1 && first + second == once.len(),
+            "{wa_id}: {once:#?}"
+        );
+        missing += 2 - once.len();
+    }
+    assert!(
+        missing <= books.dead.len(),
+        "{missing} answers are missing, and these were given up: {:#?}",
+        books.dead
+    );
+    assert!(books.dead.iter().all(|reason| !reason.is_empty()));
+    // A repetition wants a lost answer, and a status that comes too late or never.
+    assert!(repeated * 100 <= people.len() * 2, "{repeated} repeated");
+    repeated
+}
+
+/// P10: no secret, address, number, code or word of anybody is in the log.
+fn check_log(log: &str, codes: &[String]) {
+    assert!(log.contains("portero is ready"));
+    let secrets = [
+        ACCESS_TOKEN,
+        APP_SECRET,
+        VERIFY_TOKEN,
+        STORE_KEY,
+        smtp_sink::PASSWORD,
+        "hola",
+        "quién soy",
+        "573008",
+        "573009",
+    ];
+    let addresses = MORE.map(|user| user.email);
+    for secret in secrets.iter().chain(&addresses) {
+        assert!(!log.contains(secret), "the log has {secret}");
+    }
+    for code in codes {
+        let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        let told = log.match_indices(code.as_str()).any(|(at, _)| {
+            !digit(log[..at].chars().next_back()) && !digit(log[at + code.len()..].chars().next())
+        });
+        assert!(!told, "the log has a code");
+    }
+}
