@@ -573,7 +573,7 @@ const ANA_EMAIL: &str = "ana@example.com";
 const ANA_BSUID: &str = "ES.13491208655302741918";
 const WORDS: &str = "where are my orders";
 
-fn signed_in(
+pub fn signed_in(
     id: ContactId,
     number: &str,
     bsuid: Option<&str>,

@@ -67,6 +67,44 @@ fn s_03_the_same_message_a_thousand_times_has_one_effect() {
     assert_eq!(house.app.outcomes()["asked"], 1);
 }
 
+/// ten thousand messages, each of them one to five times and by several at once.
+#[test]
+fn r_10_messages_that_come_up_to_five_times_at_once_have_one_effect_each() {
+    const PEOPLE: u32 = 500;
+    const EACH: usize = 20;
+    let house = house();
+    let messages: Vec<Inbound> = (0..EACH)
+        .flat_map(|_| (0..PEOPLE).map(|number| house.text(&person(number), "hola")))
+        .collect();
+    let copies = |at: usize| 1 + at % 5;
+    let (effects, repeated) = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..5)
+            .map(|sender| {
+                let (house, messages) = (&house, &messages);
+                scope.spawn(move || {
+                    let (mut effects, mut repeated) = (0, 0);
+                    for (at, message) in messages.iter().enumerate() {
+                        if sender < copies(at) {
+                            let received = house.receive(message.clone()).unwrap();
+                            effects += received.outcomes.len();
+                            repeated += received.repeated;
+                        }
+                    }
+                    (effects, repeated)
+                })
+            })
+            .collect();
+        (senders.into_iter())
+            .map(|sender| sender.join().unwrap())
+            .fold((0, 0), |(effects, repeated), more| {
+                (effects + more.0, repeated + more.1)
+            })
+    });
+    assert_eq!(effects, 10_000);
+    assert_eq!(repeated, (0..10_000).map(copies).sum::<usize>() - 10_000);
+    assert_eq!(house.contacts().len(), 500);
+}
+
 #[test]
 fn s_04_a_captured_message_does_nothing_days_later() {
     let house = house();
@@ -253,6 +291,7 @@ fn s_11_of_five_hundred_guesses_at_once_five_are_looked_at() {
     }
 }
 
+/// S-12, R-12.
 #[test]
 fn s_12_the_right_code_a_hundred_times_at_once_binds_once() {
     const RUNS: u32 = 30;

@@ -530,7 +530,7 @@ fn s_34_of_a_hundred_right_passwords_at_once_one_signs_in() {
 /// S-34, R-12: the same return code in a hundred messages at once, many times over.
 #[test]
 fn r_12_of_a_hundred_messages_with_the_return_code_one_signs_in() {
-    for round in 0..50 {
+    for round in 0..170 {
         let house = with_people(if round == 0 {
             House::on_the_web_on_file(web_only())
         } else {
