@@ -137,7 +137,7 @@ impl Program<'_> {
             ]))
             .while_file(&self.world.path("disk-fails"))
             .preload(&mut command);
-            match Portero::try_start(command) {
+            match Portero::start_or_end(command) {
                 Ok(portero) => {
                     self.lives += 1;
                     self.here.set(Some(portero.address));

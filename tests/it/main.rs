@@ -16,6 +16,7 @@ mod disk;
 mod doctor;
 mod door;
 mod every_step;
+mod exhaustion;
 mod failing_calls;
 mod gateway;
 mod last_ditch;

@@ -439,6 +439,11 @@ impl Graph {
         state.sent.clone()
     }
 
+    /// What was taken after so many.
+    pub fn sent_since(&self, count: usize) -> Vec<Sent> {
+        locked(&self.state.0).sent[count..].to_vec()
+    }
+
     /// How many were taken so far.
     pub fn count(&self) -> usize {
         locked(&self.state.0).sent.len()
@@ -731,6 +736,8 @@ struct ServiceState {
     has_many_askers: bool,
     /// Tokens that were issued, and for which user.
     tokens: HashMap<String, usize>,
+    /// How long tokens are good.
+    token_seconds: u64,
     /// What the callers of `/orders` were told.
     told: Vec<u16>,
 }
@@ -751,6 +758,7 @@ impl Service {
             questions: HashMap::new(),
             has_many_askers: false,
             tokens: HashMap::new(),
+            token_seconds: 3600,
             told: Vec::new(),
         }));
         let (answering, key_bytes) = (Arc::clone(&state), *key);
@@ -770,6 +778,11 @@ impl Service {
     /// Several programs ask, each of which has a store of its own.
     pub fn is_asked_by_many(&self) {
         locked(&self.state).has_many_askers = true;
+    }
+
+    /// Tokens are good for this long from now on.
+    pub fn issue_tokens_for(&self, seconds: u64) {
+        locked(&self.state).token_seconds = seconds;
     }
 
     /// The addresses asked about, repeats included; every call must have been properly signed.
@@ -870,7 +883,8 @@ impl ServiceState {
         }
         let token = format!("{}-token-{}", users[id - 1].company, self.tokens.len() + 1);
         self.tokens.insert(token.clone(), id);
-        let answer = json!({"token": token, "tokenType": "Bearer", "expiresIn": 3600});
+        let answer =
+            json!({"token": token, "tokenType": "Bearer", "expiresIn": self.token_seconds});
         Ok(Reply::Json(200, answer))
     }
 
@@ -1074,17 +1088,30 @@ impl World {
     /// With a mail server that says `replies` before it behaves.
     pub fn with_mail(replies: Value) -> World {
         let mail = Mailboxes::start(replies);
-        World::around(Some(mail))
+        World::around(Some(mail), &[])
+    }
+
+    /// With a mail server, and users of the first service who have these addresses.
+    pub fn with_users(emails: impl Iterator<Item = String>) -> World {
+        let users: Vec<User> = emails
+            .map(|email| User {
+                // As long as the process: those of other tests are in its program.
+                email: email.leak(),
+                ..ANA
+            })
+            .collect();
+        World::around(Some(Mailboxes::start(json!({}))), &users)
     }
 
     /// For what needs no mail: nobody listens at the mail server's port.
     pub fn without_mail() -> World {
-        World::around(None)
+        World::around(None, &[])
     }
 
-    fn around(mail: Option<Mailboxes>) -> World {
+    fn around(mail: Option<Mailboxes>, more: &[User]) -> World {
         let mut users = vec![ANA, BEA];
         users.extend(MORE);
+        users.extend(more);
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             graph: Graph::start(),
@@ -1313,8 +1340,17 @@ impl Portero {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
+    }
+
+    /// What it has of the machine at the moment, as Linux counts it.
+    pub fn figures(&self) -> Figures {
+        Figures::of(self.pid())
     }
 
     /// Waits for its end; `None` when it has not come within `limit`.
@@ -1390,6 +1426,35 @@ impl Drop for Portero {
             let lines: Vec<&str> = log.lines().collect();
             let end = &lines[lines.len().saturating_sub(60)..];
             eprintln!("--- the end of the program's log ---\n{}", end.join("\n"));
+        }
+    }
+}
+
+/// What a process has of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    pub memory_kib: u64,
+    /// The most that it ever was.
+    pub memory_kib_peak: u64,
+    pub threads: u64,
+    pub descriptors: u64,
+}
+
+impl Figures {
+    /// From `/proc` (proc_pid_status(5), proc_pid_fd(5)).
+    pub fn of(pid: Pid) -> Figures {
+        let folder = format!("/proc/{}", pid.as_raw_nonzero());
+        let status = fs::read_to_string(format!("{folder}/status")).unwrap();
+        let number = |field: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.unwrap().parse().unwrap()
+        };
+        Figures {
+            memory_kib: number("VmRSS:"),
+            memory_kib_peak: number("VmHWM:"),
+            threads: number("Threads:"),
+            descriptors: fs::read_dir(format!("{folder}/fd")).unwrap().count() as u64,
         }
     }
 }
