@@ -24,6 +24,30 @@ pub(super) fn bearer(request: &Request) -> Option<&str> {
         .then_some(token.trim_start())
 }
 
+/// A parameter of the address. One that comes twice is none: what one reader takes for the value
+/// another one would not (F-4).
+pub(super) fn parameter(request: &Request, name: &str) -> Option<String> {
+    let query = request.raw_query_string().as_bytes();
+    let mut values = form_urlencoded::parse(query).filter(|(known, _)| known == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Some(value.into_owned()),
+        _ => None,
+    }
+}
+
+/// The value of a cookie, in whichever `Cookie` it comes. One that comes twice is none: somebody
+/// beside the page may have set the other (RFC 6265, section 8.6; F-4).
+pub(super) fn cookie<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    let pairs = values(request, "Cookie").flat_map(|cookies| cookies.split(';'));
+    let mut values = pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(known, _)| *known == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
+    }
+}
+
 /// A body that says it is JSON, as it came; `unread` answers one that cannot be read.
 pub(super) fn json_body(
     request: &Request,

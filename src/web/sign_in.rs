@@ -2,6 +2,7 @@
 //! nothing, ever (S-35); a form is believed only with its token and from its own site (S-42).
 
 use super::pages::{self, Problem, Setting, field};
+use super::request::parameter;
 use super::{CheckPassword, Site, Web, page_response};
 use crate::app::{PASSWORD_BYTES_MAX, PageView, Tried, Verdict, Visitor};
 use crate::backend::{Backend, ForeignHash, RETURN_TO, SignInOutcome};
@@ -147,7 +148,7 @@ impl<'w> Desk<'w> {
 /// `GET /sign-in/?mappingHash=…`
 pub(super) fn get(web: &Web, site: &Site, request: &Request) -> Response {
     let desk = Desk::new(web, site, request);
-    let Some(hash) = request.get_param("mappingHash") else {
+    let Some(hash) = parameter(request, field::HASH) else {
         return desk.answer(200, &pages::no_link(&desk.setting(None)));
     };
     match link(site, &hash) {
@@ -435,7 +436,7 @@ fn is_own_form(web: &Web, site: &Site, request: &Request, about: &str, form: &Fo
 /// `GET /undo/?token=…`
 pub(super) fn undo_get(web: &Web, site: &Site, request: &Request) -> Response {
     let desk = Desk::new(web, site, request);
-    let Some(token) = request.get_param("token") else {
+    let Some(token) = parameter(request, field::UNDO_TOKEN) else {
         return undo_gone(&desk, None);
     };
     match show_undo(&desk, &token) {

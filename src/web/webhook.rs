@@ -1,6 +1,6 @@
 //! Meta's door: the handshake, and signed webhooks.
 
-use super::request::values;
+use super::request::{parameter, values};
 use super::{WebhookSettings, error};
 use crate::app::{App, Body};
 use crate::domain::delivery::SignedBody;
@@ -15,10 +15,10 @@ use std::sync::{Arc, OnceLock};
 /// The verification request (Meta's contract, section 1.1).
 pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Response {
     let (mode, token) = (
-        request.get_param("hub.mode"),
-        request.get_param("hub.verify_token"),
+        parameter(request, "hub.mode"),
+        parameter(request, "hub.verify_token"),
     );
-    let challenge = request.get_param("hub.challenge");
+    let challenge = parameter(request, "hub.challenge");
     match webhook::handshake(
         mode.as_deref(),
         token.as_deref(),

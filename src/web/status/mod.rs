@@ -14,6 +14,7 @@ mod words;
 pub use report::{CertificateView, LaneView, Outlook, ServiceView};
 
 use super::look::Look;
+use super::request::{cookie, parameter};
 use super::sign_in::{Form, network, retry_after};
 use super::{Route, Web};
 use crate::app::user::HashedPassword;
@@ -191,14 +192,7 @@ impl Desk<'_> {
     }
 
     fn cookie(&self) -> Option<Secret> {
-        let cookies = self.request.header("Cookie")?;
-        let named = |name: &str| {
-            let pairs = cookies
-                .split(';')
-                .filter_map(|pair| pair.trim().split_once('='));
-            let mut found = pairs.filter(|(known, _)| *known == name);
-            found.next().map(|(_, value)| Secret::new(value))
-        };
+        let named = |name: &str| cookie(self.request, name).map(Secret::new);
         // Anybody beside this host could set the other one.
         named(COOKIE).or_else(|| self.is_here().then(|| named(COOKIE_HERE)).flatten())
     }
@@ -265,7 +259,7 @@ impl Desk<'_> {
     }
 
     fn parameter(&self, name: &str) -> String {
-        self.request.get_param(name).unwrap_or_default()
+        parameter(self.request, name).unwrap_or_default()
     }
 
     fn number(&self, name: &str) -> Option<usize> {
@@ -471,7 +465,7 @@ impl Desk<'_> {
             None => !self.is_here(),
         };
         self.to(Place::Overview, "")
-            .with_additional_header("Set-Cookie", cookie(is_secure, session.reveal()))
+            .with_additional_header("Set-Cookie", set_cookie(is_secure, session.reveal()))
     }
 
     /// Whoever cannot write it down can still look: a full disk is what the page is for, too.
@@ -486,7 +480,7 @@ impl Desk<'_> {
             tracing::info!("somebody signed out of the status page");
             self.note(StatusAct::SignedOut);
         }
-        let over = |is_secure| format!("{}; Max-Age=0", cookie(is_secure, ""));
+        let over = |is_secure| format!("{}; Max-Age=0", set_cookie(is_secure, ""));
         let closed = self.closed(200, &Closed::SignedOut);
         match self.is_here() {
             true => closed.with_additional_header("Set-Cookie", over(false)),
@@ -563,7 +557,7 @@ fn entry_id(text: &str) -> Option<EntryId> {
 }
 
 /// A session's cookie. It has no end of its own: the session has, and the browser's.
-fn cookie(is_secure: bool, value: &str) -> String {
+fn set_cookie(is_secure: bool, value: &str) -> String {
     match is_secure {
         true => format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict"),
         false => format!("{COOKIE_HERE}={value}; Path=/; HttpOnly; SameSite=Strict"),
