@@ -196,13 +196,7 @@ impl Mailer {
     /// Sends one mail to its one recipient. The same `mail.id` gives the same `Message-ID`, so a
     /// repeat after [`FailureKind::Unknown`] can be recognised by the other side.
     pub fn send(&self, mail: &Mail) -> Result<(), Failure> {
-        let message = self.compose(mail)?;
-        let bytes = message.formatted();
-        // Whatever a composer lets through, only whole CRLF lines of ASCII go on the wire, so
-        // nothing in them can be taken for the end of the mail or for a command (S-22).
-        if !is_wire_safe(&bytes) {
-            return Err(unsendable("the composed mail is not plain lines of ASCII"));
-        }
+        let (message, bytes) = self.written(mail)?;
         let envelope = message.envelope();
         let (Some(from), [to]) = (envelope.from(), envelope.to()) else {
             return Err(unsendable("the mail has no sender or not one recipient"));
@@ -325,6 +319,21 @@ impl Mailer {
                 .map_err(at(Stage::Auth))?;
         }
         Ok(connection)
+    }
+
+    /// The mail as it goes on the wire, and whom it is for.
+    ///
+    /// # Errors
+    /// It cannot be sent to anybody, ever.
+    pub fn written(&self, mail: &Mail) -> Result<(Message, Vec<u8>), Failure> {
+        let message = self.compose(mail)?;
+        let bytes = message.formatted();
+        // Whatever a composer lets through, only whole CRLF lines of ASCII go on the wire, so
+        // nothing in them can be taken for the end of the mail or for a command (S-22).
+        if !is_wire_safe(&bytes) {
+            return Err(unsendable("the composed mail is not plain lines of ASCII"));
+        }
+        Ok((message, bytes))
     }
 
     fn compose(&self, mail: &Mail) -> Result<Message, Failure> {
@@ -677,8 +686,12 @@ fn fixed(name: &'static str, value: &'static str) -> HeaderValue {
 
 /// Text as it may stand in a header, shortened to [`LINE_CHARS_MAX`].
 fn one_line(text: &str) -> String {
+    // A run of spaces may be lost where the line is folded or encoded (RFC 2047, section 6.2), so
+    // that what is read would be another text.
+    let shown = clean::one_line(text, LINE_CHARS_MAX);
+    let words: Vec<&str> = shown.split(' ').filter(|word| !word.is_empty()).collect();
     // RFC 2047: readers would decode an encoded word and find behind it what was removed here.
-    clean::one_line(text, LINE_CHARS_MAX).replace("=?", "= ?")
+    words.join(" ").replace("=?", "= ?")
 }
 
 /// Whether these bytes are ASCII lines of at most 998 bytes, each ended by CRLF, with no other CR,
