@@ -16,6 +16,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::rt::ReadBufCursor;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -213,6 +214,12 @@ async fn exchange(
         .uri
         .path_and_query()
         .map_or("/", |target| target.as_str());
+    // `http://host?query` has no path, which is the root (RFC 9110, section 4.2.3); the cap on the
+    // body was asked for that, too.
+    let target = match target.starts_with('?') {
+        true => Cow::Owned(format!("/{target}")),
+        false => Cow::Borrowed(target),
+    };
     let request =
         rouille::Request::fake_http_from(client, head.method.as_str(), target, headers, body);
     let handled = catch_unwind(AssertUnwindSafe(|| handler.handle(&request)));
