@@ -159,7 +159,7 @@ pub enum PageAnswer {
 
 /// How a phone on file and the number of a chat compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phones {
+pub enum Phones {
     /// The same number, country code included.
     Same,
     /// The same as far as it goes: one of them lacks its country code.
@@ -176,7 +176,8 @@ const ALIKE_DIGITS: usize = 9;
 /// Fewest digits of a national number.
 const NATIONAL_DIGITS_MIN: usize = 7;
 
-pub(super) fn compare_phones(on_file: Option<&str>, chat: Option<&WaId>) -> Phones {
+/// How a phone on file compares with the number that a chat shows.
+pub fn compare_phones(on_file: Option<&str>, chat: Option<&WaId>) -> Phones {
     let (Some(on_file), Some(chat)) = (on_file, chat) else {
         return Phones::Unknown;
     };
@@ -195,7 +196,7 @@ pub(super) fn compare_phones(on_file: Option<&str>, chat: Option<&WaId>) -> Phon
 }
 
 /// Whether a number that a person typed is that of the chat (section 3.2 b of the threat model).
-pub(super) fn is_number_of(typed: &str, chat: &WaId) -> bool {
+pub fn is_number_of(typed: &str, chat: &WaId) -> bool {
     is_alike(&usual_form(&digits(typed)), &usual_form(chat.as_str()))
 }
 
