@@ -39,6 +39,7 @@ mod webdriver;
 
 // The core: conversations, limits, faults.
 mod faults;
+mod fuzz;
 mod handing_on;
 mod house;
 mod keeping;
