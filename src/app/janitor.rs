@@ -27,6 +27,11 @@ const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
 /// but the one that may have been set meanwhile.
 const DOWN_MS_MAX: u64 = DAY_MS;
 
+/// Of processes that begin one after the other the first one's doubt counts for the later ones, so
+/// that also who runs for a few hours a day believes the clock after a day. After longer it is a doubt
+/// of its own: the clock may have been set once more.
+const DOUBT_MS_MAX: u64 = 30 * DAY_MS;
+
 /// An alarm about the clock is repeated this often.
 const ALARM_EVERY_MS: u64 = HOUR_MS;
 
@@ -165,16 +170,26 @@ impl Clocks {
 }
 
 impl Janitor {
-    /// For a process that begins, on a store that was last swept at `latest`: a clock that was set
-    /// while nobody looked is believed no sooner than one that is set before our eyes.
+    /// For a process that begins: a clock that was set while nobody looked is believed no sooner than
+    /// one that is set before our eyes.
     pub fn beginning(app: &App) -> Result<Janitor, Failed> {
-        let latest = app.shared.store.view(record::latest_moment)?;
         let now = app.now();
-        let is_new = latest == Timestamp(0);
-        let wall = match now.since_ms(latest) > DOWN_MS_MAX && !is_new {
-            true => latest,
-            false => now,
+        let (latest, doubted_at) = app.shared.store.view(|reader| {
+            let doubted_at = record::clock_doubted_at(reader)?;
+            Ok((record::latest_moment(reader)?, doubted_at))
+        })?;
+        let is_doubtful = latest != Timestamp(0) && now.since_ms(latest) > DOWN_MS_MAX;
+        let first = doubted_at.filter(|at| *at <= now && now.since_ms(*at) <= DOUBT_MS_MAX);
+        let (doubted, is_believed) = match (is_doubtful, first) {
+            (false, _) => (None, true),
+            (true, None) => (Some(now), false),
+            (true, Some(at)) => (Some(at), now.since_ms(at) >= CLOCK_BELIEVED_AFTER_MS),
         };
+        if doubted != doubted_at {
+            app.update(move |writer| record::put_clock_doubted_at(writer, doubted))?;
+        }
+        app.clock_is_believed.store(is_believed, Ordering::Relaxed);
+        let wall = if is_believed { now } else { latest };
         let clocks = Clocks {
             agreed: Some((wall, app.clock.steady_ms())),
             ..Clocks::default()

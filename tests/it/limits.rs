@@ -479,6 +479,41 @@ fn r_60_a_clock_that_was_set_is_believed_after_a_day_and_one_that_runs_a_little_
     assert_eq!(house.contacts().len(), 0);
 }
 
+/// A day of grace is not begun anew by each process, or who switches the machine off at night would
+/// keep everything for ever.
+#[test]
+fn r_60_who_was_down_for_days_forgets_what_is_old_after_one_more_however_short_each_day_is() {
+    let mut house = with_ana(House::on_file());
+    house.sign_in(&person(1), ANA);
+    house.app.note_time().unwrap();
+    let mut swept = Vec::new();
+    house.clock.forward(60 * HOUR_MS);
+    for day in 0..8 {
+        house = house.restarted();
+        let mut janitor = Janitor::beginning(&house.app).unwrap();
+        for _ in 0..8 {
+            house.clock.forward(HOUR_MS);
+            swept.push((day, janitor.sweep(&house.app).unwrap()));
+        }
+        house.app.note_time().unwrap();
+        house.clock.forward(16 * HOUR_MS);
+    }
+    // The counters of two days ago.
+    let first = swept.iter().find(|(_, removed)| *removed > 0);
+    assert_eq!(first.map(|(day, _)| *day), Some(1), "{swept:?}");
+    // And a clock that is set on top of that is doubted for itself.
+    house.clock.leap(3_652 * DAY_MS);
+    house = house.restarted();
+    for _ in 0..20 {
+        // However short a life is.
+        let mut janitor = Janitor::beginning(&house.app).unwrap();
+        house.app.note_time().unwrap();
+        assert_eq!(janitor.sweep(&house.app).unwrap(), 0);
+        house.clock.forward(HOUR_MS);
+    }
+    assert_eq!(house.contacts().len(), 1);
+}
+
 #[test]
 fn s_15_the_latest_moment_survives_a_restart() {
     let house = with_ana(House::on_file());

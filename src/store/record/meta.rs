@@ -37,6 +37,27 @@ pub fn put_first_moment(writer: &mut dyn Writer, at: Timestamp) -> Result<(), St
     writer.put(Table::Meta, FIRST_KEY, &write(Table::Meta, &at.0)?)
 }
 
+const DOUBTED_KEY: &[u8] = b"clock doubted";
+
+/// What the clock showed when a process that began wondered for the first time whether it is right.
+pub fn clock_doubted_at(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError> {
+    match reader.get(Table::Meta, DOUBTED_KEY)? {
+        Some(bytes) => Ok(Some(Timestamp(read(Table::Meta, &bytes)?))),
+        None => Ok(None),
+    }
+}
+
+/// Stores that moment, or that nobody wonders.
+pub fn put_clock_doubted_at(
+    writer: &mut dyn Writer,
+    at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    match at {
+        Some(at) => writer.put(Table::Meta, DOUBTED_KEY, &write(Table::Meta, &at.0)?),
+        None => writer.delete(Table::Meta, DOUBTED_KEY),
+    }
+}
+
 const NUMBERS_KEY: &[u8] = b"numbers";
 
 /// Up to which number entries, audit lines and events may have been given one: a later process
