@@ -1,7 +1,7 @@
 //! What bots and agents ask: who somebody is, and a token to act for them.
 
 use super::Bench;
-use super::client::{Asks, Load, drive, get, post};
+use super::client::{Load, asks, drive, get, post};
 use super::machine::fdatasync_rate;
 use super::people::{Are, contact_id, fill, identities, scattered};
 use super::report::{heading, load, loads};
@@ -33,7 +33,7 @@ pub fn run(bench: &mut Bench) -> io::Result<()> {
         for clients in [1, 32] {
             let measured = drive(&server, Load::of(clients), |_| {
                 let (turn, identities) = (Arc::clone(&turn), Arc::clone(&identities));
-                Asks::new(&server, move || {
+                asks(&server, move || {
                     let number = scattered(turn.fetch_add(1, Ordering::Relaxed), PEOPLE);
                     call(number, &identities[number as usize])
                 })

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 const WARM_UP: Duration = Duration::from_secs(1);
 const MEASURED: Duration = Duration::from_secs(5);
+/// As much of an answer is shown when it is not the one that was expected.
+const ERROR_CHARS: usize = 300;
 /// The longest answer is a page of the status page.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -39,10 +41,8 @@ impl Answer<'_> {
         if self.status == status {
             return Ok(self);
         }
-        let words = format!(
-            "{status} was expected, and this came: {} {}",
-            self.head, self.body
-        );
+        let begin: String = self.body.chars().take(ERROR_CHARS).collect();
+        let words = format!("{status} was expected, and this came: {}{begin}", self.head);
         Err(io::Error::other(words))
     }
 }
@@ -147,23 +147,22 @@ pub trait Act: Send {
 }
 
 /// An act that is a request, made anew for each time and answered 200.
-pub struct Asks<M> {
-    pub client: Client,
-    pub make: M,
-    pub next: Vec<u8>,
+struct Asks<M> {
+    client: Client,
+    make: M,
+    next: Vec<u8>,
 }
 
-impl<M: FnMut() -> Vec<u8> + Send> Asks<M> {
-    pub fn new(server: &Server, make: M) -> io::Result<Box<dyn Act>>
-    where
-        M: 'static,
-    {
-        Ok(Box::new(Asks {
-            client: Client::connect(server.address)?,
-            make,
-            next: Vec::new(),
-        }))
-    }
+/// A client that asks what `make` makes.
+pub fn asks<'a, M: FnMut() -> Vec<u8> + Send + 'a>(
+    server: &Server,
+    make: M,
+) -> io::Result<Box<dyn Act + 'a>> {
+    Ok(Box::new(Asks {
+        client: Client::connect(server.address)?,
+        make,
+        next: Vec::new(),
+    }))
 }
 
 impl<M: FnMut() -> Vec<u8> + Send> Act for Asks<M> {

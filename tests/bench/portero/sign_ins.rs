@@ -73,7 +73,8 @@ impl<'b> SignsIn<'b> {
     }
 }
 
-fn wait(letters: &LetterBox) -> io::Result<String> {
+/// The next letter in a box.
+pub fn wait(letters: &LetterBox) -> io::Result<String> {
     letters
         .arrived
         .recv_timeout(PATIENCE)

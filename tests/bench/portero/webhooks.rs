@@ -2,7 +2,7 @@
 //! has what is for it.
 
 use super::Bench;
-use super::client::{Asks, Load, Measured, drive, get};
+use super::client::{Load, Measured, asks, drive, get};
 use super::machine::fdatasync_rate;
 use super::people::{Are, fill, known, scattered, webhook};
 use super::report::{heading, load, loads, rate_alone};
@@ -24,7 +24,7 @@ pub fn run(bench: &mut Bench) -> io::Result<()> {
     println!("{PEOPLE} people who are not signed in; no bot. Disk: {disk:.0} fdatasync/s.\n");
     loads();
     let noop = drive(&server, Load::of(32), |_| {
-        Asks::new(&server, || get("/healthz", ""))
+        asks(&server, || get("/healthz", ""))
     })?;
     load("a route that does nothing, 32 connections", &noop, disk);
     let mut found = Vec::new();
@@ -102,12 +102,12 @@ pub fn run(bench: &mut Bench) -> io::Result<()> {
 }
 
 /// Webhooks of [`PEOPLE`] under this load.
-pub fn write(server: &Server, load: Load) -> io::Result<Measured> {
-    drive(server, load, |_| Asks::new(server, next))
+fn write(server: &Server, load: Load) -> io::Result<Measured> {
+    drive(server, load, |_| asks(server, next))
 }
 
 /// The next webhook of [`PEOPLE`].
-pub fn next() -> Vec<u8> {
+fn next() -> Vec<u8> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     webhook(&known(scattered(number, PEOPLE)), WORDS)
