@@ -104,7 +104,7 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             messages_per_second: 80,
-            threads: [4, 2, 4, 16, 2],
+            threads: [4, 4, 4, 16, 2],
         }
     }
 }
