@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -441,26 +442,63 @@ fn libraries_do_not_write_into_the_log() {
 #[test]
 fn every_promise_of_the_readme_names_tests_that_exist() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let mut code = String::new();
-    for folder in ["src", "tests/it"] {
-        whole(&root().join(folder), &mut code);
+    let rows = rows_of(&readme, "| P");
+    let numbers: Vec<String> = (1..=10).map(|number| format!("P{number}")).collect();
+    assert_eq!(firsts(&rows), numbers);
+    for row in &rows {
+        assert_tests_exist(row[0], row[2]);
     }
-    let promises: Vec<&str> = readme
-        .lines()
-        .filter(|line| line.starts_with("| P"))
+}
+
+/// The same for each fault of the list, which says besides what a usual run shows.
+#[test]
+fn every_fault_of_the_list_names_tests_that_exist() {
+    let list = fs::read_to_string(root().join("tests/faults.md")).unwrap();
+    let rows = rows_of(&list, "| R-");
+    let mut numbers: Vec<String> = [1..=6, 10..=13, 20..=25, 30..=35, 40..=42, 50..=55]
+        .into_iter()
+        .chain([60..=61, 70..=81])
+        .flatten()
+        .map(|number: u32| format!("R-{number:02}"))
         .collect();
-    assert_eq!(promises.len(), 10);
-    for (number, line) in (1..).zip(promises) {
-        let (promise, tests) = line.trim_end_matches(" |").rsplit_once(" | ").unwrap();
-        assert!(promise.starts_with(&format!("| P{number} | ")), "{promise}");
-        let tests: Vec<&str> = tests
-            .split(", ")
-            .map(|name| name.trim_matches('`'))
-            .collect();
-        for name in tests {
-            let test = format!("#[test]\nfn {name}() {{");
-            assert!(code.contains(&test), "P{number}: there is no test {name}");
+    numbers.insert(1, "R-01b".into());
+    assert_eq!(firsts(&rows), numbers);
+    for row in &rows {
+        assert_tests_exist(row[0], row[2]);
+        assert!(
+            !row[3].is_empty(),
+            "{}: what does a usual run show?",
+            row[0]
+        );
+    }
+}
+
+/// The rows of a table whose line begins so, as their cells.
+fn rows_of<'t>(text: &'t str, begin: &str) -> Vec<Vec<&'t str>> {
+    text.lines()
+        .filter(|line| line.starts_with(begin))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect()
+}
+
+fn firsts(rows: &[Vec<&str>]) -> Vec<String> {
+    rows.iter().map(|row| row[0].to_owned()).collect()
+}
+
+/// `names` are names of tests in backticks, with commas between them.
+fn assert_tests_exist(what: &str, names: &str) {
+    static CODE: OnceLock<String> = OnceLock::new();
+    let code = CODE.get_or_init(|| {
+        let mut code = String::new();
+        for folder in ["src", "tests/it"] {
+            whole(&root().join(folder), &mut code);
         }
+        code
+    });
+    for name in names.split(", ") {
+        let name = name.trim_matches('`');
+        let test = format!("#[test]\nfn {name}() {{");
+        assert!(code.contains(&test), "{what}: there is no test {name:?}");
     }
 }
 
