@@ -379,7 +379,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
         people = resting.join().unwrap();
         // And until nothing waits any more.
         let path = world.path("portero.redb");
-        patiently("nothing waits", &over, || {
+        patiently("nothing waits", over, || {
             program.wait(Duration::from_millis(500));
             program.stop();
             let is_done = Books::read(&path).waiting == 0;
