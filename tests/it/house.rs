@@ -434,13 +434,16 @@ enum Ground {
     File(TempDir),
 }
 
+/// The file of a house that stands on one.
+const STORE: &str = "portero.redb";
+
 impl Ground {
     fn engine(&self) -> Arc<dyn Engine> {
         match self {
             Ground::Memory(memory) => Arc::clone(memory) as Arc<dyn Engine>,
             Ground::Shaky(shaky) => Arc::clone(shaky) as Arc<dyn Engine>,
             Ground::File(folder) => {
-                let path = folder.path().join("portero.redb");
+                let path = folder.path().join(STORE);
                 Arc::new(Redb::open(&path, Options::default()).unwrap())
             }
         }
@@ -845,6 +848,17 @@ impl House {
         match &self.ground {
             Ground::Shaky(shaky) => shaky,
             Ground::Memory(_) | Ground::File(_) => panic!("this house stands firm"),
+        }
+    }
+
+    /// How large the file is. Only on a file.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.ground {
+            Ground::File(folder) => {
+                let file = std::fs::metadata(folder.path().join(STORE)).unwrap();
+                file.len()
+            }
+            Ground::Memory(_) => panic!("this house stands on nothing"),
         }
     }
 

@@ -32,6 +32,7 @@ mod reload;
 mod services;
 mod shapes;
 mod smtp_sink;
+mod soak;
 mod tidy;
 mod tls;
 mod watch;
