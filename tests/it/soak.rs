@@ -470,7 +470,7 @@ fn once_everything_has_been_kept_for_its_time_no_more_is_kept() {
     let mut kept = Vec::new();
     for day in 0..=DAYS {
         say_hello(&house, day, STRANGERS_A_DAY);
-        if day % SIGN_IN_EVERY_DAYS == 0 {
+        if day.is_multiple_of(SIGN_IN_EVERY_DAYS) {
             let person = Person::with_number(&format!("3462{day:07}"));
             house.ask(&person, &email(day % ADDRESSES));
             let code = house.code();
@@ -478,7 +478,7 @@ fn once_everything_has_been_kept_for_its_time_no_more_is_kept() {
         }
         house.world.change(|outside| outside.left.clear());
         pass_a_day(&house, &mut janitor, 1);
-        if day >= KEPT_DAYS && (day - KEPT_DAYS) % 10 == 0 {
+        if day >= KEPT_DAYS && (day - KEPT_DAYS).is_multiple_of(10) {
             let records = house.records();
             let bytes: usize = records
                 .iter()
