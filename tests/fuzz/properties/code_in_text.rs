@@ -55,10 +55,9 @@ fn at_most_one_is_found(text: &str, digits: usize) {
 fn reference(text: &str, digits: usize) -> Option<Result<String, bool>> {
     const ZEROS: &str = "0٠۰०০๐０";
     let value = |c: char| {
-        let zero = ZEROS
-            .chars()
-            .find(|zero| (*zero..).take(10).any(|digit| digit == c))?;
-        char::from_digit(u32::from(c) - u32::from(zero), 10)
+        let above = |zero: char| u32::from(c).checked_sub(u32::from(zero));
+        let digit = ZEROS.chars().filter_map(above).find(|above| *above < 10)?;
+        char::from_digit(digit, 10)
     };
     let joins = |c: char| " -.\u{a0}\u{2010}\u{2011}\u{2012}\u{2013}\u{2014}\u{202f}".contains(c);
     let chars: Vec<char> = text.chars().collect();

@@ -307,7 +307,10 @@ fn path_of(method: &str, target: &str, host: Option<&str>) -> Option<String> {
 
 /// Writes down what it gets, by the port of whoever sent it.
 #[derive(Default)]
-struct Recorder(Mutex<Vec<(SocketAddr, String, String, Vec<u8>)>>);
+struct Recorder(Mutex<Vec<Got>>);
+
+/// Who sent it, method, target and body.
+type Got = (SocketAddr, String, String, Vec<u8>);
 
 impl Handler for Recorder {
     fn body_max_bytes(&self, _: &str, _: &str) -> usize {

@@ -74,7 +74,7 @@ fn each_is_read_as_written(text: &str) {
 /// `^[A-Z]{2}\.[A-Za-z0-9.]{1,140}$`
 fn is_bsuid(text: &str) -> bool {
     let mut chars = text.chars();
-    let country = |c: Option<char>| c.is_some_and(|c| ('A'..='Z').contains(&c));
+    let country = |c: Option<char>| c.is_some_and(|c| c.is_ascii_uppercase());
     if !country(chars.next()) || !country(chars.next()) || chars.next() != Some('.') {
         return false;
     }
@@ -90,10 +90,11 @@ fn being_the_same_is_fair<T: PartialEq + Ord>(
 ) {
     for (a, one) in names.iter().enumerate() {
         let Some(one) = one else { continue };
-        assert!(one == one && one.cmp(one) == Ordering::Equal);
+        assert_eq!(one.cmp(one), Ordering::Equal);
         for (b, other) in names.iter().enumerate() {
             let Some(other) = other else { continue };
-            assert_eq!(one == other, other == one);
+            let (forth, back) = (one == other, other == one);
+            assert_eq!(forth, back);
             assert_eq!(one == other, texts[a] == texts[b]);
             assert_eq!(one == other, written(one) == written(other));
             assert_eq!(one.cmp(other), other.cmp(one).reverse());

@@ -132,10 +132,13 @@ fn what_was_not_sealed_here_is_damage(table: Table, how: u8, bytes: &[u8]) {
     );
 }
 
+/// Table, key and value.
+type Record = (Table, Vec<u8>, Vec<u8>);
+
 /// The records of a store in which people have signed in, on the web and by mail, so that every
 /// table has some.
-fn real_records() -> &'static [(Table, Vec<u8>, Vec<u8>)] {
-    static RECORDS: OnceLock<Vec<(Table, Vec<u8>, Vec<u8>)>> = OnceLock::new();
+fn real_records() -> &'static [Record] {
+    static RECORDS: OnceLock<Vec<Record>> = OnceLock::new();
     RECORDS.get_or_init(|| {
         let house = House::on_the_web(House::both_ways_in());
         house.register("kutamma", "ana@example.com", "Ana", "Acme");

@@ -74,7 +74,7 @@ fn reference(
     }
     let signs = |bytes: &[u8]| {
         let is_right = |secret: &&str| !secret.is_empty() && digits(secret, bytes) == value[7..];
-        SECRETS.iter().position(|secret| is_right(&secret))
+        SECRETS.iter().position(is_right)
     };
     signs(body).or_else(|| signs(escaped))
 }
@@ -86,7 +86,7 @@ fn is_well_formed(value: &str) -> bool {
     for (at, byte) in bytes.iter().enumerate() {
         well &= match at {
             0..=6 => *byte == b"sha256="[at],
-            _ => (b'0'..=b'9').contains(byte) || (b'a'..=b'f').contains(byte),
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
         };
     }
     well

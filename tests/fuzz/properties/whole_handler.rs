@@ -243,7 +243,7 @@ impl<'i> Play<'i> {
                 ("Accept-Language", field.as_str()),
             ]);
         }
-        if which % 7 == 0 {
+        if which.is_multiple_of(7) {
             let (bytes, graphic) = (self.bytes(), |c: &char| c.is_ascii_graphic() && *c != '#');
             target.extend(bytes.iter().map(|byte| char::from(*byte)).filter(graphic));
         }
