@@ -858,7 +858,7 @@ impl House {
                 let file = std::fs::metadata(folder.path().join(STORE)).unwrap();
                 file.len()
             }
-            Ground::Memory(_) => panic!("this house stands on nothing"),
+            Ground::Memory(_) | Ground::Shaky(_) => panic!("this house stands on nothing"),
         }
     }
 
