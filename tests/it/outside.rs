@@ -423,8 +423,7 @@ impl Graph {
     /// How long the other side waited for each answer that dripped.
     pub fn dripped(&self) -> Vec<Duration> {
         let dripped = Arc::clone(&locked(&self.state.0).dripped);
-        let waited = locked(&dripped).clone();
-        waited
+        locked(&dripped).clone()
     }
 
     /// Calls that were not taken.
