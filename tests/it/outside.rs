@@ -1432,6 +1432,7 @@ impl Drop for Portero {
 /// What a process has of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
+    /// Of its own: the pages of its program's file come and go as the system likes.
     pub memory_kib: u64,
     /// The most that it ever was.
     pub memory_kib_peak: u64,
@@ -1450,7 +1451,7 @@ impl Figures {
             number.unwrap().parse().unwrap()
         };
         Figures {
-            memory_kib: number("VmRSS:"),
+            memory_kib: number("RssAnon:"),
             memory_kib_peak: number("VmHWM:"),
             threads: number("Threads:"),
             descriptors: fs::read_dir(format!("{folder}/fd")).unwrap().count() as u64,
