@@ -10,8 +10,8 @@ use crate::crash::{Books, Raise, Whereabouts, codes_for, minutes};
 use crate::failing_calls::FailingCalls;
 use crate::outside::{
     ACCESS_TOKEN, APP_SECRET, CANCELLED, Graph, Letter, MORE, Mood, NOT_SIGNED_IN, PATIENCE,
-    Portero, SIGNED_IN, STORE_KEY, Service, ServiceMood, VERIFY_TOKEN, World, ask, eventually,
-    status, text, webhook,
+    Portero, SIGNED_IN, STORE_KEY, Service, ServiceMood, VERIFY_TOKEN, World, ask, envelope,
+    eventually, status_of, text, webhook,
 };
 use crate::smtp_sink;
 use rustix::io::Errno;
@@ -31,6 +31,9 @@ const WRITERS: usize = 3;
 
 /// A pause between two of a writer's people: it is the trouble that counts, not the load.
 const WRITER_RESTS: Duration = Duration::from_millis(40);
+
+/// Statuses in one webhook.
+const STATUSES_MAX: usize = 100;
 
 /// SplitMix64: small, and the same everywhere.
 struct Dice(u64);
@@ -288,15 +291,19 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
             let mut reported = 0;
             while !quiet.load(Ordering::SeqCst) {
                 let count = graph.count();
-                let mut news: Vec<Vec<u8>> = graph.sent()[reported..count]
+                let mut news: Vec<Value> = graph.sent()[reported..count]
                     .iter()
-                    .flat_map(|sent| ["sent", "delivered"].map(|news| status(sent, news)))
+                    .flat_map(|sent| ["sent", "delivered"].map(|news| status_of(sent, news)))
                     .collect();
                 reported = count;
+                // Many at a time, or they would come later than the program waits for them.
                 while !news.is_empty() {
-                    let body =
-                        news.swap_remove(usize::try_from(order.below(news.len() as u64)).unwrap());
-                    deliver(here, &mut order, &body);
+                    let mut statuses = Vec::new();
+                    while !news.is_empty() && statuses.len() < STATUSES_MAX {
+                        let at = usize::try_from(order.below(news.len() as u64)).unwrap();
+                        statuses.push(news.swap_remove(at));
+                    }
+                    deliver(here, &mut order, &envelope(json!({ "statuses": statuses })));
                 }
                 std::thread::park_timeout(Duration::from_millis(20));
             }
