@@ -2,15 +2,22 @@
 //! nothing is doubled, and nobody suffers from another's trouble.
 
 use crate::outside::{
-    ANA, BEA, CANCELLED, Letter, Mood, ON_ITS_WAY, Portero, SIGNED_IN, ServiceMood, WELCOME, World,
-    envelope, eventually, status, status_of, text, webhook,
+    ANA, BEA, CANCELLED, Letter, Mood, ON_ITS_WAY, Portero, SIGNED_IN, STORE_KEY, ServiceMood,
+    WELCOME, World, ask, envelope, eventually, status, status_of, text, webhook,
 };
 use crate::reload::run;
 use crate::smtp_sink;
+use crate::user::now;
+use portero::domain::contact::Contact;
+use portero::domain::delivery::{Entry, EntryId, Errand, Notice};
+use portero::domain::id::{ChallengeId, ContactId, EmailAddress, HOUR_MS, Language};
 use portero::mail::Security;
+use portero::store::redb::Options;
+use portero::store::{MasterKey, Redb, Sealed, Writer, record};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -438,56 +445,81 @@ fn mebibytes(portero: &Portero, name: &str) -> f64 {
     kib / 1_024.0
 }
 
-/// ten thousand codes wait for a mail server that takes connections and says nothing, and as
-/// many messages for a Cloud API that does the same.
+/// A store in which so many mails wait, and some codes whose time is over.
+fn store_with_mails(world: &World, waiting: usize, over: usize) {
+    let key = MasterKey::from_hex(STORE_KEY).unwrap();
+    let engine = Redb::open(&world.path("portero.redb"), Options::default()).unwrap();
+    let store = Sealed::open(Arc::new(engine), &key).unwrap();
+    let now = now();
+    let put = move |writer: &mut dyn Writer, number: usize| {
+        let id = ContactId((number as u128 + 1).to_be_bytes());
+        let contact = Contact::new(id, None, None, Language::Spanish, now);
+        record::put_contact(writer, &contact)?;
+        let to = EmailAddress::parse(&format!("user{number}@example.com")).unwrap();
+        let notice = Errand::MailNotice {
+            to: to.clone(),
+            notice: Notice::Refused,
+            language: Language::Spanish,
+        };
+        let code = Errand::MailCode {
+            challenge: ChallengeId([7; 16]),
+            to,
+        };
+        let entry = EntryId(number as u64 + 1);
+        let entry = match number < over {
+            true => {
+                let asked_at = now.minus_ms(HOUR_MS);
+                Entry::new(entry, id, code, asked_at, asked_at.plus_ms(HOUR_MS / 6))
+            }
+            false => Entry::new(entry, id, notice, now, now.plus_ms(HOUR_MS)),
+        };
+        record::put_entry(writer, &entry)
+    };
+    store
+        .update(move |writer| (0..waiting + over).try_for_each(|number| put(writer, number)))
+        .unwrap();
+}
+
+/// ten thousand mails wait for a server that takes connections and says nothing, and a
+/// thousand codes that are of no use any more.
 #[test]
 fn ten_thousand_mails_that_wait_take_little_memory() {
-    const PEOPLE: usize = 10_000;
+    const WAITING: usize = 10_000;
+    const OVER: usize = 1_000;
     let world = World::without_mail();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     world.edit("port = 9", &format!("port = {port}"));
-    world.edit("level = \"debug\"", "level = \"info\"");
-    world.graph.always(Some(Mood::Hang));
-    let file = std::fs::read_to_string(world.path("portero.toml")).unwrap();
-    // Its own users: what is measured is not how fast the services of the test are.
-    let services = file.find("[[services]]").unwrap();
-    let more = "[directory]\nenabled = true\n[metrics]\nlisten = \"127.0.0.1:0\"\n";
-    let file = format!("{}{more}", &file[..services]);
-    std::fs::write(world.path("portero.toml"), file).unwrap();
-    let mut users = "email,name,company\n".to_owned();
-    for person in 0..PEOPLE {
-        users.push_str(&format!("user{person}@example.com,Ana Pérez,Inpla\n"));
-    }
-    std::fs::write(world.path("users.csv"), users).unwrap();
-    let imported = run(&world, &["user", "import", "users.csv"]);
-    assert_eq!(imported.0, Some(0), "{imported:?}");
+    world.edit(
+        "[store]\n",
+        "[metrics]\nlisten = \"127.0.0.1:0\"\n[store]\n",
+    );
+    store_with_mails(&world, WAITING, OVER);
     let portero = world.start();
-    let (idle, since) = (mebibytes(&portero, "VmRSS"), Instant::now());
-    crowd_writes(&portero, PEOPLE, |person| {
-        format!("user{person}@example.com")
-    });
     let metric = |name: &str| {
         let address = portero.metrics_address();
         let headers = [("Host", "127.0.0.1")];
-        let metrics = crate::outside::ask(address, "GET", "/metrics", &headers, b"")
-            .unwrap()
-            .body;
+        let metrics = ask(address, "GET", "/metrics", &headers, b"").unwrap().body;
         let line = metrics.lines().find(|line| line.starts_with(name));
         let value = line.map_or("0", |line| line.rsplit(' ').next().unwrap());
         value.parse::<f64>().unwrap()
     };
-    let waiting = "portero_outbox_entries{lane=\"mail\"}";
-    eventually("all wait", || {
+    let expired = "portero_deliveries_total{lane=\"mail\",outcome=\"expired\"}";
+    eventually("what is over is dropped", || {
         // Looking costs the program something.
-        std::thread::park_timeout(Duration::from_millis(500));
-        (metric(waiting) >= PEOPLE as f64).then_some(())
+        std::thread::park_timeout(Duration::from_millis(200));
+        (metric(expired) >= OVER as f64).then_some(())
     });
-    let most = mebibytes(&portero, "VmHWM");
-    eprintln!(
-        "{PEOPLE} waiting after {:?}: {idle:.1} MiB idle, at most {most:.1}",
-        since.elapsed()
+    assert_eq!(
+        metric("portero_outbox_entries{lane=\"mail\"}"),
+        WAITING as f64
     );
+    assert_eq!(
+        metric("portero_deliveries_total{lane=\"mail\",outcome=\"sent\"}"),
+        0.0
+    );
+    let most = mebibytes(&portero, "VmHWM");
+    eprintln!("{WAITING} waiting: at most {most:.1} MiB");
     assert!(most < 64.0, "{most:.1} MiB");
     assert_eq!(portero.stop().0, Some(0));
 }
