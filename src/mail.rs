@@ -196,7 +196,7 @@ impl Mailer {
     /// Sends one mail to its one recipient. The same `mail.id` gives the same `Message-ID`, so a
     /// repeat after [`FailureKind::Unknown`] can be recognised by the other side.
     pub fn send(&self, mail: &Mail) -> Result<(), Failure> {
-        let (message, bytes) = self.written(mail)?;
+        let (message, content) = self.written(mail)?;
         let envelope = message.envelope();
         let (Some(from), [to]) = (envelope.from(), envelope.to()) else {
             return Err(unsendable("the mail has no sender or not one recipient"));
@@ -209,11 +209,7 @@ impl Mailer {
             say(&mut connection, Stage::Sender, deadline, mail)?;
             say(&mut connection, Stage::Recipient, deadline, recipient)?;
             say(&mut connection, Stage::Data, deadline, commands::Data)?;
-            limit(&mut connection, Stage::Content, deadline)?;
-            connection
-                .message(&bytes)
-                .map_err(|error| (Stage::Content, reply(&error)))?;
-            Ok(())
+            say(&mut connection, Stage::Content, deadline, Content(&content))
         })();
         self.settle(connection, outcome)
     }
@@ -325,15 +321,14 @@ impl Mailer {
     ///
     /// # Errors
     /// It cannot be sent to anybody, ever.
-    pub fn written(&self, mail: &Mail) -> Result<(Message, Vec<u8>), Failure> {
+    pub fn written(&self, mail: &Mail) -> Result<(Message, String), Failure> {
         let message = self.compose(mail)?;
-        let bytes = message.formatted();
         // Whatever a composer lets through, only whole CRLF lines of ASCII go on the wire, so
         // nothing in them can be taken for the end of the mail or for a command (S-22).
-        if !is_wire_safe(&bytes) {
-            return Err(unsendable("the composed mail is not plain lines of ASCII"));
+        match String::from_utf8(message.formatted()) {
+            Ok(content) if is_wire_safe(content.as_bytes()) => Ok((message, content)),
+            _ => Err(unsendable("the composed mail is not plain lines of ASCII")),
         }
-        Ok((message, bytes))
     }
 
     fn compose(&self, mail: &Mail) -> Result<Message, Failure> {
@@ -376,6 +371,23 @@ impl Mailer {
 impl fmt::Debug for Mailer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mailer({}:{})", self.server, self.port)
+    }
+}
+
+/// A mail and its end. Written at once: an end of its own would wait in the system until the other
+/// side has confirmed the rest, which it puts off for 40 ms.
+struct Content<'m>(&'m str);
+
+impl fmt::Display for Content<'_> {
+    /// RFC 5321, section 4.5.2: a line that begins with a dot gets another one.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.0.split_inclusive("\r\n") {
+            if line.starts_with('.') {
+                formatter.write_str(".")?;
+            }
+            formatter.write_str(line)?;
+        }
+        formatter.write_str("\r\n.\r\n")
     }
 }
 

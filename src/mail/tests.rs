@@ -187,3 +187,16 @@ fn every_mail_that_can_be_written_is_safe_on_the_wire() {
         prop_assert_eq!(message.envelope().to().len(), 1);
     });
 }
+
+/// RFC 5321, section 4.5.2, and its end with it.
+#[test]
+fn no_line_of_a_mail_ends_it_but_the_last() {
+    for (mail, wire) in [
+        ("", "\r\n.\r\n"),
+        ("a\r\n", "a\r\n\r\n.\r\n"),
+        (".\r\n", "..\r\n\r\n.\r\n"),
+        ("a.\r\n.b\r\n..\r\nc", "a.\r\n..b\r\n...\r\nc\r\n.\r\n"),
+    ] {
+        assert_eq!(Content(mail).to_string(), wire);
+    }
+}
