@@ -235,7 +235,7 @@ impl Outbox {
                 LaneHealth {
                     lane: *lane,
                     waiting: queue.entries,
-                    resting: queue.rest.clone(),
+                    resting: queue.rest.clone().filter(|_| !queue.rests_briefly()),
                 }
             })
             .collect()
@@ -1033,15 +1033,17 @@ impl Queue {
             Report::Sent(_) | Report::Answers(_) => {
                 self.refused.clear();
                 // What was under way when less was asked for does not end that pause.
-                let is_asked_for = self.throttled_ms > 0
-                    && (self.rest.as_ref()).is_some_and(|rest| now < rest.until);
-                match is_asked_for {
+                match self.must_wait(now) {
                     true => Noted::Nothing,
                     false => self.go_on(),
                 }
             }
-            // It is there, and does not want this entry.
-            Report::Failed(_) if self.unreachable_ms > 0 => self.go_on(),
+            // It is there and answers, and does not want this entry.
+            Report::Failed(_)
+                if (self.unreachable_ms > 0 || self.throttled_ms > 0) && !self.must_wait(now) =>
+            {
+                self.go_on()
+            }
             Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {
                 Noted::Nothing
             }
@@ -1058,6 +1060,11 @@ impl Queue {
         }
     }
 
+    /// Whether a pause that the other side asked for is not over.
+    fn must_wait(&self, now: Timestamp) -> bool {
+        self.throttled_ms > 0 && (self.rest.as_ref()).is_some_and(|rest| now < rest.until)
+    }
+
     /// A moment in which the other side wants less is nobody's concern.
     fn rests_briefly(&self) -> bool {
         (1..PAUSE_MS).contains(&self.throttled_ms)
@@ -1069,7 +1076,10 @@ impl Queue {
                 self.unreachable_ms = 0;
                 PAUSE_MS
             }
-            FailureKind::Throttled { pause_ms } => pause_ms.max(1),
+            FailureKind::Throttled { pause_ms } => {
+                self.unreachable_ms = 0;
+                pause_ms.max(1)
+            }
             // Those that were under way together when it went fail together: one outage, one
             // pause. It grows with each try that was made to see whether it is over.
             _ => {
@@ -1080,7 +1090,11 @@ impl Queue {
                 self.unreachable_ms
             }
         };
-        // A pause that the other side asked for is not cut short by a failure of another kind.
+        // A pause that the other side asked for is not cut short, whatever comes in meanwhile.
+        let asked_before_ms = match self.must_wait(now) {
+            true => self.throttled_ms,
+            false => 0,
+        };
         let until = (self.rest.as_ref()).map_or(Timestamp(0), |rest| rest.until);
         let was_at_rest = self.rest.is_some();
         self.rest = Some(Rest {
@@ -1089,8 +1103,8 @@ impl Queue {
             until: until.max(now.plus_ms(pause_ms)),
         });
         self.throttled_ms = match failure.kind {
-            FailureKind::Throttled { .. } => pause_ms,
-            _ => 0,
+            FailureKind::Throttled { .. } => asked_before_ms.max(pause_ms),
+            _ => asked_before_ms,
         };
         if self.rests_briefly() {
             return Noted::Nothing;
@@ -1112,7 +1126,8 @@ impl Queue {
     /// What waits for another try is looked at now, if it may be. A lane at rest stays there until
     /// one entry has shown that it goes; if it does not, that is news.
     fn try_now(&mut self, now: Timestamp) {
-        if let Some(rest) = &mut self.rest {
+        let must_wait = self.must_wait(now);
+        if let Some(rest) = self.rest.as_mut().filter(|_| !must_wait) {
             rest.until = now;
         }
         self.unreachable_ms = self.unreachable_ms.min(UNREACHABLE_MS_MIN);
