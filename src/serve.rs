@@ -587,15 +587,25 @@ impl Sweeper {
                 };
                 while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
                     let app = Arc::clone(&current.get().app);
-                    if let Err(StoreError::Broken(reason)) = app.is_ready() {
-                        tracing::error!(reason, "the store has stopped");
-                        let _ = seen.set(reason);
-                        return;
-                    }
+                    let turn = || match app.is_ready() {
+                        Err(StoreError::Broken(reason)) => Some(reason),
+                        _ => {
+                            sweep.run_if_due(&app);
+                            None
+                        }
+                    };
                     // What it remembers is whole at every moment.
-                    if catch_unwind(AssertUnwindSafe(|| sweep.run_if_due(&app))).is_err() {
-                        tracing::error!("the sweeper failed unexpectedly; it goes on");
-                        app.note_fault();
+                    match catch_unwind(AssertUnwindSafe(turn)) {
+                        Ok(None) => {}
+                        Ok(Some(reason)) => {
+                            tracing::error!(reason, "the store has stopped");
+                            let _ = seen.set(reason);
+                            return;
+                        }
+                        Err(_) => {
+                            tracing::error!("the sweeper failed unexpectedly; it goes on");
+                            app.note_fault();
+                        }
                     }
                 }
             })?;
