@@ -185,8 +185,12 @@ impl Janitor {
             (true, None) => (Some(now), false),
             (true, Some(at)) => (Some(at), now.since_ms(at) >= CLOCK_BELIEVED_AFTER_MS),
         };
-        if doubted != doubted_at {
-            app.update(move |writer| record::put_clock_doubted_at(writer, doubted))?;
+        if doubted != doubted_at
+            && let Err(error) =
+                app.update(move |writer| record::put_clock_doubted_at(writer, doubted))
+        {
+            // This process goes by it all the same.
+            tracing::warn!(%error, "that the clock is in doubt could not be noted");
         }
         app.clock_is_believed.store(is_believed, Ordering::Relaxed);
         let wall = if is_believed { now } else { latest };
