@@ -686,6 +686,15 @@ fn a_code_by_mail_takes_the_place_of_the_way_back() {
         .inbox
         .wait_for_mail(ANA_USER, 1, PATIENCE)
         .unwrap();
+    // The chat is told of it, too, before or after the mail arrives.
+    let told = town.world.phone(ANA).wait_for(
+        |messages| {
+            let mut bodies = messages.iter().map(|message| &message.body);
+            bodies.find(|body| body.contains("escribe aquí")).cloned()
+        },
+        PATIENCE,
+    );
+    assert!(told.is_some_and(|told| told.contains("a•••@e•••")));
     town.returns(ANA, &mail.code().unwrap(), "Ana Pérez");
 }
 
