@@ -179,12 +179,15 @@ impl Program<'_> {
 
     /// P8, whatever else goes wrong.
     fn stop(&mut self) {
-        const ENDS_WITHIN: Duration = Duration::from_secs(10);
+        /// The program allows itself ten; this machine may be busy with other things.
+        const ENDS_WITHIN: Duration = Duration::from_secs(12);
         let portero = self.portero();
         portero.signal(Signal::TERM);
         let status = portero.ended_within(ENDS_WITHIN);
-        let status = status.expect("it did not end within ten seconds");
-        assert_eq!(status.code(), Some(0));
+        let code = status.expect("it ends when it is told to").code();
+        // It may have been about to end by itself, because the disk failed for good.
+        let has_given_up = code == Some(74) && portero.log().contains("the store has stopped");
+        assert!(code == Some(0) || has_given_up, "{code:?}");
         self.bury();
     }
 
