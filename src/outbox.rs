@@ -7,8 +7,8 @@
 //!
 //! Two things may be wrong with the other side of a lane. It may not answer at all, refuse whatever
 //! comes, or want less at once: then the lane rests, tries with one entry at a time, and everything
-//! keeps its order. Or it may refuse one entry and take others: then that entry steps aside after a while, and
-//! what waits behind it overtakes it.
+//! keeps its order. Or it may refuse one entry and take others: then that entry steps aside after a
+//! while, and what waits behind it overtakes it.
 
 use crate::app::{App, Begun, Bells, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};

@@ -108,7 +108,7 @@ impl Counting {
                 oldest.sample(&[("lane", lane.name())], age_ms as f64 / 1_000.0);
             }
         }
-        let help = "Whether sending is paused until something is put right: 1 or 0.";
+        let help = "Whether sending is paused, until something is put right or as long as the other side asks: 1 or 0.";
         let mut resting = text.family("portero_lane_resting", Gauge, help);
         for lane in &health {
             let is_resting = u8::from(lane.resting.is_some());
