@@ -64,6 +64,7 @@ fn bodies(wa_id: &str) -> [Vec<u8>; 2] {
 struct Swept {
     refused_starts: usize,
     met: usize,
+    /// Somebody's wait, if a call of their own message was among them: which are, differs.
     longest: Duration,
 }
 
@@ -141,7 +142,6 @@ fn whichever_call_finds_the_disk_full_the_program_goes_on_and_answers_everybody_
     let swept = sweep(&world, &WRITES, 2, Errno::NOSPC);
     println!("{swept:?}");
     assert!(swept.met > 50, "{swept:?}");
-    assert!(swept.longest > Duration::ZERO, "{swept:?}");
 }
 
 /// whichever sync of the program fails, what it should have kept is not acknowledged, the store
@@ -151,8 +151,8 @@ fn whichever_sync_of_the_program_fails_it_goes_on_and_answers_everybody_once() {
     let world = World::without_mail();
     let swept = sweep(&world, &["fdatasync portero.redb"], 1, Errno::IO);
     println!("{swept:?}");
-    assert!(swept.met > 12, "{swept:?}");
-    assert!(swept.longest > Duration::ZERO, "{swept:?}");
+    // A start has five, and the messages and what follows from them share theirs as it happens.
+    assert!(swept.met > 8, "{swept:?}");
 }
 
 /// a disk that fails for good ends the program with an error, so that its supervisor knows; and
