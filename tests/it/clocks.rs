@@ -1,6 +1,7 @@
 //! The clock of the machine is wrong, or the machine sleeps: in the core with the clock of
 //! production, and with the real program, whose C library tells it another time.
 
+use crate::failing_calls::compiled;
 use crate::house::{House, Person, Takes, WrongMachine, server_error};
 use crate::outside::{
     CANCELLED, Message, Mood, NOT_SIGNED_IN, Portero, WELCOME, World, eventually, text,
@@ -15,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -216,21 +217,7 @@ fn what_was_begun_before_the_machine_slept_is_not_sent_when_its_time_is_over() {
 /// The library that tells another time, compiled once for each run of the tests.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let library = folder.join("wrong_clock.so");
-        let draft = folder.join(format!("wrong_clock.{}", std::process::id()));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/wrong_clock.c");
-        let compiled = Command::new("cc")
-            .args(["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"])
-            .arg("-o")
-            .args([&draft, &source])
-            .output()
-            .expect("cc is needed; .ci/test installs it");
-        assert!(compiled.status.success(), "{compiled:?}");
-        fs::rename(draft, &library).unwrap();
-        library
-    })
+    LIBRARY.get_or_init(|| compiled("wrong_clock"))
 }
 
 /// A program on a machine whose clock is so far ahead as the file says.

@@ -7,7 +7,7 @@
 
 use crate::outside::{
     APP_SECRET, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero, World, ask, ask_on, eventually,
-    message, post_webhook, signature, text, webhook,
+    message, post_webhook, ready_at, signature, text, webhook,
 };
 use rustix::process::{Pid, Resource, Signal, kill_process};
 use serde_json::json;
@@ -695,15 +695,7 @@ fn lines_that_nobody_read_are_counted_in_the_log_of_who_reads_again() {
     command.stderr(Stdio::piped());
     let mut portero = Ended(command.spawn().unwrap());
     let mut log = BufReader::new(portero.0.stderr.take().unwrap());
-    let (mut address, mut line) = (None, String::new());
-    while !line.contains("portero is ready") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0);
-        if let Some((_, rest)) = line.split_once("listening on http://") {
-            address = rest.split(';').next().map(|text| text.parse().unwrap());
-        }
-    }
-    let address = address.unwrap();
+    let address = ready_at(&mut log);
     const FLOODS: usize = 5;
     for _ in 0..FLOODS {
         assert_eq!(

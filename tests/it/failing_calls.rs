@@ -132,22 +132,25 @@ pub fn steps(trace: &Path) -> Vec<Step> {
 /// The library, compiled once for each run of the tests.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let library = folder.join("failing_calls.so");
-        let draft = folder.join(format!("failing_calls.{}", std::process::id()));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/failing_calls.c");
-        let compiled = Command::new("cc")
-            .args(["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"])
-            .arg("-o")
-            .args([&draft, &source])
-            .output()
-            .expect("cc is needed; .ci/test installs it");
-        assert!(compiled.status.success(), "{compiled:?}");
-        // Whoever has loaded the one of an earlier run keeps it.
-        fs::rename(draft, &library).unwrap();
-        library
-    })
+    LIBRARY.get_or_init(|| compiled("failing_calls"))
+}
+
+/// The library for `LD_PRELOAD` that is made of `tests/it/NAME.c`.
+pub fn compiled(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let library = folder.join(format!("{name}.so"));
+    let draft = folder.join(format!("{name}.{}", std::process::id()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/{name}.c"));
+    let compiled = Command::new("cc")
+        .args(["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"])
+        .arg("-o")
+        .args([&draft, &source])
+        .output()
+        .expect("cc is needed; .ci/test installs it");
+    assert!(compiled.status.success(), "{compiled:?}");
+    // Whoever has loaded the one of an earlier run keeps it.
+    fs::rename(draft, &library).unwrap();
+    library
 }
 
 /// A start, a webhook, an answer in the chat and the end, with calls that fail.

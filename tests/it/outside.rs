@@ -1429,6 +1429,19 @@ impl Drop for Portero {
     }
 }
 
+/// Reads a log up to where the program is ready, and returns where it listens.
+pub fn ready_at(log: &mut impl BufRead) -> SocketAddr {
+    let (mut address, mut line) = (None, String::new());
+    while !line.contains("portero is ready") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0);
+        if let Some((_, rest)) = line.split_once("listening on http://") {
+            address = rest.split(';').next().map(|text| text.parse().unwrap());
+        }
+    }
+    address.unwrap()
+}
+
 /// What a process has of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {

@@ -6,7 +6,7 @@ use crate::outside::{
     ACCESS_TOKEN, ANA, APP_SECRET, BEA, CANCELLED, Message, Mood, NOT_SIGNED_IN, OLD_APP_SECRET,
     PHONE_NUMBER_ID, PUBLIC_HOST, Portero, Reply, STORE_KEY, Server, ServiceMood, VERIFY_TOKEN,
     WELCOME, World, ask, envelope, eventually, file_has, message, post_webhook, read_answer,
-    signature, text, webhook,
+    ready_at, signature, text, webhook,
 };
 use crate::smtp_sink;
 use base64::Engine;
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -434,16 +434,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
         command.stderr(Stdio::piped());
         let mut child = Ended(command.spawn().unwrap());
         let mut log = BufReader::new(child.0.stderr.take().unwrap());
-        let mut address = None;
-        let mut line = String::new();
-        while !line.contains("portero is ready") {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0);
-            if let Some((_, rest)) = line.split_once("listening on http://") {
-                address = rest.split(';').next().map(|text| text.parse().unwrap());
-            }
-        }
-        let address = address.unwrap();
+        let address = ready_at(&mut log);
         let unread = stays.then_some(log);
         for _ in 0..if stays { 4 } else { 1 } {
             let body = webhook(&flood(wa_id));
