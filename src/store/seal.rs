@@ -1,14 +1,16 @@
 //! The sealing layer: every record is unreadable without the master key, and an altered or
 //! misplaced one fails to open.
 //!
-//! A record is sealed with XChaCha20-Poly1305 under a key derived from the master key. Its table,
-//! its key and the version of the layout are authenticated with it, so a record cannot be moved to
-//! another place. What this does not notice is a whole store set back to an earlier moment: that is
+//! A record is sealed with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) under a key derived from
+//! the master key: ChaCha20-Poly1305 under a key that HChaCha20 makes of that key and the first 16
+//! bytes of the nonce. Its table, its key and the version of the layout are authenticated with it,
+//! so a record cannot be moved to another place. What this does not notice is a whole store set back to an earlier moment: that is
 //! what a restore does.
 //!
 //! Layout of a sealed value: version (1 byte), nonce (24), ciphertext, tag (16).
 //!
-//! Nonces: each run of an update draws 128 random bits and counts its records in the other 64. Two
+//! Nonces: each run of an update draws 128 random bits, which are also those that its key is made
+//! of, and counts its records in the other 64. Two
 //! runs share a nonce only if they draw the same 128 bits, which 2^40 updates do with a probability
 //! below 2^-48. Drawing per run, and not once per process, keeps this true for a virtual machine
 //! that is resumed twice from one image; drawing per run, and not per record, is one system call
@@ -20,9 +22,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{Key, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use chacha20::{R20, hchacha};
 use hmac::{Hmac, Mac};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -32,6 +34,8 @@ use super::{OpenError, StoreError, file, migrate};
 /// Version of the layout of a sealed value.
 const SEAL_VERSION: u8 = 1;
 const NONCE_BYTES: usize = 24;
+/// Bytes of a nonce that are drawn once for each run of an update.
+const RUN_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
 const HEAD_BYTES: usize = 1 + NONCE_BYTES;
 /// What sealing adds to a value.
@@ -454,13 +458,24 @@ fn scan(
     opened
 }
 
-/// Seals and opens values.
-struct Sealer(XChaCha20Poly1305);
+/// Makes the keys that seal and open values.
+struct Sealer(chacha20::Key);
+
+/// What all nonces with the same first [`RUN_BYTES`] are sealed and opened with.
+struct RunKey(LessSafeKey);
 
 impl Sealer {
     fn new(key: &MasterKey) -> Sealer {
         let key = key.derive("store seal");
-        Sealer(XChaCha20Poly1305::new(&Key::from(*key)))
+        Sealer(chacha20::Key::from(*key))
+    }
+
+    fn run_key(&self, run: &[u8; RUN_BYTES]) -> RunKey {
+        let mut key = hchacha::<R20>(&self.0, run.into());
+        // ring takes every key of this length.
+        let unbound = UnboundKey::new(&CHACHA20_POLY1305, &key).expect("a key of 32 bytes");
+        key.zeroize();
+        RunKey(LessSafeKey::new(unbound))
     }
 
     /// The plain value.
@@ -469,55 +484,46 @@ impl Sealer {
     /// [`StoreError::Damaged`] when anything about the record is not as it was sealed.
     fn open(&self, table: Table, key: &[u8], mut sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let damaged = StoreError::Damaged { table };
-        if sealed.len() < SEAL_BYTES {
-            return Err(damaged);
-        }
-        let tag_at = sealed.len() - TAG_BYTES;
-        let (head, rest) = sealed.split_at_mut(HEAD_BYTES);
-        let (body, tag) = rest.split_at_mut(tag_at - HEAD_BYTES);
-        let (Ok(nonce), Ok(tag)) = (XNonce::try_from(&head[1..]), Tag::try_from(&*tag)) else {
+        let Some((head, body)) = sealed.split_first_chunk_mut::<HEAD_BYTES>() else {
             return Err(damaged);
         };
-        let place = place(head[0], table, key);
-        if head[0] != SEAL_VERSION
-            || self
-                .0
-                .decrypt_inout_detached(&nonce, &place, body.into(), &tag)
-                .is_err()
-        {
+        let (run, count) = (first_chunk(&head[1..]), first_chunk(&head[1 + RUN_BYTES..]));
+        if head[0] != SEAL_VERSION || body.len() < TAG_BYTES {
             return Err(damaged);
         }
-        sealed.truncate(tag_at);
-        sealed.drain(..HEAD_BYTES);
+        let place = place(head[0], table, key);
+        let opened = (self.run_key(&run).0)
+            .open_in_place(nonce(count), Aad::from(place), body)
+            .map(|plain| plain.len());
+        let Ok(length) = opened else {
+            return Err(damaged);
+        };
+        sealed.copy_within(HEAD_BYTES..HEAD_BYTES + length, 0);
+        sealed.truncate(length);
         Ok(sealed)
     }
+}
+
+/// The first bytes of a slice that is long enough.
+fn first_chunk<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes.first_chunk().expect("the head has room for a nonce")
+}
+
+/// The nonce of ChaCha20-Poly1305 for the last eight bytes of one of XChaCha20-Poly1305.
+fn nonce(count: [u8; NONCE_BYTES - RUN_BYTES]) -> Nonce {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&count);
+    Nonce::assume_unique_for_key(nonce)
 }
 
 /// The nonces of one run of one update.
 #[derive(Default)]
 struct Nonces {
-    random: Option<[u8; 16]>,
+    run: Option<([u8; RUN_BYTES], RunKey)>,
     count: u64,
 }
 
 impl Nonces {
-    fn next(&mut self) -> Result<XNonce, StoreError> {
-        let random = match self.random {
-            Some(random) => random,
-            None => {
-                let mut random = [0; 16];
-                getrandom::fill(&mut random)
-                    .map_err(|_| StoreError::Unavailable("no random numbers".into()))?;
-                *self.random.insert(random)
-            }
-        };
-        let mut nonce = [0; NONCE_BYTES];
-        nonce[..16].copy_from_slice(&random);
-        nonce[16..].copy_from_slice(&self.count.to_be_bytes());
-        self.count += 1;
-        Ok(XNonce::from(nonce))
-    }
-
     fn seal(
         &mut self,
         sealer: &Sealer,
@@ -525,18 +531,32 @@ impl Nonces {
         key: &[u8],
         value: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
-        let nonce = self.next()?;
+        let (run, run_key) = match &self.run {
+            Some(known) => known,
+            None => {
+                let mut run = [0; RUN_BYTES];
+                getrandom::fill(&mut run)
+                    .map_err(|_| StoreError::Unavailable("no random numbers".into()))?;
+                self.run.insert((run, sealer.run_key(&run)))
+            }
+        };
+        let count = self.count.to_be_bytes();
+        self.count += 1;
         let mut sealed = Vec::with_capacity(value.len() + SEAL_BYTES);
         sealed.push(SEAL_VERSION);
-        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(run);
+        sealed.extend_from_slice(&count);
         sealed.extend_from_slice(value);
         let place = place(SEAL_VERSION, table, key);
         // The cipher refuses only values of 256 GiB and more.
-        let tag = sealer
-            .0
-            .encrypt_inout_detached(&nonce, &place, (&mut sealed[HEAD_BYTES..]).into())
+        let tag = (run_key.0)
+            .seal_in_place_separate_tag(
+                nonce(count),
+                Aad::from(place),
+                &mut sealed[HEAD_BYTES..],
+            )
             .map_err(|_| StoreError::TooLarge { table })?;
-        sealed.extend_from_slice(&tag);
+        sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
     }
 }

@@ -256,3 +256,37 @@ fn digests_and_derived_keys_depend_on_every_part_and_its_borders() {
 fn a_master_key_does_not_print_itself() {
     assert_eq!(format!("{:?}", key()), "MasterKey(..)");
 }
+
+/// The vector of draft-irtf-cfrg-xchacha-03, section A.3.1.
+#[test]
+fn the_published_vector_of_the_cipher_is_sealed_and_opened() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
+        let pairs = digits.chunks(2).map(|pair| pair.iter().collect::<String>());
+        pairs
+            .map(|pair| u8::from_str_radix(&pair, 16).unwrap())
+            .collect()
+    };
+    let key: Vec<u8> = (0x80..=0x9f).collect();
+    let sealer = Sealer(chacha20::Key::try_from(&key[..]).unwrap());
+    let aad = bytes("50515253c0c1c2c3c4c5c6c7");
+    let words = "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for \
+                 the future, sunscreen would be it.";
+    let sealed = bytes(
+        "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb
+         731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b452
+         2f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff9
+         21f9664c97637da9768812f615c68b13b52e
+         c0875924c1c7987947deafd8780acf49",
+    );
+    let run_key = sealer.run_key(&std::array::from_fn(|index| 0x40 + index as u8));
+    let count = std::array::from_fn(|index| 0x50 + index as u8);
+    let mut text = words.as_bytes().to_vec();
+    (run_key.0)
+        .seal_in_place_append_tag(nonce(count), Aad::from(&aad), &mut text)
+        .unwrap();
+    assert_eq!(text, sealed);
+    let mut text = sealed;
+    let opened = run_key.0.open_in_place(nonce(count), Aad::from(&aad), &mut text);
+    assert_eq!(opened.unwrap(), words.as_bytes());
+}

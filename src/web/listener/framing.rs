@@ -121,16 +121,28 @@ pub struct Framing<'head> {
 ///
 /// Refuses as early as it can: a byte that no head may contain need not wait for the rest.
 pub fn head_end(received: &[u8], scanned: usize) -> Result<Option<usize>, Refusal> {
-    for (index, &byte) in received.iter().enumerate().skip(scanned) {
-        let after_return = index > 0 && received[index - 1] == b'\r';
+    let mut index = scanned;
+    // Most bytes are none of these, and are not looked at twice.
+    let is_control = |byte: &u8| *byte < 0x20 || *byte == 0x7f;
+    let after_return = |index: usize| index > 0 && received[index - 1] == b'\r';
+    while let Some(&byte) = received.get(index) {
         match byte {
-            b'\n' if !after_return => return Err(Refusal::Malformed("a line ends in a bare LF")),
+            b'\n' if !after_return(index) => {
+                return Err(Refusal::Malformed("a line ends in a bare LF"));
+            }
             b'\n' if received[..=index].ends_with(b"\r\n\r\n") => return Ok(Some(index + 1)),
             b'\n' => {}
-            _ if after_return => return Err(Refusal::Malformed("a CR without its LF")),
+            _ if after_return(index) => return Err(Refusal::Malformed("a CR without its LF")),
             b'\r' | b'\t' => {}
-            0..=0x1f | 0x7f => return Err(Refusal::Malformed("a control character in the head")),
+            _ if is_control(&byte) => {
+                return Err(Refusal::Malformed("a control character in the head"));
+            }
             _ => {}
+        }
+        index += 1;
+        if byte != b'\r' {
+            let plain = received[index..].iter().position(is_control);
+            index = plain.map_or(received.len(), |plain| index + plain);
         }
     }
     Ok(None)
