@@ -285,6 +285,7 @@ pub fn addresses_concerned(
         content: Content::Text(text),
         ..
     }) = event
+        && text.contains('@')
         && let Reading::Addresses(found) = reading::read(text, policy.code_digits)
     {
         for address in found {

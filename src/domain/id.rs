@@ -470,15 +470,14 @@ impl ReturnCode {
 
     /// Accepts the mark and 26 letters and digits of base32, in either case.
     pub fn parse(text: &str) -> Result<ReturnCode, Malformed> {
-        let code = text.to_ascii_uppercase();
-        if code.len() == Self::CHARS
-            && code.starts_with(Self::MARK)
-            && code.bytes().all(|b| Self::ALPHABET.contains(&b))
-        {
-            Ok(ReturnCode(code))
-        } else {
-            Err(Malformed("a return code is Q7 and 26 letters and digits"))
+        // Every word of every message is tried: only what may be one is copied.
+        if text.len() == Self::CHARS {
+            let code = text.to_ascii_uppercase();
+            if code.starts_with(Self::MARK) && code.bytes().all(|b| Self::ALPHABET.contains(&b)) {
+                return Ok(ReturnCode(code));
+            }
         }
+        Err(Malformed("a return code is Q7 and 26 letters and digits"))
     }
 
     /// The characters, for the one link that carries them.

@@ -393,7 +393,11 @@ fn codes(text: &str, code_digits: usize) -> Option<Codes> {
 
 /// The value of a decimal digit as ASCII: full-width, Arabic-Indic, Persian, Devanagari, Bengali, Thai.
 fn decimal_digit(c: char) -> Option<char> {
-    const ZEROS: [u32; 7] = [0x30, 0x660, 0x6f0, 0x966, 0x9e6, 0xe50, 0xff10];
+    // Nearly everything is ASCII.
+    if c.is_ascii() {
+        return c.is_ascii_digit().then_some(c);
+    }
+    const ZEROS: [u32; 6] = [0x660, 0x6f0, 0x966, 0x9e6, 0xe50, 0xff10];
     ZEROS.iter().find_map(|zero| {
         let value = (c as u32).checked_sub(*zero).filter(|value| *value < 10)?;
         char::from_digit(value, 10)

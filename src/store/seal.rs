@@ -550,11 +550,7 @@ impl Nonces {
         let place = place(SEAL_VERSION, table, key);
         // The cipher refuses only values of 256 GiB and more.
         let tag = (run_key.0)
-            .seal_in_place_separate_tag(
-                nonce(count),
-                Aad::from(place),
-                &mut sealed[HEAD_BYTES..],
-            )
+            .seal_in_place_separate_tag(nonce(count), Aad::from(place), &mut sealed[HEAD_BYTES..])
             .map_err(|_| StoreError::TooLarge { table })?;
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)

@@ -267,7 +267,7 @@ impl<'t> Batch<'t> {
     fn messages_value(&mut self, value: &'t Object<'_>, place: Place) {
         let refused = refused_by_metadata(value, self.phone_number_id);
         // Looked at only as long as it can still matter.
-        self.is_whole = self.is_whole && ContactsOfNames::of(value).everybody_is_named(value);
+        self.is_whole = self.is_whole && everybody_is_named(value);
         let of = |what| Place { what, ..place };
         let is_odd = [Key::Messages, Key::Statuses, Key::Errors]
             .iter()
@@ -563,9 +563,16 @@ fn known(value: &Object<'_>) -> Vec<Sender> {
 
 /// Whether all messages and statuses of one value that name anybody name the same person.
 fn is_about_one(value: &Object<'_>) -> bool {
-    let messages = value.list(Key::Messages).iter().map(writer);
-    let statuses = value.list(Key::Statuses).iter().map(recipient);
-    let mut people = messages.chain(statuses).filter(has_a_name);
+    let (messages, statuses) = (value.list(Key::Messages), value.list(Key::Statuses));
+    if messages.len() + statuses.len() <= 1 {
+        return true;
+    }
+    let statuses = statuses.iter().map(recipient);
+    let mut people = messages
+        .iter()
+        .map(writer)
+        .chain(statuses)
+        .filter(has_a_name);
     let first = people.next();
     people.all(|person| Some(&person) == first.as_ref())
 }
@@ -582,8 +589,11 @@ struct Contacts {
 impl Contacts {
     fn of(value: &Object<'_>) -> Contacts {
         let known = known(value);
+        let is_only = known.len() == 1 && is_about_one(value);
         let mut by_name = HashMap::new();
-        for (index, contact) in known.iter().enumerate() {
+        // The only one is not looked for.
+        let several = if is_only { &[][..] } else { &known[..] };
+        for (index, contact) in several.iter().enumerate() {
             for name in names(contact) {
                 by_name
                     .entry(name.to_owned())
@@ -596,7 +606,7 @@ impl Contacts {
             }
         }
         Contacts {
-            is_only: known.len() == 1 && is_about_one(value),
+            is_only,
             known,
             by_name,
         }
@@ -669,14 +679,25 @@ impl ContactsOfNames {
         positions.dedup();
         positions
     }
+}
 
-    fn everybody_is_named(&self, value: &Object<'_>) -> bool {
-        let messages = value.list(Key::Messages).iter().map(writer);
-        let statuses = value.list(Key::Statuses).iter().map(recipient);
-        let people: Vec<Sender> = messages.chain(statuses).collect();
-        let count = value.list(Key::Contacts).len();
-        value.odd(Key::Contacts) == 0 && self.along_with(&people).len() == count
+/// Whether every contact of a value goes along with one of its messages or statuses
+/// ([`ContactsOfNames`]).
+fn everybody_is_named(value: &Object<'_>) -> bool {
+    let count = value.list(Key::Contacts).len();
+    if value.odd(Key::Contacts) > 0 {
+        return false;
     }
+    let (messages, statuses) = (value.list(Key::Messages), value.list(Key::Statuses));
+    // Of one person, as nearly all are: this contact goes along with whatever there is.
+    if let [contact] = value.list(Key::Contacts)
+        && messages.len() + statuses.len() == 1
+    {
+        return !contact.has_duplicates();
+    }
+    let messages = messages.iter().map(writer);
+    let people: Vec<Sender> = messages.chain(statuses.iter().map(recipient)).collect();
+    ContactsOfNames::of(value).along_with(&people).len() == count
 }
 
 fn status_update(status: &Object<'_>) -> Result<StatusUpdate, Ignored> {

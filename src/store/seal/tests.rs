@@ -287,6 +287,8 @@ fn the_published_vector_of_the_cipher_is_sealed_and_opened() {
         .unwrap();
     assert_eq!(text, sealed);
     let mut text = sealed;
-    let opened = run_key.0.open_in_place(nonce(count), Aad::from(&aad), &mut text);
+    let opened = run_key
+        .0
+        .open_in_place(nonce(count), Aad::from(&aad), &mut text);
     assert_eq!(opened.unwrap(), words.as_bytes());
 }

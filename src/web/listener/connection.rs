@@ -251,9 +251,12 @@ fn answer(response: rouille::Response, phase: Rc<Cell<Phase>>) -> hyper::Respons
         return failed(phase);
     };
     let mut headers = HeaderMap::with_capacity(given.len() + 2);
-    for (name, value) in &given {
+    for (name, value) in given {
         let name = HeaderName::from_bytes(name.as_bytes());
-        let value = HeaderValue::from_bytes(value.as_bytes());
+        let value = HeaderValue::from_maybe_shared(match value {
+            Cow::Borrowed(value) => Bytes::from_static(value.as_bytes()),
+            Cow::Owned(value) => Bytes::from(value),
+        });
         // A line break in a value would be a second header, or a second response.
         let (Ok(name), Ok(value)) = (name, value) else {
             tracing::error!("a request handler gave an impossible header, 500 was answered");
