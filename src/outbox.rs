@@ -247,7 +247,7 @@ impl Outbox {
         loop {
             match self.guarded_turn(lane, TAKE_ENTRIES_MAX) {
                 Turn::Carried(count) => tries += count,
-                Turn::Nothing(_) | Turn::StoreRefused | Turn::Faulted => return tries,
+                Turn::Nothing(_) | Turn::Full(_) | Turn::StoreRefused | Turn::Faulted => return tries,
             }
         }
     }
@@ -275,15 +275,12 @@ impl Outbox {
     fn run(&self, lane: Lane) {
         let bell = self.bells.of(lane);
         while !self.stopping.load(Ordering::Acquire) {
-            let rings = bell.rings();
+            let heard = bell.heard();
             match self.guarded_turn(lane, TAKE_ENTRIES_MAX) {
                 Turn::Carried(_) => {}
-                Turn::Nothing(at_most) => {
-                    bell.wait(rings, at_most);
-                }
-                Turn::StoreRefused | Turn::Faulted => {
-                    bell.wait(rings, STORE_RETRY);
-                }
+                Turn::Nothing(at_most) => bell.wait(heard, at_most),
+                Turn::Full(at_most) => bell.wait_for_call(heard, at_most),
+                Turn::StoreRefused | Turn::Faulted => bell.wait(heard, STORE_RETRY),
             }
         }
     }
@@ -335,9 +332,12 @@ impl Outbox {
             };
             let ids = queue.take(now, take_max, threads);
             if ids.is_empty() {
-                return Turn::Nothing(Duration::from_millis(
-                    queue.next_look_ms(now).min(LOOK_MS_MAX),
-                ));
+                let at_most = queue.next_look_ms(now).min(LOOK_MS_MAX);
+                let at_most = Duration::from_millis(at_most);
+                return match queue.takes_nothing(now) {
+                    true => Turn::Full(at_most),
+                    false => Turn::Nothing(at_most),
+                };
             }
             (ids, queue.has_due(now))
         };
@@ -528,7 +528,7 @@ impl Outbox {
                     }
                     if attempt > 1 {
                         let bell = self.bells.of(lane);
-                        bell.wait(bell.rings(), STORE_RETRY);
+                        bell.wait(bell.heard(), STORE_RETRY);
                     }
                 }
             }
@@ -549,6 +549,7 @@ impl Outbox {
     fn note_rest(&self, app: &App, lane: Lane, done: &[Carried]) {
         let now = app.now();
         let mut queue = self.queue(lane);
+        let was_at_rest = queue.rest.is_some();
         for Carried {
             line, id, report, ..
         } in done
@@ -563,6 +564,10 @@ impl Outbox {
                 (Noted::GoesOn, _) => tracing::info!(lane = lane.name(), "sending goes on"),
                 _ => {}
             }
+        }
+        if was_at_rest && queue.rest.is_none() {
+            drop(queue);
+            self.bells.of(lane).ring_all();
         }
     }
 
@@ -690,6 +695,8 @@ fn may_be_tried_now(report: &Report) -> bool {
 enum Turn {
     Carried(usize),
     Nothing(Duration),
+    /// Nothing new could leave either.
+    Full(Duration),
     StoreRefused,
     /// It ended in a panic.
     Faulted,
@@ -960,6 +967,13 @@ impl Queue {
         (self.under_way).extend(taken.iter().map(|(key, id)| (*id, (*key, thread))));
         self.trying = (self.rest.as_ref()).and(taken.first().map(|(_, id)| *id));
         taken
+    }
+
+    /// Whether nothing may leave now, whatever there is.
+    fn takes_nothing(&mut self, now: Timestamp) -> bool {
+        let under_way = self.under_way.len();
+        let is_full = |rate: &mut Rate| rate.room(under_way, now) == 0;
+        self.rest.is_some() || self.rate.as_mut().is_some_and(is_full)
     }
 
     fn has_due(&self, now: Timestamp) -> bool {

@@ -1,43 +1,86 @@
 //! A bell that is not missed by somebody who looked away for a moment.
 
 use crate::domain::delivery::Lane;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Counts its rings. Whoever waits says how many rings are known; a ring between looking and
-/// waiting is therefore never lost.
+/// Counts its rings. Whoever waits says what it has heard; a ring between looking and waiting is
+/// therefore never lost.
 #[derive(Debug, Default)]
 pub struct Bell {
-    rings: Mutex<u64>,
+    state: Mutex<State>,
+    /// For one of those who wait for anything.
     rung: Condvar,
+    /// For those who wait for a call.
+    called: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    heard: Heard,
+    /// How many wait for anything: for nobody, nobody need be woken.
+    listening: usize,
+}
+
+/// How often it rang, and how often for everybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    rings: u64,
+    calls: u64,
 }
 
 impl Bell {
-    /// Rings: one who waits looks again. Whoever finds more than it can carry rings for the next.
+    /// Rings: one who waits for anything looks again. Whoever finds more than it can carry rings for
+    /// the next.
     pub fn ring(&self) {
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.rung.notify_one();
+        let mut state = self.lock();
+        state.heard.rings += 1;
+        let is_heard = state.listening > 0;
+        drop(state);
+        if is_heard {
+            self.rung.notify_one();
+        }
     }
 
     /// Rings so that everybody who waits looks again.
     pub fn ring_all(&self) {
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let mut state = self.lock();
+        state.heard.rings += 1;
+        state.heard.calls += 1;
+        drop(state);
         self.rung.notify_all();
+        self.called.notify_all();
     }
 
-    /// How often it rang.
-    pub fn rings(&self) -> u64 {
-        *self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it was heard doing until now.
+    pub fn heard(&self) -> Heard {
+        self.lock().heard
     }
 
-    /// Waits until it has rung more often than `known`, or for `at_most`; returns how often it rang.
-    pub fn wait(&self, known: u64, at_most: Duration) -> u64 {
-        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
-        let (rings, _) = self
+    /// Waits until it has rung more often than was heard, or for `at_most`.
+    pub fn wait(&self, heard: Heard, at_most: Duration) {
+        let mut state = self.lock();
+        state.listening += 1;
+        let (mut state, _) = self
             .rung
-            .wait_timeout_while(rings, at_most, |rings| *rings == known)
+            .wait_timeout_while(state, at_most, |state| state.heard.rings == heard.rings)
             .unwrap_or_else(PoisonError::into_inner);
-        *rings
+        state.listening -= 1;
+    }
+
+    /// Waits until it has rung for everybody more often than was heard, or for `at_most`: for who
+    /// cannot do anything about something new.
+    pub fn wait_for_call(&self, heard: Heard, at_most: Duration) {
+        let state = self.lock();
+        let waited = self
+            .called
+            .wait_timeout_while(state, at_most, |state| state.heard.calls == heard.calls);
+        drop(waited);
+    }
+
+    // The counts are changed one at a time, so a panic leaves none half changed.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

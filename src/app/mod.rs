@@ -28,7 +28,7 @@ pub mod user;
 
 pub use api::{ContactView, DemandView, Granted, Once, Wish};
 pub use audit::{AUDIT_LINES_CHECKED_MAX, AUDIT_LINES_LISTED_MAX, OperatorAct};
-pub use bell::{Bell, Bells};
+pub use bell::{Bell, Bells, Heard};
 pub use clock::{Machine, SystemClock, SystemRandom};
 pub use contacts::{Export, FORGET_EVERY_MS, Forgotten, Whom};
 pub use counted::Counted;

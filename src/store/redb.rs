@@ -24,6 +24,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -640,6 +641,8 @@ impl Engine for Redb {
 #[derive(Default)]
 struct Viewers {
     count: Mutex<usize>,
+    /// Whether somebody waits for their end.
+    is_awaited: AtomicBool,
     one_ended: Condvar,
 }
 
@@ -656,7 +659,9 @@ impl Viewing {
 impl Drop for Viewing {
     fn drop(&mut self) {
         *lock(&self.0.count) -= 1;
-        self.0.one_ended.notify_all();
+        if self.0.is_awaited.load(Ordering::SeqCst) {
+            self.0.one_ended.notify_all();
+        }
     }
 }
 
@@ -670,6 +675,7 @@ struct Retired {
 impl Retired {
     /// Closes it when its last view has ended, or after [`VIEWS_END_WITHIN`].
     fn close(self) {
+        self.viewers.is_awaited.store(true, Ordering::SeqCst);
         let count = lock(&self.viewers.count);
         let waited =
             (self.viewers.one_ended)
