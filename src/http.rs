@@ -4,8 +4,10 @@
 //! may hold a thread for longer than the deadline or cost more memory than the cap. What the
 //! answers mean is known to the adapters that call.
 
+mod names;
 pub mod standard_webhooks;
 
+use names::Names;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
@@ -200,7 +202,10 @@ pub struct Broken {
 
 /// The one way out over HTTP. Shared between threads; keeps connections open.
 #[derive(Clone, Debug)]
-pub struct Agent(ureq::Agent);
+pub struct Agent {
+    agent: ureq::Agent,
+    names: Names,
+}
 
 impl Agent {
     /// Fails when the given certificates cannot be used, in words that follow the name of their
@@ -242,7 +247,10 @@ impl Agent {
             .max_idle_connections_per_host(settings.connections)
             .max_idle_age(IDLE_MAX)
             .build();
-        Ok(Agent(config.new_agent()))
+        let names = Names::default();
+        let connector = ureq::unversioned::transport::DefaultConnector::default();
+        let agent = ureq::Agent::with_parts(config, connector, names.clone());
+        Ok(Agent { agent, names })
     }
 
     /// Sends `body` as JSON and reads the whole answer. A `content-type` among the headers stands in
@@ -308,9 +316,9 @@ impl Agent {
         let result = request
             .body(ureq::SendBody::from_reader(&mut body))
             .map_err(ureq::Error::from)
-            .and_then(|request| self.0.run(request))
+            .and_then(|request| self.agent.run(request))
             .and_then(read);
-        result.map_err(|error| broken(&error, body.touched))
+        result.map_err(|error| self.broken(&error, body.touched))
     }
 
     /// Asks and reads the whole answer. Asking twice is harmless, so a failure never counts as
@@ -323,9 +331,14 @@ impl Agent {
         let result = request
             .body(())
             .map_err(ureq::Error::from)
-            .and_then(|request| self.0.run(request))
+            .and_then(|request| self.agent.run(request))
             .and_then(read_whole);
-        result.map_err(|error| broken(&error, false))
+        result.map_err(|error| self.broken(&error, false))
+    }
+
+    fn broken(&self, error: &ureq::Error, may_have_arrived: bool) -> Broken {
+        self.names.forget();
+        broken(error, may_have_arrived)
     }
 }
 
