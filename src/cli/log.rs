@@ -109,12 +109,13 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let deadline = Instant::now() + FLUSH_WITHIN;
         let mut lines = self.0.lock();
+        lines.end_is_awaited = true;
         while lines.bytes > 0 || lines.under_way {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            let waited = self.0.changed.wait_timeout(lines, left);
+            let waited = self.0.written.wait_timeout(lines, left);
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -124,7 +125,10 @@ impl Drop for Flush {
 #[derive(Default)]
 struct Queue {
     lines: Mutex<Waiting>,
-    changed: Condvar,
+    /// For the one who writes.
+    added: Condvar,
+    /// For who waits until all is written.
+    written: Condvar,
     is_journal: bool,
 }
 
@@ -135,6 +139,9 @@ struct Waiting {
     dropped: u64,
     under_way: bool,
     has_no_writer: bool,
+    /// Whether the one who writes waits for a line, and somebody for the end: nobody else is woken.
+    writer_waits: bool,
+    end_is_awaited: bool,
 }
 
 impl Queue {
@@ -154,7 +161,10 @@ impl Queue {
         } else {
             waiting.bytes += line.len();
             waiting.lines.push_back(line);
-            self.changed.notify_all();
+            if std::mem::take(&mut waiting.writer_waits) {
+                drop(waiting);
+                self.added.notify_one();
+            }
         }
     }
 
@@ -168,14 +178,14 @@ impl Queue {
         let mut waiting = self.lock();
         loop {
             let Some(line) = waiting.lines.pop_front() else {
-                let woken = self.changed.wait(waiting);
+                waiting.writer_waits = true;
+                let woken = self.added.wait(waiting);
                 waiting = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let mut dropped = std::mem::take(&mut waiting.dropped);
             waiting.bytes -= line.len();
             waiting.under_way = true;
-            self.changed.notify_all();
             drop(waiting);
             if dropped > 0 {
                 let priority = if self.is_journal {
@@ -192,7 +202,9 @@ impl Queue {
             waiting = self.lock();
             waiting.dropped += dropped;
             waiting.under_way = false;
-            self.changed.notify_all();
+            if waiting.end_is_awaited {
+                self.written.notify_all();
+            }
         }
     }
 }
@@ -298,11 +310,9 @@ mod tests {
         });
         queue.add(Level::INFO, b"first\n");
         // From here on the writer holds the first line and the queue is empty.
-        let mut waiting = queue.lock();
-        while !waiting.under_way {
-            waiting = queue.changed.wait(waiting).unwrap();
+        while !queue.lock().under_way {
+            std::thread::yield_now();
         }
-        drop(waiting);
         let line = vec![b'x'; WAITING_BYTES_MAX / 2];
         for _ in 0..5 {
             queue.add(Level::INFO, &line);
@@ -350,10 +360,9 @@ mod tests {
         std::thread::spawn(move || writing.write_to(&mut output, LogFormat::Human));
         let log = |line: &str| {
             queue.add(Level::INFO, line.as_bytes());
-            let mut waiting = queue.lock();
-            while waiting.bytes > 0 || waiting.under_way {
-                waiting = queue.changed.wait(waiting).unwrap();
-            }
+            drop(Flush(Arc::clone(&queue)));
+            let waiting = queue.lock();
+            assert!(waiting.bytes == 0 && !waiting.under_way);
         };
         log("first\n");
         log("second\n");
