@@ -201,16 +201,19 @@ impl Mailer {
         let (Some(from), [to]) = (envelope.from(), envelope.to()) else {
             return Err(unsendable("the mail has no sender or not one recipient"));
         };
-        let mut connection = self.check_out()?;
+        let (mut connection, said) = self.check_out(from)?;
         let deadline = Instant::now() + SEND_TIME_MAX;
-        let outcome = (|| {
-            let mail = commands::Mail::new(Some(from.clone()), Vec::new());
+        let outcome = said.and_then(|()| {
             let recipient = commands::Rcpt::new(to.clone(), Vec::new());
-            say(&mut connection, Stage::Sender, deadline, mail)?;
             say(&mut connection, Stage::Recipient, deadline, recipient)?;
             say(&mut connection, Stage::Data, deadline, commands::Data)?;
-            say(&mut connection, Stage::Content, deadline, Content(&content))
-        })();
+            say(
+                &mut connection,
+                Stage::Content,
+                deadline,
+                Content::of(&content),
+            )
+        });
         self.settle(connection, outcome)
     }
 
@@ -218,30 +221,36 @@ impl Mailer {
     /// back. The effort spent on an address that nobody has, which fails where a mail would fail
     /// whoever it is for.
     pub fn probe(&self) -> Result<(), Failure> {
-        let mut connection = self.check_out()?;
+        let (mut connection, said) = self.check_out(&self.from.email)?;
         let deadline = Instant::now() + SEND_TIME_MAX;
-        let from = Some(self.from.email.clone());
-        let outcome = (|| {
-            let mail = commands::Mail::new(from, Vec::new());
-            say(&mut connection, Stage::Sender, deadline, mail)?;
-            say(&mut connection, Stage::Check, deadline, commands::Rset)
-        })();
+        let outcome =
+            said.and_then(|()| say(&mut connection, Stage::Check, deadline, commands::Rset));
         self.settle(connection, outcome)
     }
 
-    /// A connection that has just answered: a kept one if there is one, else a new one.
-    fn check_out(&self) -> Result<SmtpConnection, Failure> {
+    /// A connection that was told the sender, and what it answered: a kept one, if there is one that
+    /// took it, else a new one. A kept one may have ended meanwhile; nothing is lost by asking it.
+    fn check_out(
+        &self,
+        from: &lettre::Address,
+    ) -> Result<(SmtpConnection, Result<(), (Stage, Reply)>), Failure> {
+        let sender = || commands::Mail::new(Some(from.clone()), Vec::new());
         // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX.
-        while let Some(mut idle) = self.idle().pop() {
+        loop {
+            let Some(mut idle) = self.idle().pop() else {
+                break;
+            };
             let deadline = Instant::now() + REPLY_TIME_MAX;
             if idle.since.elapsed() < IDLE_TIME_MAX
-                && say(&mut idle.connection, Stage::Check, deadline, commands::Noop).is_ok()
+                && say(&mut idle.connection, Stage::Sender, deadline, sender()).is_ok()
             {
-                return Ok(idle.connection);
+                return Ok((idle.connection, Ok(())));
             }
         }
-        self.connect()
-            .map_err(|(stage, reply)| judge(stage, &reply))
+        let mut connection = (self.connect()).map_err(|(stage, reply)| judge(stage, &reply))?;
+        let deadline = Instant::now() + SEND_TIME_MAX;
+        let said = say(&mut connection, Stage::Sender, deadline, sender());
+        Ok((connection, said))
     }
 
     /// Keeps a connection on which all went well; gives up the others.
@@ -376,18 +385,29 @@ impl fmt::Debug for Mailer {
 
 /// A mail and its end. Written at once: an end of its own would wait in the system until the other
 /// side has confirmed the rest, which it puts off for 40 ms.
-struct Content<'m>(&'m str);
+struct Content(String);
 
-impl fmt::Display for Content<'_> {
+impl Content {
+    const END: &str = ".\r\n";
+
     /// RFC 5321, section 4.5.2: a line that begins with a dot gets another one.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.0.split_inclusive("\r\n") {
+    fn of(mail: &str) -> Content {
+        let mut content = String::with_capacity(mail.len() + mail.len() / 64 + Self::END.len() + 2);
+        for line in mail.split_inclusive("\r\n") {
             if line.starts_with('.') {
-                formatter.write_str(".")?;
+                content.push('.');
             }
-            formatter.write_str(line)?;
+            content.push_str(line);
         }
-        formatter.write_str("\r\n.\r\n")
+        content.push_str("\r\n");
+        content.push_str(Self::END);
+        Content(content)
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 

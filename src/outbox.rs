@@ -247,7 +247,9 @@ impl Outbox {
         loop {
             match self.guarded_turn(lane, TAKE_ENTRIES_MAX) {
                 Turn::Carried(count) => tries += count,
-                Turn::Nothing(_) | Turn::Full(_) | Turn::StoreRefused | Turn::Faulted => return tries,
+                Turn::Nothing(_) | Turn::Full(_) | Turn::StoreRefused | Turn::Faulted => {
+                    return tries;
+                }
             }
         }
     }

@@ -197,6 +197,6 @@ fn no_line_of_a_mail_ends_it_but_the_last() {
         (".\r\n", "..\r\n\r\n.\r\n"),
         ("a.\r\n.b\r\n..\r\nc", "a.\r\n..b\r\n...\r\nc\r\n.\r\n"),
     ] {
-        assert_eq!(Content(mail).to_string(), wire);
+        assert_eq!(Content::of(mail).to_string(), wire);
     }
 }

@@ -50,7 +50,11 @@ pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Respon
 /// 200 only when all of it is on disk; 503 only when it could not be stored, so that Meta sends it
 /// again; never an error for what is signed and not understood (section 1.4).
 pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> Response {
-    let mut body = Vec::new();
+    // The listener has read it whole, and not more than the cap of this route.
+    let length = request
+        .header("Content-Length")
+        .and_then(|length| length.parse().ok());
+    let mut body = Vec::with_capacity(length.unwrap_or(0).min(super::WEBHOOK_BODY_BYTES_MAX));
     let Some(mut data) = request.data() else {
         return error(400, "BODY_MISSING", "The body could not be read");
     };
