@@ -25,7 +25,7 @@ use lettre::transport::smtp::response::Severity;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a connection and for one reply.
@@ -48,7 +48,10 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Most addresses of the server that are tried for one connection, each with its own time-out.
 const ADDRESSES_MAX: usize = 4;
 
-/// Most connections kept: a mailbox provider closes the door on more.
+/// Connections to one mail server at once: as many as the smaller providers allow.
+pub const CONNECTIONS: usize = 4;
+
+/// Most connections: a mailbox provider closes the door on more.
 const CONNECTIONS_MAX: usize = 16;
 
 /// Longest subject and longest display name, in characters; RFC 5322 allows 998 bytes a line.
@@ -79,7 +82,7 @@ pub struct Settings {
     pub reply_to: Option<EmailAddress>,
     /// PEM certificates to trust besides the public ones.
     pub ca_pem: Option<Vec<u8>>,
-    /// Connections kept open: one per sender thread.
+    /// Connections used at once, and kept open: usually [`CONNECTIONS`].
     pub connections: usize,
 }
 
@@ -104,7 +107,28 @@ pub struct Mailer {
     from: Mailbox,
     reply_to: Option<Mailbox>,
     connections_max: usize,
-    idle: Mutex<Vec<Idle>>,
+    connections: Mutex<Connections>,
+    /// For who waits because as many connections are in use as may be.
+    one_is_free: Condvar,
+}
+
+/// The connections to the server.
+#[derive(Default)]
+struct Connections {
+    /// Those on which the last mail went well.
+    idle: Vec<Idle>,
+    /// Those that are being used or made.
+    in_use: usize,
+}
+
+/// The right to use one connection.
+struct Turn<'m>(&'m Mailer);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.connections().in_use -= 1;
+        self.0.one_is_free.notify_one();
+    }
 }
 
 /// [`Security`] with what is needed to keep its promise.
@@ -189,7 +213,8 @@ impl Mailer {
                 None => None,
             },
             connections_max: settings.connections,
-            idle: Mutex::new(Vec::new()),
+            connections: Mutex::default(),
+            one_is_free: Condvar::new(),
         })
     }
 
@@ -201,6 +226,7 @@ impl Mailer {
         let (Some(from), [to]) = (envelope.from(), envelope.to()) else {
             return Err(unsendable("the mail has no sender or not one recipient"));
         };
+        let _turn = self.turn();
         let (mut connection, said) = self.check_out(from)?;
         let deadline = Instant::now() + SEND_TIME_MAX;
         let outcome = said.and_then(|()| {
@@ -221,11 +247,23 @@ impl Mailer {
     /// back. The effort spent on an address that nobody has, which fails where a mail would fail
     /// whoever it is for.
     pub fn probe(&self) -> Result<(), Failure> {
+        let _turn = self.turn();
         let (mut connection, said) = self.check_out(&self.from.email)?;
         let deadline = Instant::now() + SEND_TIME_MAX;
         let outcome =
             said.and_then(|()| say(&mut connection, Stage::Check, deadline, commands::Rset));
         self.settle(connection, outcome)
+    }
+
+    /// Waits until fewer connections are in use than may be. Each of them is used for a bounded time.
+    fn turn(&self) -> Turn<'_> {
+        let connections = self.connections();
+        let mut connections = self
+            .one_is_free
+            .wait_while(connections, |known| known.in_use >= self.connections_max)
+            .unwrap_or_else(PoisonError::into_inner);
+        connections.in_use += 1;
+        Turn(self)
     }
 
     /// A connection that was told the sender, and what it answered: a kept one, if there is one that
@@ -237,7 +275,7 @@ impl Mailer {
         let sender = || commands::Mail::new(Some(from.clone()), Vec::new());
         // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX.
         loop {
-            let Some(mut idle) = self.idle().pop() else {
+            let Some(mut idle) = self.connections().idle.pop() else {
                 break;
             };
             let deadline = Instant::now() + REPLY_TIME_MAX;
@@ -261,13 +299,11 @@ impl Mailer {
     ) -> Result<(), Failure> {
         match outcome {
             Ok(()) => {
-                let mut idle = self.idle();
-                if idle.len() < self.connections_max {
-                    idle.push(Idle {
-                        connection,
-                        since: Instant::now(),
-                    });
-                }
+                // There are never more: none is made while so many are in use or idle.
+                self.connections().idle.push(Idle {
+                    connection,
+                    since: Instant::now(),
+                });
                 Ok(())
             }
             Err((stage, reply)) => {
@@ -371,9 +407,11 @@ impl Mailer {
         Ok(message)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        // The list is whole between any two of its operations, so a panic elsewhere spoils nothing.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> std::sync::MutexGuard<'_, Connections> {
+        // They are whole between any two operations, so a panic elsewhere spoils nothing.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -104,7 +104,9 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             messages_per_second: 80,
-            threads: [4, 4, 4, 16, 2],
+            // More that mail than connections to the mail server: while some wait for what they sent
+            // to be stored as sent, the others can use those.
+            threads: [4, 12, 4, 16, 2],
         }
     }
 }

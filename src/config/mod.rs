@@ -739,7 +739,7 @@ fn mail(
         from,
         reply_to: reply_to?,
         ca_pem: ca_pem?,
-        connections: senders(Lane::Mail),
+        connections: mail::CONNECTIONS,
     })
 }
 

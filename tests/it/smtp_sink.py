@@ -8,8 +8,8 @@ what happens, in order. Ends when its standard input does.
     expired   true for a certificate of the past
     user, password   what AUTH accepts; without them AUTH is neither needed nor accepted
     replies   {"RCPT": ["451 4.7.1 later"], …}: said once each, in order, before the server
-              behaves; commands AUTH, MAIL, RCPT, DATA (after the final dot), NOOP; the reply
-              "drop" cuts the connection instead
+              behaves; commands AUTH, MAIL, RCPT, DATA (after the final dot); the reply "drop"
+              cuts the connection instead, and null behaves this once
 """
 
 import asyncio
@@ -59,6 +59,8 @@ class Server(SMTP):
         if not queue:
             return False
         reply = queue.pop(0)
+        if reply is None:
+            return False
         if reply == "drop":
             tell(event="dropped", command=command)
             self.transport.abort()
@@ -83,11 +85,6 @@ class Server(SMTP):
         tell(event="rcpt", argument=arg)
         if not await self.wished("RCPT"):
             await super().smtp_RCPT(arg)
-
-    async def smtp_NOOP(self, arg):
-        tell(event="noop")
-        if not await self.wished("NOOP"):
-            await super().smtp_NOOP(arg)
 
 
 class Handler:
