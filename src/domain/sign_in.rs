@@ -2,7 +2,7 @@
 
 use super::account::Account;
 use super::binding::{Binding, Proof};
-use super::id::{MappingId, ProofId, ServiceName, Timestamp, WaId};
+use super::id::{MINUTE_MS, MappingId, ProofId, ServiceName, Timestamp, WaId};
 
 /// One attempt to sign in on the web. Its hash names it and proves nothing (section 2.2 of the
 /// threat model).
@@ -47,7 +47,7 @@ pub enum MappingState {
 impl Mapping {
     /// Whether the link can be used.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        self.state == MappingState::Issued && now < self.expires_at
+        self.state == MappingState::Issued && self.is_in_time(now, self.expires_at)
     }
 
     /// Whether the return code is awaited; not for how much longer.
@@ -57,7 +57,13 @@ impl Mapping {
 
     /// Whether the return code would bind now.
     pub fn awaits_return(&self, now: Timestamp) -> bool {
-        matches!(self.state, MappingState::SignedIn { until, .. } if now < until)
+        matches!(self.state, MappingState::SignedIn { until, .. } if self.is_in_time(now, until))
+    }
+
+    /// One that is yet to be asked for was made by a clock that was set right since: it would live too
+    /// long.
+    fn is_in_time(&self, now: Timestamp, until: Timestamp) -> bool {
+        now < until && self.asked_at.since_ms(now) <= MINUTE_MS
     }
 
     /// The proof that it can become.
@@ -281,6 +287,37 @@ mod tests {
         }
         for wrong in ["", "4567", "34567", "300 123 4568", "+57 301 234 5670"] {
             assert!(!is_number_of(wrong, &chat), "{wrong}");
+        }
+    }
+
+    ///
+    #[test]
+    fn a_link_that_is_yet_to_be_asked_for_was_made_by_a_wrong_clock_and_is_dead() {
+        let asked_at = Timestamp(10 * MINUTE_MS);
+        let link = |state| Mapping {
+            id: MappingId([1; 16]),
+            asked_at,
+            expires_at: asked_at.plus_ms(10 * MINUTE_MS),
+            passwords: 0,
+            wrong_numbers: 0,
+            state,
+            earlier: Vec::new(),
+        };
+        let issued = link(MappingState::Issued);
+        let signed_in = link(MappingState::SignedIn {
+            bindings: Vec::new(),
+            until: asked_at.plus_ms(10 * MINUTE_MS),
+        });
+        // Threads do not read the clock at the same moment.
+        for (now, is_live) in [
+            (asked_at.plus_ms(10 * MINUTE_MS), false),
+            (asked_at.plus_ms(10 * MINUTE_MS - 1), true),
+            (asked_at, true),
+            (asked_at.minus_ms(MINUTE_MS), true),
+            (asked_at.minus_ms(MINUTE_MS + 1), false),
+        ] {
+            assert_eq!(issued.is_live(now), is_live, "{now:?}");
+            assert_eq!(signed_in.awaits_return(now), is_live, "{now:?}");
         }
     }
 }

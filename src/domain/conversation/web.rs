@@ -87,11 +87,7 @@ impl Turn<'_> {
             return self.welcome(None);
         };
         let tag = mapping.id.tag();
-        let waits = match mapping.state {
-            MappingState::Issued => self.now() < mapping.expires_at,
-            MappingState::SignedIn { until, .. } => self.now() < until,
-            MappingState::Used | MappingState::Burned => false,
-        };
+        let waits = mapping.is_live(self.now()) || mapping.awaits_return(self.now());
         if waits {
             self.ask(Sentence::UseTheLink { tag })
         } else {
