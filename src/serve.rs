@@ -85,6 +85,7 @@ impl From<Failed> for StartError {
         match error {
             Failed::Store(error) => error.into(),
             Failed::Random(_) => StartError::Key(KeyError::NoRandomness),
+            Failed::ClockInDoubt => StartError::Settings(error.to_string()),
         }
     }
 }
@@ -569,19 +570,13 @@ struct Sweeper {
 impl Sweeper {
     fn start(current: Arc<Current>) -> std::io::Result<Sweeper> {
         let (stop, stopped) = mpsc::channel();
-        // Before the time of this process is noted.
-        let beginning = Janitor::beginning(&current.get().app);
         let broken = Arc::new(OnceLock::new());
         let seen = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("sweeper".into())
             .spawn(move || {
-                let janitor = beginning.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "it is not known how long Portero was down");
-                    Janitor::default()
-                });
                 let mut sweep = Sweep {
-                    janitor,
+                    janitor: Janitor::default(),
                     swept_at: Instant::now(),
                     rest_until: None,
                 };

@@ -10,7 +10,6 @@ use crate::domain::id::{EmailAddress, Secret, ServiceName, hex};
 use crate::store::record::{self, AuditLine, DeadLetter, Keys, Sent, User};
 use crate::store::{StoreError, Writer};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Users listed at once.
 pub const USERS_MAX: usize = 100_000;
@@ -229,18 +228,6 @@ impl App {
                 audit: record::audit(reader, limit)?,
             })
         })
-    }
-
-    /// Notes the time, so that a clock that is set back while Portero is down revives nothing. Not
-    /// the time of a clock that is not believed: the next process would take it for a good one.
-    pub fn note_time(&self) -> Result<(), Failed> {
-        if !self.clock_is_believed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let now = self.now();
-        Ok(Arc::clone(&self.shared)
-            .store
-            .update(move |writer| record::put_latest_moment(writer, now))?)
     }
 }
 

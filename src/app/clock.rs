@@ -1,7 +1,9 @@
-//! The time and randomness of the machine.
+//! The time and randomness of the machine, and whether that time is believed.
 
-use super::{Clock, NoRandomness, Random};
-use crate::domain::id::{DAY_MS, Timestamp};
+use super::{App, Clock, Failed, NoRandomness, Random};
+use crate::domain::id::{DAY_MS, HOUR_MS, Timestamp};
+use crate::store::record::{self, ClockDoubt};
+use crate::store::{Reader, StoreError, Writer};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,6 +11,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A wall clock that was this far ahead and came back was wrong; one that is less far behind may
 /// itself be the wrong one, and is not believed.
 const BELIEVED_AHEAD_MS: u64 = 7 * DAY_MS;
+
+/// The clock of the machine was set, and not slowed or hurried a little, when it is this far from one
+/// that nobody sets (R-60).
+const CLOCK_WAS_SET_MS: u64 = HOUR_MS;
+
+/// A clock that was set is believed after Portero has run with it for this long: time enough for
+/// whoever is told to set it right.
+const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
+
+/// A program may be down this long without anybody wondering. How long it was is told by no clock
+/// but the one that may have been set meanwhile.
+const DOWN_MS_MAX: u64 = DAY_MS;
+
+/// An alarm about the clock is repeated this often.
+const ALARM_EVERY_MS: u64 = HOUR_MS;
 
 /// Wall time that does not go back: when the wall clock is set back, time goes on at the pace of a
 /// clock that nobody sets and that counts a suspended machine, so that no dead code lives again
@@ -102,6 +119,10 @@ impl Clock for SystemClock {
     fn steady_ms(&self) -> u64 {
         self.machine.since_boot_ms()
     }
+
+    fn is_left_behind(&self) -> bool {
+        self.now().since_ms(self.machine.wall()) > CLOCK_WAS_SET_MS
+    }
 }
 
 /// The operating system's random numbers.
@@ -111,4 +132,167 @@ impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), NoRandomness> {
         getrandom::fill(bytes).map_err(|_| NoRandomness)
     }
+}
+
+/// What the clock of the machine and the one that nobody sets show at the same moment.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    wall: Timestamp,
+    steady_ms: u64,
+}
+
+impl Shown {
+    /// How much more the clock of the machine went on than the other one until `later`, and how much
+    /// less: one of the two is nothing.
+    fn gained_and_lost_ms(self, later: Shown) -> (u64, u64) {
+        let due = self
+            .wall
+            .plus_ms(later.steady_ms.saturating_sub(self.steady_ms));
+        (later.wall.since_ms(due), due.since_ms(later.wall))
+    }
+}
+
+/// Whether the clock of the machine may decide what is old (R-60).
+#[derive(Debug)]
+pub(super) struct Belief {
+    /// What both showed when they were last known to agree.
+    agreed: Shown,
+    /// How much the clock of the machine may have gained since.
+    gain_ms_max: u64,
+    doubt: Option<Doubt>,
+    alarmed_at_ms: Option<u64>,
+}
+
+/// They do not agree.
+#[derive(Debug)]
+struct Doubt {
+    /// What both showed when somebody last asked.
+    looked: Shown,
+    lasted_ms: u64,
+}
+
+impl Belief {
+    /// For a process that begins: a clock that was set while nobody looked is believed no sooner than
+    /// one that is set before our eyes.
+    pub(super) fn beginning(reader: &dyn Reader, clock: &dyn Clock) -> Result<Belief, StoreError> {
+        let latest = record::latest_moment(reader)?;
+        let doubt = record::clock_doubt(reader)?;
+        let shown = Belief::look(clock);
+        let is_believed = latest == Timestamp(0)
+            || (shown.wall.since_ms(latest) <= DOWN_MS_MAX
+                && latest.since_ms(shown.wall) <= BELIEVED_AHEAD_MS);
+        if is_believed {
+            return Ok(Belief::in_what_is(shown));
+        }
+        // The doubts of processes that follow one another are one, so that also who runs for a few
+        // hours a day believes the clock at last.
+        let is_the_same = |doubt: &ClockDoubt| {
+            doubt.seen_at <= shown.wall && shown.wall.since_ms(doubt.seen_at) <= DOWN_MS_MAX
+        };
+        let lasted_ms = doubt.filter(is_the_same).map_or(0, |doubt| doubt.lasted_ms);
+        Ok(Belief {
+            agreed: Shown {
+                wall: latest,
+                ..shown
+            },
+            gain_ms_max: DOWN_MS_MAX,
+            doubt: Some(Doubt {
+                looked: shown,
+                lasted_ms,
+            }),
+            alarmed_at_ms: None,
+        })
+    }
+
+    fn in_what_is(shown: Shown) -> Belief {
+        Belief {
+            agreed: shown,
+            gain_ms_max: CLOCK_WAS_SET_MS,
+            doubt: None,
+            alarmed_at_ms: None,
+        }
+    }
+
+    fn look(clock: &dyn Clock) -> Shown {
+        Shown {
+            wall: clock.now(),
+            steady_ms: clock.steady_ms(),
+        }
+    }
+
+    /// What there is to be remembered of a doubt, if there is one now.
+    pub(super) fn doubt(&mut self, clock: &dyn Clock) -> Option<ClockDoubt> {
+        let shown = Belief::look(clock);
+        let (gained_ms, lost_ms) = self.agreed.gained_and_lost_ms(shown);
+        if gained_ms <= self.gain_ms_max && lost_ms <= CLOCK_WAS_SET_MS {
+            if self.doubt.is_some() {
+                *self = Belief::in_what_is(shown);
+            }
+            return None;
+        }
+        let doubt = self.doubt.get_or_insert(Doubt {
+            looked: shown,
+            lasted_ms: 0,
+        });
+        // Whoever sets it once more is doubted anew.
+        let (gained_ms, lost_ms) = doubt.looked.gained_and_lost_ms(shown);
+        doubt.lasted_ms = match gained_ms.max(lost_ms) > CLOCK_WAS_SET_MS {
+            true => 0,
+            false => doubt.lasted_ms + (shown.steady_ms.saturating_sub(doubt.looked.steady_ms)),
+        };
+        doubt.looked = shown;
+        let lasted_ms = doubt.lasted_ms;
+        // A clock that was set right is no longer behind what is doubted, however long that lasts.
+        if lasted_ms >= CLOCK_BELIEVED_AFTER_MS && !clock.is_left_behind() {
+            *self = Belief::in_what_is(shown);
+            return None;
+        }
+        if self
+            .alarmed_at_ms
+            .is_none_or(|at_ms| shown.steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
+        {
+            self.alarmed_at_ms = Some(shown.steady_ms);
+            tracing::error!(
+                "the clock of this machine was set by more than an hour, or Portero was down for more \
+                 than a day; nothing old is removed until Portero has run for a day; check the time, \
+                 and restart Portero once it is right if it was not"
+            );
+        }
+        Some(ClockDoubt {
+            seen_at: shown.wall,
+            lasted_ms,
+        })
+    }
+}
+
+impl App {
+    /// Whether the clock of the machine may decide what is old (R-60).
+    pub fn is_clock_believed(&self) -> bool {
+        self.clock_doubt().is_none()
+    }
+
+    fn clock_doubt(&self) -> Option<ClockDoubt> {
+        let mut belief = self.belief.lock().unwrap_or_else(PoisonError::into_inner);
+        belief.doubt(&*self.clock)
+    }
+
+    /// Notes the time, so that a clock that is set back while Portero is down revives nothing. Not
+    /// the time of a clock that is not believed, which the next process would take for a good one: of
+    /// that it is noted how long it has been so.
+    pub fn note_time(&self) -> Result<(), Failed> {
+        let now = self.now();
+        let doubt = self.clock_doubt();
+        Ok(self.shared.store.update(move |writer| match doubt {
+            None => note_moment(writer, now),
+            Some(doubt) => record::put_clock_doubt(writer, doubt),
+        })?)
+    }
+}
+
+/// Notes a moment that a clock shows which is believed. An earlier one than is known already only
+/// where the clock was so far ahead that it was wrong ([`SystemClock`]).
+pub(super) fn note_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), StoreError> {
+    let latest = record::latest_moment(writer)?;
+    let is_later = now > latest || latest.since_ms(now) > BELIEVED_AHEAD_MS;
+    record::put_latest_moment(writer, if is_later { now } else { latest })
 }

@@ -1,5 +1,6 @@
 //! What is no longer needed is forgotten, a little at a time.
 
+use super::clock::note_moment;
 use super::receive::SEEN_MS;
 use super::{App, Failed};
 use crate::domain::binding::ReleaseReason;
@@ -11,29 +12,9 @@ use crate::store::record::{self, BodyOf, Sweep};
 use crate::store::{StoreError, Writer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Records looked at in one transaction: keeps it short beside the messages that wait for theirs.
 const LOOKS_PER_UPDATE: usize = 256;
-
-/// The clock of the machine was set, and not slowed or hurried a little, when it is this far from one
-/// that nobody sets (R-60).
-const CLOCK_WAS_SET_MS: u64 = HOUR_MS;
-
-/// A clock that was set is believed after this long: time enough for whoever is told to set it right.
-const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
-
-/// A program may be down this long without anybody wondering. How long it was is told by no clock
-/// but the one that may have been set meanwhile.
-const DOWN_MS_MAX: u64 = DAY_MS;
-
-/// Of processes that begin one after the other the first one's doubt counts for the later ones, so
-/// that also who runs for a few hours a day believes the clock after a day. After longer it is a doubt
-/// of its own: the clock may have been set once more.
-const DOUBT_MS_MAX: u64 = 30 * DAY_MS;
-
-/// An alarm about the clock is repeated this often.
-const ALARM_EVERY_MS: u64 = HOUR_MS;
 
 /// How long what is kept for questions is kept (section 6.1 of the threat model).
 const SENT_MS: u64 = 7 * DAY_MS;
@@ -87,12 +68,17 @@ impl App {
     /// of [`KEPT_MS`]. Others wait for no more than one batch.
     ///
     /// # Errors
-    /// Some may be gone; asking again is safe.
+    /// Nothing is gone when the clock is not believed. After another one some may be; asking again is
+    /// safe.
     pub fn remove_what_is_old(&self) -> Result<BTreeMap<&'static str, usize>, Failed> {
         let mut janitor = Janitor::default();
         let (mut removed, mut ended) = ([0; KEPT_MS.len()], [false; KEPT_MS.len()]);
         for _ in 0..BATCHES_MAX {
-            let batch = janitor.batch(self)?;
+            let now = self.now();
+            if !self.is_clock_believed() {
+                return Err(Failed::ClockInDoubt);
+            }
+            let batch = janitor.batch(self, now)?;
             for place in 0..KEPT_MS.len() {
                 removed[place] += batch.removed[place];
                 ended[place] |= batch.ended[place];
@@ -121,104 +107,23 @@ pub struct Janitor {
     events: Option<Vec<u8>>,
     asked: Option<Vec<u8>>,
     contacts: Option<ContactId>,
-    clocks: Clocks,
-}
-
-/// The clock of the machine beside one that nobody sets.
-#[derive(Debug, Default)]
-struct Clocks {
-    /// What both showed when they were last known to agree.
-    agreed: Option<(Timestamp, u64)>,
-    /// Since when they do not, by the one that nobody sets.
-    apart_since_ms: Option<u64>,
-    alarmed_at_ms: Option<u64>,
-}
-
-impl Clocks {
-    /// Whether the clock of the machine may decide what is old.
-    fn agree(&mut self, now: Timestamp, steady_ms: u64) -> bool {
-        let (wall, steady) = *self.agreed.get_or_insert((now, steady_ms));
-        let passed_ms = steady_ms.saturating_sub(steady);
-        // One of the two is nothing.
-        let shown_ms = now.since_ms(wall);
-        let back_ms = wall.since_ms(now);
-        if back_ms == 0 && shown_ms.abs_diff(passed_ms) <= CLOCK_WAS_SET_MS {
-            self.apart_since_ms = None;
-            return true;
-        }
-        let since_ms = *self.apart_since_ms.get_or_insert(steady_ms);
-        if steady_ms.saturating_sub(since_ms) >= CLOCK_BELIEVED_AFTER_MS {
-            *self = Clocks {
-                agreed: Some((now, steady_ms)),
-                ..Clocks::default()
-            };
-            return true;
-        }
-        if self
-            .alarmed_at_ms
-            .is_none_or(|at_ms| steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
-        {
-            self.alarmed_at_ms = Some(steady_ms);
-            tracing::error!(
-                "the clock of this machine was set by more than an hour, or Portero was down for more \
-                 than a day; nothing old is removed for a day; check the time, and restart Portero \
-                 once it is right if it was not"
-            );
-        }
-        false
-    }
 }
 
 impl Janitor {
-    /// For a process that begins: a clock that was set while nobody looked is believed no sooner than
-    /// one that is set before our eyes.
-    pub fn beginning(app: &App) -> Result<Janitor, Failed> {
-        let now = app.now();
-        let (latest, doubted_at) = app.shared.store.view(|reader| {
-            let doubted_at = record::clock_doubted_at(reader)?;
-            Ok((record::latest_moment(reader)?, doubted_at))
-        })?;
-        let is_doubtful = latest != Timestamp(0) && now.since_ms(latest) > DOWN_MS_MAX;
-        let first = doubted_at.filter(|at| *at <= now && now.since_ms(*at) <= DOUBT_MS_MAX);
-        let (doubted, is_believed) = match (is_doubtful, first) {
-            (false, _) => (None, true),
-            (true, None) => (Some(now), false),
-            (true, Some(at)) => (Some(at), now.since_ms(at) >= CLOCK_BELIEVED_AFTER_MS),
-        };
-        if doubted != doubted_at
-            && let Err(error) =
-                app.update(move |writer| record::put_clock_doubted_at(writer, doubted))
-        {
-            // This process goes by it all the same.
-            tracing::warn!(%error, "that the clock is in doubt could not be noted");
-        }
-        app.clock_is_believed.store(is_believed, Ordering::Relaxed);
-        let wall = if is_believed { now } else { latest };
-        let clocks = Clocks {
-            agreed: Some((wall, app.clock.steady_ms())),
-            ..Clocks::default()
-        };
-        Ok(Janitor {
-            clocks,
-            ..Janitor::default()
-        })
-    }
-
     /// One bounded batch of every table; returns how many records went. While the clock of the
     /// machine cannot be believed, nothing goes: a wrong one would take everything.
     pub fn sweep(&mut self, app: &App) -> Result<usize, Failed> {
-        let agree = self.clocks.agree(app.now(), app.clock.steady_ms());
-        app.clock_is_believed.store(agree, Ordering::Relaxed);
-        if !agree {
+        let now = app.now();
+        if !app.is_clock_believed() {
             app.forget_dead_tokens();
+            app.note_time()?;
             return Ok(0);
         }
-        let batch = self.batch(app)?;
+        let batch = self.batch(app, now)?;
         Ok(batch.removed.iter().sum::<usize>() + batch.keys_removed)
     }
 
-    fn batch(&mut self, app: &App) -> Result<Batch, Failed> {
-        let now = app.now();
+    fn batch(&mut self, app: &App, now: Timestamp) -> Result<Batch, Failed> {
         app.forget_dead_tokens();
         let shared = Arc::clone(&app.shared);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
@@ -227,7 +132,7 @@ impl Janitor {
         let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
         let (sweeps, contacts, [seen, audit, tallies, gone]) = app.update(move |writer| {
-            record::put_latest_moment(writer, now)?;
+            note_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let seen = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
             let sweeps: [Sweep; 6] = [
@@ -289,7 +194,6 @@ impl Janitor {
             events,
             asked,
             contacts,
-            clocks: std::mem::take(&mut self.clocks),
         };
         Ok(Batch {
             removed,

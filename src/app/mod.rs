@@ -65,11 +65,12 @@ use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record::{self, AuditLine, Guesser, Keys};
 use crate::store::{KeyRange, Order, Reader, Sealed, Snapshots, StoreError, Table, Writer};
 use crate::text::{Texts, Voice};
+use clock::Belief;
 use faults::Faults;
 use hand_on::{Element, HandOn};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -82,6 +83,11 @@ pub trait Clock: Send + Sync {
     /// its own it is the time itself.
     fn steady_ms(&self) -> u64 {
         self.now().0
+    }
+
+    /// Whether the time goes on as a clock once showed it that was set back by more than an hour since.
+    fn is_left_behind(&self) -> bool {
+        false
     }
 }
 
@@ -107,6 +113,12 @@ pub enum Failed {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// The clock of the machine would decide, and is not believed.
+    #[error(
+        "the clock of this machine is not believed: it was set by more than an hour, or Portero was \
+         down for more than a day; check the time; it is believed once Portero has run for a day"
+    )]
+    ClockInDoubt,
 }
 
 impl Failed {
@@ -208,8 +220,8 @@ pub struct App {
     /// erased.
     forgetting: Arc<Mutex<Option<Timestamp>>>,
     counted: Arc<Counted>,
-    /// Whether the clock of the machine shows what it should, as far as the janitor knows.
-    clock_is_believed: Arc<AtomicBool>,
+    /// Whether the clock of the machine shows what it should.
+    belief: Arc<Mutex<Belief>>,
     faults: Arc<Faults>,
 }
 
@@ -227,8 +239,6 @@ struct Shared {
     number: Arc<AtomicU64>,
     /// Up to which number the disk knows that they may be given.
     number_reserved: Arc<AtomicU64>,
-    /// When the store was made: nothing that was sent before it was ever received.
-    first_moment: Timestamp,
     /// When it was last said that nobody can sign in.
     alarmed_at_ms: Arc<AtomicU64>,
 }
@@ -267,7 +277,9 @@ impl App {
         let reserved = start.saturating_add(NUMBERS_RESERVED);
         store.update(move |writer| record::put_numbers_reserved(writer, reserved))?;
         let ring = keys::open(&store, &*random, clock.now())?;
-        let first_moment = first_moment(&store, clock.now())?;
+        store.update(receive::begin_to_forget_seen)?;
+        // Before the time of this process is noted.
+        let belief = store.view(|reader| Belief::beginning(reader, &*clock))?;
         let shared = Shared {
             store,
             keys,
@@ -276,7 +288,6 @@ impl App {
             ring_reload: Arc::default(),
             number: Arc::new(AtomicU64::new(start)),
             number_reserved: Arc::new(AtomicU64::new(reserved)),
-            first_moment,
             alarmed_at_ms: Arc::default(),
         };
         Ok(App {
@@ -291,7 +302,7 @@ impl App {
             snapshots: None,
             forgetting: Arc::default(),
             counted: Arc::default(),
-            clock_is_believed: Arc::new(AtomicBool::new(true)),
+            belief: Arc::new(Mutex::new(belief)),
             faults: Arc::default(),
         })
     }
@@ -310,7 +321,6 @@ impl App {
                 ring_reload: Arc::clone(&shared.ring_reload),
                 number: Arc::clone(&shared.number),
                 number_reserved: Arc::clone(&shared.number_reserved),
-                first_moment: shared.first_moment,
                 alarmed_at_ms: Arc::clone(&shared.alarmed_at_ms),
             }),
             clock: Arc::clone(&self.clock),
@@ -326,7 +336,7 @@ impl App {
             snapshots: self.snapshots.clone(),
             forgetting: Arc::clone(&self.forgetting),
             counted: Arc::clone(&self.counted),
-            clock_is_believed: Arc::clone(&self.clock_is_believed),
+            belief: Arc::clone(&self.belief),
             faults: Arc::clone(&self.faults),
         }
     }
@@ -776,20 +786,6 @@ impl Shared {
         let id = EntryId(self.next_number());
         put_new_entry(writer, Entry::new(id, contact.id, errand, now, expires_at))
     }
-}
-
-/// When the store was made. One that was used before this was noted is as old as time: of what was
-/// sent to it, nothing is new.
-fn first_moment(store: &Sealed, now: Timestamp) -> Result<Timestamp, StoreError> {
-    if let Some(known) = store.view(record::first_moment)? {
-        return Ok(known);
-    }
-    store.update(move |writer| {
-        let is_new = record::latest_moment(writer)? == Timestamp(0);
-        let first = if is_new { now } else { Timestamp(0) };
-        record::put_first_moment(writer, first)?;
-        Ok(first)
-    })
 }
 
 /// Stores an entry and remembers that its lane has something to do.

@@ -7,7 +7,7 @@ use crate::domain::contact::Contact;
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{EntryId, Errand, Lane};
 use crate::domain::id::{
-    Bsuid, ContactId, DAY_MS, Language, Malformed, MessageId, Timestamp, WaId, hex,
+    Bsuid, ContactId, DAY_MS, HOUR_MS, Language, Malformed, MessageId, Timestamp, WaId, hex,
 };
 use crate::domain::message::{
     IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
@@ -16,8 +16,8 @@ use crate::domain::message::{
 use crate::domain::policy::Gate;
 use crate::domain::reading;
 use crate::domain::tally::Tally;
-use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Remembered, Sent};
+use crate::store::{StoreError, Writer};
 use std::sync::Arc;
 
 /// Elements of a batch that share one transaction: bounds what a transaction holds in memory, and
@@ -26,6 +26,13 @@ const ITEMS_PER_UPDATE: usize = 64;
 
 /// Message ids are remembered this long: longer than the 7 days for which Meta repeats (S-03).
 pub(super) const SEEN_MS: u64 = 9 * DAY_MS;
+
+/// What is older when it comes would be forgotten at once: its id is remembered for ever.
+const TOLD_BY_AGE_MS: u64 = SEEN_MS - DAY_MS;
+
+/// No id of a message is forgotten sooner, whatever becomes of the clock: one that was set is believed
+/// after a day.
+const NEVER_FORGOTTEN_MS: u64 = HOUR_MS;
 
 /// The error code of a message that was held back because the identity key had changed
 /// (Meta's contract, section 4).
@@ -64,6 +71,12 @@ impl App {
         }
         if !takes_effect {
             return Ok(received);
+        }
+        // Meta repeats for seven days, so that nothing is as old as that but by a clock that is wrong. It
+        // is not let to decide on anything: whoever sends it again finds one that is right.
+        let is_odd = |at| now.since_ms(at) > TOLD_BY_AGE_MS;
+        if items.iter().filter_map(sent_at).any(is_odd) && !self.is_clock_believed() {
+            return Err(Failed::ClockInDoubt);
         }
         let count = items.len();
         let items = Arc::new(items);
@@ -117,6 +130,16 @@ impl App {
     }
 }
 
+/// When Meta's clock says that it happened.
+fn sent_at(item: &WebhookItem) -> Option<Timestamp> {
+    match item {
+        WebhookItem::Message(message) => Some(message.sent_at),
+        WebhookItem::Status(status) => Some(status.at),
+        WebhookItem::IdentityChanged(change) => Some(change.at),
+        WebhookItem::Notice(_) | WebhookItem::Ignored(_) => None,
+    }
+}
+
 fn note(notice: &Notice) {
     let Notice {
         topic,
@@ -136,6 +159,19 @@ enum Effect {
     Was(&'static str),
     /// It had its effect before.
     Repeated,
+}
+
+/// Notes, where it was not yet, up to when ids may have been forgotten: for a new store there is no
+/// such moment. An earlier version forgot what was older than [`SEEN_MS`] when it noted the latest
+/// moment, but nothing from before it was first started.
+pub(super) fn begin_to_forget_seen(writer: &mut dyn Writer) -> Result<(), StoreError> {
+    if record::seen_forgotten_until(writer)?.is_some() {
+        return Ok(());
+    }
+    let until = record::latest_moment(writer)?.minus_ms(SEEN_MS);
+    let first = record::first_moment(writer)?.unwrap_or_default();
+    let until = if until <= first { Timestamp(0) } else { until };
+    record::put_seen_forgotten_until(writer, until)
 }
 
 impl Shared {
@@ -314,25 +350,29 @@ impl Shared {
         Ok(outcome)
     }
 
-    /// What is older than our memory of ids cannot be told from a repetition, so it is one (S-04);
-    /// but for what was sent before this store was made, of which nothing was received before. That
-    /// is remembered for ever: there is never much of it.
+    /// What is older than our memory of ids cannot be told from a repetition, so it is one (S-04). How
+    /// far that goes back is told by what was forgotten and by no clock: one that was wrong when the
+    /// store was made, or is believed although it is wrong, neither loses a message nor lets one have
+    /// its effect twice.
     fn is_repeated(
         &self,
         writer: &mut Transaction<'_>,
-        id: &crate::domain::id::MessageId,
+        id: &MessageId,
         sent_at: Timestamp,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        // How it is remembered must not depend on its age: it would be looked for in the other place
-        // later.
-        let remembered = match now.since_ms(sent_at) > SEEN_MS - DAY_MS {
-            _ if sent_at < self.first_moment => Remembered::Always,
-            false => Remembered::Since(sent_at),
-            true => return Ok(true),
+        let age_ms = now.since_ms(sent_at);
+        if age_ms > NEVER_FORGOTTEN_MS
+            && record::seen_forgotten_until(writer)?.is_some_and(|until| sent_at < until)
+        {
+            return Ok(true);
+        }
+        let remembered = match age_ms > TOLD_BY_AGE_MS {
+            true => Remembered::Always,
+            false => Remembered::UntilOld,
         };
         let number = &self.settings.phone_number_id;
-        record::see(writer, &self.keys, number, id, remembered)
+        record::see(writer, &self.keys, number, id, sent_at, remembered)
     }
 
     /// The contact who wrote, found by its aliases or made. BSUID first, number second; names that

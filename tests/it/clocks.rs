@@ -2,21 +2,25 @@
 //! production, and with the real program, whose C library tells it another time.
 
 use crate::failing_calls::compiled;
-use crate::house::{House, Person, Takes, WrongMachine, server_error};
+use crate::house::{House, Person, Takes, WrongMachine, failure, server_error};
 use crate::outside::{
-    CANCELLED, Message, Mood, NOT_SIGNED_IN, Portero, WELCOME, World, eventually, text,
-    unix_seconds,
+    CANCELLED, Message, Mood, NOT_SIGNED_IN, Portero, STORE_KEY, World, eventually, text,
+    unix_seconds, webhook,
 };
-use portero::app::{Janitor, Report, Work};
-use portero::domain::delivery::Lane;
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
-use portero::domain::message::Inbound;
+use portero::app::{Clock, Failed, Janitor, Once, Report, Wish, Work};
+use portero::domain::delivery::{Failure, FailureKind, Lane};
+use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
+use portero::domain::message::{IdentityChanged, Inbound, WebhookItem};
 use portero::outbox::{Outbox, Pace};
+use portero::store::redb::Options;
+use portero::store::{KeyRange, MasterKey, Order, Redb, Sealed, Table, record};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -54,30 +58,39 @@ fn person(number: u8) -> Person {
     Person::with_number(&format!("5730012345{number:02}"))
 }
 
-/// The person writes, by the clock of the machine.
-fn writes(house: &House, person: &Person, words: &str) {
+/// The person writes, at a moment that Meta's clock tells, whatever the machine of Portero shows.
+fn writes(house: &House, person: &Person, words: &str) -> Result<(), Failed> {
     house.clock.forward(10 * SECOND_MS);
-    let message = Inbound {
-        sent_at: house.app.now(),
-        ..house.text(person, words)
-    };
-    house.receive(message).unwrap();
+    let received = house.receive(house.text(person, words));
     house.settle();
+    received.map(|_| ())
+}
+
+/// How far Portero takes it to be later than it is.
+fn ahead_ms(house: &House) -> u64 {
+    house.app.now().since_ms(house.clock.now())
+}
+
+/// The process ends as it should, and another one starts so much later.
+fn down_for(house: House, ms: u64) -> House {
+    house.app.note_time().unwrap();
+    house.clock.forward(ms);
+    house.restarted()
 }
 
 /// R-60, P9: whatever becomes of the clock, while Portero runs or while it is down, no code lives
-/// longer, nothing that is kept goes, and what was begun goes on.
+/// longer, what was begun goes on, nobody is lost, and all is well once the clock is.
 #[test]
 fn whatever_becomes_of_the_clock_no_dead_code_lives_and_nothing_that_is_kept_goes() {
     for mishap in MISHAPS {
         for is_down in [false, true] {
             let story = format!("{mishap:?}, down: {is_down}");
             let (mut house, machine) = House::on_a_machine();
-            let people: Vec<Person> = (0..4).map(person).collect();
-            let [ana, bea, carla, eva] = &people[..] else {
-                panic!("four people");
+            let people: Vec<Person> = (0..5).map(person).collect();
+            let [ana, bea, carla, eva, dora] = &people[..] else {
+                panic!("five people");
             };
-            for name in ["ana", "bea", "carla", "eva"] {
+            for name in ["ana", "bea", "carla", "eva", "dora"] {
                 house.register("kutamma", &format!("{name}@example.com"), name, "Acme");
             }
             house.sign_in(bea, "bea@example.com");
@@ -91,14 +104,15 @@ fn whatever_becomes_of_the_clock_no_dead_code_lives_and_nothing_that_is_kept_goe
                 outside.bot = Takes::Not(server_error());
             });
             house.ask(bea, "¿dónde está mi pedido?");
-            let mut janitor = Janitor::beginning(&house.app).unwrap();
+            let mut janitor = Janitor::default();
             janitor.sweep(&house.app).unwrap();
 
             if is_down {
                 house.app.note_time().unwrap();
                 mishap.befall(&machine);
+                house.clock.forward(MINUTE_MS);
                 house = house.restarted();
-                janitor = Janitor::beginning(&house.app).unwrap();
+                janitor = Janitor::default();
             } else {
                 mishap.befall(&machine);
             }
@@ -117,28 +131,415 @@ fn whatever_becomes_of_the_clock_no_dead_code_lives_and_nothing_that_is_kept_goe
             assert_eq!(dead_letters == 1, is_over, "{story}");
 
             // Codes that were dead, and one that was not yet.
-            writes(&house, eva, &dead);
-            writes(&house, ana, &live);
+            let is_absurd = ahead_ms(&house) > 8 * DAY_MS;
+            let taken = [
+                writes(&house, eva, &dead),
+                writes(&house, ana, &live),
+                // A new one is as good as ever where people can be seen to write now.
+                writes(&house, carla, "carla@example.com"),
+            ];
+            assert!(
+                taken.iter().all(|taken| taken.is_err() == is_absurd),
+                "{story}: {taken:?}"
+            );
             assert!(!house.is_bound(eva) && !house.is_bound(ana), "{story}");
-            // A new one is as good as ever.
-            writes(&house, carla, "carla@example.com");
-            let code = house.code();
-            writes(&house, carla, &code);
-            assert!(house.is_bound(carla), "{story}");
+            if ahead_ms(&house) < 10 * MINUTE_MS {
+                writes(&house, carla, &house.code()).unwrap();
+                assert!(house.is_bound(carla), "{story}");
+            }
 
             // Whoever comes back within a day finds all as it was.
-            for _ in 0..22 {
+            for _ in 0..20 {
                 janitor.sweep(&house.app).unwrap();
                 house.clock.forward(HOUR_MS);
             }
-            assert_eq!(house.contacts().len(), contacts + 1, "{story}");
-            house.app.note_time().unwrap();
-            house = house.restarted();
-            let mut janitor = Janitor::beginning(&house.app).unwrap();
+            let contacts = contacts + usize::from(!is_absurd);
+            assert_eq!(house.contacts().len(), contacts, "{story}");
+            machine.set_right();
+            house = down_for(house, 2 * HOUR_MS);
+            assert!(ahead_ms(&house) < MINUTE_MS, "{story}");
+            let mut janitor = Janitor::default();
             janitor.sweep(&house.app).unwrap();
-            assert_eq!(house.contacts().len(), contacts + 1, "{story}");
+            assert_eq!(house.latest_moment(), house.app.now(), "{story}");
+            assert_eq!(house.contacts().len(), contacts, "{story}");
+            for (person, code) in [(eva, &dead), (ana, &live)] {
+                writes(&house, person, code).unwrap();
+                assert!(!house.is_bound(person), "{story}");
+            }
+            house.sign_in(dora, "dora@example.com");
         }
     }
+}
+
+/// For how long the records of [`with_all_kinds`] have still to be kept, but those of marks, which
+/// are kept for a day.
+const LEFT_MS: u64 = 30 * HOUR_MS;
+
+/// A house with records of each kind that ends by itself, some of which have not long to be kept.
+fn with_all_kinds() -> (House, Arc<WrongMachine>) {
+    let house = House::on_the_web(House::both_ways_in()).telling();
+    let end = house.clock.now().plus_ms(180 * DAY_MS);
+    let mut signed_in = None;
+    for (round, days) in [180, 100, 30, 9, 7, 2].into_iter().enumerate() {
+        let at = end.minus_ms(days * DAY_MS).plus_ms(LEFT_MS);
+        house.clock.forward(at.since_ms(house.clock.now()));
+        let (two, address) = (2 * round as u8, format!("n{round}@example.com"));
+        let (one, other) = (person(two), person(two + 1));
+        house.register("kutamma", &address, "Ana", "Acme");
+        house.sign_in(&one, &address);
+        house.world.change(|outside| {
+            outside.bot = Takes::Not(failure(FailureKind::Permanent, "no"));
+        });
+        house.ask(&one, "given up");
+        house.world.change(|outside| outside.bot = Takes::It);
+        house.new_link(&other);
+        signed_in = Some(house.contact(&one).id);
+    }
+    house.clock.forward(end.since_ms(house.clock.now()));
+    let once = Once {
+        key: "mark".to_owned(),
+        request: [7; 32],
+    };
+    let wish = Wish::Link { send: true };
+    house
+        .app
+        .grant("office", signed_in.unwrap(), wish, Some(once))
+        .unwrap();
+    house.settle();
+    let mut janitor = Janitor::default();
+    // Each sweep goes on where the one before has ended.
+    let mut nothing = 0;
+    while nothing < 5 {
+        nothing = match janitor.sweep(&house.app).unwrap() {
+            0 => nothing + 1,
+            _ => 0,
+        };
+    }
+    house.onto_a_machine(0)
+}
+
+type Names = BTreeMap<String, BTreeSet<Vec<u8>>>;
+
+/// The names of the records in the tables whose records end by themselves.
+fn records_that_end(house: &House) -> Names {
+    let mut names = Names::new();
+    for (table, key, _) in house.records() {
+        names.entry(table).or_default().insert(key);
+    }
+    // What becomes of these is told by others, or they have no end.
+    for table in ["Meta", "Outbox", "Body", "Key", "Alias", "Hint"] {
+        names.remove(table);
+    }
+    names
+}
+
+/// How many records of each table are gone.
+fn gone(before: &Names, after: &Names) -> BTreeMap<String, usize> {
+    let none = BTreeSet::new();
+    let missing = |(table, keys): (&String, &BTreeSet<Vec<u8>>)| {
+        let left = after.get(table).unwrap_or(&none);
+        let count = keys.difference(left).count();
+        (count > 0).then(|| (table.clone(), count))
+    };
+    before.iter().filter_map(missing).collect()
+}
+
+/// R-60, P9: no record of any kind goes before its time, whatever becomes of the clock; and all of
+/// them go when it has come, by a clock that is right.
+#[test]
+fn whatever_becomes_of_the_clock_every_record_is_kept_until_its_time() {
+    for mishap in MISHAPS {
+        for is_down in [false, true] {
+            let story = format!("{mishap:?}, down: {is_down}");
+            let (mut house, machine) = with_all_kinds();
+            let before = records_that_end(&house);
+            let mut janitor = Janitor::default();
+            janitor.sweep(&house.app).unwrap();
+            if is_down {
+                house.app.note_time().unwrap();
+                mishap.befall(&machine);
+                house.clock.forward(HOUR_MS);
+                house = house.restarted();
+                janitor = Janitor::default();
+            } else {
+                mishap.befall(&machine);
+            }
+            // So long that a sweep by a clock that is doubted would be seen, and no other one.
+            let (hours, is_doubted) = match mishap {
+                Mishap::Set(ms) if ms > HOUR => (22, true),
+                Mishap::RunsFast(percent) if percent > 0 => (33, true),
+                Mishap::Set(_) | Mishap::RunsFast(_) => (20, false),
+            };
+            for _ in 0..hours {
+                house.clock.forward(HOUR_MS);
+                janitor.sweep(&house.app).unwrap();
+            }
+            assert_eq!(
+                gone(&before, &records_that_end(&house)),
+                BTreeMap::new(),
+                "{story}"
+            );
+            if is_doubted {
+                assert!(
+                    house.app.now().since_ms(house.latest_moment()) > LEFT_MS - 12 * HOUR_MS,
+                    "{story}"
+                );
+                let refused = house.app.remove_what_is_old();
+                assert!(matches!(refused, Err(Failed::ClockInDoubt)), "{story}");
+            } else {
+                assert_eq!(house.latest_moment(), house.app.now(), "{story}");
+            }
+
+            machine.set_right();
+            house = down_for(house, 2 * HOUR_MS);
+            let mut janitor = Janitor::default();
+            for _ in 0..48 {
+                house.clock.forward(HOUR_MS);
+                janitor.sweep(&house.app).unwrap();
+            }
+            let gone = gone(&before, &records_that_end(&house));
+            let kinds: Vec<&str> = gone.keys().map(String::as_str).collect();
+            assert_eq!(
+                kinds,
+                [
+                    "Asked", "Audit", "Budget", "Contact", "Dead", "Event", "Handle", "Seen",
+                    "Sent", "Tally"
+                ],
+                "{story}: {gone:?}"
+            );
+        }
+    }
+}
+
+/// R-60, P1, P2: Meta repeats for a week, so that nothing is older but by a clock that is wrong. By
+/// one that is doubted such a message is not acknowledged, at no moment, and has its effect once when
+/// the clock is right.
+#[test]
+fn a_message_that_only_a_wrong_clock_calls_old_comes_again_and_has_its_effect_once() {
+    for ahead in [9 * DAY, 3_652 * DAY] {
+        for is_down in [false, true] {
+            let (mut house, machine) = House::on_a_machine();
+            let ana = person(1);
+            house.register("kutamma", "ana@example.com", "Ana", "Acme");
+            house.sign_in(&ana, "ana@example.com");
+            let handed_on = house.handed_on().len();
+            house.app.note_time().unwrap();
+            machine.set_ahead(ahead);
+            if is_down {
+                house = house.restarted();
+            }
+            let message = house.text(&ana, "¿dónde está mi pedido?");
+            let change = WebhookItem::IdentityChanged(IdentityChanged {
+                id: house.text(&ana, "").id,
+                at: house.clock.now(),
+                before: person(2).sender(),
+            });
+            let before = house.records();
+            let mut janitor = Janitor::default();
+            // Before anybody has swept, and after.
+            for _ in 0..3 {
+                let items = vec![change.clone(), WebhookItem::Message(message.clone())];
+                let received = house.receive_all(items);
+                assert!(matches!(received, Err(Failed::ClockInDoubt)));
+                let received = house.receive_all(vec![change.clone()]);
+                assert!(matches!(received, Err(Failed::ClockInDoubt)));
+                if house.latest_moment() == house.app.now() {
+                    panic!("the clock was believed");
+                }
+                house.settle();
+                house.clock.forward(HOUR_MS);
+                janitor.sweep(&house.app).unwrap();
+            }
+            let after = house.records();
+            let of_people = |records: &[(String, Vec<u8>, Vec<u8>)]| {
+                let all = records.iter().filter(|(table, ..)| table != "Meta");
+                all.cloned().collect::<Vec<_>>()
+            };
+            assert_eq!(of_people(&before), of_people(&after));
+            // A clock that was set by more than a week is followed back at once.
+            machine.set_right();
+            if is_down {
+                house = house.restarted();
+            }
+            let received = house.receive(message.clone()).unwrap();
+            assert_eq!((received.outcomes.len(), received.repeated), (1, 0));
+            for _ in 0..3 {
+                assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+                house.later(DAY_MS);
+                janitor.sweep(&house.app).unwrap();
+            }
+            assert_eq!(house.handed_on().len(), handed_on + 1);
+            assert!(house.is_bound(&ana));
+        }
+    }
+}
+
+/// Takes the message, which has its effect now and never again.
+fn takes_once(house: &House, person: &Person) -> Inbound {
+    let message = house.text(person, "hola");
+    let received = house.receive(message.clone()).unwrap();
+    assert_eq!((received.outcomes.len(), received.repeated), (1, 0));
+    assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+    message
+}
+
+/// R-60, P1, P2: a wrong clock that nobody sets right is believed after a day, and takes what it calls
+/// old. No message is lost even then, none has its effect twice; and once the clock is right, what it
+/// showed is forgotten.
+#[test]
+fn a_wrong_clock_that_is_believed_loses_no_message_and_lets_none_have_its_effect_twice() {
+    let (mut house, machine) = House::on_a_machine();
+    let ana = person(1);
+    let mut janitor = Janitor::default();
+    janitor.sweep(&house.app).unwrap();
+    let mut taken = vec![takes_once(&house, &ana)];
+    house.clock.forward(HOUR_MS);
+    machine.set_ahead(300 * DAY);
+    let refused = house.text(&ana, "hola");
+    for _ in 0..24 {
+        let received = house.receive(refused.clone());
+        assert!(matches!(received, Err(Failed::ClockInDoubt)));
+        janitor.sweep(&house.app).unwrap();
+        house.clock.forward(HOUR_MS);
+    }
+    assert_eq!(house.contacts().len(), 1);
+    janitor.sweep(&house.app).unwrap();
+    assert_eq!(house.contacts().len(), 0, "a day is enough");
+    assert_eq!(house.latest_moment(), house.app.now());
+    let received = house.receive(refused.clone()).unwrap();
+    assert_eq!((received.outcomes.len(), received.repeated), (1, 0));
+    taken.push(refused);
+    let repeat = |house: &House, taken: &[Inbound]| {
+        for message in taken {
+            assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+        }
+    };
+    for _ in 0..3 {
+        taken.push(takes_once(&house, &ana));
+        janitor.sweep(&house.app).unwrap();
+        repeat(&house, &taken);
+        house.clock.forward(HOUR_MS);
+    }
+
+    machine.set_right();
+    assert_eq!(ahead_ms(&house), 0);
+    for _ in 0..26 {
+        repeat(&house, &taken);
+        taken.push(takes_once(&house, &ana));
+        house = down_for(house, 0);
+        janitor.sweep(&house.app).unwrap();
+        house.clock.forward(HOUR_MS);
+    }
+    repeat(&house, &taken);
+    // So that a clock that is set while it is down is doubted like any other.
+    assert!(house.latest_moment() <= house.clock.now());
+    machine.set_ahead(20 * DAY);
+    house = down_for(house, HOUR_MS);
+    assert!(!house.app.is_clock_believed());
+}
+
+/// R-60, P1, P2: a store that is made by a wrong clock takes what Meta sends, once, also when the
+/// clock is right; and the ids that it sees from then on are forgotten in their time.
+#[test]
+fn a_store_that_is_made_by_a_wrong_clock_loses_no_message_and_lets_none_have_its_effect_twice() {
+    let (mut house, machine) = House::in_memory().onto_a_machine(3_652 * DAY);
+    let ana = person(1);
+    let mut janitor = Janitor::default();
+    let mut taken = Vec::new();
+    let repeat = |house: &House, taken: &[Inbound]| {
+        for message in taken {
+            assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+        }
+    };
+    for _ in 0..5 {
+        taken.push(takes_once(&house, &ana));
+        janitor.sweep(&house.app).unwrap();
+        repeat(&house, &taken);
+        house.clock.forward(HOUR_MS);
+    }
+    machine.set_right();
+    house = down_for(house, HOUR_MS);
+    assert_eq!(ahead_ms(&house), 0);
+    let of_wrong_clock = taken.len();
+    for _ in 0..30 {
+        repeat(&house, &taken);
+        taken.push(takes_once(&house, &ana));
+        janitor.sweep(&house.app).unwrap();
+        house.clock.forward(HOUR_MS);
+    }
+    house.clock.forward(10 * DAY_MS);
+    janitor.sweep(&house.app).unwrap();
+    assert_eq!(records_that_end(&house)["Seen"].len(), of_wrong_clock);
+    repeat(&house, &taken);
+}
+
+/// a doubt that was settled says nothing about the next one, and one that was not is no credit
+/// for another clock.
+#[test]
+fn a_clock_that_is_set_once_more_is_doubted_for_another_day() {
+    for is_settled in [true, false] {
+        for is_down in [true, false] {
+            let story = format!("settled: {is_settled}, down: {is_down}");
+            let (house, machine) = House::on_a_machine();
+            let mut house = down_for(house, 10 * DAY_MS);
+            let mut janitor = Janitor::default();
+            for _ in 0..if is_settled { 25 } else { 20 } {
+                janitor.sweep(&house.app).unwrap();
+                house.clock.forward(HOUR_MS);
+            }
+            assert_eq!(house.app.is_clock_believed(), is_settled, "{story}");
+            let latest = house.latest_moment();
+            machine.set_ahead(15 * DAY);
+            if is_down {
+                house = down_for(house, HOUR_MS);
+            }
+            for _ in 0..23 {
+                assert!(!house.app.is_clock_believed(), "{story}");
+                janitor.sweep(&house.app).unwrap();
+                house.clock.forward(HOUR_MS);
+            }
+            // Up to an hour may have passed before it was noticed.
+            let noted = house.latest_moment();
+            assert!(noted.since_ms(latest) <= 2 * HOUR_MS, "{story}");
+            house.clock.forward(2 * HOUR_MS);
+            janitor.sweep(&house.app).unwrap();
+            assert_eq!(house.latest_moment(), house.app.now(), "{story}");
+        }
+    }
+}
+
+/// somebody sets the clock wrong for an hour, and right again, but does not restart Portero:
+/// what it took for the time meanwhile is never believed. After the restart all goes on at once.
+#[test]
+fn a_clock_that_was_wrong_for_an_hour_leaves_nothing_behind() {
+    let (mut house, machine) = House::on_a_machine();
+    let bea = person(1);
+    house.register("kutamma", "bea@example.com", "Bea", "Acme");
+    house.sign_in(&bea, "bea@example.com");
+    let mut janitor = Janitor::default();
+    janitor.sweep(&house.app).unwrap();
+    machine.set_ahead(3 * DAY);
+    house.world.change(|outside| {
+        outside.bot = Takes::Not(Failure::temporary("later"));
+    });
+    writes(&house, &bea, "¿dónde está mi pedido?").unwrap();
+    janitor.sweep(&house.app).unwrap();
+    house.later(HOUR_MS);
+    machine.set_right();
+    for _ in 0..30 {
+        janitor.sweep(&house.app).unwrap();
+        assert!(house.latest_moment() <= house.clock.now());
+        house.clock.forward(HOUR_MS);
+    }
+    assert!(!house.app.is_clock_believed());
+    house = down_for(house, MINUTE_MS);
+    assert_eq!(ahead_ms(&house), 0);
+    // What was begun by the wrong clock does not wait until that moment comes.
+    house.world.change(|outside| outside.bot = Takes::It);
+    let handed_on = house.handed_on().len();
+    house.later(2 * MINUTE_MS);
+    assert_eq!(house.handed_on().len(), handed_on + 1);
+    house.sign_in(&bea, "bea@example.com");
 }
 
 /// a machine that slept for eight hours sends nothing that is of no use any more, its codes
@@ -151,7 +552,7 @@ fn after_eight_hours_of_sleep_nothing_stale_is_sent_and_all_goes_on() {
         house.register("kutamma", &format!("{name}@example.com"), name, "Acme");
     }
     let (ana, eva) = (person(90), person(91));
-    let mut janitor = Janitor::beginning(&house.app).unwrap();
+    let mut janitor = Janitor::default();
     house.ask(&ana, "ana@example.com");
     let code = house.code();
     house.world.change(|outside| {
@@ -242,13 +643,66 @@ impl Clocked {
         fs::rename(draft, self.world.path("ahead")).unwrap();
     }
 
-    fn contacts(&self) -> usize {
-        let mut command = self.world.command(&["contact", "list", "--json"]);
+    fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = self.world.command(arguments);
         command.args(["--config", "portero.toml"]);
-        let output = command.stdout(Stdio::piped()).output().unwrap();
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        piped.output().unwrap()
+    }
+
+    /// What is in the store.
+    fn copied(&self, name: &str) -> Copied {
+        let output = self.command(&["backup", name]);
         assert!(output.status.success(), "{output:?}");
-        let listed: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        listed.len()
+        Copied::of(&self.world.path(name))
+    }
+
+    /// What is in the first snapshot: the sweeper makes it when it has swept, or has refused to.
+    fn swept(&self) -> Copied {
+        let made = eventually("a sweep", || {
+            let folder = fs::read_dir(self.world.path("snapshots")).ok()?;
+            let mut files = folder.map(|entry| entry.unwrap().path());
+            files.find(|path| path.extension().is_some_and(|of| of == "redb"))
+        });
+        Copied::of(&made)
+    }
+}
+
+/// The records of a copy, by table, and what they say about the clock.
+struct Copied {
+    names: Names,
+    latest: Timestamp,
+    is_doubted: bool,
+}
+
+impl Copied {
+    fn of(path: &Path) -> Copied {
+        let key = MasterKey::from_hex(STORE_KEY).unwrap();
+        let engine = Redb::open(path, Options::default()).unwrap();
+        let store = Sealed::open(Arc::new(engine), &key).unwrap();
+        let mut names = Names::new();
+        let told = store.view(|reader| {
+            for table in Table::ALL.into_iter().filter(|of| *of != Table::Format) {
+                let keys = names.entry(format!("{table:?}")).or_default();
+                reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, _| {
+                    keys.insert(key.to_vec());
+                    ControlFlow::Continue(())
+                })?;
+            }
+            Ok((
+                record::latest_moment(reader)?,
+                record::clock_doubt(reader)?.is_some(),
+            ))
+        });
+        let (latest, is_doubted) = told.unwrap();
+        for table in ["Meta", "Outbox", "Body"] {
+            names.remove(table);
+        }
+        Copied {
+            names,
+            latest,
+            is_doubted,
+        }
     }
 }
 
@@ -262,8 +716,9 @@ fn text_at(from: &str, words: &str, ahead_seconds: i64) -> Message {
 
 const ALARM: &str = "the clock of this machine was set by more than an hour";
 
-/// the clock of a running program is set. It answers on, and takes nothing from its store; when
-/// the clock was set ahead by much, it says so.
+/// the clock of a running program is set, while people write as ever. It takes nothing from its
+/// store; when the clock was set ahead by much it says so, sweeps nothing, also for an operator, and
+/// acknowledges nothing that looks older than a week.
 #[test]
 fn a_running_program_whose_clock_is_set_answers_on_and_keeps_all() {
     const DAY_SECONDS: i64 = 86_400;
@@ -282,20 +737,47 @@ fn a_running_program_whose_clock_is_set_answers_on_and_keeps_all() {
                 let Clocked { world, portero } = &clocked;
                 portero.receive(&[text(ana, "quién soy")]);
                 world.graph.reply(ana, 1);
+                let before = clocked.copied("before.redb");
                 clocked.set_ahead(ahead);
-                portero.receive(&[text_at(ana, "cancelar", ahead.max(0))]);
-                let is_told = ahead > 3_600;
-                if is_told {
-                    eventually("the alarm", || portero.log().contains(ALARM).then_some(()));
+                let (is_doubted, is_absurd) = (ahead > 3_600, ahead > 8 * DAY_SECONDS);
+                // At once, before anybody has swept.
+                let second = webhook(&[text(ana, "cancelar")]);
+                let taken = portero.post_webhook(&second).status;
+                assert_eq!(taken, if is_absurd { 503 } else { 200 }, "{ahead}");
+
+                let swept = clocked.swept();
+                assert_eq!(
+                    gone(&before.names, &swept.names),
+                    BTreeMap::new(),
+                    "{ahead}"
+                );
+                let is_noted = swept.latest > Timestamp(0);
+                assert_eq!(
+                    (swept.is_doubted, is_noted),
+                    (is_doubted, !is_doubted),
+                    "{ahead}"
+                );
+                assert_eq!(portero.log().contains(ALARM), is_doubted, "{ahead}");
+                let output = clocked.command(&["retention", "run"]);
+                let refused = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.success(), !is_doubted, "{ahead}: {refused}");
+                let says_why = refused.contains("the clock of this machine is not believed");
+                assert_eq!(says_why, is_doubted, "{ahead}: {refused}");
+                let after = clocked.copied("after.redb");
+                assert_eq!(
+                    gone(&before.names, &after.names),
+                    BTreeMap::new(),
+                    "{ahead}"
+                );
+
+                // It had its effect, or has it now that the clock is right, and once.
+                clocked.set_ahead(0);
+                assert_eq!(portero.post_webhook(&second).status, 200, "{ahead}");
+                if is_absurd || ahead < 0 {
+                    world
+                        .graph
+                        .assert_received(ana, &[NOT_SIGNED_IN, CANCELLED]);
                 }
-                // After a day it is another conversation.
-                let second = match is_told {
-                    true => WELCOME,
-                    false => CANCELLED,
-                };
-                world.graph.assert_received(ana, &[NOT_SIGNED_IN, second]);
-                assert_eq!(clocked.contacts(), 1, "{ahead}");
-                assert_eq!(portero.log().contains(ALARM), is_told, "{ahead}");
             });
         }
     });

@@ -55,16 +55,8 @@ fn is_seen(writer: &mut dyn Writer, keys: &Keys, message: &Message) -> Result<bo
     let number = PhoneNumberId::parse(PHONE_NUMBER_ID).unwrap();
     let id = MessageId::parse(field("id")).unwrap();
     let seconds: u64 = field("timestamp").parse().unwrap();
-    // What was sent before there was a store is remembered for ever.
-    for remembered in [
-        Remembered::Since(Timestamp(seconds * 1_000)),
-        Remembered::Always,
-    ] {
-        if record::see(writer, keys, &number, &id, remembered)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let sent_at = Timestamp(seconds * 1_000);
+    record::see(writer, keys, &number, &id, sent_at, Remembered::UntilOld)
 }
 
 /// What the store knows of somebody: whether there is a contact, and which of the two messages came.

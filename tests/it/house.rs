@@ -114,6 +114,11 @@ impl WrongMachine {
         self.wrong.lock().unwrap().ahead_ms += ms;
     }
 
+    /// Its clock is set right, and runs as it should.
+    pub fn set_right(&self) {
+        *self.wrong.lock().unwrap() = Wrong::default();
+    }
+
     /// From now on its clock runs so much too fast.
     pub fn run_fast(&self, percent: i64) {
         let ahead_ms = self.ahead_ms();
@@ -612,16 +617,21 @@ impl House {
         house.restarted()
     }
 
-    /// With the clock of production, on a machine whose own is wrong.
+    /// On a file, with the clock of production, on a machine whose own may be wrong.
     pub fn on_a_machine() -> (House, Arc<WrongMachine>) {
-        let mut house = House::on_file();
+        House::on_file().onto_a_machine(0)
+    }
+
+    /// The same with this house, on a machine whose clock is so far ahead.
+    pub fn onto_a_machine(mut self, ahead_ms: i64) -> (House, Arc<WrongMachine>) {
         let machine = Arc::new(WrongMachine {
-            time: Arc::clone(&house.clock),
-            booted_at: house.clock.now(),
+            time: Arc::clone(&self.clock),
+            booted_at: self.clock.now(),
             wrong: Mutex::default(),
         });
-        house.machine = Some(Arc::clone(&machine));
-        (house.restarted(), machine)
+        machine.set_ahead(ahead_ms);
+        self.machine = Some(Arc::clone(&machine));
+        (self.restarted(), machine)
     }
 
     /// On a file, as in production.
@@ -1195,6 +1205,14 @@ impl House {
         let key = MasterKey::from_hex(MASTER_KEY).unwrap();
         let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
         store.view(record::latest_moment).unwrap()
+    }
+
+    /// Of messages sent before this moment the ids may be forgotten.
+    pub fn seen_forgotten_until(&self) -> Timestamp {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
+        let until = store.view(record::seen_forgotten_until).unwrap();
+        until.expect("a store that was opened")
     }
 
     /// How often something was written into the audit.

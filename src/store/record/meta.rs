@@ -14,17 +14,33 @@ pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
     }
 }
 
-/// Stores the latest moment, unless a later one is known.
+/// Stores a moment that a clock showed which is believed: nothing is left of a doubt.
 pub fn put_latest_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), StoreError> {
-    if latest_moment(writer)? < now {
-        writer.put(Table::Meta, LATEST_KEY, &write(Table::Meta, &now.0)?)?;
-    }
-    Ok(())
+    writer.delete(Table::Meta, DOUBT_KEY)?;
+    writer.put(Table::Meta, LATEST_KEY, &write(Table::Meta, &now.0)?)
 }
 
+/// By an earlier version: when the store was made.
 const FIRST_KEY: &[u8] = b"first moment";
 
-/// When this store was made, as far as is known.
+const FORGOTTEN_KEY: &[u8] = b"seen forgotten until";
+
+/// Of messages sent before this moment the ids may be forgotten; of all others that had their effect
+/// they are known. Nothing for a store in which that was not noted yet.
+pub fn seen_forgotten_until(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError> {
+    match reader.get(Table::Meta, FORGOTTEN_KEY)? {
+        Some(bytes) => Ok(Some(Timestamp(read(Table::Meta, &bytes)?))),
+        None => Ok(None),
+    }
+}
+
+/// Stores that moment.
+pub fn put_seen_forgotten_until(writer: &mut dyn Writer, at: Timestamp) -> Result<(), StoreError> {
+    writer.put(Table::Meta, FORGOTTEN_KEY, &write(Table::Meta, &at.0)?)
+}
+
+/// When the store was made, if an earlier version noted that: of what was sent before, it remembered
+/// every id for ever.
 pub fn first_moment(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError> {
     match reader.get(Table::Meta, FIRST_KEY)? {
         Some(bytes) => Ok(Some(Timestamp(read(Table::Meta, &bytes)?))),
@@ -32,30 +48,33 @@ pub fn first_moment(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError
     }
 }
 
-/// Stores when this store was made.
-pub fn put_first_moment(writer: &mut dyn Writer, at: Timestamp) -> Result<(), StoreError> {
-    writer.put(Table::Meta, FIRST_KEY, &write(Table::Meta, &at.0)?)
+const DOUBT_KEY: &[u8] = b"clock doubt";
+
+/// A doubt about the clock that was not settled yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockDoubt {
+    /// What the clock showed last.
+    pub seen_at: Timestamp,
+    /// How long Portero has run with it.
+    pub lasted_ms: u64,
 }
 
-const DOUBTED_KEY: &[u8] = b"clock doubted";
-
-/// What the clock showed when a process that began wondered for the first time whether it is right.
-pub fn clock_doubted_at(reader: &dyn Reader) -> Result<Option<Timestamp>, StoreError> {
-    match reader.get(Table::Meta, DOUBTED_KEY)? {
-        Some(bytes) => Ok(Some(Timestamp(read(Table::Meta, &bytes)?))),
-        None => Ok(None),
-    }
+/// The doubt that an earlier process had last.
+pub fn clock_doubt(reader: &dyn Reader) -> Result<Option<ClockDoubt>, StoreError> {
+    let Some(bytes) = reader.get(Table::Meta, DOUBT_KEY)? else {
+        return Ok(None);
+    };
+    let (seen_at, lasted_ms) = read(Table::Meta, &bytes)?;
+    Ok(Some(ClockDoubt {
+        seen_at: Timestamp(seen_at),
+        lasted_ms,
+    }))
 }
 
-/// Stores that moment, or that nobody wonders.
-pub fn put_clock_doubted_at(
-    writer: &mut dyn Writer,
-    at: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    match at {
-        Some(at) => writer.put(Table::Meta, DOUBTED_KEY, &write(Table::Meta, &at.0)?),
-        None => writer.delete(Table::Meta, DOUBTED_KEY),
-    }
+/// Stores a doubt.
+pub fn put_clock_doubt(writer: &mut dyn Writer, doubt: ClockDoubt) -> Result<(), StoreError> {
+    let record = (doubt.seen_at.0, doubt.lasted_ms);
+    writer.put(Table::Meta, DOUBT_KEY, &write(Table::Meta, &record)?)
 }
 
 const NUMBERS_KEY: &[u8] = b"numbers";

@@ -1,15 +1,15 @@
 //! Messages that had their effect.
 
-use super::{Keys, collect, hour};
-use crate::domain::id::{MessageId, PhoneNumberId, Timestamp};
+use super::{Keys, collect, hour, put_seen_forgotten_until, seen_forgotten_until};
+use crate::domain::id::{HOUR_MS, MessageId, PhoneNumberId, Timestamp};
 use crate::store::{KeyRange, Order, StoreError, Table, Writer};
 use std::ops::Bound;
 
 /// How long it is remembered that a message had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remembered {
-    /// From when it was sent, until [`forget_seen`].
-    Since(Timestamp),
+    /// Until [`forget_seen`] comes to when it was sent.
+    UntilOld,
     /// For ever.
     Always,
 }
@@ -20,22 +20,28 @@ pub fn see(
     keys: &Keys,
     number: &PhoneNumberId,
     id: &MessageId,
+    sent_at: Timestamp,
     remembered: Remembered,
 ) -> Result<bool, StoreError> {
+    let until_old = keys.seen(number, id, sent_at);
     // No sweep comes to the end of time.
-    let sent_at = match remembered {
-        Remembered::Since(sent_at) => sent_at,
-        Remembered::Always => Timestamp(u64::MAX),
-    };
-    let key = keys.seen(number, id, sent_at);
-    if writer.get(Table::Seen, &key)?.is_some() {
-        return Ok(true);
+    let mut always = until_old;
+    always[..4].copy_from_slice(&hour(Timestamp(u64::MAX)));
+    // In which of the two it was put was decided by a clock that may have been set since.
+    for key in [&until_old, &always] {
+        if writer.get(Table::Seen, key)?.is_some() {
+            return Ok(true);
+        }
     }
+    let key = match remembered {
+        Remembered::UntilOld => until_old,
+        Remembered::Always => always,
+    };
     writer.put(Table::Seen, &key, &[])?;
     Ok(false)
 }
 
-/// Forgets up to `limit` messages sent before `before`; returns how many.
+/// Forgets up to `limit` messages sent before `before`, and notes up to when; returns how many.
 pub fn forget_seen(
     writer: &mut dyn Writer,
     before: Timestamp,
@@ -53,6 +59,13 @@ pub fn forget_seen(
     )?;
     for key in &due {
         writer.delete(Table::Seen, key)?;
+    }
+    if let Some([a, b, c, d, ..]) = due.last().map(Vec::as_slice) {
+        let hours = u64::from(u32::from_be_bytes([*a, *b, *c, *d]));
+        let until = Timestamp((hours + 1) * HOUR_MS);
+        if seen_forgotten_until(writer)?.is_none_or(|known| known < until) {
+            put_seen_forgotten_until(writer, until)?;
+        }
     }
     Ok(due.len())
 }

@@ -459,8 +459,15 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
     let found = in_store(move |writer| {
         let id = |text: &str| MessageId::parse(text).unwrap();
         let mut see = |text: &str, at: u64| {
-            let since = Remembered::Since(Timestamp(at));
-            super::see(writer, &keys(), &number, &id(text), since)
+            let until_old = Remembered::UntilOld;
+            super::see(
+                writer,
+                &keys(),
+                &number,
+                &id(text),
+                Timestamp(at),
+                until_old,
+            )
         };
         let seen = [
             see("a", 5 * HOUR_MS)?,
@@ -474,9 +481,10 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
             forget_seen(writer, Timestamp(6 * HOUR_MS), 10)?,
             forget_seen(writer, Timestamp(6 * HOUR_MS), 10)?,
         ];
-        Ok((seen, forgotten))
+        Ok((seen, forgotten, seen_forgotten_until(writer)?))
     });
-    assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0]));
+    let until = Some(Timestamp(6 * HOUR_MS));
+    assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0], until));
 }
 
 #[test]

@@ -418,7 +418,7 @@ impl Desk<'_> {
         };
         done.or_else(|error| match error {
             Failed::Store(error) => Err(error),
-            Failed::Random(error) => {
+            error @ (Failed::Random(_) | Failed::ClockInDoubt) => {
                 tracing::error!(%error, "the status page could not do what was asked");
                 Ok(self.closed(503, &Closed::Busy))
             }

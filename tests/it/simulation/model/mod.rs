@@ -3,9 +3,12 @@
 //! reached them, and says what each thing should come to and who is signed in as whom.
 
 mod chat;
+mod clocks;
 mod code;
 mod end;
 mod link;
+
+pub use clocks::{Clocks, Noted, Shown};
 
 use super::steps::{Text, Who};
 use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};

@@ -3,32 +3,47 @@
 use super::*;
 
 impl World {
-    /// A clock that was set by more than an hour is believed after a day.
+    /// A clock that was set by more than an hour, or may have been while nobody looked, is believed
+    /// after a day.
     pub(super) fn is_clock_believed(&mut self) -> bool {
-        let (now, steady_ms) = (self.now(), self.house().clock.steady_ms());
-        let ahead_ms = now - steady_ms;
-        let (agreed_ms, since_ms) = self.clock_ahead_ms.get_or_insert((ahead_ms, None));
-        if ahead_ms.abs_diff(*agreed_ms) <= 60 * MINUTE_MS {
-            *since_ms = None;
-            return true;
+        let shown = self.clocks_show();
+        self.clocks.are_believed(shown)
+    }
+
+    fn clocks_show(&self) -> Shows {
+        (self.now(), self.house().clock.steady_ms())
+    }
+
+    /// The program writes down when it last ran with a clock that is believed, or how long it has run
+    /// with one that is not.
+    pub(super) fn note_time(&mut self) {
+        self.house().app.note_time().unwrap();
+        self.noted();
+    }
+
+    pub(super) fn noted(&mut self) {
+        let shown = self.clocks_show();
+        match self.clocks.are_believed(shown) {
+            true => self.clocks_noted = (shown.0.max(self.clocks_noted.0), None),
+            false => self.clocks_noted.1 = Some((shown.0, self.clocks.doubted_ms)),
         }
-        let since_ms = *since_ms.get_or_insert(steady_ms);
-        if steady_ms < since_ms + DAY_MS {
-            return false;
-        }
-        self.clock_ahead_ms = Some((ahead_ms, None));
-        true
     }
 
     pub(super) fn settle(&mut self) {
         self.house().settle();
     }
 
+    /// The process comes to its end, and another one begins.
     pub(super) fn restart(&mut self) {
+        self.note_time();
+        self.begin_again();
+    }
+
+    fn begin_again(&mut self) {
         let house = self.house.take().unwrap();
         self.house = Some(house.restarted());
         self.janitor = Janitor::default();
-        self.clock_ahead_ms = None;
+        self.clocks = Clocks::beginning(self.clocks_show(), self.clocks_noted);
     }
 
     /// Something leaves of each lane, and nobody writes down that it did.
@@ -47,7 +62,7 @@ impl World {
         self.house()
             .world
             .change(|outside| outside.afterwards = None);
-        self.restart();
+        self.begin_again();
     }
 
     pub(super) fn change_weather(&mut self, weather: Weather) {

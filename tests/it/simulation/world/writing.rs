@@ -111,11 +111,25 @@ impl World {
         };
         let message = message.clone();
         let now = self.now();
+        if self.is_told_to_wait(&item) {
+            let received = self.house().receive_all(vec![item.clone()]);
+            self.happens("a clock was in doubt");
+            self.under_way.push(Wrote {
+                who,
+                item,
+                heard,
+                in_group,
+            });
+            return match received {
+                Err(Failed::ClockInDoubt) => Ok(()),
+                other => broken(MODEL, format!("by a clock in doubt it came to {other:?}")),
+            };
+        }
         self.history.push(item.clone());
         self.events += 1;
         let age_ms = now.saturating_sub(message.sent_at.0);
-        // Older than what is remembered of messages, it may have come before.
-        let is_too_old = age_ms > 8 * DAY_MS && message.sent_at >= START;
+        // Of its time ids were forgotten: it may have come before.
+        let is_too_old = message.sent_at < self.house().seen_forgotten_until();
         heard.tap = self.is_current(&message, &heard.names);
         let by_names = [
             self.model.find(&heard.names),
@@ -267,6 +281,17 @@ impl World {
         };
         let of_link = contact.mapping.as_ref().is_some_and(|m| m.id.tag() == tag);
         (of_question, of_link)
+    }
+
+    /// Whether it cannot be so old but by a clock that is wrong.
+    pub(super) fn is_told_to_wait(&mut self, item: &WebhookItem) -> bool {
+        let sent_at = match item {
+            WebhookItem::Message(message) => message.sent_at,
+            WebhookItem::Status(status) => status.at,
+            WebhookItem::IdentityChanged(change) => change.at,
+            WebhookItem::Notice(_) | WebhookItem::Ignored(_) => return false,
+        };
+        self.now() > sent_at.0 + 8 * DAY_MS && !self.is_clock_believed()
     }
 
     pub(super) fn receive(&mut self, item: WebhookItem) -> Result<Option<Received>, Broken> {
