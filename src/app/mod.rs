@@ -277,7 +277,7 @@ impl App {
         let reserved = start.saturating_add(NUMBERS_RESERVED);
         store.update(move |writer| record::put_numbers_reserved(writer, reserved))?;
         let ring = keys::open(&store, &*random, clock.now())?;
-        store.update(receive::begin_to_forget_seen)?;
+        store.update(|writer| record::begin_to_forget_seen(writer, receive::SEEN_MS))?;
         // Before the time of this process is noted.
         let belief = store.view(|reader| Belief::beginning(reader, &*clock))?;
         let shared = Shared {

@@ -16,8 +16,8 @@ use crate::domain::message::{
 use crate::domain::policy::Gate;
 use crate::domain::reading;
 use crate::domain::tally::Tally;
+use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Remembered, Sent};
-use crate::store::{StoreError, Writer};
 use std::sync::Arc;
 
 /// Elements of a batch that share one transaction: bounds what a transaction holds in memory, and
@@ -159,19 +159,6 @@ enum Effect {
     Was(&'static str),
     /// It had its effect before.
     Repeated,
-}
-
-/// Notes, where it was not yet, up to when ids may have been forgotten: for a new store there is no
-/// such moment. An earlier version forgot what was older than [`SEEN_MS`] when it noted the latest
-/// moment, but nothing from before it was first started.
-pub(super) fn begin_to_forget_seen(writer: &mut dyn Writer) -> Result<(), StoreError> {
-    if record::seen_forgotten_until(writer)?.is_some() {
-        return Ok(());
-    }
-    let until = record::latest_moment(writer)?.minus_ms(SEEN_MS);
-    let first = record::first_moment(writer)?.unwrap_or_default();
-    let until = if until <= first { Timestamp(0) } else { until };
-    record::put_seen_forgotten_until(writer, until)
 }
 
 impl Shared {

@@ -21,7 +21,7 @@ pub fn put_latest_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), 
 }
 
 /// By an earlier version: when the store was made.
-const FIRST_KEY: &[u8] = b"first moment";
+pub(super) const FIRST_KEY: &[u8] = b"first moment";
 
 const FORGOTTEN_KEY: &[u8] = b"seen forgotten until";
 

@@ -1,6 +1,9 @@
 //! Messages that had their effect.
 
-use super::{Keys, collect, hour, put_seen_forgotten_until, seen_forgotten_until};
+use super::{
+    Keys, collect, first_moment, hour, latest_moment, put_seen_forgotten_until,
+    seen_forgotten_until,
+};
 use crate::domain::id::{HOUR_MS, MessageId, PhoneNumberId, Timestamp};
 use crate::store::{KeyRange, Order, StoreError, Table, Writer};
 use std::ops::Bound;
@@ -39,6 +42,19 @@ pub fn see(
     };
     writer.put(Table::Seen, &key, &[])?;
     Ok(false)
+}
+
+/// Notes, where it was not yet, up to when ids may have been forgotten: in a new store there is no
+/// such moment. An earlier version forgot what was older than `kept_ms` at the latest moment that it
+/// noted, but nothing from before the store was made.
+pub fn begin_to_forget_seen(writer: &mut dyn Writer, kept_ms: u64) -> Result<(), StoreError> {
+    if seen_forgotten_until(writer)?.is_some() {
+        return Ok(());
+    }
+    let until = latest_moment(writer)?.minus_ms(kept_ms);
+    let first = first_moment(writer)?.unwrap_or_default();
+    let until = if until <= first { Timestamp(0) } else { until };
+    put_seen_forgotten_until(writer, until)
 }
 
 /// Forgets up to `limit` messages sent before `before`, and notes up to when; returns how many.

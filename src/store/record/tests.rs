@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use super::super::{Engine, Memory};
 use super::contact::ContactRecord;
-use super::meta::LATEST_KEY;
+use super::meta::{FIRST_KEY, LATEST_KEY};
 use super::outbox::{STATUSES, entry_key};
 use super::*;
 use crate::domain::account::{Account, Company};
@@ -485,6 +485,38 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
     });
     let until = Some(Timestamp(6 * HOUR_MS));
     assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0], until));
+}
+
+/// of a store of an earlier version it is known what it may have forgotten.
+#[test]
+fn a_store_of_an_earlier_version_has_forgotten_what_was_old_when_it_last_ran() {
+    for (first, latest, until) in [
+        // A new one; one that ran for less than ids are kept, or by a wrong clock; and older ones.
+        (None, None, 0),
+        (Some(100), Some(105), 0),
+        (Some(100), Some(110), 0),
+        (Some(100), Some(111), 101),
+        (None, Some(111), 101),
+        (Some(0), Some(111), 101),
+    ] {
+        let found = in_store(move |writer| {
+            for (key, at) in [(FIRST_KEY, first), (LATEST_KEY, latest)] {
+                if let Some(at) = at {
+                    writer.put(Table::Meta, key, &write(Table::Meta, &(at * HOUR_MS))?)?;
+                }
+            }
+            begin_to_forget_seen(writer, 10 * HOUR_MS)?;
+            let begun = seen_forgotten_until(writer)?;
+            put_latest_moment(writer, Timestamp(1_000 * HOUR_MS))?;
+            begin_to_forget_seen(writer, 10 * HOUR_MS)?;
+            Ok([begun, seen_forgotten_until(writer)?])
+        });
+        assert_eq!(
+            found,
+            [Some(Timestamp(until * HOUR_MS)); 2],
+            "{first:?}, {latest:?}"
+        );
+    }
 }
 
 #[test]
