@@ -10,7 +10,7 @@
 //! keeps its order. Or it may refuse one entry and take others: then that entry steps aside after a
 //! while, and what waits behind it overtakes it.
 
-use crate::app::{App, Begun, Bells, Report, Settled, Waiting, Work};
+use crate::app::{App, Begun, Bells, EndedTry, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use crate::metrics::{Counters, Durations};
@@ -287,14 +287,30 @@ impl Outbox {
                 Turn::StoreRefused | Turn::Faulted => bell.wait(heard, STORE_RETRY),
             }
         }
+        self.conclude_kept(lane);
+    }
+
+    /// Before the process ends, what could not be stored so far has one more chance: the next
+    /// process would have to take it for tries of unknown fate.
+    fn conclude_kept(&self, lane: Lane) {
+        let kept = std::mem::take(&mut self.queue(lane).unsettled);
+        let mut done: Vec<Carried> = kept.into_values().collect();
+        let hands = self.hands();
+        let conclude = || self.conclude(&hands.app, lane, &mut done);
+        if catch_unwind(AssertUnwindSafe(conclude)).is_err() {
+            hands.app.note_fault();
+        }
     }
 
     /// A fault ends one turn and not its thread: what was carried is remembered as carried, and the
-    /// rest of what the turn held waits again.
+    /// rest of what the turn held, which cannot have left, as not tried.
     fn guarded_turn(&self, lane: Lane, take_max: usize) -> Turn {
         let hands = self.hands();
-        let mut done = Vec::new();
-        let turn = || self.turn(&hands, lane, take_max, &mut done);
+        let mut held = Held {
+            since: hands.app.now(),
+            done: Vec::new(),
+        };
+        let turn = || self.turn(&hands, lane, take_max, &mut held);
         catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(|_| {
             tracing::error!(
                 lane = lane.name(),
@@ -302,22 +318,16 @@ impl Outbox {
             );
             let app = &hands.app;
             app.note_fault();
-            self.keep(app, lane, done);
-            let held = self.queue(lane).held_by_this_thread();
-            self.put_back(app, lane, held);
+            self.keep(app, lane, held.done);
+            let rest = self.queue(lane).held_by_this_thread();
+            self.put_back(app, lane, rest, held.since);
             Turn::Faulted
         })
     }
 
-    /// `done` holds what was carried and is not settled yet.
-    fn turn(
-        &self,
-        hands: &Arc<Hands>,
-        lane: Lane,
-        take_max: usize,
-        done: &mut Vec<Carried>,
-    ) -> Turn {
-        let app = &hands.app;
+    fn turn(&self, hands: &Arc<Hands>, lane: Lane, take_max: usize, held: &mut Held) -> Turn {
+        let Held { since, done } = held;
+        let (app, since) = (&hands.app, *since);
         let threads = self.threads[lane as usize].max(1);
         let (ids, more) = {
             let mut queue = self.queue(lane);
@@ -354,7 +364,7 @@ impl Outbox {
         let entries: Vec<EntryId> = fresh.iter().map(|(_, id)| *id).collect();
         let Ok(work) = app.begin(lane, entries) else {
             self.keep(app, lane, std::mem::take(done));
-            self.put_back(app, lane, fresh);
+            self.put_back(app, lane, fresh, since);
             return Turn::StoreRefused;
         };
         let mut begun_at = Instant::now();
@@ -374,29 +384,34 @@ impl Outbox {
                 expires_at,
             } = begun;
             let report = if is_over {
-                Report::Untried
+                Report::Untried { since }
             } else if app.now() >= expires_at && !matches!(work, Work::Nothing(_)) {
                 Report::Expired
             } else {
                 hands.carry_one(&work)
             };
-            let tried = Tried {
-                what,
-                attempt,
-                took: tried_at.elapsed(),
-            };
-            if !is_over && !matches!(work, Work::Nothing(_)) {
-                self.counted[lane as usize].durations.add(tried.took);
-            }
-            // The others would fail in the same way.
-            found_wrong = found_wrong || is_about_the_lane(&report);
-            is_over = is_over || found_wrong;
+            let is_wrong = is_about_the_lane(&report);
+            // Known as carried before anything else can go wrong.
             done.push(Carried {
                 line,
                 id,
                 report,
-                tried,
+                tried: Tried {
+                    what,
+                    attempt,
+                    took: Duration::ZERO,
+                },
             });
+            let took = tried_at.elapsed();
+            if let Some(carried) = done.last_mut() {
+                carried.tried.took = took;
+            }
+            if !is_over && !matches!(work, Work::Nothing(_)) {
+                self.counted[lane as usize].durations.add(took);
+            }
+            // The others would fail in the same way.
+            found_wrong = found_wrong || is_wrong;
+            is_over = is_over || found_wrong;
             if begun_at.elapsed() >= SETTLE_AFTER {
                 self.conclude(app, lane, done);
                 begun_at = Instant::now();
@@ -410,8 +425,7 @@ impl Outbox {
         Turn::Carried(taken)
     }
 
-    /// What was carried before and could not be stored as carried is not carried again: only its
-    /// settling is repeated.
+    /// Of what could not be stored as settled only the settling is repeated.
     fn already_carried(
         &self,
         lane: Lane,
@@ -422,12 +436,7 @@ impl Outbox {
         let mut fresh = Vec::new();
         for (line, id) in ids {
             match queue.unsettled.remove(&id) {
-                Some((report, tried)) => done.push(Carried {
-                    line,
-                    id,
-                    report,
-                    tried,
-                }),
+                Some(carried) => done.push(carried),
                 None => fresh.push((line, id)),
             }
         }
@@ -440,11 +449,15 @@ impl Outbox {
             return;
         }
         self.note_rest(app, lane, done);
-        let reports: Vec<(EntryId, Report)> = done
+        let tries: Vec<EndedTry> = done
             .iter()
-            .map(|carried| (carried.id, carried.report.clone()))
+            .map(|carried| EndedTry {
+                id: carried.id,
+                attempt: carried.tried.attempt,
+                report: carried.report.clone(),
+            })
             .collect();
-        match self.settle(app, lane, &reports) {
+        match self.settle(app, lane, &tries) {
             Some(settled) => {
                 for (carried, settled) in done.iter().zip(&settled) {
                     self.tell(lane, carried, *settled);
@@ -508,22 +521,17 @@ impl Outbox {
         let mut queue = self.queue(lane);
         let now = app.now();
         for carried in done {
-            let Carried {
-                line,
-                id,
-                report,
-                tried,
-            } = carried;
-            queue.unsettled.insert(id, (report, tried));
+            let (line, id) = (carried.line, carried.id);
+            queue.unsettled.insert(id, carried);
             queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
     }
 
     /// What was sent must be known as sent: a commit that failed is tried until the store gives up.
-    fn settle(&self, app: &App, lane: Lane, reports: &[(EntryId, Report)]) -> Option<Vec<Settled>> {
+    fn settle(&self, app: &App, lane: Lane, tries: &[EndedTry]) -> Option<Vec<Settled>> {
         const TRIES_MAX: usize = 5;
         for attempt in 1..=TRIES_MAX {
-            match app.settle(lane, reports.to_vec()) {
+            match app.settle(lane, tries.to_vec()) {
                 Ok(settled) => return Some(settled),
                 Err(error) => {
                     tracing::error!(lane = lane.name(), attempt, %error, "what was sent could not be stored as sent");
@@ -540,10 +548,21 @@ impl Outbox {
         None
     }
 
-    fn put_back(&self, app: &App, lane: Lane, ids: Vec<(LineKey, EntryId)>) {
+    /// None of these has left. Where a beginning is stored, which can have happened since that
+    /// moment, that is taken back first: it would count as a try of unknown fate.
+    fn put_back(&self, app: &App, lane: Lane, ids: Vec<(LineKey, EntryId)>, since: Timestamp) {
         let mut queue = self.queue(lane);
         let now = app.now();
         for (line, id) in ids {
+            if lane == Lane::Chat {
+                // What became of it before is kept.
+                queue.unsettled.entry(id).or_insert_with(|| Carried {
+                    line,
+                    id,
+                    report: Report::Untried { since },
+                    tried: Tried::default(),
+                });
+            }
             queue.finish(line, id, After::Again(now.plus_ms(LOOK_MS_MAX)), now);
         }
     }
@@ -624,7 +643,15 @@ fn load(app: &App, lane: Lane, queue: &mut Queue) -> Result<(), ()> {
     Ok(())
 }
 
-/// Something that was carried, and what became of it.
+/// What a turn has in its hands, should it end in a panic.
+struct Held {
+    /// Nothing was begun before.
+    since: Timestamp,
+    /// Carried, and not settled yet.
+    done: Vec<Carried>,
+}
+
+/// Something that was carried, or was to be, and what became of it.
 struct Carried {
     line: LineKey,
     id: EntryId,
@@ -632,7 +659,8 @@ struct Carried {
     tried: Tried,
 }
 
-/// A try, as it is told.
+/// A try, as it is told; an empty one when there was none.
+#[derive(Default)]
 struct Tried {
     what: String,
     attempt: u32,
@@ -643,7 +671,7 @@ struct Tried {
 fn outcome(report: &Report, settled: Settled) -> Option<&'static str> {
     let is_again = matches!(settled, Settled::Again(_));
     match report {
-        Report::Untried => None,
+        Report::Untried { .. } => None,
         Report::Sent(_) => Some(SENT),
         Report::Answers(_) | Report::Failed(_) if is_again => Some(RETRY),
         Report::Answers(_) => Some(ANSWERED),
@@ -692,7 +720,7 @@ fn may_be_tried_now(report: &Report) -> bool {
         },
         // A question that was not answered by all.
         Report::Answers(_) => true,
-        Report::Sent(_) | Report::Expired | Report::Superseded | Report::Untried => false,
+        Report::Sent(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => false,
     }
 }
 
@@ -772,8 +800,8 @@ struct Queue {
     entries: usize,
     /// Taken and not finished, each by one thread.
     under_way: HashMap<EntryId, (LineKey, ThreadId)>,
-    /// Carried, and not yet stored as carried.
-    unsettled: HashMap<EntryId, (Report, Tried)>,
+    /// What became of it is not stored yet.
+    unsettled: HashMap<EntryId, Carried>,
     rest: Option<Rest>,
     /// How long the other side asked to be left alone; 0 when the lane rests for another reason, or
     /// not at all.
@@ -1062,7 +1090,7 @@ impl Queue {
             {
                 self.go_on()
             }
-            Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried => {
+            Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => {
                 Noted::Nothing
             }
         }

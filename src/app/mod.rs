@@ -45,7 +45,7 @@ pub use operator::{
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
 pub use report::{Found, Happened, SEARCH_WITHIN, StatusAct, Wanted};
-pub use settle::{Begun, HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
+pub use settle::{Begun, EndedTry, HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};
 

@@ -117,8 +117,23 @@ pub enum Report {
     Expired,
     /// Something newer made it pointless.
     Superseded,
-    /// It was begun and not tried: the senders are stopping, or the lane came to rest.
-    Untried,
+    /// It certainly did not leave: the senders are stopping, the lane came to rest, or its beginning
+    /// could not be stored, as far as anybody knows.
+    Untried {
+        /// It was begun at this moment or later, if at all.
+        since: Timestamp,
+    },
+}
+
+/// A try that has ended.
+#[derive(Clone, Debug)]
+pub struct EndedTry {
+    /// Of what.
+    pub id: EntryId,
+    /// The how manieth it was ([`Begun::attempt`]); nobody looks at it when there was none.
+    pub attempt: u32,
+    /// What became of it.
+    pub report: Report,
 }
 
 /// What an entry is after settling.
@@ -220,10 +235,9 @@ impl App {
                         return Ok(None);
                     };
                     if now < entry.expires_at {
-                        entry.attempts += 1;
                         // A try that was under way when the process ended has an unknown end.
-                        entry.unknown += u32::from(entry.in_flight_since.is_some());
-                        if entry.unknown >= delivery::UNKNOWN_MAX {
+                        let unknown = entry.unknown + u32::from(entry.in_flight_since.is_some());
+                        if unknown >= delivery::UNKNOWN_MAX {
                             let work = Work::Nothing(Report::Failed(Failure {
                                 kind: FailureKind::Permanent,
                                 reason: "nobody knows whether it arrived".into(),
@@ -236,6 +250,8 @@ impl App {
                                 expires_at: entry.expires_at,
                             }));
                         }
+                        entry.attempts += 1;
+                        entry.unknown = unknown;
                         entry.in_flight_since = Some(now);
                         record::put_entry(writer, &entry)?;
                     }
@@ -260,23 +276,19 @@ impl App {
         })?)
     }
 
-    /// Stores what became of these entries of a lane, all in one transaction.
-    pub fn settle(
-        &self,
-        lane: Lane,
-        reports: Vec<(EntryId, Report)>,
-    ) -> Result<Vec<Settled>, Failed> {
+    /// Stores what became of these tries of a lane, all in one transaction. What is stored already
+    /// is not counted again, so that a call of which nobody knows whether it was kept can be
+    /// repeated.
+    pub fn settle(&self, lane: Lane, tries: Vec<EndedTry>) -> Result<Vec<Settled>, Failed> {
         let now = self.now();
-        let fresh = self.draw(reports.len())?;
+        let fresh = self.draw(tries.len())?;
         let shared = Arc::clone(&self.shared);
         let (settled, outcomes): (Vec<_>, Vec<_>) = self
             .update(move |writer| {
-                reports
+                tries
                     .iter()
                     .zip(&fresh)
-                    .map(|((id, report), fresh)| {
-                        shared.settle_one(writer, lane, *id, report, now, *fresh)
-                    })
+                    .map(|(ended, fresh)| shared.settle_one(writer, lane, ended, now, *fresh))
                     .collect::<Result<Vec<_>, _>>()
             })?
             .into_iter()
@@ -436,21 +448,31 @@ impl Shared {
         &self,
         writer: &mut Transaction<'_>,
         lane: Lane,
-        id: EntryId,
-        report: &Report,
+        ended: &EndedTry,
         now: Timestamp,
         fresh: [u8; 16],
     ) -> Result<(Settled, Option<Outcome>), StoreError> {
-        let Some(mut entry) = record::entry(writer, lane, id)? else {
+        let Some(mut entry) = record::entry(writer, lane, ended.id)? else {
             // A status settled it first. Meta's id must still find it.
             return Ok((Settled::Done, None));
         };
-        if lane != Lane::Chat && !matches!(report, Report::Untried) {
+        // What ends an entry finds it gone the next time; what leaves it there must know itself again.
+        let is_settled = match lane {
+            Lane::Chat => entry.in_flight_since.is_none() || entry.attempts != ended.attempt,
+            Lane::Mail | Lane::Services | Lane::Bot | Lane::Events => {
+                entry.attempts >= ended.attempt
+            }
+        };
+        if is_settled && matches!(ended.report, Report::Failed(_) | Report::Answers(_)) {
+            return Ok((Settled::Again(entry.not_before), None));
+        }
+        if lane != Lane::Chat && !matches!(ended.report, Report::Untried { .. }) {
             entry.attempts += 1;
         }
-        match report {
-            Report::Untried => {
-                if lane == Lane::Chat {
+        match &ended.report {
+            Report::Untried { since } => {
+                // Another mark is of a process that has ended, and what it began may have left.
+                if entry.in_flight_since.is_some_and(|begun| begun >= *since) {
                     entry.attempts = entry.attempts.saturating_sub(1);
                     entry.in_flight_since = None;
                     record::put_entry(writer, &entry)?;
@@ -460,7 +482,7 @@ impl Shared {
             Report::Sent(remote) => {
                 if let (Errand::Chat { sentence, .. }, Some(remote)) = (&entry.errand, remote) {
                     let sent = Sent {
-                        entry: id,
+                        entry: ended.id,
                         contact: entry.contact,
                         sentence: sentence.clone(),
                         at: now,

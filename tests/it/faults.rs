@@ -122,6 +122,53 @@ fn a_store_that_runs_every_body_twice_changes_nothing() {
     check_signed_in_once(&house, "every body runs twice");
 }
 
+/// what became of a try is stored, and nobody hears that it is: it is stored once more,
+/// and counts once. Counted twice, a try of unknown fate would be the last one.
+#[test]
+fn a_failure_whose_settling_is_repeated_counts_once() {
+    for nth in 1..=40 {
+        let house = house();
+        let ana = ana();
+        let trouble = format!("the answer to commit {nth} is lost");
+        house.world.change(|outside| {
+            outside.whatsapp = Takes::ItSilently;
+            outside.mail = Takes::ItSilently;
+            outside.bot = Takes::Not(server_error());
+        });
+        house.memory().answer_unknown_at_commit(nth);
+        let deliver = |message: Inbound| while house.receive(message.clone()).is_err() {};
+        deliver(house.text(&ana, ANA));
+        for _ in 0..4 {
+            house.settle();
+            house.clock.forward(SECOND_MS);
+        }
+        // What was taken in silence waits for its status or its repetition.
+        assert_eq!(house.overview().dead, [], "{trouble}");
+        assert_eq!(house.said().len(), 1, "{trouble}");
+        house.world.change(|outside| {
+            outside.whatsapp = Takes::It;
+            outside.mail = Takes::It;
+        });
+        house.later(2 * MINUTE_MS);
+        let overview = house.overview();
+        assert_eq!(overview.dead, [], "{trouble}");
+        assert_eq!(overview.outbox, [], "{trouble}");
+        assert_eq!(
+            (house.said().len(), house.mails().len()),
+            (2, 2),
+            "{trouble}"
+        );
+        deliver(house.text(&ana, &house.code()));
+        house.later(10 * SECOND_MS);
+        deliver(house.text(&ana, "gracias"));
+        house.settle();
+        let waits = house.overview().outbox;
+        let tries = house.world.change(|outside| outside.bot_tries);
+        assert_eq!((waits.len(), tries), (1, 1), "{trouble}");
+        assert_eq!(waits[0].attempts, 1, "{trouble}");
+    }
+}
+
 /// Tags, Message-IDs and the names of hand-overs are made from numbers. When a process ended sooner
 /// than its numbers would have been the clock's, or the clock was set back before the next one
 /// began, a mail was given the Message-ID of an earlier one, a status settled a message that was
@@ -473,6 +520,82 @@ fn a_process_that_dies_at_every_send_does_not_send_for_ever() {
     let dead = house.overview().dead;
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].entry.attempts, 2, "tried as often as allowed");
+}
+
+/// a turn of the sender that panics again and again, at whichever of its calls of the store,
+/// begins a message that does not leave. It waits for no status, is not given up, and leaves once.
+#[test]
+fn a_message_that_was_begun_and_did_not_leave_is_tried_again_as_if_it_was_not_begun() {
+    let mut calls = 0;
+    for panics in [Panics::Before as fn(u64) -> Panics, Panics::After] {
+        for nth in 1.. {
+            let house = House::on_shaky_ground();
+            house.write(&ana(), "hola");
+            calls = 0;
+            for _ in 0..3 {
+                house.shaky().panics(panics(nth));
+                house.outbox.drain(Lane::Chat);
+                calls = calls.max(house.shaky().calls());
+                house.clock.forward(2 * SECOND_MS);
+            }
+            house.shaky().panics(Panics::Never);
+            house.outbox.drain(Lane::Chat);
+            house.clock.forward(2 * SECOND_MS);
+            house.outbox.drain(Lane::Chat);
+            let (trouble, overview) = (format!("{:?}", panics(nth)), house.overview());
+            assert_eq!(house.said().len(), 1, "{trouble}");
+            assert_eq!(
+                (overview.outbox, overview.dead),
+                (vec![], vec![]),
+                "{trouble}"
+            );
+            if calls < nth {
+                break;
+            }
+        }
+    }
+    assert!(calls > 3, "only {calls} calls");
+}
+
+/// The same when the beginning is stored and nobody hears that it is, twice.
+#[test]
+fn a_message_whose_beginning_may_be_stored_and_that_did_not_leave_is_tried_again_as_before() {
+    let house = house();
+    house.write(&ana(), "hola");
+    // The first time it is the first commit; then the one before it takes that back.
+    for commit in [1, 2, 2] {
+        house.memory().answer_unknown_at_commit(commit);
+        house.outbox.drain(Lane::Chat);
+        let waits = house.overview().outbox;
+        assert_eq!((house.said().len(), waits[0].attempts), (0, 1));
+        house.clock.forward(2 * SECOND_MS);
+    }
+    house.outbox.drain(Lane::Chat);
+    assert_eq!(house.said().len(), 1);
+    assert_eq!(
+        (house.overview().outbox, house.overview().dead),
+        (vec![], vec![])
+    );
+}
+
+/// A mark of an earlier process is none of these: what it began may have left.
+#[test]
+fn what_an_earlier_process_began_stays_of_unknown_fate_when_the_store_refuses_a_beginning() {
+    let house = house();
+    house.write(&ana(), "hola");
+    let house = dies_while_sending(house);
+    house.clock.forward(61 * SECOND_MS);
+    house.memory().refuse_commits(Some(StoreError::Full));
+    house.outbox.drain(Lane::Chat);
+    house.memory().refuse_commits(None);
+    house
+        .world
+        .change(|outside| outside.whatsapp = Takes::ItSilently);
+    house.later(2 * SECOND_MS);
+    assert_eq!(house.said().len(), 1);
+    house.later(2 * MINUTE_MS);
+    assert_eq!(house.said().len(), 1, "it may have left twice");
+    assert_eq!(house.overview().dead.len(), 1);
 }
 
 #[test]
@@ -866,4 +989,25 @@ fn a_mail_that_left_and_cannot_be_noted_does_not_leave_again() {
     );
     let waits = |entry: &Entry| entry.errand.lane() == Lane::Mail;
     assert!(!house.overview().outbox.iter().any(waits));
+}
+
+/// The store is back when the program ends: the next process must not take for a try of unknown
+/// fate what this one knows.
+#[test]
+fn what_could_not_be_stored_has_one_more_chance_at_the_end() {
+    let house = house();
+    house.write(&ana(), "hola");
+    let memory = Arc::clone(house.memory());
+    let carry = move |_: &Work| {
+        memory.refuse_commits(Some(StoreError::Full));
+        Report::Sent(None)
+    };
+    let outbox = Outbox::new(Arc::clone(&house.app), Arc::new(carry), Pace::default());
+    let outbox = Arc::new(outbox);
+    outbox.drain(Lane::Chat);
+    let running = outbox.start().unwrap();
+    house.memory().refuse_commits(None);
+    // The clock stands still, and so nobody tries in time what is to be tried in a second.
+    assert!(running.stop(Instant::now() + Duration::from_secs(20)));
+    assert_eq!(house.overview().outbox, []);
 }

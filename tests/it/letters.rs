@@ -6,7 +6,8 @@ use crate::outside::{Reply, Server as HttpServer};
 use crate::python::at_terminal;
 use crate::user::{CONFIG, Ended, Server, folder_with, now, portero, run, store};
 use portero::app::{
-    Clock, HandOver, Janitor, LetterChange, LetterChanged, Obstacle, Report, Settled, Work,
+    Clock, EndedTry, HandOver, Janitor, LetterChange, LetterChanged, Obstacle, Report, Settled,
+    Work,
 };
 use portero::domain::delivery::{
     Entry, EntryId, Errand, Failure, FailureKind, Lane, Recipient, SignedBody,
@@ -232,7 +233,9 @@ fn what_is_dropped_while_a_sender_holds_it_does_not_come_back() {
         Report::Sent(None),
         Report::Failed(refused()),
         Report::Failed(failure(FailureKind::Permanent, "no")),
-        Report::Untried,
+        Report::Untried {
+            since: house.app.now(),
+        },
     ] {
         house.write(&crowd.people[0], "poison");
         let id = house.overview().outbox[0].id;
@@ -244,7 +247,12 @@ fn what_is_dropped_while_a_sender_holds_it_does_not_come_back() {
             change(house, id, LetterChange::Drop),
             LetterChanged::DroppedWaiting
         );
-        let settled = house.app.settle(Lane::Bot, vec![(id, report)]).unwrap();
+        let ended = EndedTry {
+            id,
+            attempt: begun.attempt,
+            report,
+        };
+        let settled = house.app.settle(Lane::Bot, vec![ended]).unwrap();
         assert_eq!(settled, [Settled::Done]);
         assert!(house.overview().outbox.is_empty());
         assert_eq!((bodies(house), dead(house).len()), (0, 0));
