@@ -54,7 +54,8 @@ const UNREACHABLE_MS_MIN: u64 = SECOND_MS;
 const UNREACHABLE_MS_MAX: u64 = 30 * SECOND_MS;
 
 /// Lines that are refused one after the other, while nothing is taken, after which it is the other
-/// side that is wrong and not what is sent to it.
+/// side that is wrong and not what is sent to it. In the chat those count of which nobody knows
+/// whether they arrived: each has one more try, which an outage must not use up.
 const REFUSED_LINES_MAX: usize = 8;
 
 /// Lines of one lane held in memory. When all of them wait for another try, those that wait longest
@@ -337,6 +338,9 @@ impl Outbox {
             let now = app.now();
             for (contact, id) in app.take_freed(lane) {
                 queue.free(contact, id, now);
+                if queue.took_after_all(now) == Noted::GoesOn {
+                    tracing::info!(lane = lane.name(), "sending goes on");
+                }
             }
             // A bot, a mail server or a service may be slow for one of them: nobody waits for
             // another's. Meta is not, and its messages share the commits around them.
@@ -697,6 +701,11 @@ fn is_about_the_lane(report: &Report) -> bool {
 /// Whether the other side was there and did not take the entry.
 fn is_refused(report: &Report) -> bool {
     matches!(report, Report::Failed(_)) && !is_about_the_lane(report)
+}
+
+/// Whether nobody knows whether it arrived.
+fn is_of_unknown_fate(report: &Report) -> bool {
+    matches!(report, Report::Failed(failure) if failure.kind == FailureKind::Unknown)
 }
 
 /// Whether the next try may come at any time: it has not arrived, and nobody asked for a pause. An
@@ -1067,12 +1076,15 @@ impl Queue {
         if let Some(line) = self.lines.get_mut(&key) {
             line.is_held = may_be_tried_now(report);
         }
-        if self.steps_aside && is_refused(report) && self.refused.len() < REFUSED_LINES_MAX {
+        let is_suspicious = (self.steps_aside && is_refused(report))
+            || (self.paces_pairs && is_of_unknown_fate(report));
+        if is_suspicious && self.refused.len() < REFUSED_LINES_MAX {
             self.refused.insert(key);
         }
         match report {
             Report::Failed(failure)
-                if is_about_the_lane(report) || self.refused.len() >= REFUSED_LINES_MAX =>
+                if is_about_the_lane(report)
+                    || (is_suspicious && self.refused.len() >= REFUSED_LINES_MAX) =>
             {
                 self.come_to_rest(id, failure, now)
             }
@@ -1093,6 +1105,19 @@ impl Queue {
             Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => {
                 Noted::Nothing
             }
+        }
+    }
+
+    /// A status has told of a message whose fate was unknown: the other side takes them, and only
+    /// its answers are lost.
+    fn took_after_all(&mut self, now: Timestamp) -> Noted {
+        if !self.paces_pairs {
+            return Noted::Nothing;
+        }
+        self.refused.clear();
+        match self.unreachable_ms > 0 && !self.must_wait(now) {
+            true => self.go_on(),
+            false => Noted::Nothing,
         }
     }
 
@@ -1463,6 +1488,50 @@ mod tests {
         queue.try_now(now);
         assert!(queue.take(now, 9, 1).is_empty());
         assert_eq!(queue.take(later, 9, 1).len(), 2);
+    }
+
+    ///
+    #[test]
+    fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
+        let person = |n: usize| (ContactId([u8::try_from(n).unwrap_or(0); 16]), None);
+        let id = |n: usize| EntryId(n as u64);
+        let silent = Report::Failed(Failure {
+            kind: FailureKind::Unknown,
+            ..Failure::temporary("no answer")
+        });
+        let mut queue = Queue::new(None, true, false);
+        for n in 0..=REFUSED_LINES_MAX {
+            queue.add(Waiting {
+                id: id(n),
+                contact: person(n).0,
+                look_at: NOW,
+            });
+        }
+        // One of whom that is so again and again is one; and so are those who are refused for what
+        // they are.
+        for _ in 0..100 {
+            assert_eq!(queue.note(person(0), id(0), &silent, NOW), Noted::Nothing);
+        }
+        for n in 1..=REFUSED_LINES_MAX {
+            assert_eq!(
+                queue.note(person(n), id(n), &refused(), NOW),
+                Noted::Nothing
+            );
+        }
+        assert_eq!(pause_s(&queue, NOW), None);
+        for n in 1..REFUSED_LINES_MAX - 1 {
+            assert_eq!(queue.note(person(n), id(n), &silent, NOW), Noted::Nothing);
+        }
+        let last = REFUSED_LINES_MAX - 1;
+        assert_eq!(
+            queue.note(person(last), id(last), &silent, NOW),
+            Noted::Paused
+        );
+        assert_eq!(pause_s(&queue, NOW), Some(1));
+        // A status shows that they are taken all the same.
+        assert_eq!(queue.took_after_all(NOW), Noted::GoesOn);
+        assert_eq!(pause_s(&queue, NOW), None);
+        assert_eq!(queue.note(person(0), id(0), &silent, NOW), Noted::Nothing);
     }
 
     ///

@@ -24,10 +24,6 @@ use std::time::Duration;
 /// Longest time for one call: a thread of the outbox is free again after this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Wait after somebody in between said that there was no good answer from Meta: if the message
-/// was taken all the same, its status is here by then and settles it.
-const GATEWAY_WAIT_MS: u64 = 10_000;
-
 /// How to reach the Cloud API and on whose behalf.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -213,10 +209,8 @@ fn accepted_id(answer: &Answer) -> Result<MessageId, Failure> {
         (status, _) => Err(Failure {
             kind: match status {
                 429 => errors::too_fast(answer.retry_after_ms),
-                // Whoever stands in between may have passed it on before the answer was lost.
-                500..=599 if status != 503 => FailureKind::Temporary {
-                    retry_after_ms: answer.retry_after_ms.max(Some(GATEWAY_WAIT_MS)),
-                },
+                // Whoever stands in between may have passed it on before the answer was lost.
+                500..=599 if status != 503 => FailureKind::Unknown,
                 _ => FailureKind::Temporary {
                     retry_after_ms: answer.retry_after_ms,
                 },

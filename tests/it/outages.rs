@@ -141,11 +141,10 @@ fn r_21_what_was_taken_in_silence_is_repeated_only_where_no_status_came() {
         .change(|outside| outside.whatsapp = Takes::ItSilently);
     crowd_writes(&house, PEOPLE, |_| "hola".into());
     let mut reported = 0;
-    for _ in 0..30 {
+    for _ in 0..30 * 4 {
         house.settle();
-        house.clock.forward(SECOND_MS);
+        house.clock.forward(SECOND_MS / 4);
         let said = house.said();
-        // They come a second later and later.
         for (number, said) in said.iter().enumerate().skip(reported) {
             if number % (PEOPLE / STATUSES_LOST) != 0 {
                 house.status(said, Status::Sent);
@@ -161,6 +160,39 @@ fn r_21_what_was_taken_in_silence_is_repeated_only_where_no_status_came() {
     let overview = house.overview();
     assert_eq!((overview.outbox.len(), overview.dead.len()), (0, 0));
     assert_eq!(overview.sent.len(), PEOPLE);
+}
+
+/// for three minutes somebody in between answers in Meta's place, and nobody can know whether
+/// anything arrives; in truth nothing does. Nobody is tried more than twice, and everybody is
+/// answered once it is over.
+#[test]
+fn r_21_an_outage_that_leaves_everything_unknown_uses_up_nobody_s_second_chance() {
+    const PEOPLE: usize = 200;
+    let house = House::on_file();
+    let since = house.clock.now();
+    let silence = failure(
+        FailureKind::Unknown,
+        "HTTP 502 without an explanation by Meta",
+    );
+    let (tried_at, then) = noting(move |now| match now.since_ms(since) < 3 * MINUTE_MS {
+        true => Takes::Not(silence.clone()),
+        false => Takes::It,
+    });
+    house
+        .world
+        .change(|outside| outside.whatsapp_then = Some(then));
+    crowd_writes(&house, PEOPLE, |_| "hola".into());
+    let log = logged(|| house.later(10 * MINUTE_MS));
+    let overview = house.overview();
+    assert_eq!((overview.outbox.len(), overview.dead.len()), (0, 0));
+    assert_eq!(house.said().len(), PEOPLE);
+    let in_vain = tried_at.lock().unwrap().len() - PEOPLE;
+    assert!(
+        (8..PEOPLE / 4).contains(&in_vain),
+        "{in_vain} tries in vain"
+    );
+    assert_eq!(log.matches("sending is paused").count(), 1, "{log}");
+    assert_eq!(log.matches("sending goes on").count(), 1, "{log}");
 }
 
 /// a token that is not put right for three hours. What comes in is taken and the bot hears of
