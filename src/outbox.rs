@@ -267,6 +267,9 @@ impl Outbox {
                 threads.push(std::thread::Builder::new().name(name).spawn(move || {
                     while catch_unwind(AssertUnwindSafe(|| outbox.run(lane))).is_err() {
                         outbox.hands().app.note_fault();
+                        // One that comes again at once keeps nobody busy until the program has
+                        // ended of it.
+                        std::thread::sleep(STORE_RETRY);
                     }
                 })?);
             }

@@ -48,6 +48,10 @@ const METRICS_CONNECTIONS_MAX: usize = 16;
 /// new process can help.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Pause of the sweeper after a fault of its own, so that one which comes again at once keeps nobody
+/// busy until the program has ended of it.
+const AFTER_A_FAULT: Duration = Duration::from_millis(100);
+
 /// Between two sweeps of what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
 
@@ -522,7 +526,8 @@ impl Running {
 /// What is done from time to time, and what is remembered between.
 struct Sweep {
     janitor: Janitor,
-    swept_at: Instant,
+    /// Counted from the first look.
+    swept_at: Option<Instant>,
     /// No snapshot is tried before.
     rest_until: Option<Instant>,
 }
@@ -530,10 +535,11 @@ struct Sweep {
 impl Sweep {
     /// Does all of it once, if it is time.
     fn run_if_due(&mut self, app: &App) {
-        if self.swept_at.elapsed() < SWEEP_EVERY {
+        let now = Instant::now();
+        if now.duration_since(*self.swept_at.get_or_insert(now)) < SWEEP_EVERY {
             return;
         }
-        self.swept_at = Instant::now();
+        self.swept_at = Some(now);
         match self.janitor.sweep(app) {
             Ok(0) => {}
             Ok(removed) => tracing::debug!(removed, "old records were removed"),
@@ -577,31 +583,33 @@ impl Sweeper {
             .spawn(move || {
                 let mut sweep = Sweep {
                     janitor: Janitor::default(),
-                    swept_at: Instant::now(),
+                    swept_at: None,
                     rest_until: None,
                 };
-                while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                    let app = Arc::clone(&current.get().app);
-                    let turn = || match app.is_ready() {
-                        Err(StoreError::Broken(reason)) => Some(reason),
-                        _ => {
-                            sweep.run_if_due(&app);
-                            None
+                let mut run = || {
+                    while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                        let app = Arc::clone(&current.get().app);
+                        if let Err(StoreError::Broken(reason)) = app.is_ready() {
+                            return Some(reason);
                         }
-                    };
-                    // What it remembers is whole at every moment.
-                    match catch_unwind(AssertUnwindSafe(turn)) {
-                        Ok(None) => {}
-                        Ok(Some(reason)) => {
-                            tracing::error!(reason, "the store has stopped");
-                            let _ = seen.set(reason);
-                            return;
-                        }
+                        sweep.run_if_due(&app);
+                    }
+                    None
+                };
+                // What it remembers is whole at every moment.
+                let reason = loop {
+                    match catch_unwind(AssertUnwindSafe(&mut run)) {
+                        Ok(reason) => break reason,
                         Err(_) => {
                             tracing::error!("the sweeper failed unexpectedly; it goes on");
-                            app.note_fault();
+                            current.get().app.note_fault();
+                            std::thread::sleep(AFTER_A_FAULT);
                         }
                     }
+                };
+                if let Some(reason) = reason {
+                    tracing::error!(reason, "the store has stopped");
+                    let _ = seen.set(reason);
                 }
             })?;
         Ok(Sweeper {

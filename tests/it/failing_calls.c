@@ -7,13 +7,15 @@
  * path (process ids in it are *), "door" for a connection that came in, "to 127.0.0.1:PORT" or
  * "to NAME" for one that went out, "control" for one that came in at a Unix socket, "log" for
  * standard output and error, "pipe" for other descriptors. What listens is "door" or "control", too.
+ * "clock NAME" is a look at the clock that nobody sets, by the thread of that name (as Linux keeps it:
+ * 15 bytes). Rust takes for impossible that it fails, and panics: so this is a panic at that place.
  *
  * What it does is told by the environment, and nothing of it happens without that:
  *
  *   FAILING_CALLS_TRACE  a file that gets a line "NUMBER LABEL" before each counted call
  *   FAILING_CALLS_ONLY   counts only calls whose label begins with one of these, divided by commas,
- *                        or is one that ends in $ here; without it all but reads of files and those
- *                        about the log and pipes
+ *                        or is one that ends in $ here; without it all but reads of files, looks at
+ *                        the clock and those about the log and pipes
  *   FAILING_CALLS_AT     the number of the call to which something happens, from 1
  *   FAILING_CALLS_DO     kill-before   the process is killed instead of the call
  *                        kill-after    the process is killed after the call
@@ -38,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -46,6 +49,7 @@
 #include <sys/un.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { LABEL_MAX = 192 };
@@ -55,6 +59,7 @@ enum act { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL_BEFORE, FAIL_AFTER };
 static atomic_long counted;
 static int trace_fd = -1;
 static const char *only;
+static int counts_clock;
 static const char *while_path;
 static long at;
 static long times = 1;
@@ -68,6 +73,7 @@ __attribute__((constructor)) static void begin(void)
         trace_fd = (int)syscall(SYS_openat, AT_FDCWD, value,
                                 O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     only = getenv("FAILING_CALLS_ONLY");
+    counts_clock = only && strstr(only, "clock ");
     while_path = getenv("FAILING_CALLS_WHILE");
     if ((value = getenv("FAILING_CALLS_AT")))
         at = atol(value);
@@ -475,4 +481,21 @@ int shutdown(int fd, int how)
 {
     REAL(int, shutdown, int, int);
     DECIDED(int, "shutdown", OF_DESCRIPTOR, real(fd, how));
+}
+
+/* --- the clock --- */
+
+static void name_of_thread(char *out, size_t size)
+{
+    char name[17] = "";
+    syscall(SYS_prctl, PR_GET_NAME, name, 0, 0, 0);
+    snprintf(out, size, "%s", name);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    REAL(int, clock_gettime, clockid_t, struct timespec *);
+    if (!counts_clock || clock != CLOCK_MONOTONIC)
+        return real(clock, time);
+    DECIDED(int, "clock", name_of_thread(about, sizeof about), real(clock, time));
 }

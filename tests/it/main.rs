@@ -25,6 +25,7 @@ mod outside;
 mod package;
 mod page;
 mod page_browser;
+mod panics;
 mod process;
 mod python;
 mod recipes;

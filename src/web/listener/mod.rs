@@ -348,7 +348,11 @@ impl Accept {
     fn run_on(mut self) {
         while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
             tracing::error!("a connection could not be taken in; others can");
-            self.registry.relieve(ACCEPT_PAUSE);
+            // What failed may fail here as well.
+            let relieve = || self.registry.relieve(ACCEPT_PAUSE);
+            if catch_unwind(AssertUnwindSafe(relieve)).is_err() {
+                thread::sleep(ACCEPT_PAUSE);
+            }
         }
     }
 
