@@ -9,8 +9,9 @@ use crate::outside::{
     World, eventually, post_webhook, read_answer, signature, status, text, unix_seconds, webhook,
 };
 use portero::domain::contact::Contact;
-use portero::domain::delivery::Lane;
+use portero::domain::delivery::{Errand, Lane, Recipient};
 use portero::domain::id::{ContactId, Timestamp};
+use portero::store::record::DeadLetter;
 use portero::store::redb::Options;
 use portero::store::{MasterKey, Redb, Sealed, record};
 use rustix::process::Signal;
@@ -209,13 +210,39 @@ fn live(
         .collect()
 }
 
+/// A dead letter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The number it was for, when it was a message in the chat.
+    pub to: Option<String>,
+    /// The name of its sentence, or of what else it was.
+    pub what: String,
+    pub reason: String,
+}
+
+impl From<DeadLetter> for GivenUp {
+    fn from(letter: DeadLetter) -> GivenUp {
+        let errand = &letter.entry.errand;
+        GivenUp {
+            to: match errand {
+                Errand::Chat {
+                    to: Recipient::Number(number),
+                    ..
+                } => Some(number.as_str().to_owned()),
+                _ => None,
+            },
+            what: errand.name().to_owned(),
+            reason: letter.reason,
+        }
+    }
+}
+
 /// What is in a store that no process has open.
 #[derive(Debug)]
 pub struct Books {
     /// Entries of the outbox, of all lanes.
     pub waiting: usize,
-    /// Why each dead letter was given up.
-    pub dead: Vec<String>,
+    pub dead: Vec<GivenUp>,
     /// What was written into the audit.
     pub audit: Vec<String>,
 }
@@ -235,7 +262,7 @@ impl Books {
             let audit = record::audit(reader, ALL)?.into_iter();
             Ok(Books {
                 waiting,
-                dead: dead.map(|letter| letter.reason).collect(),
+                dead: dead.map(GivenUp::from).collect(),
                 audit: audit.map(|line| line.event).collect(),
             })
         });

@@ -352,7 +352,7 @@ impl Life<'_> {
         for secret in [&address, &code] {
             assert!(!bodies.iter().any(|body| has(body, secret.as_bytes())));
         }
-        assert_eq!(books.dead, [] as [String; 0]);
+        assert_eq!(books.dead, []);
         let bound = books.audit.iter().filter(|event| *event == "contact.bound");
         assert_eq!(bound.count(), 1, "{:?}", books.audit);
 

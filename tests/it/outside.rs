@@ -977,6 +977,14 @@ impl Mailboxes {
         }
     }
 
+    /// While this file is there, what is in it is said, as `smtp_sink.py` explains.
+    fn with_mood(file: &Path) -> Mailboxes {
+        Mailboxes {
+            sink: smtp_sink::start_with(Security::StartTls, json!({ "mood": file })),
+            unread: Vec::new(),
+        }
+    }
+
     /// The next mail to this address.
     pub fn letter_to(&mut self, address: &str) -> Letter {
         eventually(&format!("a mail to {address}"), || {
@@ -1035,6 +1043,16 @@ fn letter(event: Value) -> Letter {
 
 // --- the program ----------------------------------------------------------------------------------
 
+/// Users of the first service who have these addresses.
+fn users(emails: impl Iterator<Item = String>) -> Vec<User> {
+    let users = emails.map(|email| User {
+        // As long as the process: those of other tests are in its program.
+        email: email.leak(),
+        ..ANA
+    });
+    users.collect()
+}
+
 /// Everything around the program, and the folder in which it lives.
 pub struct World {
     pub folder: tempfile::TempDir,
@@ -1092,14 +1110,12 @@ impl World {
 
     /// With a mail server, and users of the first service who have these addresses.
     pub fn with_users(emails: impl Iterator<Item = String>) -> World {
-        let users: Vec<User> = emails
-            .map(|email| User {
-                // As long as the process: those of other tests are in its program.
-                email: email.leak(),
-                ..ANA
-            })
-            .collect();
-        World::around(Some(Mailboxes::start(json!({}))), &users)
+        World::around(Some(Mailboxes::start(json!({}))), &users(emails))
+    }
+
+    /// The same, and the mail server has moods while this file is there.
+    pub fn with_moody_mail(file: &Path, emails: impl Iterator<Item = String>) -> World {
+        World::around(Some(Mailboxes::with_mood(file)), &users(emails))
     }
 
     /// For what needs no mail: nobody listens at the mail server's port.

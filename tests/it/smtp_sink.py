@@ -10,6 +10,7 @@ what happens, in order. Ends when its standard input does.
     replies   {"RCPT": ["451 4.7.1 later"], …}: said once each, in order, before the server
               behaves; commands AUTH, MAIL, RCPT, DATA (after the final dot); the reply "drop"
               cuts the connection instead, and null behaves this once
+    mood      a file: while it is there, {"RCPT": "451 4.7.1 later", …} in it are said each time
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import email
 import email.policy
 import json
 import logging
+import pathlib
 import ssl
 import sys
 import warnings
@@ -32,6 +34,16 @@ logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 
 WISHES = json.loads(sys.argv[1])
 REPLIES = {command: list(replies) for command, replies in WISHES.get("replies", {}).items()}
+
+
+def wished_reply(command):
+    """What is to be said instead of the usual, if anything."""
+    if queue := REPLIES.get(command):
+        return queue.pop(0)
+    try:
+        return json.loads(pathlib.Path(WISHES["mood"]).read_text()).get(command)
+    except (KeyError, FileNotFoundError):
+        return None
 
 
 def tell(**event):
@@ -55,10 +67,7 @@ class Server(SMTP):
     """aiosmtpd with the wished-for replies in front."""
 
     async def wished(self, command):
-        queue = REPLIES.get(command)
-        if not queue:
-            return False
-        reply = queue.pop(0)
+        reply = wished_reply(command)
         if reply is None:
             return False
         if reply == "drop":
@@ -117,11 +126,10 @@ class Handler:
             ],
             "raw": base64.b64encode(envelope.content).decode(),
         }
-        queue = REPLIES.get("DATA")
-        if not queue:
+        reply = wished_reply("DATA")
+        if reply is None:
             tell(**told)
             return "250 2.0.0 taken"
-        reply = queue.pop(0)
         if reply != "drop":
             return reply
         tell(**told)
