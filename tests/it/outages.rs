@@ -553,12 +553,17 @@ fn r_41_a_service_that_is_slow_is_cut_and_the_other_one_is_as_fast_as_ever() {
             json!({"token": "t", "tokenType": "Bearer", "expiresIn": 60}),
         )
     });
-    let services = Services::new(vec![
-        service("slow", &slow.url(), TIMEOUT),
-        service("fast", &fast.url(), TIMEOUT),
-    ])
-    .unwrap();
-    let token = |name: &str| {
+    let of = |names: &[(&str, &Server)]| {
+        let settings = names.iter();
+        let settings = settings.map(|(name, server)| service(name, &server.url(), TIMEOUT));
+        Services::new(settings.collect()).unwrap()
+    };
+    // What else runs on the machine meets those without a slow one as well.
+    let (services, calm) = (
+        of(&[("slow", &slow), ("fast", &fast)]),
+        of(&[("fast", &fast)]),
+    );
+    let token = |services: &Services, name: &str| {
         let wanted = TokenFor {
             user_id: "1",
             company_id: "acme",
@@ -568,27 +573,23 @@ fn r_41_a_service_that_is_slow_is_cut_and_the_other_one_is_as_fast_as_ever() {
         let name = ServiceName::parse(name).unwrap();
         services.issue_token(&name, &wanted, crate::house::START, "id")
     };
-    let mut windows = Vec::new();
+    let (mut beside_slow, mut beside_nobody) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
                     let since = Instant::now();
-                    assert!(token("slow").is_err());
+                    assert!(token(&services, "slow").is_err());
                     since.elapsed()
                 })
             })
             .collect();
         while callers.iter().any(|caller| !caller.is_finished()) {
-            let mut times: Vec<Duration> = (0..100)
-                .map(|_| {
-                    let since = Instant::now();
-                    token("fast").unwrap();
-                    since.elapsed()
-                })
-                .collect();
-            times.sort();
-            windows.push(times[98]);
+            for (services, times) in [(&services, &mut beside_slow), (&calm, &mut beside_nobody)] {
+                let since = Instant::now();
+                token(services, "fast").unwrap();
+                times.push(since.elapsed());
+            }
         }
         for caller in callers {
             let took = caller.join().unwrap();
@@ -596,8 +597,17 @@ fn r_41_a_service_that_is_slow_is_cut_and_the_other_one_is_as_fast_as_ever() {
             assert!(range.contains(&took), "cut after {took:?}");
         }
     });
-    // The calmest of many hundreds: what else runs on the machine is not the program's.
-    let calmest = windows.iter().min().unwrap();
-    eprintln!("of {} hundreds the calmest: p99 {calmest:?}", windows.len());
-    assert!(*calmest < Duration::from_millis(50), "{windows:?}");
+    // Over all of them.
+    let p99 = |mut times: Vec<Duration>| {
+        times.sort();
+        (times[(times.len() - 1) * 99 / 100], times[times.len() - 1])
+    };
+    let count = beside_slow.len();
+    let ((slow, slowest), (nobody, _)) = (p99(beside_slow), p99(beside_nobody));
+    eprintln!("of {count} each: p99 {slow:?}, at most {slowest:?}; beside nobody p99 {nobody:?}");
+    let limit = Duration::from_millis(50).max(2 * nobody);
+    assert!(
+        slow < limit && slowest < TIMEOUT / 2,
+        "{slow:?}, {slowest:?}"
+    );
 }

@@ -305,29 +305,51 @@ fn what_did_not_arrive_is_listed_with_its_reason_and_the_conversation_goes_on() 
     assert_eq!(portero.stop().0, Some(0));
 }
 
-/// Of the webhooks that come `while` something lasts: the 99th of a hundred from the quickest to the
-/// slowest, in the calmest hundred one after the other. What else runs on the machine is not the
-/// program's.
-fn webhooks(portero: &Portero, mut lasts: impl FnMut(usize) -> bool) -> Duration {
-    let mut times = Vec::new();
-    while lasts(times.len()) {
-        let body = webhook(&[text(&format!("57302{:07}", unique()), "hola")]);
-        let since = Instant::now();
-        assert_eq!(portero.post_webhook(&body).status, 200);
-        times.push(since.elapsed());
-    }
-    let of_hundred = |hundred: &[Duration]| {
-        let mut sorted = hundred.to_vec();
-        sorted.sort();
-        sorted[98]
-    };
-    let calmest = times.windows(100).map(of_hundred).min().unwrap();
-    eprintln!(
-        "of {} webhooks the calmest hundred: p99 {calmest:?}",
-        times.len()
-    );
-    calmest
+/// How long webhooks took that went to two programs in turn: to one beside which somebody is slow,
+/// and to one beside which nobody is. What else runs on the machine meets both.
+#[derive(Default)]
+struct Beside {
+    slow: Vec<Duration>,
+    nobody: Vec<Duration>,
 }
+
+impl Beside {
+    /// One webhook to each of them, by people who write for the first time.
+    fn receive(&mut self, slow: &Portero, nobody: &Portero) {
+        let sides = [(slow, &mut self.slow), (nobody, &mut self.nobody)];
+        for (portero, times) in sides {
+            let body = webhook(&[text(&format!("57302{:07}", unique()), "hola")]);
+            let since = Instant::now();
+            assert_eq!(portero.post_webhook(&body).status, 200);
+            times.push(since.elapsed());
+        }
+    }
+
+    /// Over all of them: 99 of a hundred are acknowledged within 50 ms, or on a machine that is too
+    /// loaded for that within twice what they take beside nobody; and so is half of them. None has
+    /// waited for the slow one.
+    fn assert_unaffected(mut self) {
+        assert!(self.slow.len() >= 300, "only {}", self.slow.len());
+        self.slow.sort();
+        self.nobody.sort();
+        let of = |times: &[Duration], percent: usize| times[(times.len() - 1) * percent / 100];
+        let told = [50, 90, 99, 100].map(|p| (p, of(&self.slow, p), of(&self.nobody, p)));
+        eprintln!("of {} webhooks each: {told:?}", self.slow.len());
+        for (percent, slow, nobody) in told {
+            let limit = match percent {
+                100 => WAITS / 2,
+                _ => Duration::from_millis(50).max(2 * nobody),
+            };
+            assert!(
+                slow < limit,
+                "{percent} %: {slow:?}, beside nobody {nobody:?}"
+            );
+        }
+    }
+}
+
+/// How long somebody slow is waited for.
+const WAITS: Duration = Duration::from_secs(10);
 
 /// A number that no other call gives.
 fn unique() -> usize {
@@ -335,28 +357,21 @@ fn unique() -> usize {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// What is acknowledged while somebody outside is slow must be within 50 ms; on a machine that is
-/// too loaded for that anyway, it must not be slower than without.
-fn assert_unaffected(while_slow: Duration, before: Duration) {
-    let limit = Duration::from_millis(50).max(2 * before);
-    assert!(while_slow < limit, "{while_slow:?}, and before {before:?}");
-}
-
 /// Meta answers a byte a second. Its senders are free again after ten, and what comes in is
 /// acknowledged as ever.
 #[test]
 fn an_answer_that_drips_for_a_minute_holds_a_sender_for_ten_seconds_and_no_webhook() {
-    let world = World::without_mail();
-    let portero = world.start();
-    let before = webhooks(&portero, |count| count < 300);
+    let (world, calm) = (World::without_mail(), World::without_mail());
+    let (portero, beside_nobody) = (world.start(), calm.start());
     world.graph.always(Some(Mood::Drip));
     portero.receive(&[text(FIRST, "hola")]);
     eventually("an answer drips", || {
         (world.graph.refused() > 0).then_some(())
     });
-    let p99 = webhooks(&portero, |count| {
-        count < 100 || world.graph.dripped().len() < 4
-    });
+    let mut beside = Beside::default();
+    while world.graph.dripped().len() < 4 {
+        beside.receive(&portero, &beside_nobody);
+    }
     let taken = world.graph.count();
     let waited = world.graph.dripped();
     let range = Duration::from_millis(9_500)..Duration::from_secs(13);
@@ -369,7 +384,7 @@ fn an_answer_that_drips_for_a_minute_holds_a_sender_for_ten_seconds_and_no_webho
     eventually("somebody is answered", || {
         (world.graph.count() > taken).then_some(())
     });
-    assert_unaffected(p99, before);
+    beside.assert_unaffected();
 }
 
 /// somebody in between takes STARTTLS out of the list. Mail rests, that is told, and not a
@@ -579,25 +594,25 @@ fn services_that_are_down_are_left_alone_and_asked_again_when_they_may_be_back()
 #[test]
 fn a_service_that_takes_half_a_minute_is_waited_for_ten_seconds_and_by_nobody_else() {
     let mut world = World::with_mail(json!({}));
+    let calm = World::without_mail();
     world.woku.set(ServiceMood::Hang);
-    let portero = world.start();
-    let before = webhooks(&portero, |count| count < 300);
+    let (portero, beside_nobody) = (world.start(), calm.start());
     let since = Instant::now();
     portero.receive(&[text(FIRST, ANA.email)]);
     let (mut letter, mut looked_at) = (None, Instant::now());
-    let p99 = webhooks(&portero, |_| {
+    let mut beside = Beside::default();
+    while letter.is_none() {
+        beside.receive(&portero, &beside_nobody);
         // Each look takes a moment.
-        if looked_at.elapsed() < Duration::from_secs(1) {
-            return true;
+        if looked_at.elapsed() >= Duration::from_secs(1) {
+            looked_at = Instant::now();
+            letter = world.mail().letter_if_any(ANA.email);
         }
-        looked_at = Instant::now();
-        letter = world.mail().letter_if_any(ANA.email);
-        letter.is_none()
-    });
+    }
     let took = since.elapsed();
     let range = Duration::from_millis(9_500)..Duration::from_secs(16);
     assert!(range.contains(&took), "{took:?}");
-    assert_unaffected(p99, before);
+    beside.assert_unaffected();
     portero.receive(&[text(FIRST, &letter.unwrap().code())]);
     world.graph.reply(FIRST, 2);
     world.graph.assert_received(FIRST, &[ON_ITS_WAY, SIGNED_IN]);
