@@ -277,6 +277,20 @@ impl Program<'_> {
     }
 }
 
+/// What it said in its last lives, when something is wrong.
+impl Drop for Program<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines: Vec<&str> = self.log.lines().collect();
+            let end = lines[lines.len().saturating_sub(60)..].join("\n");
+            eprintln!(
+                "--- after {} lives, the end of what they said ---\n{end}",
+                self.lives
+            );
+        }
+    }
+}
+
 /// Sends this as Meta does, and now and then once more.
 fn deliver(here: &Whereabouts, dice: &mut Dice, body: &[u8]) {
     here.deliver(body);
@@ -320,12 +334,11 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
         scope.spawn(move || {
             let mut reported = 0;
             while !quiet.load(Ordering::SeqCst) {
-                let count = graph.count();
-                let mut news: Vec<Value> = graph.sent()[reported..count]
-                    .iter()
+                let sent = graph.sent_since(reported);
+                reported += sent.len();
+                let mut news: Vec<Value> = (sent.iter())
                     .flat_map(|sent| ["sent", "delivered"].map(|news| status_of(sent, news)))
                     .collect();
-                reported = count;
                 // Many at a time, or they would come later than the program waits for them.
                 while !news.is_empty() {
                     let mut statuses = Vec::new();
@@ -352,6 +365,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
                     while !over.load(Ordering::SeqCst) {
                         let number = begun.fetch_add(1, Ordering::SeqCst);
                         let (wa_id, address) = (signing_in(number), address(number));
+                        let mut seen = graph.count();
                         deliver(here, &mut dice, &webhook(&[text(&wa_id, "hola")]));
                         deliver(here, &mut dice, &webhook(&[text(&wa_id, &address)]));
                         let code = patiently("a mail", over, || {
@@ -359,10 +373,12 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
                         });
                         deliver(here, &mut dice, &webhook(&[text(&wa_id, &code)]));
                         patiently("a sign-in", over, || {
-                            let sent = graph.sent_to(&wa_id);
-                            sent.iter()
-                                .any(|sent| sent.body.starts_with(SIGNED_IN))
-                                .then_some(())
+                            let sent = graph.sent_since(seen);
+                            seen += sent.len();
+                            let is_it = |sent: &Sent| {
+                                sent.to.ends_with(&wa_id) && sent.body.starts_with(SIGNED_IN)
+                            };
+                            sent.iter().any(is_it).then_some(())
                         });
                     }
                 })
