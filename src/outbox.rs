@@ -5,7 +5,8 @@
 //! reached holds up nobody else. The queue in memory is a window on the store: what does not fit
 //! waits there, and a restart begins with the store alone.
 //!
-//! Two things may be wrong with the other side of a lane. It may not answer at all, refuse whatever
+//! Two things may be wrong with the other side of a lane. It may not answer at all, leave it open
+//! whether it takes anything, refuse whatever
 //! comes, or want less at once: then the lane rests, tries with one entry at a time, and everything
 //! keeps its order. Or it may refuse one entry and take others: then that entry steps aside after a
 //! while, and what waits behind it overtakes it.
@@ -541,7 +542,7 @@ impl Outbox {
             match app.settle(lane, tries.to_vec()) {
                 Ok(settled) => return Some(settled),
                 Err(error) => {
-                    tracing::error!(lane = lane.name(), attempt, %error, "what was sent could not be stored as sent");
+                    tracing::error!(lane = lane.name(), attempt, %error, "what became of a delivery could not be stored");
                     if error.is_for_good() {
                         return None;
                     }
