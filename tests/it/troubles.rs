@@ -329,7 +329,7 @@ impl Beside {
     /// loaded for that within twice what they take beside nobody; and so is half of them. None has
     /// waited for the slow one.
     fn assert_unaffected(mut self) {
-        assert!(self.slow.len() >= 300, "only {}", self.slow.len());
+        assert!(self.slow.len() >= 50, "only {}", self.slow.len());
         self.slow.sort();
         self.nobody.sort();
         let of = |times: &[Duration], percent: usize| times[(times.len() - 1) * percent / 100];
@@ -369,7 +369,7 @@ fn an_answer_that_drips_for_a_minute_holds_a_sender_for_ten_seconds_and_no_webho
         (world.graph.refused() > 0).then_some(())
     });
     let mut beside = Beside::default();
-    while world.graph.dripped().len() < 4 {
+    while world.graph.dripped().len() < 4 || beside.slow.len() < 300 {
         beside.receive(&portero, &beside_nobody);
     }
     let taken = world.graph.count();
