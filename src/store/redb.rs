@@ -53,8 +53,9 @@ const GROUP_JOBS_MAX: usize = 256;
 /// must neither hold up the small ones behind it nor fill the memory.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Memory for pages. The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
-pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Memory for pages. More brings little: what is not in it is mostly in that of the operating system.
+/// The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
+pub const CACHE_BYTES: usize = 10 * 1024 * 1024;
 
 /// How long after finding that the disk takes no writes it is tried again. Each try writes
 /// [`ROOM_BYTES`].

@@ -199,7 +199,7 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "ureq::",
-        &["http.rs", "simulator/"],
+        &["http.rs", "http/", "simulator/"],
         "outgoing HTTP has one place with every limit set",
     ),
     ("lettre::", &["mail.rs", "mail/"], "mail has one adapter"),
