@@ -156,6 +156,20 @@ fn only_whole_lines_of_ascii_go_on_the_wire() {
     }
 }
 
+/// Names of hosts are read without the tables of Unicode (`idna_adapter` in Cargo.toml).
+#[test]
+fn a_domain_in_punycode_is_written_to_as_it_is() {
+    for text in [
+        "ana@xn--bcher-kva.example",
+        "ana@xn--80ak6aa92e.xn--p1ai",
+        "ana@sub.xn--mgbh0fb.example",
+    ] {
+        let address = EmailAddress::parse(text).unwrap();
+        let email = mailbox(None, &address).unwrap().email;
+        assert_eq!(AsRef::<str>::as_ref(&email), text);
+    }
+}
+
 #[test]
 fn an_id_that_would_break_the_message_id_is_not_sent() {
     let mailer = Mailer::new(&settings(Security::Plain, "127.0.0.1")).unwrap();
