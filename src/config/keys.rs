@@ -246,7 +246,7 @@ keys! {
         "The file that holds everything.";
     STORE_KEY "store" "key" SECRET Default("\"file:portero.key\""), AtRestart,
         "Key that seals the store: a file, made at the first start, or env:NAME; keep a copy apart from the store's.";
-    STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("16777216"), AtRestart,
+    STORE_CACHE_BYTES "store" "cache_bytes" NUMBER Default("10485760"), AtRestart,
         "Memory for the store's cache.";
     STORE_SNAPSHOTS "store" "snapshots" NUMBER Default("24"), AtOnce,
         "How many hourly copies of the store are kept beside it; 0 makes none.";
