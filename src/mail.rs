@@ -144,6 +144,9 @@ struct Idle {
     since: Instant,
 }
 
+/// What became of what was said to the server.
+type Said = Result<(), (Stage, Reply)>;
+
 /// Where in the conversation something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -268,10 +271,7 @@ impl Mailer {
 
     /// A connection that was told the sender, and what it answered: a kept one, if there is one that
     /// took it, else a new one. A kept one may have ended meanwhile; nothing is lost by asking it.
-    fn check_out(
-        &self,
-        from: &lettre::Address,
-    ) -> Result<(SmtpConnection, Result<(), (Stage, Reply)>), Failure> {
+    fn check_out(&self, from: &lettre::Address) -> Result<(SmtpConnection, Said), Failure> {
         let sender = || commands::Mail::new(Some(from.clone()), Vec::new());
         // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX.
         loop {
@@ -292,11 +292,7 @@ impl Mailer {
     }
 
     /// Keeps a connection on which all went well; gives up the others.
-    fn settle(
-        &self,
-        mut connection: SmtpConnection,
-        outcome: Result<(), (Stage, Reply)>,
-    ) -> Result<(), Failure> {
+    fn settle(&self, mut connection: SmtpConnection, outcome: Said) -> Result<(), Failure> {
         match outcome {
             Ok(()) => {
                 // There are never more: none is made while so many are in use or idle.
@@ -455,7 +451,7 @@ fn say(
     stage: Stage,
     deadline: Instant,
     command: impl fmt::Display,
-) -> Result<(), (Stage, Reply)> {
+) -> Said {
     limit(connection, stage, deadline)?;
     connection
         .command(command)
@@ -464,11 +460,7 @@ fn say(
 }
 
 /// Sets how long the next step may take.
-fn limit(
-    connection: &mut SmtpConnection,
-    stage: Stage,
-    deadline: Instant,
-) -> Result<(), (Stage, Reply)> {
+fn limit(connection: &mut SmtpConnection, stage: Stage, deadline: Instant) -> Said {
     let step = match stage {
         Stage::Content => VERDICT_TIME_MAX,
         _ => REPLY_TIME_MAX,
