@@ -4,7 +4,7 @@ use super::{
     Keys, collect, first_moment, hour, latest_moment, put_seen_forgotten_until,
     seen_forgotten_until,
 };
-use crate::domain::id::{HOUR_MS, MessageId, PhoneNumberId, Timestamp};
+use crate::domain::id::{HOUR_MS, MessageId, PhoneNumberId, SECOND_MS, Timestamp};
 use crate::store::{KeyRange, Order, StoreError, Table, Writer};
 use std::ops::Bound;
 
@@ -40,8 +40,29 @@ pub fn see(
         Remembered::UntilOld => until_old,
         Remembered::Always => always,
     };
-    writer.put(Table::Seen, &key, &[])?;
+    writer.put(Table::Seen, &key, &second_of_hour(sent_at))?;
     Ok(false)
+}
+
+/// When a message was sent, in seconds after the hour of its key: what is stored of it.
+fn second_of_hour(sent_at: Timestamp) -> [u8; 2] {
+    // An hour has 3,600.
+    u16::try_from(sent_at.0 % HOUR_MS / SECOND_MS)
+        .unwrap_or(u16::MAX)
+        .to_be_bytes()
+}
+
+/// The first moment after the second in which a message was sent; after its hour, for those of
+/// which an earlier version stored no more.
+fn after(key: &[u8], value: &[u8]) -> Timestamp {
+    let hours = key
+        .first_chunk()
+        .map_or(0, |hours| u32::from_be_bytes(*hours));
+    let hour = Timestamp(u64::from(hours) * HOUR_MS);
+    match value.first_chunk() {
+        Some(second) => hour.plus_ms((u64::from(u16::from_be_bytes(*second)) + 1) * SECOND_MS),
+        None => hour.plus_ms(HOUR_MS),
+    }
 }
 
 /// Notes, where it was not yet, up to when ids may have been forgotten: in a new store there is no
@@ -71,14 +92,12 @@ pub fn forget_seen(
         range,
         Order::Forward,
         limit,
-        |key, _| Ok(key.to_vec()),
+        |key, value| Ok((key.to_vec(), after(key, value))),
     )?;
-    for key in &due {
+    for (key, _) in &due {
         writer.delete(Table::Seen, key)?;
     }
-    if let Some([a, b, c, d, ..]) = due.last().map(Vec::as_slice) {
-        let hours = u64::from(u32::from_be_bytes([*a, *b, *c, *d]));
-        let until = Timestamp((hours + 1) * HOUR_MS);
+    if let Some(until) = due.iter().map(|(_, after)| *after).max() {
         if seen_forgotten_until(writer)?.is_none_or(|known| known < until) {
             put_seen_forgotten_until(writer, until)?;
         }

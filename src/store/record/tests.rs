@@ -483,8 +483,27 @@ fn a_message_is_seen_once_and_forgotten_by_its_hour() {
         ];
         Ok((seen, forgotten, seen_forgotten_until(writer)?))
     });
-    let until = Some(Timestamp(6 * HOUR_MS));
+    let until = Some(Timestamp(5 * HOUR_MS + 1_000));
     assert_eq!(found, ([false, true, false, false], [0, 1, 1, 0], until));
+}
+
+/// what was sent later in the hour of the last one that was forgotten was never received.
+#[test]
+fn up_to_when_messages_were_forgotten_is_known_to_the_second() {
+    let sent_at = Timestamp(5 * HOUR_MS + 1_234_000);
+    let found = in_store(move |writer| {
+        let (keys, number) = (keys(), PhoneNumberId::parse("106540352242922").unwrap());
+        let id = MessageId::parse("a").unwrap();
+        see(writer, &keys, &number, &id, sent_at, Remembered::UntilOld)?;
+        forget_seen(writer, Timestamp(6 * HOUR_MS), 10)?;
+        let to_the_second = seen_forgotten_until(writer)?;
+        // An earlier version stored nothing but the hour.
+        writer.put(Table::Seen, &keys.seen(&number, &id, sent_at), &[])?;
+        forget_seen(writer, Timestamp(6 * HOUR_MS), 10)?;
+        Ok((to_the_second, seen_forgotten_until(writer)?))
+    });
+    let to_the_hour = Some(Timestamp(6 * HOUR_MS));
+    assert_eq!(found, (Some(sent_at.plus_ms(1_000)), to_the_hour));
 }
 
 /// of a store of an earlier version it is known what it may have forgotten.
