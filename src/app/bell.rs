@@ -96,3 +96,63 @@ impl Bells {
         &self.lanes[lane as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// Longer than anything takes here that does not wait.
+    const LONG: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn takes(wait: impl FnOnce()) -> Duration {
+        let begun = Instant::now();
+        wait();
+        begun.elapsed()
+    }
+
+    #[test]
+    fn a_ring_between_looking_and_waiting_is_not_lost() {
+        let bell = Bell::default();
+        let heard = bell.heard();
+        bell.ring();
+        assert!(takes(|| bell.wait(heard, LONG)) < LONG);
+        let heard = bell.heard();
+        bell.ring_all();
+        assert!(takes(|| bell.wait(heard, LONG)) < LONG);
+        assert!(takes(|| bell.wait_for_call(heard, LONG)) < LONG);
+    }
+
+    #[test]
+    fn who_waits_for_a_call_is_left_alone_by_what_is_new() {
+        let bell = Bell::default();
+        let heard = bell.heard();
+        bell.ring();
+        assert!(takes(|| bell.wait_for_call(heard, SHORT)) >= SHORT);
+        assert!(takes(|| bell.wait(bell.heard(), SHORT)) >= SHORT);
+    }
+
+    #[test]
+    fn each_of_many_rings_wakes_one_who_listens_and_a_call_wakes_all() {
+        const MANY: u32 = 1_000;
+        let bell = Bell::default();
+        std::thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                let mut heard = bell.heard();
+                while heard.rings < u64::from(MANY) {
+                    bell.wait(heard, LONG);
+                    heard = bell.heard();
+                }
+            });
+            let deaf = scope.spawn(|| bell.wait_for_call(Heard::default(), LONG));
+            let took = takes(|| {
+                (0..MANY).for_each(|_| bell.ring());
+                let _ = listener.join();
+                bell.ring_all();
+                let _ = deaf.join();
+            });
+            assert!(took < LONG);
+        });
+    }
+}

@@ -430,8 +430,9 @@ impl App {
             known.extend(freed.iter().take(room));
             drop(known);
             for lane in Lane::ALL {
+                // It may end the rest of a lane, in which nobody listens for something new.
                 if freed.iter().any(|(of, ..)| *of == lane) {
-                    self.bells.of(lane).ring();
+                    self.bells.of(lane).ring_all();
                 }
             }
         }
