@@ -3,7 +3,7 @@
 //! The conversation is held command by command instead of through lettre's transport, because
 //! what a reply means depends on where it comes: a 550 to `MAIL` condemns the sender, a 550 to
 //! `RCPT` one recipient, and a connection lost after the final dot may have delivered the mail
-//! . Connections are kept and reused, at most one per sender thread.
+//! . Connections are kept and reused, one for each mail that is sent at the same time.
 //!
 //! lettre must be built without its `tracing` feature: that one logs every line, `AUTH` included.
 
@@ -25,7 +25,7 @@ use lettre::transport::smtp::response::Severity;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for a connection and for one reply.
@@ -35,8 +35,7 @@ const REPLY_TIME_MAX: Duration = Duration::from_secs(10);
 /// early means a second copy of the mail. RFC 5321, section 4.5.3.2.6 would wait ten minutes.
 const VERDICT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Longest time from the first command of a mail to its last, so that many slow replies do not
-/// add up.
+/// Longest time from the recipient of a mail to its end, so that many slow replies do not add up.
 const SEND_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How long a polite goodbye may take on a connection that is given up.
@@ -48,10 +47,7 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Most addresses of the server that are tried for one connection, each with its own time-out.
 const ADDRESSES_MAX: usize = 4;
 
-/// Connections to one mail server at once: as many as the smaller providers allow.
-pub const CONNECTIONS: usize = 4;
-
-/// Most connections: a mailbox provider closes the door on more.
+/// Most connections kept: a mailbox provider closes the door on more.
 const CONNECTIONS_MAX: usize = 16;
 
 /// Longest subject and longest display name, in characters; RFC 5322 allows 998 bytes a line.
@@ -82,7 +78,7 @@ pub struct Settings {
     pub reply_to: Option<EmailAddress>,
     /// PEM certificates to trust besides the public ones.
     pub ca_pem: Option<Vec<u8>>,
-    /// Connections used at once, and kept open: usually [`CONNECTIONS`].
+    /// Connections kept open: one per mail that is sent at the same time.
     pub connections: usize,
 }
 
@@ -107,28 +103,7 @@ pub struct Mailer {
     from: Mailbox,
     reply_to: Option<Mailbox>,
     connections_max: usize,
-    connections: Mutex<Connections>,
-    /// For who waits because as many connections are in use as may be.
-    one_is_free: Condvar,
-}
-
-/// The connections to the server.
-#[derive(Default)]
-struct Connections {
-    /// Those on which the last mail went well.
-    idle: Vec<Idle>,
-    /// Those that are being used or made.
-    in_use: usize,
-}
-
-/// The right to use one connection.
-struct Turn<'m>(&'m Mailer);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.connections().in_use -= 1;
-        self.0.one_is_free.notify_one();
-    }
+    idle: Mutex<Vec<Idle>>,
 }
 
 /// [`Security`] with what is needed to keep its promise.
@@ -216,8 +191,7 @@ impl Mailer {
                 None => None,
             },
             connections_max: settings.connections,
-            connections: Mutex::default(),
-            one_is_free: Condvar::new(),
+            idle: Mutex::default(),
         })
     }
 
@@ -229,7 +203,6 @@ impl Mailer {
         let (Some(from), [to]) = (envelope.from(), envelope.to()) else {
             return Err(unsendable("the mail has no sender or not one recipient"));
         };
-        let _turn = self.turn();
         let (mut connection, said) = self.check_out(from)?;
         let deadline = Instant::now() + SEND_TIME_MAX;
         let outcome = said.and_then(|()| {
@@ -250,23 +223,11 @@ impl Mailer {
     /// back. The effort spent on an address that nobody has, which fails where a mail would fail
     /// whoever it is for.
     pub fn probe(&self) -> Result<(), Failure> {
-        let _turn = self.turn();
         let (mut connection, said) = self.check_out(&self.from.email)?;
         let deadline = Instant::now() + SEND_TIME_MAX;
         let outcome =
             said.and_then(|()| say(&mut connection, Stage::Check, deadline, commands::Rset));
         self.settle(connection, outcome)
-    }
-
-    /// Waits until fewer connections are in use than may be. Each of them is used for a bounded time.
-    fn turn(&self) -> Turn<'_> {
-        let connections = self.connections();
-        let mut connections = self
-            .one_is_free
-            .wait_while(connections, |known| known.in_use >= self.connections_max)
-            .unwrap_or_else(PoisonError::into_inner);
-        connections.in_use += 1;
-        Turn(self)
     }
 
     /// A connection that was told the sender, and what it answered: a kept one, if there is one that
@@ -275,7 +236,7 @@ impl Mailer {
         let sender = || commands::Mail::new(Some(from.clone()), Vec::new());
         // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX.
         loop {
-            let Some(mut idle) = self.connections().idle.pop() else {
+            let Some(mut idle) = self.idle().pop() else {
                 break;
             };
             let deadline = Instant::now() + REPLY_TIME_MAX;
@@ -295,11 +256,13 @@ impl Mailer {
     fn settle(&self, mut connection: SmtpConnection, outcome: Said) -> Result<(), Failure> {
         match outcome {
             Ok(()) => {
-                // There are never more: none is made while so many are in use or idle.
-                self.connections().idle.push(Idle {
-                    connection,
-                    since: Instant::now(),
-                });
+                let mut idle = self.idle();
+                if idle.len() < self.connections_max {
+                    idle.push(Idle {
+                        connection,
+                        since: Instant::now(),
+                    });
+                }
                 Ok(())
             }
             Err((stage, reply)) => {
@@ -403,11 +366,9 @@ impl Mailer {
         Ok(message)
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, Connections> {
-        // They are whole between any two operations, so a panic elsewhere spoils nothing.
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        // The list is whole between any two of its operations, so a panic elsewhere spoils nothing.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -525,7 +486,7 @@ fn judge(stage: Stage, reply: &Reply) -> Failure {
         Stage::Connect => "connecting",
         Stage::StartTls => "STARTTLS",
         Stage::Auth => "AUTH",
-        Stage::Check => "NOOP",
+        Stage::Check => "RSET",
         Stage::Sender => "MAIL",
         Stage::Recipient => "RCPT",
         Stage::Data => "DATA",

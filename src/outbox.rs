@@ -100,15 +100,20 @@ pub struct Pace {
     pub messages_per_second: u32,
     /// Threads of each lane, in the order of [`Lane::ALL`].
     pub threads: [usize; Lane::ALL.len()],
+    /// Entries of each lane that are on their way to the other side at the same time; no fewer than
+    /// there are threads, if it wants no fewer.
+    pub at_once: [usize; Lane::ALL.len()],
 }
 
 impl Default for Pace {
     fn default() -> Pace {
         Pace {
             messages_per_second: 80,
-            // More that mail than connections to the mail server: while some wait for what they sent
-            // to be stored as sent, the others can use those.
+            // More that mail than mail at once: while some wait for what they sent to be stored as
+            // sent, others can send.
             threads: [4, 12, 4, 16, 2],
+            // Smaller mail servers take no more connections.
+            at_once: [usize::MAX, 4, usize::MAX, usize::MAX, usize::MAX],
         }
     }
 }
@@ -187,7 +192,9 @@ impl Outbox {
                 None
             };
             let steps_aside = matches!(lane, Lane::Bot | Lane::Events);
-            Mutex::new(Queue::new(per_second, lane == Lane::Chat, steps_aside))
+            let mut queue = Queue::new(per_second, lane == Lane::Chat, steps_aside);
+            queue.at_once_max = pace.at_once[lane as usize].max(1);
+            Mutex::new(queue)
         });
         Outbox {
             bells: Arc::clone(app.bells()),
@@ -211,6 +218,7 @@ impl Outbox {
         if let Some(rate) = &mut self.queue(Lane::Chat).rate {
             rate.per_second = messages_per_second.max(1) as usize;
         }
+        self.bells.of(Lane::Chat).ring_all();
     }
 
     /// Something was put right: what waits because the other side of this lane could not be used
@@ -342,8 +350,12 @@ impl Outbox {
             let now = app.now();
             for (contact, id) in app.take_freed(lane) {
                 queue.free(contact, id, now);
+                let was_at_rest = queue.rest.is_some();
                 if queue.took_after_all(now) == Noted::GoesOn {
                     tracing::info!(lane = lane.name(), "sending goes on");
+                }
+                if was_at_rest && queue.rest.is_none() {
+                    self.bells.of(lane).ring_all();
                 }
             }
             // A bot, a mail server or a service may be slow for one of them: nobody waits for
@@ -354,11 +366,10 @@ impl Outbox {
             };
             let ids = queue.take(now, take_max, threads);
             if ids.is_empty() {
-                let at_most = queue.next_look_ms(now).min(LOOK_MS_MAX);
-                let at_most = Duration::from_millis(at_most);
-                return match queue.takes_nothing(now) {
-                    true => Turn::Full(at_most),
-                    false => Turn::Nothing(at_most),
+                let at_most = |ms: u64| Duration::from_millis(ms.min(LOOK_MS_MAX));
+                return match queue.full_for_ms(now) {
+                    Some(full_ms) => Turn::Full(at_most(full_ms)),
+                    None => Turn::Nothing(at_most(queue.next_look_ms(now))),
                 };
             }
             (ids, queue.has_due(now))
@@ -399,6 +410,9 @@ impl Outbox {
                 hands.carry_one(&work)
             };
             let is_wrong = is_about_the_lane(&report);
+            if self.queue(lane).came_back(id, app.now()) {
+                self.bells.of(lane).ring();
+            }
             // Known as carried before anything else can go wrong.
             done.push(Carried {
                 line,
@@ -812,7 +826,9 @@ struct Queue {
     due: BTreeSet<(Timestamp, LineKey)>,
     entries: usize,
     /// Taken and not finished, each by one thread.
-    under_way: HashMap<EntryId, (LineKey, ThreadId)>,
+    under_way: HashMap<EntryId, UnderWay>,
+    /// How many of them may be on their way at the same time.
+    at_once_max: usize,
     /// What became of it is not stored yet.
     unsettled: HashMap<EntryId, Carried>,
     rest: Option<Rest>,
@@ -836,6 +852,14 @@ struct Queue {
     paces_pairs: bool,
     /// Whether an entry that is refused may be overtaken by those behind it.
     steps_aside: bool,
+}
+
+/// An entry that a thread has taken.
+struct UnderWay {
+    line: LineKey,
+    thread: ThreadId,
+    /// It has come back, and what became of it is being stored.
+    is_back: bool,
 }
 
 /// What waits for one contact, in order.
@@ -899,6 +923,7 @@ impl Queue {
             due: BTreeSet::new(),
             entries: 0,
             under_way: HashMap::new(),
+            at_once_max: usize::MAX,
             unsettled: HashMap::new(),
             rest: None,
             throttled_ms: 0,
@@ -987,6 +1012,10 @@ impl Queue {
         if let Some(rate) = &mut self.rate {
             max = max.min(rate.room(self.under_way.len(), now));
         }
+        if self.at_once_max < usize::MAX {
+            let on_their_way = self.under_way.values().filter(|one| !one.is_back).count();
+            max = max.min(self.at_once_max.saturating_sub(on_their_way));
+        }
         let mut taken = Vec::new();
         while taken.len() < max {
             let Some(&(at, key)) = self.due.first() else {
@@ -1009,16 +1038,43 @@ impl Queue {
             taken.push((key, id));
         }
         let thread = std::thread::current().id();
-        (self.under_way).extend(taken.iter().map(|(key, id)| (*id, (*key, thread))));
+        self.under_way.extend(taken.iter().map(|(line, id)| {
+            let (line, is_back) = (*line, false);
+            let one = UnderWay {
+                line,
+                thread,
+                is_back,
+            };
+            (*id, one)
+        }));
         self.trying = (self.rest.as_ref()).and(taken.first().map(|(_, id)| *id));
         taken
     }
 
-    /// Whether nothing may leave now, whatever there is.
-    fn takes_nothing(&mut self, now: Timestamp) -> bool {
+    /// It is not on its way any more. Says whether another one can use its place.
+    fn came_back(&mut self, id: EntryId, now: Timestamp) -> bool {
+        if let Some(one) = self.under_way.get_mut(&id) {
+            one.is_back = true;
+        }
+        self.at_once_max < usize::MAX && self.has_due(now)
+    }
+
+    /// For how long nothing may leave, whatever there is; `None` when something may.
+    fn full_for_ms(&self, now: Timestamp) -> Option<u64> {
+        let rest_ms = match &self.rest {
+            // The one under way decides, and whoever carries it goes on.
+            Some(_) if !self.under_way.is_empty() => LOOK_MS_MAX,
+            Some(rest) => rest.until.since_ms(now),
+            None => 0,
+        };
+        let full_ms = rest_ms.max(self.room_in_ms(now));
+        (full_ms > 0).then_some(full_ms)
+    }
+
+    /// In how long the rate has room.
+    fn room_in_ms(&self, now: Timestamp) -> u64 {
         let under_way = self.under_way.len();
-        let is_full = |rate: &mut Rate| rate.room(under_way, now) == 0;
-        self.rest.is_some() || self.rate.as_mut().is_some_and(is_full)
+        (self.rate.as_ref()).map_or(0, |rate| rate.room_in_ms(under_way, now))
     }
 
     fn has_due(&self, now: Timestamp) -> bool {
@@ -1071,8 +1127,8 @@ impl Queue {
     /// What this thread has taken and not finished.
     fn held_by_this_thread(&self) -> Vec<(LineKey, EntryId)> {
         let thread = std::thread::current().id();
-        let held = (self.under_way.iter()).filter(|(_, (_, by))| *by == thread);
-        held.map(|(id, (key, _))| (*key, *id)).collect()
+        let held = (self.under_way.iter()).filter(|(_, one)| one.thread == thread);
+        held.map(|(id, one)| (one.line, *id)).collect()
     }
 
     /// What a try says about the lane as a whole.
@@ -1284,21 +1340,11 @@ impl Queue {
     }
 
     fn next_look_ms(&self, now: Timestamp) -> u64 {
-        if self.rest.is_some() && !self.under_way.is_empty() {
-            // The one under way decides, and whoever carries it goes on.
-            return LOOK_MS_MAX;
-        }
         let due_ms = self
             .due
             .first()
             .map_or(u64::MAX, |(at, _)| at.since_ms(now));
-        let rest_ms = self
-            .rest
-            .as_ref()
-            .map_or(0, |rest| rest.until.since_ms(now));
-        let room_ms =
-            (self.rate.as_ref()).map_or(0, |rate| rate.room_in_ms(self.under_way.len(), now));
-        due_ms.max(rest_ms).max(room_ms).max(1)
+        due_ms.max(self.full_for_ms(now).unwrap_or(0)).max(1)
     }
 }
 
@@ -1339,6 +1385,50 @@ mod tests {
         assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(1))]);
         queue.finish((ANA, None), EntryId(1), After::Gone, now);
         assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(2))]);
+    }
+
+    #[test]
+    fn as_long_as_nothing_may_leave_nobody_need_hear_of_something_new() {
+        let mut queue = Queue::new(Some(1), false, false);
+        queue.add(Waiting {
+            id: EntryId(1),
+            contact: ANA,
+            look_at: Timestamp(0),
+        });
+        let now = Timestamp(10_000);
+        assert_eq!(queue.full_for_ms(now), None);
+        assert_eq!(queue.take(now, 1, 1), [((ANA, None), EntryId(1))]);
+        assert_eq!(queue.full_for_ms(now), Some(LOOK_MS_MAX), "it is under way");
+        queue.finish((ANA, None), EntryId(1), After::Gone, now);
+        assert_eq!(queue.full_for_ms(now.plus_ms(SECOND_MS - 1)), Some(1));
+        assert_eq!(queue.full_for_ms(now.plus_ms(SECOND_MS)), None);
+        // A rest that is over and has nothing to try holds nobody up.
+        queue.rest = Some(Rest {
+            reason: String::new(),
+            advice: None,
+            until: now.plus_ms(2 * SECOND_MS),
+        });
+        assert_eq!(queue.full_for_ms(now.plus_ms(SECOND_MS)), Some(SECOND_MS));
+        assert_eq!(queue.full_for_ms(now.plus_ms(2 * SECOND_MS)), None);
+    }
+
+    #[test]
+    fn no_more_leave_at_once_than_may_and_what_came_back_makes_room_before_it_is_stored() {
+        let mut queue = queue_of(&[
+            (ANA, 1),
+            (BEN, 2),
+            (ContactId([3; 16]), 3),
+            (ContactId([4; 16]), 4),
+        ]);
+        queue.at_once_max = 2;
+        let taken = queue.take(NOW, 9, 1);
+        assert_eq!(taken.len(), 2);
+        assert_eq!(queue.take(NOW, 9, 1), []);
+        assert!(queue.came_back(taken[0].1, NOW), "another one can leave");
+        assert_eq!(queue.take(NOW, 9, 1).len(), 1);
+        assert_eq!(queue.take(NOW, 9, 1), []);
+        queue.finish(taken[1].0, taken[1].1, After::Gone, NOW);
+        assert_eq!(queue.take(NOW, 9, 1).len(), 1);
     }
 
     #[test]

@@ -739,7 +739,7 @@ fn mail(
         from,
         reply_to: reply_to?,
         ca_pem: ca_pem?,
-        connections: mail::CONNECTIONS,
+        connections: senders(Lane::Mail),
     })
 }
 
@@ -945,9 +945,10 @@ fn log(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Log> {
     })
 }
 
-/// The threads that send in a lane: each uses one connection at a time.
+/// How many send at the same time in a lane, each over a connection.
 fn senders(lane: Lane) -> usize {
-    Pace::default().threads[lane as usize]
+    let pace = Pace::default();
+    pace.threads[lane as usize].min(pace.at_once[lane as usize])
 }
 
 // --- values ---

@@ -117,28 +117,6 @@ fn one_connection_carries_many_mails_and_probes() {
     assert_eq!(count("auth"), 1, "logged in once");
 }
 
-/// A provider closes the door on more, and each of them may have many senders.
-#[test]
-fn no_more_connections_are_used_at_once_than_are_allowed() {
-    let sink = smtp_sink::start(Security::StartTls, json!({}));
-    let settings = settings(&sink, Security::StartTls);
-    let mailer = Mailer::new(&settings).unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..4 * settings.connections {
-            scope.spawn(|| {
-                for _ in 0..3 {
-                    mailer.send(&mail()).unwrap();
-                }
-            });
-        }
-    });
-    drop(mailer);
-    let events = sink.finish();
-    let count = |name: &str| events.iter().filter(|event| event["event"] == name).count();
-    assert_eq!(count("mail"), 12 * settings.connections);
-    assert_eq!(count("auth"), settings.connections);
-}
-
 #[test]
 fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
     for reply in ["drop", "421 4.4.2 idle for too long"] {
