@@ -95,9 +95,10 @@ fn a_short_file_is_completed_with_the_documented_defaults() {
     assert_eq!(config.server.connections_max, 512);
     assert_eq!(config.server.connections_per_address_max, 64);
     assert_eq!(config.whatsapp.sender.api_url, "https://graph.facebook.com");
-    let threads = portero::outbox::Pace::default().threads;
+    let pace = portero::outbox::Pace::default();
     let connections = [config.whatsapp.sender.connections, config.mail.connections];
-    assert_eq!(connections, threads[..2], "one for each thread that sends");
+    let at_once = [pace.threads[0], pace.at_once[1]];
+    assert_eq!(connections, at_once, "one for each message on its way");
     assert_eq!(config.whatsapp.sender.api_version, "v25.0");
     assert_eq!(config.whatsapp.messages_per_second, 80);
     assert_eq!(config.mail.port, 587);
