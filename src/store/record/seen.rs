@@ -97,10 +97,10 @@ pub fn forget_seen(
     for (key, _) in &due {
         writer.delete(Table::Seen, key)?;
     }
-    if let Some(until) = due.iter().map(|(_, after)| *after).max() {
-        if seen_forgotten_until(writer)?.is_none_or(|known| known < until) {
-            put_seen_forgotten_until(writer, until)?;
-        }
+    if let Some(until) = due.iter().map(|(_, after)| *after).max()
+        && seen_forgotten_until(writer)?.is_none_or(|known| known < until)
+    {
+        put_seen_forgotten_until(writer, until)?;
     }
     Ok(due.len())
 }
