@@ -39,6 +39,10 @@ const SIGNING_IN: usize = 4;
 /// And so many altogether, at most.
 const SIGN_INS_MAX: usize = 4_000;
 
+/// Who has not heard within this time of having signed in writes no more: an answer whose fate is not
+/// known is tried twice, a minute apart, and then given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 /// Statuses in one webhook.
 const STATUSES_MAX: usize = 100;
 
@@ -372,7 +376,12 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
                             codes_for(&address, &letters.lock().unwrap()).pop()
                         });
                         deliver(here, &mut dice, &webhook(&[text(&wa_id, &code)]));
+                        // That it was given up, with its reason, is looked at in the end.
+                        let may_be_given_up = Instant::now() + ANSWER_WITHIN;
                         patiently("a sign-in", over, || {
+                            if Instant::now() >= may_be_given_up {
+                                return Some(());
+                            }
                             let sent = graph.sent_since(seen);
                             seen += sent.len();
                             let is_it = |sent: &Sent| {
