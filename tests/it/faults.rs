@@ -4,13 +4,11 @@ use super::house::{
     House, Panics, Person, Said, Takes, failure, mailbox_refused, no_answer, other_than,
     server_error,
 };
-use super::page::Town;
 use portero::app::{Report, Work};
 use portero::domain::delivery::{ChatMessage, Entry, Failure, FailureKind, Lane, Recipient};
 use portero::domain::id::{EmailAddress, HOUR_MS, MINUTE_MS, MessageId, SECOND_MS};
 use portero::domain::message::{Inbound, Status, WebhookItem};
 use portero::outbox::{Outbox, Pace};
-use portero::serve::Broken;
 use portero::store::StoreError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -731,18 +729,6 @@ fn senders_that_panic_go_on_and_too_many_panics_are_noticed() {
     house.write(&ana(), ANA);
     wait_for(&|| house.said().len() == 2);
     assert!(running.stop(Instant::now() + Duration::from_secs(20)));
-}
-
-/// a program whose threads meet one fault after the other says that it cannot go on.
-#[test]
-fn a_program_with_too_many_faults_says_that_it_should_end() {
-    let town = Town::start();
-    for _ in 0..4 {
-        town.running().app().note_fault();
-    }
-    assert_eq!(town.running().broken(), None);
-    town.running().app().note_fault();
-    assert_eq!(town.running().broken(), Some(Broken::Faults));
 }
 
 // --- mail ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ use crate::failing_calls::{FailingCalls, Happens, steps};
 use crate::outside::{
     CANCELLED, PATIENCE, Portero, WELCOME, World, eventually, post_webhook, text, webhook,
 };
+use crate::page::Town;
 use crate::reload::run;
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -193,4 +194,19 @@ fn wherever_a_sender_panics_its_message_leaves_once() {
     }
     eprintln!("{in_the_call} panics in the call, and {elsewhere} elsewhere");
     assert!(in_the_call > 2 && elsewhere > 5);
+}
+
+/// a program whose threads meet one fault after the other says that it cannot go on.
+#[test]
+fn a_program_with_too_many_faults_says_that_it_should_end() {
+    let town = Town::start();
+    for _ in 0..4 {
+        town.running().app().note_fault();
+    }
+    assert_eq!(town.running().broken(), None);
+    town.running().app().note_fault();
+    assert_eq!(
+        town.running().broken(),
+        Some(portero::serve::Broken::Faults)
+    );
 }
