@@ -383,6 +383,13 @@ fn takes_once(house: &House, person: &Person) -> Inbound {
     message
 }
 
+/// All of these had their effect, and have none again.
+fn repeat(house: &House, taken: &[Inbound]) {
+    for message in taken {
+        assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
+    }
+}
+
 /// R-60, P1, P2: a wrong clock that nobody sets right is believed after a day, and takes what it calls
 /// old. No message is lost even then, none has its effect twice; and once the clock is right, what it
 /// showed is forgotten.
@@ -410,11 +417,6 @@ fn a_wrong_clock_that_is_believed_loses_no_message_and_lets_none_have_its_effect
     let received = house.receive(refused.clone()).unwrap();
     assert_eq!((received.outcomes.len(), received.repeated), (1, 0));
     taken.push(refused);
-    let repeat = |house: &House, taken: &[Inbound]| {
-        for message in taken {
-            assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
-        }
-    };
     for _ in 0..3 {
         taken.push(takes_once(&house, &ana));
         janitor.sweep(&house.app).unwrap();
@@ -447,11 +449,6 @@ fn a_store_that_is_made_by_a_wrong_clock_loses_no_message_and_lets_none_have_its
     let ana = person(1);
     let mut janitor = Janitor::default();
     let mut taken = Vec::new();
-    let repeat = |house: &House, taken: &[Inbound]| {
-        for message in taken {
-            assert_eq!(house.receive(message.clone()).unwrap().repeated, 1);
-        }
-    };
     for _ in 0..5 {
         taken.push(takes_once(&house, &ana));
         janitor.sweep(&house.app).unwrap();
