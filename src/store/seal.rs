@@ -4,15 +4,14 @@
 //! A record is sealed with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) under a key derived from
 //! the master key: ChaCha20-Poly1305 under a key that HChaCha20 makes of that key and the first 16
 //! bytes of the nonce. Its table, its key and the version of the layout are authenticated with it,
-//! so a record cannot be moved to another place. What this does not notice is a whole store set back to an earlier moment: that is
-//! what a restore does.
+//! so a record cannot be moved to another place. What this does not notice is a whole store set back
+//! to an earlier moment: that is what a restore does.
 //!
 //! Layout of a sealed value: version (1 byte), nonce (24), ciphertext, tag (16).
 //!
 //! Nonces: each run of an update draws 128 random bits, which are also those that its key is made
-//! of, and counts its records in the other 64. Two
-//! runs share a nonce only if they draw the same 128 bits, which 2^40 updates do with a probability
-//! below 2^-48. Drawing per run, and not once per process, keeps this true for a virtual machine
+//! of, and counts its records in the other 64. Two runs share a nonce only if they draw the same 128
+//! bits, which 2^40 updates do with a probability below 2^-48. Drawing per run, and not once per process, keeps this true for a virtual machine
 //! that is resumed twice from one image; drawing per run, and not per record, is one system call
 //! where there would be several.
 
@@ -461,21 +460,19 @@ fn scan(
 /// Makes the keys that seal and open values.
 struct Sealer(chacha20::Key);
 
-/// What all nonces with the same first [`RUN_BYTES`] are sealed and opened with.
-struct RunKey(LessSafeKey);
-
 impl Sealer {
     fn new(key: &MasterKey) -> Sealer {
         let key = key.derive("store seal");
         Sealer(chacha20::Key::from(*key))
     }
 
-    fn run_key(&self, run: &[u8; RUN_BYTES]) -> RunKey {
+    /// What all nonces that begin with `run` are sealed and opened with.
+    fn run_key(&self, run: &[u8; RUN_BYTES]) -> LessSafeKey {
         let mut key = hchacha::<R20>(&self.0, run.into());
         // ring takes every key of this length.
         let unbound = UnboundKey::new(&CHACHA20_POLY1305, &key).expect("a key of 32 bytes");
         key.zeroize();
-        RunKey(LessSafeKey::new(unbound))
+        LessSafeKey::new(unbound)
     }
 
     /// The plain value.
@@ -492,7 +489,8 @@ impl Sealer {
             return Err(damaged);
         }
         let place = place(head[0], table, key);
-        let opened = (self.run_key(&run).0)
+        let opened = self
+            .run_key(&run)
             .open_in_place(nonce(count), Aad::from(place), body)
             .map(|plain| plain.len());
         let Ok(length) = opened else {
@@ -519,7 +517,7 @@ fn nonce(count: [u8; NONCE_BYTES - RUN_BYTES]) -> Nonce {
 /// The nonces of one run of one update.
 #[derive(Default)]
 struct Nonces {
-    run: Option<([u8; RUN_BYTES], RunKey)>,
+    run: Option<([u8; RUN_BYTES], LessSafeKey)>,
     count: u64,
 }
 
@@ -549,7 +547,7 @@ impl Nonces {
         sealed.extend_from_slice(value);
         let place = place(SEAL_VERSION, table, key);
         // The cipher refuses only values of 256 GiB and more.
-        let tag = (run_key.0)
+        let tag = run_key
             .seal_in_place_separate_tag(nonce(count), Aad::from(place), &mut sealed[HEAD_BYTES..])
             .map_err(|_| StoreError::TooLarge { table })?;
         sealed.extend_from_slice(tag.as_ref());

@@ -282,13 +282,11 @@ fn the_published_vector_of_the_cipher_is_sealed_and_opened() {
     let run_key = sealer.run_key(&std::array::from_fn(|index| 0x40 + index as u8));
     let count = std::array::from_fn(|index| 0x50 + index as u8);
     let mut text = words.as_bytes().to_vec();
-    (run_key.0)
+    run_key
         .seal_in_place_append_tag(nonce(count), Aad::from(&aad), &mut text)
         .unwrap();
     assert_eq!(text, sealed);
     let mut text = sealed;
-    let opened = run_key
-        .0
-        .open_in_place(nonce(count), Aad::from(&aad), &mut text);
+    let opened = run_key.open_in_place(nonce(count), Aad::from(&aad), &mut text);
     assert_eq!(opened.unwrap(), words.as_bytes());
 }
