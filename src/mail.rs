@@ -234,7 +234,8 @@ impl Mailer {
     /// took it, else a new one. A kept one may have ended meanwhile; nothing is lost by asking it.
     fn check_out(&self, from: &lettre::Address) -> Result<(SmtpConnection, Said), Failure> {
         let sender = || commands::Mail::new(Some(from.clone()), Vec::new());
-        // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX.
+        // Ends, because only `settle` adds to the kept ones and there are at most CONNECTIONS_MAX. In
+        // the head of a loop, the list would stay locked while the server is spoken to.
         loop {
             let Some(mut idle) = self.idle().pop() else {
                 break;
@@ -383,18 +384,17 @@ impl fmt::Debug for Mailer {
 struct Content(String);
 
 impl Content {
-    const END: &str = ".\r\n";
+    const END: &str = "\r\n.\r\n";
 
     /// RFC 5321, section 4.5.2: a line that begins with a dot gets another one.
     fn of(mail: &str) -> Content {
-        let mut content = String::with_capacity(mail.len() + mail.len() / 64 + Self::END.len() + 2);
+        let mut content = String::with_capacity(mail.len() + mail.len() / 64 + Self::END.len());
         for line in mail.split_inclusive("\r\n") {
             if line.starts_with('.') {
                 content.push('.');
             }
             content.push_str(line);
         }
-        content.push_str("\r\n");
         content.push_str(Self::END);
         Content(content)
     }
