@@ -6,10 +6,9 @@
 //! waits there, and a restart begins with the store alone.
 //!
 //! Two things may be wrong with the other side of a lane. It may not answer at all, leave it open
-//! whether it takes anything, refuse whatever
-//! comes, or want less at once: then the lane rests, tries with one entry at a time, and everything
-//! keeps its order. Or it may refuse one entry and take others: then that entry steps aside after a
-//! while, and what waits behind it overtakes it.
+//! whether it takes anything, refuse whatever comes, or want less at once: then the lane rests, tries
+//! with one entry at a time, and everything keeps its order. Or it may refuse one entry and take
+//! others: then that entry steps aside after a while, and what waits behind it overtakes it.
 
 use crate::app::{App, Begun, Bells, EndedTry, Report, Settled, Waiting, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};

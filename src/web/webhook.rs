@@ -48,8 +48,7 @@ pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Respon
 }
 
 /// 200 only when all of it is on disk; 503 only when it could not be stored, or the clock is in doubt
-/// and it may be old, so that Meta sends it
-/// again; never an error for what is signed and not understood (section 1.4).
+/// and it may be old, so that Meta sends it again; never an error for what is signed and not understood (section 1.4).
 pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> Response {
     // The listener has read it whole, and not more than the cap of this route.
     let length = request

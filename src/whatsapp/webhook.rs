@@ -684,20 +684,20 @@ impl ContactsOfNames {
 /// Whether every contact of a value goes along with one of its messages or statuses
 /// ([`ContactsOfNames`]).
 fn everybody_is_named(value: &Object<'_>) -> bool {
-    let count = value.list(Key::Contacts).len();
     if value.odd(Key::Contacts) > 0 {
         return false;
     }
+    let contacts = value.list(Key::Contacts);
     let (messages, statuses) = (value.list(Key::Messages), value.list(Key::Statuses));
     // Of one person, as nearly all are: this contact goes along with whatever there is.
-    if let [contact] = value.list(Key::Contacts)
+    if let [contact] = contacts
         && messages.len() + statuses.len() == 1
     {
         return !contact.has_duplicates();
     }
     let messages = messages.iter().map(writer);
     let people: Vec<Sender> = messages.chain(statuses.iter().map(recipient)).collect();
-    ContactsOfNames::of(value).along_with(&people).len() == count
+    ContactsOfNames::of(value).along_with(&people).len() == contacts.len()
 }
 
 fn status_update(status: &Object<'_>) -> Result<StatusUpdate, Ignored> {
