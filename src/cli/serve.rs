@@ -19,7 +19,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Arguments {}
 
 pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
-    keep_memory_together();
     // Before anything has a descriptor of its own.
     let sockets = supervisor::sockets().map_err(StartError::HandedOver);
     let io =
@@ -145,21 +144,6 @@ pub(super) fn hint_about(address: SocketAddr, cause: &std::io::Error) -> String 
         _ => "change the address in the configuration".to_owned(),
     }
 }
-
-/// Keeps the allocator from giving each of hundreds of connection threads an arena of its own:
-/// what one has freed no other can use, and memory under load nearly doubles.
-#[cfg(target_env = "gnu")]
-fn keep_memory_together() {
-    const ARENAS_MAX: libc::c_int = 1;
-    // SAFETY: called before any thread is started; mallopt only sets a number in the allocator.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX);
-    }
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn keep_memory_together() {}
 
 /// An internal fault is one line with its place. Its words are left out: they may quote what a
 /// person wrote.
