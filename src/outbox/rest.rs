@@ -1,0 +1,222 @@
+//! What a try says about the other side as a whole: whether the lane comes to rest, for how long,
+//! and what people hear of it.
+
+use super::queue::{LineKey, Queue};
+use crate::app::Report;
+use crate::domain::delivery::{EntryId, Failure, FailureKind, PAUSE_MS};
+use crate::domain::id::{SECOND_MS, Timestamp};
+
+/// Pauses of a lane whose other side does not answer: the first, and the longest.
+pub(super) const UNREACHABLE_MS_MIN: u64 = SECOND_MS;
+const UNREACHABLE_MS_MAX: u64 = 30 * SECOND_MS;
+
+/// Lines that are refused one after the other, while nothing is taken, after which it is the other
+/// side that is wrong and not what is sent to it. In the chat those count of which nobody knows
+/// whether they arrived: each has one more try, which an outage must not use up.
+pub(super) const REFUSED_LINES_MAX: usize = 8;
+
+/// An alarm about a lane that is at rest is repeated this often.
+const ALARM_EVERY_MS: u64 = 3_600 * SECOND_MS;
+
+/// A lane that comes to rest again is told of at most this often.
+const ALARM_AGAIN_MS: u64 = 300 * SECOND_MS;
+
+/// Why a lane is at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// What the other side said.
+    pub reason: String,
+    /// What to do about it.
+    pub advice: Option<&'static str>,
+    /// When the next entry tries whether it has been put right.
+    pub until: Timestamp,
+}
+
+/// What is worth saying about a lane after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    Nothing,
+    /// It has come to rest.
+    Paused,
+    /// It was at rest, and is not any more.
+    GoesOn,
+}
+
+impl Queue {
+    /// What a try says about the lane as a whole.
+    pub(super) fn note(
+        &mut self,
+        key: LineKey,
+        id: EntryId,
+        report: &Report,
+        now: Timestamp,
+    ) -> Noted {
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.is_held = may_be_tried_now(report);
+        }
+        let is_suspicious = (self.steps_aside && is_refused(report))
+            || (self.paces_pairs && is_of_unknown_fate(report));
+        if is_suspicious && self.refused.len() < REFUSED_LINES_MAX {
+            self.refused.insert(key);
+        }
+        match report {
+            Report::Failed(failure)
+                if is_about_the_lane(report)
+                    || (is_suspicious && self.refused.len() >= REFUSED_LINES_MAX) =>
+            {
+                self.come_to_rest(id, failure, now)
+            }
+            Report::Sent(_) | Report::Answers(_) => {
+                self.refused.clear();
+                // What was under way when less was asked for does not end that pause.
+                match self.must_wait(now) {
+                    true => Noted::Nothing,
+                    false => self.go_on(),
+                }
+            }
+            // It is there and answers, and does not want this entry.
+            Report::Failed(_)
+                if (self.unreachable_ms > 0 || self.throttled_ms > 0) && !self.must_wait(now) =>
+            {
+                self.go_on()
+            }
+            Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => {
+                Noted::Nothing
+            }
+        }
+    }
+
+    /// A status has told of a message whose fate was unknown: the other side takes them, and only
+    /// its answers are lost.
+    pub(super) fn took_after_all(&mut self, now: Timestamp) -> Noted {
+        if !self.paces_pairs {
+            return Noted::Nothing;
+        }
+        self.refused.clear();
+        match self.unreachable_ms > 0 && !self.must_wait(now) {
+            true => self.go_on(),
+            false => Noted::Nothing,
+        }
+    }
+
+    fn go_on(&mut self) -> Noted {
+        self.unreachable_ms = 0;
+        let is_brief = self.rests_briefly();
+        self.throttled_ms = 0;
+        match self.rest.take() {
+            Some(_) if !is_brief => Noted::GoesOn,
+            Some(_) | None => Noted::Nothing,
+        }
+    }
+
+    /// Whether a pause that the other side asked for is not over.
+    pub(super) fn must_wait(&self, now: Timestamp) -> bool {
+        self.throttled_ms > 0 && (self.rest.as_ref()).is_some_and(|rest| now < rest.until)
+    }
+
+    /// A moment in which the other side wants less is nobody's concern.
+    pub(super) fn rests_briefly(&self) -> bool {
+        (1..PAUSE_MS).contains(&self.throttled_ms)
+    }
+
+    fn come_to_rest(&mut self, id: EntryId, failure: &Failure, now: Timestamp) -> Noted {
+        let pause_ms = match failure.kind {
+            FailureKind::Configuration => {
+                self.unreachable_ms = 0;
+                PAUSE_MS
+            }
+            FailureKind::Throttled { pause_ms } => {
+                self.unreachable_ms = 0;
+                pause_ms.max(1)
+            }
+            // Those that were under way together when it went fail together: one outage, one
+            // pause. It grows with each try that was made to see whether it is over.
+            _ => {
+                if self.unreachable_ms == 0 || self.trying == Some(id) {
+                    self.unreachable_ms =
+                        (2 * self.unreachable_ms).clamp(UNREACHABLE_MS_MIN, UNREACHABLE_MS_MAX);
+                }
+                self.unreachable_ms
+            }
+        };
+        // A pause that the other side asked for is not cut short, whatever comes in meanwhile.
+        let asked_before_ms = match self.must_wait(now) {
+            true => self.throttled_ms,
+            false => 0,
+        };
+        let until = (self.rest.as_ref()).map_or(Timestamp(0), |rest| rest.until);
+        let was_at_rest = self.rest.is_some();
+        self.rest = Some(Rest {
+            reason: failure.reason.clone(),
+            advice: failure.advice,
+            until: until.max(now.plus_ms(pause_ms)),
+        });
+        self.throttled_ms = match failure.kind {
+            FailureKind::Throttled { .. } => asked_before_ms.max(pause_ms),
+            _ => asked_before_ms,
+        };
+        if self.rests_briefly() {
+            return Noted::Nothing;
+        }
+        // What goes up and down is told once in a while, not each time.
+        let silence_ms = match was_at_rest {
+            true => ALARM_EVERY_MS,
+            false => ALARM_AGAIN_MS,
+        };
+        let is_due = |at| now.since_ms(at) >= silence_ms;
+        if self.alarmed_at.is_none_or(is_due) {
+            self.alarmed_at = Some(now);
+            Noted::Paused
+        } else {
+            Noted::Nothing
+        }
+    }
+}
+
+/// Whether every other entry of the lane would fail as well.
+pub(super) fn is_about_the_lane(report: &Report) -> bool {
+    matches!(
+        report,
+        Report::Failed(Failure {
+            kind: FailureKind::Configuration
+                | FailureKind::Throttled { .. }
+                | FailureKind::Unreachable,
+            ..
+        })
+    )
+}
+
+/// Whether the other side was there and did not take the entry.
+pub(super) fn is_refused(report: &Report) -> bool {
+    matches!(report, Report::Failed(_)) && !is_about_the_lane(report)
+}
+
+/// Whether nobody knows whether it arrived.
+fn is_of_unknown_fate(report: &Report) -> bool {
+    matches!(report, Report::Failed(failure) if failure.kind == FailureKind::Unknown)
+}
+
+/// Whether the next try may come at any time: it has not arrived, and nobody asked for a pause. An
+/// entry of which nobody knows whether it arrived would be seen twice.
+pub(super) fn may_be_tried_now(report: &Report) -> bool {
+    match report {
+        Report::Failed(failure) => match failure.kind {
+            FailureKind::Configuration
+            | FailureKind::Unreachable
+            | FailureKind::Temporary {
+                retry_after_ms: None,
+            } => true,
+            FailureKind::Temporary {
+                retry_after_ms: Some(_),
+            }
+            | FailureKind::Throttled { .. }
+            | FailureKind::RecipientForNow
+            | FailureKind::Unknown
+            | FailureKind::Recipient
+            | FailureKind::Permanent => false,
+        },
+        // A question that was not answered by all.
+        Report::Answers(_) => true,
+        Report::Sent(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => false,
+    }
+}
