@@ -12,25 +12,25 @@
 //!
 //! Who sends, and a sender's turn from its beginning to its end, is told here; what it does on the
 //! way has rooms of its own: what waits and when it may leave in `queue.rs`, how fast and how wide in
-//! `pace.rs`, what a try says about the other side in `rest.rs`, what becomes of a try in
+//! `pace.rs`, what a try says about the other side in `other_side.rs`, what becomes of a try in
 //! `conclude.rs`, and what is told of it in `deliveries.rs`.
 
 mod conclude;
 mod deliveries;
+mod other_side;
 mod pace;
 mod queue;
-mod rest;
 
 pub use deliveries::Deliveries;
+pub use other_side::Rest;
 pub use pace::Pace;
-pub use rest::Rest;
 
 use crate::app::{App, Begun, Bells, Report, Work};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane};
 use crate::domain::id::{SECOND_MS, Timestamp};
 use conclude::{Carried, Tried};
+use other_side::is_about_the_lane;
 use queue::{After, Queue, load};
-use rest::{Noted, is_about_the_lane};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -104,8 +104,7 @@ impl Outbox {
             } else {
                 None
             };
-            let steps_aside = matches!(lane, Lane::Bot | Lane::Events);
-            let mut queue = Queue::new(per_second, lane == Lane::Chat, steps_aside);
+            let mut queue = Queue::new(lane, per_second);
             queue.at_once_max = pace.at_once[lane as usize].max(1);
             Mutex::new(queue)
         });
@@ -160,7 +159,7 @@ impl Outbox {
                 LaneHealth {
                     lane: *lane,
                     waiting: queue.entries,
-                    resting: queue.rest.clone().filter(|_| !queue.rests_briefly()),
+                    resting: queue.other_side.rest_of_concern().cloned(),
                 }
             })
             .collect()
@@ -239,6 +238,8 @@ impl Outbox {
         })
     }
 
+    /// One turn of a sender: it takes what is due, begins it, carries one after the other, and stores
+    /// what became of each.
     fn turn(&self, hands: &Arc<Hands>, lane: Lane, take_max: usize, held: &mut Held) -> Turn {
         let Held { since, done } = held;
         let (app, since) = (&hands.app, *since);
@@ -249,16 +250,7 @@ impl Outbox {
                 return Turn::StoreRefused;
             }
             let now = app.now();
-            for (contact, id) in app.take_freed(lane) {
-                queue.free(contact, id, now);
-                let was_at_rest = queue.rest.is_some();
-                if queue.took_after_all(now) == Noted::GoesOn {
-                    tracing::info!(lane = lane.name(), "sending goes on");
-                }
-                if was_at_rest && queue.rest.is_none() {
-                    self.bells.of(lane).ring_all();
-                }
-            }
+            self.hear_of_freed(app, lane, &mut queue, now);
             // A bot, a mail server or a service may be slow for one of them: nobody waits for
             // another's. Meta is not, and its messages share the commits around them.
             let take_max = match lane {

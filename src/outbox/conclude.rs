@@ -1,7 +1,7 @@
 //! What becomes of what was carried: it is stored, or remembered until it can be.
 
-use super::queue::{After, LineKey};
-use super::rest::{Noted, is_refused};
+use super::other_side::{Noted, is_refused};
+use super::queue::{After, LineKey, Queue};
 use super::{LOOK_MS_MAX, Outbox, STORE_RETRY};
 use crate::app::{App, EndedTry, Report, Settled};
 use crate::domain::delivery::{EntryId, Lane};
@@ -84,7 +84,7 @@ impl Outbox {
                         Settled::Again(at) => After::Again(at),
                     };
                     if matches!(carried.report, Report::Sent(_)) {
-                        queue.taken_at = Some(now);
+                        queue.other_side.taken_at = Some(now);
                     }
                     queue.finish(carried.line, carried.id, after, now);
                 }
@@ -151,12 +151,27 @@ impl Outbox {
         }
     }
 
+    /// What a status has settled makes way for what is behind it, and the other side takes what is
+    /// sent to it after all.
+    pub(super) fn hear_of_freed(&self, app: &App, lane: Lane, queue: &mut Queue, now: Timestamp) {
+        for (contact, id) in app.take_freed(lane) {
+            queue.free(contact, id, now);
+            let was_at_rest = queue.other_side.rest().is_some();
+            if queue.other_side.took_after_all(now) == Noted::GoesOn {
+                tracing::info!(lane = lane.name(), "sending goes on");
+            }
+            if was_at_rest && queue.other_side.rest().is_none() {
+                self.bells.of(lane).ring_all();
+            }
+        }
+    }
+
     /// Token, permission, account or payment, or nobody there: the lane rests and says so; receiving
     /// goes on.
     fn note_rest(&self, app: &App, lane: Lane, done: &[Carried]) {
         let now = app.now();
         let mut queue = self.queue(lane);
-        let was_at_rest = queue.rest.is_some();
+        let was_at_rest = queue.other_side.rest().is_some();
         for Carried {
             line, id, report, ..
         } in done
@@ -172,7 +187,7 @@ impl Outbox {
                 _ => {}
             }
         }
-        if was_at_rest && queue.rest.is_none() {
+        if was_at_rest && queue.other_side.rest().is_none() {
             drop(queue);
             self.bells.of(lane).ring_all();
         }

@@ -2,7 +2,7 @@
 
 use super::Outbox;
 use super::conclude::{Carried, Tried};
-use super::rest::is_about_the_lane;
+use super::other_side::is_about_the_lane;
 use crate::app::{Report, Settled};
 use crate::domain::delivery::Lane;
 use crate::metrics::{Counters, Durations};

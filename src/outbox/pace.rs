@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 
 /// Messages to one person that may leave in a burst, and the pace after it: Meta allows about one
 /// every 6 seconds and lends a burst (Meta's contract, section 6).
-pub(super) const PAIR_BURST: u64 = 10;
-pub(super) const PAIR_PACE_MS: u64 = 6 * SECOND_MS;
+const PAIR_BURST: u64 = 10;
+const PAIR_PACE_MS: u64 = 6 * SECOND_MS;
 
 /// How fast and how wide.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +40,22 @@ impl Default for Pace {
 pub(super) struct Rate {
     pub(super) per_second: usize,
     /// When those that count came back, oldest first; at most as many as may leave.
-    pub(super) back_at: VecDeque<Timestamp>,
+    back_at: VecDeque<Timestamp>,
 }
 
 impl Rate {
+    pub(super) fn new(per_second: usize) -> Rate {
+        Rate {
+            per_second,
+            back_at: VecDeque::new(),
+        }
+    }
+
+    /// One that was under way has come back.
+    pub(super) fn note_back(&mut self, now: Timestamp) {
+        self.back_at.push_back(now);
+    }
+
     /// How many may leave now, beside those under way.
     pub(super) fn room(&mut self, under_way: usize, now: Timestamp) -> usize {
         let counts = |at: &Timestamp| *at <= now && now.since_ms(*at) < SECOND_MS;
@@ -64,5 +76,29 @@ impl Rate {
             // Whoever carries those under way goes on.
             None => LOOK_MS_MAX,
         }
+    }
+}
+
+/// The pace of messages to one person. Where nobody spends, nobody waits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PairPace {
+    /// The theoretical moment at which the burst allowance would be whole again.
+    whole_at: Timestamp,
+}
+
+impl PairPace {
+    /// A message leaves now.
+    pub(super) fn spend(&mut self, now: Timestamp) {
+        self.whole_at = self.whole_at.max(now).plus_ms(PAIR_PACE_MS);
+    }
+
+    /// When the next one may leave.
+    pub(super) fn next_at(self) -> Timestamp {
+        self.whole_at.minus_ms((PAIR_BURST - 1) * PAIR_PACE_MS)
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_whole(self, now: Timestamp) -> bool {
+        self.whole_at <= now
     }
 }

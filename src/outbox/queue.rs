@@ -2,9 +2,9 @@
 
 use super::LOOK_MS_MAX;
 use super::conclude::Carried;
-use super::pace::{PAIR_BURST, PAIR_PACE_MS, Rate};
-use super::rest::{Rest, UNREACHABLE_MS_MIN};
-use crate::app::{App, Waiting};
+use super::other_side::{Noted, OtherSide, may_be_tried_now};
+use super::pace::{PairPace, Rate};
+use crate::app::{App, Report, Waiting};
 use crate::domain::delivery::{EntryId, Lane};
 use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -58,27 +58,16 @@ pub(super) struct Queue {
     pub(super) at_once_max: usize,
     /// What became of it is not stored yet.
     pub(super) unsettled: HashMap<EntryId, Carried>,
-    pub(super) rest: Option<Rest>,
-    /// How long the other side asked to be left alone; 0 when the lane rests for another reason, or
-    /// not at all.
-    pub(super) throttled_ms: u64,
-    /// The entry that tries, while the lane rests, whether it still has to.
-    pub(super) trying: Option<EntryId>,
-    /// The last pause after which the other side did not answer; 0 when it did.
-    pub(super) unreachable_ms: u64,
-    pub(super) alarmed_at: Option<Timestamp>,
-    /// When the other side last took something.
-    pub(super) taken_at: Option<Timestamp>,
-    /// Lines that were refused since, up to [`super::rest::REFUSED_LINES_MAX`].
-    pub(super) refused: HashSet<LineKey>,
+    pub(super) other_side: OtherSide,
     /// Contacts whose lines made room: what waits for them is in the store only.
     parked: HashSet<ContactId>,
     /// When to look for them there.
     parked_until: Option<Timestamp>,
     pub(super) rate: Option<Rate>,
-    pub(super) paces_pairs: bool,
+    /// Whether messages to one person keep a pace.
+    paces_pairs: bool,
     /// Whether an entry that is refused may be overtaken by those behind it.
-    pub(super) steps_aside: bool,
+    steps_aside: bool,
 }
 
 /// An entry that a thread has taken.
@@ -100,18 +89,21 @@ pub(super) struct Line {
     freed: bool,
     /// Since when the first one is refused.
     refused_since: Option<Timestamp>,
-    /// The first one waits for another try that may as well be now ([`super::rest::may_be_tried_now`]).
-    pub(super) is_held: bool,
-    /// The theoretical moment at which the burst allowance would be whole again.
-    paced_to: Timestamp,
+    /// The first one waits for another try that may as well be now ([`may_be_tried_now`]).
+    is_held: bool,
+    pace: PairPace,
+}
+
+impl Line {
+    /// When the first one may leave: its own moment, and the pace of the pair.
+    fn look_at(&self) -> Timestamp {
+        let own = self.waiting.front().map_or(Timestamp(0), |(_, at)| *at);
+        own.max(self.pace.next_at())
+    }
 }
 
 impl Queue {
-    pub(super) fn new(per_second: Option<usize>, paces_pairs: bool, steps_aside: bool) -> Queue {
-        let rate = per_second.map(|per_second| Rate {
-            per_second,
-            back_at: VecDeque::new(),
-        });
+    pub(super) fn new(lane: Lane, per_second: Option<usize>) -> Queue {
         Queue {
             loaded_to: None,
             lines: HashMap::new(),
@@ -120,18 +112,12 @@ impl Queue {
             under_way: HashMap::new(),
             at_once_max: usize::MAX,
             unsettled: HashMap::new(),
-            rest: None,
-            throttled_ms: 0,
-            trying: None,
-            unreachable_ms: 0,
-            alarmed_at: None,
-            taken_at: None,
-            refused: HashSet::new(),
+            other_side: OtherSide::new(lane),
             parked: HashSet::new(),
             parked_until: None,
-            rate,
-            paces_pairs,
-            steps_aside,
+            rate: per_second.map(Rate::new),
+            paces_pairs: lane == Lane::Chat,
+            steps_aside: matches!(lane, Lane::Bot | Lane::Events),
         }
     }
 
@@ -150,7 +136,7 @@ impl Queue {
         line.loaded_to = Some(entry.id);
         line.waiting.push_back((entry.id, entry.look_at));
         if line.waiting.len() == 1 && !line.busy {
-            let at = look_at(line, self.paces_pairs);
+            let at = line.look_at();
             self.due.insert((at, key));
         }
     }
@@ -203,7 +189,7 @@ impl Queue {
         threads: usize,
     ) -> Vec<(LineKey, EntryId)> {
         let mut max = max.min((self.due.len() / threads).max(1));
-        if let Some(rest) = &self.rest {
+        if let Some(rest) = self.other_side.rest() {
             if now < rest.until || !self.under_way.is_empty() {
                 return Vec::new();
             }
@@ -233,7 +219,7 @@ impl Queue {
             };
             line.busy = true;
             if self.paces_pairs {
-                line.paced_to = line.paced_to.max(now).plus_ms(PAIR_PACE_MS);
+                line.pace.spend(now);
             }
             taken.push((key, id));
         }
@@ -247,7 +233,8 @@ impl Queue {
             };
             (*id, one)
         }));
-        self.trying = (self.rest.as_ref()).and(taken.first().map(|(_, id)| *id));
+        self.other_side
+            .is_tried_with(taken.first().map(|(_, id)| *id));
         taken
     }
 
@@ -261,7 +248,7 @@ impl Queue {
 
     /// For how long nothing may leave, whatever there is; `None` when something may.
     pub(super) fn full_for_ms(&self, now: Timestamp) -> Option<u64> {
-        let rest_ms = match &self.rest {
+        let rest_ms = match self.other_side.rest() {
             // The one under way decides, and whoever carries it goes on.
             Some(_) if !self.under_way.is_empty() => LOOK_MS_MAX,
             Some(rest) => rest.until.since_ms(now),
@@ -278,7 +265,7 @@ impl Queue {
     }
 
     pub(super) fn has_due(&self, now: Timestamp) -> bool {
-        self.rest.is_none() && self.due.first().is_some_and(|(at, _)| *at <= now)
+        self.other_side.rest().is_none() && self.due.first().is_some_and(|(at, _)| *at <= now)
     }
 
     pub(super) fn finish(&mut self, key: LineKey, id: EntryId, after: After, now: Timestamp) {
@@ -286,7 +273,7 @@ impl Queue {
             return;
         }
         if let Some(rate) = &mut self.rate {
-            rate.back_at.push_back(now);
+            rate.note_back(now);
         }
         let Some(line) = self.lines.get_mut(&key) else {
             return;
@@ -307,8 +294,8 @@ impl Queue {
                 After::Refused(at) => {
                     front.1 = at;
                     let since = *line.refused_since.get_or_insert(now);
-                    let others_are_taken =
-                        (self.taken_at).is_some_and(|taken| taken > since.plus_ms(STRAGGLER_MS));
+                    let others_are_taken = (self.other_side.taken_at)
+                        .is_some_and(|taken| taken > since.plus_ms(STRAGGLER_MS));
                     let is_alone = key.1.is_some() || line.waiting.len() == 1;
                     if self.steps_aside
                         && others_are_taken
@@ -331,16 +318,23 @@ impl Queue {
         held.map(|(id, one)| (one.line, *id)).collect()
     }
 
-    /// What waits for another try is looked at now, if it may be. A lane at rest stays there until
-    /// one entry has shown that it goes; if it does not, that is news.
-    pub(super) fn try_now(&mut self, now: Timestamp) {
-        let must_wait = self.must_wait(now);
-        if let Some(rest) = self.rest.as_mut().filter(|_| !must_wait) {
-            rest.until = now;
+    /// A try of this entry has ended so.
+    pub(super) fn note(
+        &mut self,
+        key: LineKey,
+        id: EntryId,
+        report: &Report,
+        now: Timestamp,
+    ) -> Noted {
+        if let Some(line) = self.lines.get_mut(&key) {
+            line.is_held = may_be_tried_now(report);
         }
-        self.unreachable_ms = self.unreachable_ms.min(UNREACHABLE_MS_MIN);
-        self.alarmed_at = None;
-        self.refused.clear();
+        self.other_side.note(key, id, report, now)
+    }
+
+    /// Something was put right: what waits for another try is looked at now, if it may be.
+    pub(super) fn try_now(&mut self, now: Timestamp) {
+        self.other_side.is_put_right(now);
         if self.parked_until.is_some() {
             self.parked_until = Some(now);
         }
@@ -356,7 +350,7 @@ impl Queue {
                 front.1 = front.1.min(now);
             }
             self.due.remove(&(at, key));
-            self.due.insert((look_at(line, self.paces_pairs), key));
+            self.due.insert((line.look_at(), key));
         }
     }
 
@@ -381,16 +375,17 @@ impl Queue {
         };
         if line.waiting.is_empty() {
             // The allowance is remembered as long as it is not whole.
-            if line.paced_to <= now || !self.paces_pairs {
+            if line.pace.is_whole(now) {
                 self.lines.remove(&key);
             }
         } else {
-            let at = look_at(line, self.paces_pairs);
+            let at = line.look_at();
             self.due.insert((at, key));
         }
         if self.lines.len() > 2 * LINES_MAX {
-            self.lines
-                .retain(|_, line| !line.waiting.is_empty() || line.busy || line.paced_to > now);
+            self.lines.retain(|_, line| {
+                !line.waiting.is_empty() || line.busy || !line.pace.is_whole(now)
+            });
         }
     }
 
@@ -408,11 +403,11 @@ impl Queue {
                 line.freed = true;
                 continue;
             }
-            self.due.remove(&(look_at(line, self.paces_pairs), key));
+            self.due.remove(&(line.look_at(), key));
             if let Some(front) = line.waiting.front_mut() {
                 front.1 = now;
             }
-            self.due.insert((look_at(line, self.paces_pairs), key));
+            self.due.insert((line.look_at(), key));
         }
     }
 
@@ -442,14 +437,4 @@ pub(super) fn load(app: &App, lane: Lane, queue: &mut Queue) -> Result<(), ()> {
         }
     }
     Ok(())
-}
-
-/// When the first of a line may leave: its own moment, and the pace of the pair.
-fn look_at(line: &Line, paces_pairs: bool) -> Timestamp {
-    let own = line.waiting.front().map_or(Timestamp(0), |(_, at)| *at);
-    if paces_pairs {
-        own.max(line.paced_to.minus_ms((PAIR_BURST - 1) * PAIR_PACE_MS))
-    } else {
-        own
-    }
 }

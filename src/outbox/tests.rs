@@ -1,7 +1,7 @@
 //! Tests of `outbox`: what waits, and what lets it leave.
 
+use super::other_side::{Noted, REFUSED_LINES_MAX};
 use super::queue::{After, LINES_MAX, LineKey, Queue};
-use super::rest::{Noted, REFUSED_LINES_MAX, Rest};
 use super::*;
 use crate::app::Waiting;
 use crate::domain::delivery::PAUSE_MS;
@@ -11,7 +11,7 @@ const ANA: ContactId = ContactId([1; 16]);
 
 /// A queue of one contact whose first entry waits for a minute, and its second one for that.
 fn waiting() -> Queue {
-    let mut queue = Queue::new(None, true, false);
+    let mut queue = Queue::new(Lane::Chat, None);
     for (number, look_at) in [(1, Timestamp(60_000)), (2, Timestamp(0))] {
         queue.add(Waiting {
             id: EntryId(number),
@@ -34,7 +34,7 @@ fn what_a_status_has_settled_is_waited_for_no_longer() {
 
 #[test]
 fn as_long_as_nothing_may_leave_nobody_need_hear_of_something_new() {
-    let mut queue = Queue::new(Some(1), false, false);
+    let mut queue = Queue::new(Lane::Services, Some(1));
     queue.add(Waiting {
         id: EntryId(1),
         contact: ANA,
@@ -48,11 +48,8 @@ fn as_long_as_nothing_may_leave_nobody_need_hear_of_something_new() {
     assert_eq!(queue.full_for_ms(now.plus_ms(SECOND_MS - 1)), Some(1));
     assert_eq!(queue.full_for_ms(now.plus_ms(SECOND_MS)), None);
     // A rest that is over and has nothing to try holds nobody up.
-    queue.rest = Some(Rest {
-        reason: String::new(),
-        advice: None,
-        until: now.plus_ms(2 * SECOND_MS),
-    });
+    let throttled = throttled(2 * SECOND_MS);
+    let _ = queue.note((ANA, None), EntryId(1), &throttled, now);
     assert_eq!(queue.full_for_ms(now.plus_ms(SECOND_MS)), Some(SECOND_MS));
     assert_eq!(queue.full_for_ms(now.plus_ms(2 * SECOND_MS)), None);
 }
@@ -114,7 +111,7 @@ const MINUTE_MS: u64 = 60 * SECOND_MS;
 
 /// A queue of the bot's lane.
 fn queue_of(entries: &[(ContactId, u64)]) -> Queue {
-    let mut queue = Queue::new(None, false, true);
+    let mut queue = Queue::new(Lane::Bot, None);
     for (contact, number) in entries {
         queue.add(Waiting {
             id: EntryId(*number),
@@ -133,6 +130,13 @@ fn away() -> Report {
     })
 }
 
+fn throttled(pause_ms: u64) -> Report {
+    Report::Failed(Failure {
+        kind: FailureKind::Throttled { pause_ms },
+        ..Failure::temporary("too much at once")
+    })
+}
+
 fn refused() -> Report {
     Report::Failed(Failure::temporary("500"))
 }
@@ -148,7 +152,7 @@ fn try_one(queue: &mut Queue, report: &Report, now: Timestamp) -> bool {
 }
 
 fn pause_s(queue: &Queue, now: Timestamp) -> Option<u64> {
-    let rest = queue.rest.as_ref()?;
+    let rest = queue.other_side.rest()?;
     Some(rest.until.since_ms(now) / SECOND_MS)
 }
 
@@ -172,7 +176,7 @@ fn those_that_were_under_way_together_when_the_other_side_went_make_one_pause() 
     let (mut now, mut pauses) = (NOW, Vec::new());
     for _ in 0..7 {
         assert!(!try_one(&mut queue, &away(), now));
-        now = queue.rest.as_ref().map_or(now, |rest| rest.until);
+        now = queue.other_side.rest().map_or(now, |rest| rest.until);
         assert!(try_one(&mut queue, &away(), now));
         pauses.extend(pause_s(&queue, now));
     }
@@ -238,7 +242,7 @@ fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
         kind: FailureKind::Unknown,
         ..Failure::temporary("no answer")
     });
-    let mut queue = Queue::new(None, true, false);
+    let mut queue = Queue::new(Lane::Chat, None);
     for n in 0..=REFUSED_LINES_MAX {
         queue.add(Waiting {
             id: id(n),
@@ -268,7 +272,7 @@ fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
     );
     assert_eq!(pause_s(&queue, NOW), Some(1));
     // A status shows that they are taken all the same.
-    assert_eq!(queue.took_after_all(NOW), Noted::GoesOn);
+    assert_eq!(queue.other_side.took_after_all(NOW), Noted::GoesOn);
     assert_eq!(pause_s(&queue, NOW), None);
     assert_eq!(queue.note(person(0), id(0), &silent, NOW), Noted::Nothing);
 }
@@ -276,12 +280,6 @@ fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
 ///
 #[test]
 fn a_pause_that_is_asked_of_the_lane_is_kept_whole_and_told_when_it_is_long() {
-    let throttled = |pause_ms| {
-        Report::Failed(Failure {
-            kind: FailureKind::Throttled { pause_ms },
-            ..Failure::temporary("too much at once")
-        })
-    };
     for (pause_ms, told) in [
         (SECOND_MS, [Noted::Nothing, Noted::Nothing]),
         (MINUTE_MS, [Noted::Paused, Noted::GoesOn]),
@@ -318,7 +316,7 @@ fn a_pause_that_is_asked_of_the_lane_is_kept_whole_and_told_when_it_is_long() {
         );
         queue.finish(line, EntryId(2), After::Gone, until);
         assert_eq!(queue.take(until, 9, 1).len(), 1);
-        assert!(queue.rest.is_none());
+        assert!(queue.other_side.rest().is_none());
     }
 }
 
@@ -326,7 +324,7 @@ fn a_pause_that_is_asked_of_the_lane_is_kept_whole_and_told_when_it_is_long() {
 #[test]
 fn in_no_second_more_leave_than_may() {
     const PER_SECOND: usize = 5;
-    let mut queue = Queue::new(Some(PER_SECOND), true, false);
+    let mut queue = Queue::new(Lane::Chat, Some(PER_SECOND));
     for n in 0..200_u64 {
         queue.add(Waiting {
             id: EntryId(n),
@@ -406,7 +404,7 @@ fn those_who_wait_long_make_room_and_are_found_again_in_their_order() {
         look_at,
     };
     let later = NOW.plus_ms(MINUTE_MS);
-    let mut queue = Queue::new(None, false, true);
+    let mut queue = Queue::new(Lane::Bot, None);
     for n in 0..LINES_MAX {
         assert!(queue.has_room(NOW));
         queue.add(waiting(n, 1 + n as u64, later.plus_ms(n as u64)));
@@ -436,7 +434,7 @@ fn those_who_wait_long_make_room_and_are_found_again_in_their_order() {
 
 #[test]
 fn when_nobody_waits_long_nobody_makes_room() {
-    let mut queue = Queue::new(None, false, true);
+    let mut queue = Queue::new(Lane::Bot, None);
     for n in 0..LINES_MAX {
         queue.add(Waiting {
             id: EntryId(1 + n as u64),
@@ -463,7 +461,7 @@ fn while_one_tries_for_all_nobody_looks_every_moment_whether_it_has_ended() {
 fn refuse(queue: &mut Queue, minutes: u64, taken_at: Option<Timestamp>) {
     for minute in 0..=minutes {
         let now = NOW.plus_ms(minute * MINUTE_MS);
-        queue.taken_at = taken_at.filter(|at| *at <= now);
+        queue.other_side.taken_at = taken_at.filter(|at| *at <= now);
         let taken = queue.take(now, 9, 1);
         assert_eq!(taken, [((ANA, None), EntryId(1))], "in minute {minute}");
         let _ = queue.note((ANA, None), EntryId(1), &refused(), now);

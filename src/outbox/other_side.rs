@@ -1,13 +1,17 @@
-//! What a try says about the other side as a whole: whether the lane comes to rest, for how long,
-//! and what people hear of it.
+//! What is known of the other side of a lane from how tries end: whether the lane rests, for how
+//! long, and what people hear of it.
+//!
+//! A pause that the other side asked for is kept whole. Any other one ends with the first entry that
+//! is taken, or as soon as somebody says that something was put right.
 
-use super::queue::{LineKey, Queue};
+use super::queue::LineKey;
 use crate::app::Report;
-use crate::domain::delivery::{EntryId, Failure, FailureKind, PAUSE_MS};
+use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
 use crate::domain::id::{SECOND_MS, Timestamp};
+use std::collections::HashSet;
 
 /// Pauses of a lane whose other side does not answer: the first, and the longest.
-pub(super) const UNREACHABLE_MS_MIN: u64 = SECOND_MS;
+const UNREACHABLE_MS_MIN: u64 = SECOND_MS;
 const UNREACHABLE_MS_MAX: u64 = 30 * SECOND_MS;
 
 /// Lines that are refused one after the other, while nothing is taken, after which it is the other
@@ -42,8 +46,55 @@ pub(super) enum Noted {
     GoesOn,
 }
 
-impl Queue {
-    /// What a try says about the lane as a whole.
+/// What is known of the other side of one lane.
+pub(super) struct OtherSide {
+    /// What makes it suspicious that nobody is taken depends on who is behind the lane.
+    lane: Lane,
+    rest: Option<Rest>,
+    /// How long the other side asked to be left alone; 0 when the lane rests for another reason, or
+    /// not at all.
+    throttled_ms: u64,
+    /// The entry that tries, while the lane rests, whether it still has to.
+    trying: Option<EntryId>,
+    /// The last pause after which the other side did not answer; 0 when it did.
+    unreachable_ms: u64,
+    alarmed_at: Option<Timestamp>,
+    /// When it last took something.
+    pub(super) taken_at: Option<Timestamp>,
+    /// Lines that were refused since, up to [`REFUSED_LINES_MAX`].
+    refused: HashSet<LineKey>,
+}
+
+impl OtherSide {
+    pub(super) fn new(lane: Lane) -> OtherSide {
+        OtherSide {
+            lane,
+            rest: None,
+            throttled_ms: 0,
+            trying: None,
+            unreachable_ms: 0,
+            alarmed_at: None,
+            taken_at: None,
+            refused: HashSet::new(),
+        }
+    }
+
+    /// Why the lane is at rest, when it is.
+    pub(super) fn rest(&self) -> Option<&Rest> {
+        self.rest.as_ref()
+    }
+
+    /// The same, when it is somebody's concern.
+    pub(super) fn rest_of_concern(&self) -> Option<&Rest> {
+        self.rest.as_ref().filter(|_| !self.rests_briefly())
+    }
+
+    /// This entry, the first of those that leave now, shows whether a lane at rest still has to.
+    pub(super) fn is_tried_with(&mut self, id: Option<EntryId>) {
+        self.trying = id.filter(|_| self.rest.is_some());
+    }
+
+    /// What a try of an entry says.
     pub(super) fn note(
         &mut self,
         key: LineKey,
@@ -51,11 +102,11 @@ impl Queue {
         report: &Report,
         now: Timestamp,
     ) -> Noted {
-        if let Some(line) = self.lines.get_mut(&key) {
-            line.is_held = may_be_tried_now(report);
-        }
-        let is_suspicious = (self.steps_aside && is_refused(report))
-            || (self.paces_pairs && is_of_unknown_fate(report));
+        let is_suspicious = match self.lane {
+            Lane::Chat => is_of_unknown_fate(report),
+            Lane::Bot | Lane::Events => is_refused(report),
+            Lane::Mail | Lane::Services => false,
+        };
         if is_suspicious && self.refused.len() < REFUSED_LINES_MAX {
             self.refused.insert(key);
         }
@@ -89,7 +140,7 @@ impl Queue {
     /// A status has told of a message whose fate was unknown: the other side takes them, and only
     /// its answers are lost.
     pub(super) fn took_after_all(&mut self, now: Timestamp) -> Noted {
-        if !self.paces_pairs {
+        if self.lane != Lane::Chat {
             return Noted::Nothing;
         }
         self.refused.clear();
@@ -110,12 +161,12 @@ impl Queue {
     }
 
     /// Whether a pause that the other side asked for is not over.
-    pub(super) fn must_wait(&self, now: Timestamp) -> bool {
+    fn must_wait(&self, now: Timestamp) -> bool {
         self.throttled_ms > 0 && (self.rest.as_ref()).is_some_and(|rest| now < rest.until)
     }
 
     /// A moment in which the other side wants less is nobody's concern.
-    pub(super) fn rests_briefly(&self) -> bool {
+    fn rests_briefly(&self) -> bool {
         (1..PAUSE_MS).contains(&self.throttled_ms)
     }
 
@@ -170,6 +221,18 @@ impl Queue {
         } else {
             Noted::Nothing
         }
+    }
+
+    /// Something was put right. A lane at rest stays there until one entry has shown that it goes;
+    /// if it does not, that is news.
+    pub(super) fn is_put_right(&mut self, now: Timestamp) {
+        let must_wait = self.must_wait(now);
+        if let Some(rest) = self.rest.as_mut().filter(|_| !must_wait) {
+            rest.until = now;
+        }
+        self.unreachable_ms = self.unreachable_ms.min(UNREACHABLE_MS_MIN);
+        self.alarmed_at = None;
+        self.refused.clear();
     }
 }
 
