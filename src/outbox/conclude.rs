@@ -94,7 +94,9 @@ impl Outbox {
         }
     }
 
-    /// Bounded by what was taken: at most [`super::TAKE_ENTRIES_MAX`] a thread.
+    /// Remembers what could not be stored until their lines are looked at again. While the store
+    /// refuses, each turn may add some; an entry stays the first of its line and what is behind it is
+    /// not begun, so that there is one for each line in memory at most.
     pub(super) fn keep(&self, app: &App, lane: Lane, done: Vec<Carried>) {
         let mut queue = self.queue(lane);
         let now = app.now();

@@ -56,7 +56,7 @@ pub(super) struct Queue {
     under_way: HashMap<EntryId, UnderWay>,
     /// How many of them may be on their way at the same time.
     pub(super) at_once_max: usize,
-    /// What became of it is not stored yet.
+    /// What became of it is not stored yet: one of each line at most, its first.
     pub(super) unsettled: HashMap<EntryId, Carried>,
     pub(super) other_side: OtherSide,
     /// Contacts whose lines made room: what waits for them is in the store only.
