@@ -1,23 +1,20 @@
-//! What came through the webhook takes effect: once, in order, durably.
+//! What came through the webhook takes effect: once, in order, durably. Who wrote is found in
+//! `sender.rs`, and what became of a message that was sent is told in `status.rs`.
+
+mod sender;
+mod status;
 
 use super::hand_on::{Body, Element, HandOn};
 use super::{About, App, Failed, Shared, Transaction};
-use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{self, Event, Outcome};
-use crate::domain::delivery::{EntryId, Errand, Lane};
-use crate::domain::id::{
-    Bsuid, ContactId, DAY_MS, HOUR_MS, Language, Malformed, MessageId, Timestamp, WaId, hex,
-};
-use crate::domain::message::{
-    IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
-    WebhookItem,
-};
+use crate::domain::id::{ContactId, DAY_MS, HOUR_MS, Language, MessageId, Timestamp};
+use crate::domain::message::{Ignored, Inbound, Notice, Provenance, WebhookItem};
 use crate::domain::policy::Gate;
 use crate::domain::reading;
-use crate::domain::tally::Tally;
 use crate::store::StoreError;
-use crate::store::record::{self, DeadLetter, Remembered, Sent};
+use crate::store::record::{self, Remembered};
+use sender::names;
 use std::sync::Arc;
 
 /// Elements of a batch that share one transaction: bounds what a transaction holds in memory, and
@@ -33,10 +30,6 @@ const TOLD_BY_AGE_MS: u64 = SEEN_MS - DAY_MS;
 /// No id of a message is forgotten sooner, whatever becomes of the clock: one that was set is believed
 /// after a day.
 const NEVER_FORGOTTEN_MS: u64 = HOUR_MS;
-
-/// The error code of a message that was held back because the identity key had changed
-/// (Meta's contract, section 4).
-const IDENTITY_KEY_MISMATCH: u32 = 137_000;
 
 /// What a webhook did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -297,23 +290,6 @@ impl Shared {
         ))
     }
 
-    /// The contacts that these names lead to: none, one, or two that are in conflict.
-    fn contacts_named(
-        &self,
-        writer: &Transaction<'_>,
-        names: &Sender,
-    ) -> Result<Vec<ContactId>, StoreError> {
-        let mut found = Vec::new();
-        if let Some(bsuid) = &names.bsuid {
-            found.extend(record::contact_of_bsuid(writer, &self.keys, bsuid)?);
-        }
-        if let Some(wa_id) = &names.wa_id {
-            found.extend(record::contact_of_wa_id(writer, &self.keys, wa_id)?);
-        }
-        found.dedup();
-        Ok(found)
-    }
-
     /// A return code came from where it does not belong: whoever asked for its link hears of it.
     fn returned_elsewhere(
         &self,
@@ -361,340 +337,6 @@ impl Shared {
         let number = &self.settings.phone_number_id;
         record::see(writer, &self.keys, number, id, sent_at, remembered)
     }
-
-    /// The contact who wrote, found by its aliases or made. BSUID first, number second; names that
-    /// lead to two contacts end the proofs of both and merge nothing (Meta's contract, 2.6; S-64).
-    fn contact_of(
-        &self,
-        writer: &mut Transaction<'_>,
-        sender: &Sender,
-        now: Timestamp,
-        fresh: [u8; 16],
-    ) -> Result<Contact, StoreError> {
-        let load = |writer: &Transaction<'_>, id: Option<ContactId>| match id {
-            Some(id) => record::contact(writer, id),
-            None => Ok(None),
-        };
-        let bsuid_leads_to = match &sender.bsuid {
-            Some(bsuid) => record::contact_of_bsuid(writer, &self.keys, bsuid)?,
-            None => None,
-        };
-        let by_bsuid = load(writer, bsuid_leads_to)?;
-        let number_leads_to = match (&sender.wa_id, &by_bsuid) {
-            // A contact's own number leads to it, always: whoever comes to have a number is
-            // preceded by everybody else's losing it. So it need not be looked up.
-            (Some(wa_id), Some(known)) if known.wa_id.as_ref() == Some(wa_id) => bsuid_leads_to,
-            (Some(wa_id), _) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
-            (None, _) => None,
-        };
-        // Both lead to the same contact, nearly always: it is read once.
-        let by_wa_id = if number_leads_to == bsuid_leads_to {
-            None
-        } else {
-            load(writer, number_leads_to)?
-        };
-        let known = by_bsuid.as_ref().or(by_wa_id.as_ref()).cloned();
-        let mut contact = match (by_bsuid, by_wa_id) {
-            (Some(first), Some(second)) if first.id != second.id => {
-                let second = self.release(writer, &second, ReleaseReason::Conflict, now)?;
-                lose_number(writer, second)?;
-                self.release(writer, &first, ReleaseReason::Conflict, now)?
-            }
-            (Some(contact), _) => contact,
-            (None, Some(contact)) => match (&contact.bsuid, &sender.bsuid) {
-                // The number came into other hands: whoever had it is not this person.
-                (Some(known), Some(now_seen)) if known != now_seen => {
-                    let before =
-                        self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
-                    lose_number(writer, before)?;
-                    self.new_contact(writer, sender, now, fresh)?
-                }
-                _ => contact,
-            },
-            (None, None) => self.new_contact(writer, sender, now, fresh)?,
-        };
-        if let (Some(known), Some(now_seen)) = (&contact.wa_id, &sender.wa_id)
-            && known != now_seen
-        {
-            // Whoever gets the old number is somebody else.
-            let old_number = Contact {
-                bsuid: None,
-                ..contact.clone()
-            };
-            record::delete_aliases(writer, &self.keys, &old_number)?;
-            contact = self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
-        }
-        if sender.bsuid.is_some() && contact.bsuid.is_none() {
-            contact.bsuid.clone_from(&sender.bsuid);
-        }
-        if sender.wa_id.is_some() {
-            contact.wa_id.clone_from(&sender.wa_id);
-        }
-        if let Some(bsuid) = &sender.bsuid
-            && bsuid_leads_to != Some(contact.id)
-        {
-            record::put_bsuid(writer, &self.keys, bsuid, contact.id)?;
-        }
-        if let Some(wa_id) = &sender.wa_id
-            && number_leads_to != Some(contact.id)
-        {
-            record::put_wa_id(writer, &self.keys, wa_id, contact.id)?;
-        }
-        // An alias must never lead nowhere, whatever the decision that follows.
-        if known.as_ref() != Some(&contact) {
-            record::put_contact(writer, &contact)?;
-        }
-        Ok(contact)
-    }
-
-    fn new_contact(
-        &self,
-        writer: &Transaction<'_>,
-        sender: &Sender,
-        now: Timestamp,
-        fresh: [u8; 16],
-    ) -> Result<Contact, StoreError> {
-        let language = Language::usual_for(sender.wa_id.as_ref(), sender.bsuid.as_ref())
-            .unwrap_or(self.settings.language);
-        let contact = Contact::new(
-            ContactId::from_random(fresh),
-            sender.bsuid.clone(),
-            sender.wa_id.clone(),
-            language,
-            now,
-        );
-        record::with_limits(writer, &self.keys, contact)
-    }
-
-    /// Ends the proofs of a contact; returns the contact as it is now.
-    pub(super) fn release(
-        &self,
-        writer: &mut Transaction<'_>,
-        contact: &Contact,
-        reason: ReleaseReason,
-        now: Timestamp,
-    ) -> Result<Contact, StoreError> {
-        self.decide(writer, contact, &Event::Released(reason), now, [0; 16])?;
-        Ok(record::contact(writer, contact.id)?.unwrap_or_else(|| contact.clone()))
-    }
-
-    fn identity_changed(
-        &self,
-        writer: &mut Transaction<'_>,
-        change: &IdentityChanged,
-        item: usize,
-        now: Timestamp,
-    ) -> Result<Option<&'static str>, StoreError> {
-        if self.is_repeated(writer, &change.id, change.at, now)? {
-            return Ok(None);
-        }
-        let found = self.contacts_named(writer, &change.before)?;
-        // It names the person, so that it is the bot's only if their messages were.
-        let mut is_for_the_bot = self.settings.policy.gate == Gate::OnRequest;
-        for id in &found {
-            if let Some(contact) = record::contact(writer, *id)? {
-                is_for_the_bot |= contact.is_bound();
-                self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
-            }
-        }
-        if is_for_the_bot {
-            let line = found.first().copied();
-            let line = line.unwrap_or_else(|| self.line_of(&names(&change.before)));
-            self.news(writer, item, line);
-        }
-        Ok(Some(Outcome::Released.name()))
-    }
-
-    /// The fate of a message of ours, found by Meta's id, or by our tag when Meta's answer to the
-    /// send never reached us. Later news never goes back to an earlier state.
-    fn status(
-        &self,
-        writer: &mut Transaction<'_>,
-        update: &StatusUpdate,
-        item: usize,
-        now: Timestamp,
-    ) -> Result<Option<&'static str>, StoreError> {
-        let tagged = update.tag.as_deref().and_then(EntryId::from_tag);
-        let waiting = match tagged {
-            Some(id) => record::entry(writer, Lane::Chat, id)?,
-            None => None,
-        };
-        let known = match (record::sent(writer, &self.keys, &update.id)?, &waiting) {
-            (Some(known), _) => known,
-            (None, Some(entry)) => {
-                // It was taken after all: nothing to send any more.
-                record::delete_entry(writer, Lane::Chat, entry.id)?;
-                writer.freed.push((Lane::Chat, entry.contact, entry.id));
-                writer.count(Tally::REPLIES, now);
-                let Errand::Chat { sentence, .. } = &entry.errand else {
-                    return Ok(Some("status"));
-                };
-                Sent {
-                    entry: entry.id,
-                    contact: entry.contact,
-                    sentence: sentence.clone(),
-                    at: update.at,
-                    status: Status::Sent,
-                }
-            }
-            // Ours, older than our memory.
-            (None, None) if tagged.is_some() => return Ok(Some("status")),
-            (None, None) => return self.status_of_the_bot(writer, update, item, now),
-        };
-        let news = update.status > known.status;
-        if news || waiting.is_some() {
-            let status = known.status.max(update.status);
-            record::put_sent(
-                writer,
-                &self.keys,
-                &update.id,
-                &Sent {
-                    status,
-                    ..known.clone()
-                },
-            )?;
-        }
-        if news && update.status == Status::Failed {
-            self.send_failed(writer, update, &known, waiting, now)?;
-        }
-        Ok(Some("status"))
-    }
-
-    /// The fate of a message that the bot has sent.
-    fn status_of_the_bot(
-        &self,
-        writer: &mut Transaction<'_>,
-        update: &StatusUpdate,
-        item: usize,
-        now: Timestamp,
-    ) -> Result<Option<&'static str>, StoreError> {
-        if !self.settings.hands_on {
-            return Ok(Some("status"));
-        }
-        if let Ok(told) = self.mark_of(update)
-            && self.is_repeated(writer, &told, update.at, now)?
-        {
-            return Ok(None);
-        }
-        let line = self.line_of_recipient(writer, &update.recipient)?;
-        self.news(writer, item, line);
-        Ok(Some("status"))
-    }
-
-    /// What tells this status from all others, and is the same when Meta repeats it: of a message to
-    /// a group, each member has their own.
-    fn mark_of(&self, update: &StatusUpdate) -> Result<MessageId, Malformed> {
-        let status = format!("{:?}", update.status);
-        let recipient = &update.recipient;
-        let digest = self.keys.master().keyed_digest(
-            "status",
-            &[
-                update.id.as_str().as_bytes(),
-                status.as_bytes(),
-                (recipient.bsuid.as_ref().map_or("", Bsuid::as_str)).as_bytes(),
-                (recipient.wa_id.as_ref().map_or("", WaId::as_str)).as_bytes(),
-                (update.participant.as_deref().unwrap_or("")).as_bytes(),
-            ],
-        );
-        MessageId::parse(&format!("status {}", hex(&digest[..16])))
-    }
-
-    /// Whether a message that has a status was sent by Portero itself.
-    fn is_our_own(
-        &self,
-        writer: &Transaction<'_>,
-        id: &MessageId,
-        tag: Option<&str>,
-    ) -> Result<bool, StoreError> {
-        let is_tagged = tag.and_then(EntryId::from_tag).is_some();
-        Ok(is_tagged || record::sent(writer, &self.keys, id)?.is_some())
-    }
-
-    /// Where what is about a message to somebody waits: behind what that person wrote.
-    fn line_of_recipient(
-        &self,
-        writer: &Transaction<'_>,
-        recipient: &Sender,
-    ) -> Result<ContactId, StoreError> {
-        let contact = match (&recipient.bsuid, &recipient.wa_id) {
-            (Some(bsuid), _) => record::contact_of_bsuid(writer, &self.keys, bsuid)?,
-            (None, Some(wa_id)) => record::contact_of_wa_id(writer, &self.keys, wa_id)?,
-            (None, None) => None,
-        };
-        Ok(contact.unwrap_or_else(|| self.line_of(&names(recipient))))
-    }
-
-    fn send_failed(
-        &self,
-        writer: &mut Transaction<'_>,
-        update: &StatusUpdate,
-        known: &Sent,
-        waiting: Option<crate::domain::delivery::Entry>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let code = update.error_code.unwrap_or(0);
-        tracing::warn!(contact = %known.contact, sentence = known.sentence, code, "a message was not delivered");
-        if let Some(contact) = record::contact(writer, known.contact)? {
-            if code == IDENTITY_KEY_MISMATCH {
-                self.release(writer, &contact, ReleaseReason::IdentityKeyChanged, now)?;
-            }
-            if let Some(entry) = waiting.or_else(|| entry_of(known, &contact)) {
-                let reason = format!("Meta reported the message as failed (code {code})");
-                writer.dead.push(entry.errand.lane());
-                writer.counted_at = now;
-                record::put_dead(
-                    writer,
-                    &DeadLetter {
-                        entry,
-                        at: now,
-                        reason,
-                    },
-                )?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn names(sender: &Sender) -> Vec<&str> {
-    let bsuid = sender.bsuid.as_ref().map(Bsuid::as_str);
-    let wa_id = sender.wa_id.as_ref().map(WaId::as_str);
-    bsuid.into_iter().chain(wa_id).collect()
-}
-
-/// The contact's number is somebody else's now: nothing goes there on its account any more.
-fn lose_number(writer: &mut Transaction<'_>, contact: Contact) -> Result<(), StoreError> {
-    let contact = Contact {
-        wa_id: None,
-        ..contact
-    };
-    record::put_contact(writer, &contact)
-}
-
-/// The entry that a sent message was, without its words: they are gone once Meta has taken it.
-fn entry_of(sent: &Sent, contact: &Contact) -> Option<crate::domain::delivery::Entry> {
-    let message = crate::domain::delivery::ChatMessage {
-        body: String::new(),
-        buttons: Vec::new(),
-        link: None,
-    };
-    Some(crate::domain::delivery::Entry {
-        id: sent.entry,
-        contact: sent.contact,
-        errand: Errand::Chat {
-            to: contact.recipient()?,
-            message,
-            sentence: sent.sentence.clone(),
-        },
-        created_at: sent.at,
-        expires_at: sent.at,
-        not_before: sent.at,
-        attempts: 1,
-        unknown: 0,
-        hushed: false,
-        last_failure: None,
-        in_flight_since: None,
-    })
 }
 
 fn warn_of_links_passed_on(contact: &Contact) {
