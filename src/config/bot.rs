@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::read::{Reader, Table, choice, number, text};
-use super::{HTTP_CALLED, Url, signing_secret};
+use super::values::{HTTP_CALLED, Url, signing_secret};
 use crate::bot;
 use crate::domain::policy::Gate;
 use std::time::Duration;

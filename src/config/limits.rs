@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::read::{Reader, number};
-use super::{size, u32_of};
+use super::values::{size, u32_of};
 use crate::domain::budget::Budget;
 use crate::domain::id::{DAY_MS, MINUTE_MS, SECOND_MS};
 use crate::domain::policy::Policy;

@@ -1,10 +1,20 @@
 //! `[metrics]`: who may read the numbers, and where.
 
+use super::api_keys::visible;
 use super::keys;
 use super::read::{Reader, text};
-use super::{Metrics, api_keys::visible};
+use crate::domain::id::Secret;
 use std::net::SocketAddr;
 use toml::de::DeTable;
+
+/// Where the numbers are for whoever watches.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// A listener of their own.
+    pub listen: SocketAddr,
+    /// There if anybody but this machine can connect.
+    pub key: Option<Secret>,
+}
 
 /// Where the numbers are; without an address nowhere.
 pub(super) fn metrics(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Option<Metrics>> {

@@ -2,7 +2,8 @@
 
 use super::keys::{self, Key};
 use super::read::{Converted, Reader, Table, choice, expected, number, switch, text};
-use super::{HTTP_CALLED, Url, header_value, senders, signing_secret, title};
+use super::senders;
+use super::values::{HTTP_CALLED, Url, header_value, signing_secret, title};
 use crate::domain::account::Company;
 use crate::domain::delivery::Lane;
 use crate::domain::id::ServiceName;

@@ -3,7 +3,8 @@
 use super::keys;
 use super::problem::did_you_mean;
 use super::read::{Converted, Reader, Table, choice, list, number, switch, text};
-use super::{Directory, HTTP_CALLED, HTTP_OPENED, Server, Url, WhatsApp, header_value};
+use super::values::{HTTP_CALLED, HTTP_OPENED, Url, header_value};
+use super::{Directory, Server, WhatsApp};
 use crate::domain::id::{HOUR_MS, ServiceName};
 use crate::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
 use crate::http::Endpoint;

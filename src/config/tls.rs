@@ -1,7 +1,9 @@
 //! `[tls]`: HTTPS of Portero's own, and where its certificate is from.
 
 use super::read::{Purpose, Reader, Table, list, path_in, switch, text};
-use super::{Server, Store, address, is_few, keys, socket_address};
+use super::server::{is_few, socket_address};
+use super::values::address;
+use super::{Server, Store, keys};
 use crate::http::{Endpoint, host_name, is_loopback};
 use crate::tls::{self, Certificate, Files, Source, Trust, acme};
 use std::net::SocketAddr;
