@@ -28,7 +28,7 @@ pub use requests::{
     Answer, Hidden, KeyLine, KeyLineState, LIST_USERS_MAX, Request, UserLine, UserText, perform,
 };
 
-use crate::app::App;
+use crate::app::{App, go_on_after_faults};
 use crate::tls::Watch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::DeserializeOwned;
@@ -181,9 +181,7 @@ pub fn start(server: Arc<dyn Server>, path: &Path) -> Result<Control, ControlErr
         .spawn(move || {
             let attendant = Attendant { server, stopped };
             // A fault ends one connection; commands must be attended to after it.
-            while catch_unwind(AssertUnwindSafe(|| attendant.run(&listener))).is_err() {
-                attendant.server.app().note_fault();
-            }
+            go_on_after_faults(|| attendant.server.app(), || attendant.run(&listener));
         })
         .map_err(|error| {
             remove_if_same(path, identity);

@@ -25,7 +25,7 @@ pub use deliveries::Deliveries;
 pub use other_side::Rest;
 pub use pace::Pace;
 
-use crate::app::{App, Begun, Bells, Report, Work};
+use crate::app::{App, Begun, Bells, Report, Work, go_on_after_faults};
 use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane};
 use crate::domain::id::{SECOND_MS, Timestamp};
 use conclude::{Carried, Tried};
@@ -186,12 +186,7 @@ impl Outbox {
                 let outbox = Arc::clone(&self);
                 let name = format!("outbox-{}", lane.name());
                 threads.push(std::thread::Builder::new().name(name).spawn(move || {
-                    while catch_unwind(AssertUnwindSafe(|| outbox.run(lane))).is_err() {
-                        outbox.hands().app.note_fault();
-                        // One that comes again at once keeps nobody busy until the program has
-                        // ended of it.
-                        std::thread::sleep(STORE_RETRY);
-                    }
+                    go_on_after_faults(|| Arc::clone(&outbox.hands().app), || outbox.run(lane));
                 })?);
             }
         }

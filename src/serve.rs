@@ -8,7 +8,7 @@ pub mod supervisor;
 
 pub use reload::{Outcome, Reloader, Source};
 
-use crate::app::{App, Clock, Failed, Janitor, SystemClock, SystemRandom};
+use crate::app::{App, Clock, Failed, Janitor, SystemClock, SystemRandom, go_on_after_faults};
 use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::delivery::Lane;
@@ -24,7 +24,6 @@ use crate::web::{CurrentWeb, MetricsDoor, RedirectDoor};
 use generation::{Adapters, Current, Generation, settings, snapshots};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
@@ -47,10 +46,6 @@ const METRICS_CONNECTIONS_MAX: usize = 16;
 /// Between two looks at whether the store has given up: until then everything is refused, and only a
 /// new process can help.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Pause of the sweeper after a fault of its own, so that one which comes again at once keeps nobody
-/// busy until the program has ended of it.
-const AFTER_A_FAULT: Duration = Duration::from_millis(100);
 
 /// Between two sweeps of what is old.
 const SWEEP_EVERY: Duration = Duration::from_secs(20);
@@ -586,27 +581,17 @@ impl Sweeper {
                     swept_at: None,
                     rest_until: None,
                 };
-                let mut run = || {
+                let app = || Arc::clone(&current.get().app);
+                let reason = go_on_after_faults(app, || {
                     while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                        let app = Arc::clone(&current.get().app);
+                        let app = app();
                         if let Err(StoreError::Broken(reason)) = app.is_ready() {
                             return Some(reason);
                         }
                         sweep.run_if_due(&app);
                     }
                     None
-                };
-                // What it remembers is whole at every moment.
-                let reason = loop {
-                    match catch_unwind(AssertUnwindSafe(&mut run)) {
-                        Ok(reason) => break reason,
-                        Err(_) => {
-                            tracing::error!("the sweeper failed unexpectedly; it goes on");
-                            current.get().app.note_fault();
-                            std::thread::sleep(AFTER_A_FAULT);
-                        }
-                    }
-                };
+                });
                 if let Some(reason) = reason {
                     tracing::error!(reason, "the store has stopped");
                     let _ = seen.set(reason);

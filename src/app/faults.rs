@@ -4,13 +4,20 @@
 
 use super::App;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// So many faults within [`WITHIN_MS`] end the program.
 const FAULTS_MAX: usize = 5;
 
 /// How long a fault counts.
 const WITHIN_MS: u64 = 60_000;
+
+/// Pause of a thread after a fault, so that one which comes again at once keeps nobody busy until the
+/// program has ended of it.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The last faults of threads that went on.
 #[derive(Debug, Default)]
@@ -50,6 +57,23 @@ impl App {
     /// Whether there were ever so many in so short a time that the program should end.
     pub fn has_too_many_faults(&self) -> bool {
         self.faults.are_too_many()
+    }
+}
+
+/// Does the work of a thread that must go on: after a panic, which the app of that moment counts, it
+/// begins again. What it remembers must be whole at every moment.
+pub fn go_on_after_faults<T>(app: impl Fn() -> Arc<App>, mut work: impl FnMut() -> T) -> T {
+    loop {
+        match catch_unwind(AssertUnwindSafe(&mut work)) {
+            Ok(done) => return done,
+            Err(_) => {
+                let thread = thread::current();
+                let thread = thread.name().unwrap_or("?");
+                tracing::error!(thread, "a thread failed unexpectedly; it goes on");
+                app().note_fault();
+                thread::sleep(PAUSE);
+            }
+        }
     }
 }
 

@@ -251,8 +251,7 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
         &[
             "simulator/",
             "cli/worker.rs",
-            "outbox.rs",
-            "serve.rs",
+            "app/faults.rs",
             "web/listener/mod.rs",
         ],
         "wait for a condition, not for a while",
