@@ -45,6 +45,9 @@ const CLOCK_LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
 /// used are tried again.
 const AGAIN_AFTER_A_FAULT: Duration = Duration::from_secs(600);
 
+/// Pause after every fault, so that one which comes again at once keeps nobody busy.
+const AFTER_A_FAULT: Duration = Duration::from_millis(100);
+
 /// How long the end of the thread is waited for.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
@@ -222,10 +225,29 @@ impl Tls {
             .name("certificate".to_owned())
             .spawn(move || {
                 let end = End(&keeper);
-                // A fault was reported where it happened; a certificate must not end because of it.
-                while catch_unwind(AssertUnwindSafe(|| end.0.run())).is_err()
-                    && end.0.pause(AGAIN_AFTER_A_FAULT)
-                {}
+                // A certificate must not end because of a fault, wherever it happened. What is
+                // remembered is whole at every moment.
+                let mut looks = true;
+                loop {
+                    let turn = catch_unwind(AssertUnwindSafe(|| match looks {
+                        true => {
+                            end.0.run();
+                            false
+                        }
+                        false => end.0.rest_after_a_fault(),
+                    }));
+                    match turn {
+                        Ok(true) => looks = true,
+                        Ok(false) => return,
+                        Err(_) => {
+                            looks = false;
+                            tracing::error!(
+                                "looking after the certificate failed unexpectedly; it goes on"
+                            );
+                            std::thread::sleep(AFTER_A_FAULT);
+                        }
+                    }
+                }
             })?;
         self.started = true;
         Ok(())
@@ -360,6 +382,15 @@ impl Keeper {
         let waited = self.wished.wait_timeout_while(wishes, at_most, nothing);
         let mut wishes = waited.unwrap_or_else(PoisonError::into_inner).0;
         (!wishes.stop).then(|| std::mem::take(&mut wishes.now))
+    }
+
+    /// Waits until it may go on after a fault, or something is wished; says whether that is not the
+    /// end.
+    fn rest_after_a_fault(&self) -> bool {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = |wishes: &mut Wishes| !wishes.stop && !wishes.now;
+        let waited = (self.wished).wait_timeout_while(wishes, AGAIN_AFTER_A_FAULT, nothing);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.stop
     }
 
     /// Waits so long unless the end is wished; says whether it is not.

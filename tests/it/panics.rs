@@ -3,10 +3,12 @@
 
 use crate::failing_calls::{FailingCalls, Happens, steps};
 use crate::outside::{
-    CANCELLED, PATIENCE, Portero, WELCOME, World, eventually, post_webhook, text, webhook,
+    CANCELLED, PATIENCE, PUBLIC_HOST, Portero, WELCOME, World, eventually, post_webhook, text,
+    webhook,
 };
 use crate::page::Town;
 use crate::reload::run;
+use crate::tls::{https, put, serve_files};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs;
@@ -98,6 +100,30 @@ fn a_sweeper_that_panics_goes_on_and_five_panics_in_a_minute_end_the_program_wit
     eventually("too many", || (faults(&portero) >= 5).then_some(()));
     broken.end();
     assert_ends(&world, portero);
+}
+
+/// who looks after the certificate goes on, also after panics while it rests from one: the next
+/// certificate is served as soon as a reload asks for it.
+#[test]
+fn who_looks_after_the_certificate_goes_on_wherever_it_panics() {
+    let world = World::without_mail();
+    let authority = serve_files(&world, "");
+    let broken = Broken::of(&world);
+    let calls = FailingCalls::default().while_file(&broken.file);
+    let portero = start(&world, "certificate", calls);
+    broken.begin();
+    // The first one at its look at the files, the others while it rests.
+    eventually("panics", || (faults(&portero) >= 3).then_some(()));
+    broken.end();
+    let next = authority.issue(&[PUBLIC_HOST]);
+    put(world.folder.path(), &next);
+    eventually("the new certificate is served", || {
+        let (code, _, error) = run(&world, &["reload"]);
+        assert_eq!(code, Some(0), "{error}");
+        let secured = authority.client().connect(https(&portero), PUBLIC_HOST);
+        (secured.unwrap().certificate() == next.certificate).then_some(())
+    });
+    assert_eq!(portero.stop().0, Some(0));
 }
 
 /// a command that meets a panic in the thread of the control socket gets no answer, and the

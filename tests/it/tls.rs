@@ -186,7 +186,7 @@ impl Secured {
 }
 
 /// Writes a pair where `[tls]` of [`world`] looks for it.
-fn put(folder: &Path, pair: &Pair) {
+pub fn put(folder: &Path, pair: &Pair) {
     let write = |name: &str, text: &str| {
         // As certbot and others do it: another file takes the name.
         let draft = folder.join("draft.pem");
