@@ -41,6 +41,10 @@ const SEND_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long a polite goodbye may take on a connection that is given up.
 const QUIT_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// How long one may take on a kept connection that takes no mail any more, while a mail waits for
+/// another one: it is said, and an answer that is not there at once is not waited for.
+const QUIT_IN_PASSING_TIME_MAX: Duration = Duration::from_millis(50);
+
 /// A connection unused for longer is not tried again; servers hang up after one to five minutes.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -241,10 +245,14 @@ impl Mailer {
                 break;
             };
             let deadline = Instant::now() + REPLY_TIME_MAX;
-            if idle.since.elapsed() < IDLE_TIME_MAX
-                && say(&mut idle.connection, Stage::Sender, deadline, sender()).is_ok()
-            {
-                return Ok((idle.connection, Ok(())));
+            if idle.since.elapsed() >= IDLE_TIME_MAX {
+                continue;
+            }
+            match say(&mut idle.connection, Stage::Sender, deadline, sender()) {
+                Ok(()) => return Ok((idle.connection, Ok(()))),
+                Err((_, reply)) => {
+                    say_goodbye(idle.connection, &reply, QUIT_IN_PASSING_TIME_MAX);
+                }
             }
         }
         let mut connection = (self.connect()).map_err(|(stage, reply)| judge(stage, &reply))?;
@@ -254,7 +262,7 @@ impl Mailer {
     }
 
     /// Keeps a connection on which all went well; gives up the others.
-    fn settle(&self, mut connection: SmtpConnection, outcome: Said) -> Result<(), Failure> {
+    fn settle(&self, connection: SmtpConnection, outcome: Said) -> Result<(), Failure> {
         match outcome {
             Ok(()) => {
                 let mut idle = self.idle();
@@ -267,12 +275,7 @@ impl Mailer {
                 Ok(())
             }
             Err((stage, reply)) => {
-                // A server that answered is told goodbye; one that did not would only be waited for.
-                if matches!(reply, Reply::Refused(..))
-                    && connection.set_timeout(Some(QUIT_TIME_MAX)).is_ok()
-                {
-                    connection.abort();
-                }
+                say_goodbye(connection, &reply, QUIT_TIME_MAX);
                 Err(judge(stage, &reply))
             }
         }
@@ -418,6 +421,13 @@ fn say(
         .command(command)
         .map(|_| ())
         .map_err(|error| (stage, reply(&error)))
+}
+
+/// Ends a connection. A server that answered is told so; one that did not would only be waited for.
+fn say_goodbye(mut connection: SmtpConnection, answered: &Reply, within: Duration) {
+    if matches!(answered, Reply::Refused(..)) && connection.set_timeout(Some(within)).is_ok() {
+        connection.abort();
+    }
 }
 
 /// Sets how long the next step may take.

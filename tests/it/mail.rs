@@ -7,7 +7,7 @@ use portero::mail::{Mailer, Security, Settings};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TEMPORARY: FailureKind = FailureKind::Temporary {
     retry_after_ms: None,
@@ -125,6 +125,24 @@ fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
         mailer.send(&mail()).unwrap();
         mailer.send(&mail()).unwrap();
         sink.next("mail");
+        sink.next("mail");
+    }
+}
+
+/// RFC 5321, section 4.1.1.10: whoever ends a connection says so. No mail waits for the answer.
+#[test]
+fn a_kept_connection_that_takes_no_mail_any_more_is_told_goodbye_and_delays_none() {
+    for answer in [Value::Null, json!("silence")] {
+        let replies = json!({"MAIL": [null, "451 4.3.2 busy"], "QUIT": [answer]});
+        let sink = smtp_sink::start(Security::Tls, replies);
+        let mailer = Mailer::new(&settings(&sink, Security::Tls)).unwrap();
+        mailer.send(&mail()).unwrap();
+        sink.next("mail");
+        let begun = Instant::now();
+        mailer.send(&mail()).unwrap();
+        // A reply is waited for ten seconds elsewhere.
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        sink.next("quit");
         sink.next("mail");
     }
 }

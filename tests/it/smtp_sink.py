@@ -8,8 +8,9 @@ what happens, in order. Ends when its standard input does.
     expired   true for a certificate of the past
     user, password   what AUTH accepts; without them AUTH is neither needed nor accepted
     replies   {"RCPT": ["451 4.7.1 later"], …}: said once each, in order, before the server
-              behaves; commands AUTH, MAIL, RCPT, DATA (after the final dot); the reply "drop"
-              cuts the connection instead, and null behaves this once
+              behaves; commands AUTH, MAIL, RCPT, QUIT, DATA (after the final dot); the reply
+              "drop" cuts the connection instead, "silence" is none (not to DATA), and null
+              behaves this once
     mood      a file: while it is there, {"RCPT": "451 4.7.1 later", …} in it are said each time
 """
 
@@ -73,7 +74,7 @@ class Server(SMTP):
         if reply == "drop":
             tell(event="dropped", command=command)
             self.transport.abort()
-        else:
+        elif reply != "silence":
             await self.push(reply)
         return True
 
@@ -89,6 +90,11 @@ class Server(SMTP):
     async def smtp_MAIL(self, arg):
         if not await self.wished("MAIL"):
             await super().smtp_MAIL(arg)
+
+    async def smtp_QUIT(self, arg):
+        tell(event="quit")
+        if not await self.wished("QUIT"):
+            await super().smtp_QUIT(arg)
 
     async def smtp_RCPT(self, arg):
         tell(event="rcpt", argument=arg)
