@@ -54,7 +54,8 @@ const GROUP_JOBS_MAX: usize = 256;
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Memory for pages. More brings little: what is not in it is mostly in that of the operating system.
-/// The whole default of redb (1 GiB) brought nothing at 500,000 contacts.
+/// The whole default of redb (1 GiB) brought nothing at 500,000 contacts. So many are the default of
+/// `store.cache_bytes`, too.
 pub const CACHE_BYTES: usize = 10 * 1024 * 1024;
 
 /// How long after finding that the disk takes no writes it is tried again. Each try writes

@@ -104,7 +104,8 @@ fn a_short_file_is_completed_with_the_documented_defaults() {
     assert_eq!(config.mail.port, 587);
     assert_eq!(config.mail.from_name, "La Espiga");
     assert_eq!(config.store.path, Path::new("/nowhere/portero.redb"));
-    assert_eq!(config.store.cache_bytes, 10 * 1024 * 1024);
+    let cache_bytes = portero::store::redb::Options::default().cache_bytes;
+    assert_eq!(config.store.cache_bytes, cache_bytes);
     assert!(config.directory.enabled);
     assert_eq!(config.directory.title, "La Espiga");
     assert_eq!(config.identity.lifetime_ms, 300_000);
