@@ -61,17 +61,27 @@ pub struct PageSettings {
 
 /// Something to tell the operator, but not each time that it happens.
 #[derive(Default)]
-pub(super) struct Reminder(Mutex<Option<Timestamp>>);
+pub(super) struct Reminder(Mutex<Reminded>);
+
+#[derive(Default)]
+struct Reminded {
+    told_at: Option<Timestamp>,
+    /// How often it happened since.
+    untold: u64,
+}
 
 impl Reminder {
-    /// Whether it has not been told for a while; then it counts as told.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|at| now.since_ms(at) >= REMIND_EVERY_MS);
-        if is_due {
-            *told = Some(now);
+    /// It happened: says how often since it was last told, if that is a while ago; then it counts as
+    /// told.
+    pub(super) fn due(&self, now: Timestamp) -> Option<u64> {
+        let mut reminded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reminded.untold = reminded.untold.saturating_add(1);
+        let told_at = reminded.told_at;
+        if told_at.is_some_and(|at| now.since_ms(at) < REMIND_EVERY_MS) {
+            return None;
         }
-        is_due
+        reminded.told_at = Some(now);
+        Some(std::mem::take(&mut reminded.untold))
     }
 }
 
@@ -129,7 +139,7 @@ fn page_of<'w>(web: &'w Web, request: &Request) -> Option<&'w PageSettings> {
         }
     }
     let page = known.or(open);
-    if page.is_none() && web.uncredentialed.is_due(web.app.now()) {
+    if page.is_none() && web.uncredentialed.due(web.app.now()).is_some() {
         let credential = if given.is_some() {
             "unknown"
         } else {
@@ -500,5 +510,19 @@ fn with_cors(
         response.with_additional_header("Access-Control-Allow-Origin", origin.to_owned())
     } else {
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_told_once_a_minute_with_how_often_it_was() {
+        let reminder = Reminder::default();
+        let seconds = [0, 1, 2, 59, 60, 61, 300, 301];
+        let told = seconds.map(|second| reminder.due(Timestamp(second * 1_000)));
+        let (one, four, two) = (Some(1), Some(4), Some(2));
+        assert_eq!(told, [one, None, None, None, four, None, two, None]);
     }
 }

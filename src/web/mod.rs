@@ -120,6 +120,8 @@ pub struct Web {
     guesses: Arc<Throttle>,
     uncredentialed: Arc<mappings::Reminder>,
     unknown_callers: Arc<mappings::Reminder>,
+    forged_webhooks: Arc<mappings::Reminder>,
+    wrong_handshakes: Arc<mappings::Reminder>,
     requests: Arc<watch::Requests>,
 }
 
@@ -195,6 +197,8 @@ impl Web {
             guesses: Arc::default(),
             uncredentialed: Arc::default(),
             unknown_callers: Arc::default(),
+            forged_webhooks: Arc::default(),
+            wrong_handshakes: Arc::default(),
             requests: Arc::default(),
         }
     }
@@ -216,6 +220,8 @@ impl Web {
             guesses: Arc::clone(&self.guesses),
             uncredentialed: Arc::clone(&self.uncredentialed),
             unknown_callers: Arc::clone(&self.unknown_callers),
+            forged_webhooks: Arc::clone(&self.forged_webhooks),
+            wrong_handshakes: Arc::clone(&self.wrong_handshakes),
             requests: Arc::clone(&self.requests),
             ..next
         }
@@ -255,8 +261,8 @@ impl Web {
             return wrong_method(methods.join(", "));
         }
         match route {
-            Route::Webhook if method == "POST" => webhook::post(&self.app, &self.webhook, request),
-            Route::Webhook => webhook::handshake(&self.webhook, request),
+            Route::Webhook if method == "POST" => webhook::post(self, request),
+            Route::Webhook => webhook::handshake(self, request),
             Route::Alive => Response::text("alive\n"),
             Route::Ready => self.ready(),
             Route::Mapping | Route::History if method == "OPTIONS" => {

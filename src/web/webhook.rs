@@ -1,8 +1,8 @@
 //! Meta's door: the handshake, and signed webhooks.
 
 use super::request::{parameter, values};
-use super::{WebhookSettings, error};
-use crate::app::{App, Body};
+use super::{Web, error};
+use crate::app::Body;
 use crate::domain::delivery::SignedBody;
 use crate::domain::id::Secret;
 use crate::whatsapp::parts::Parts;
@@ -13,7 +13,7 @@ use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 /// The verification request (Meta's contract, section 1.1).
-pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Response {
+pub(super) fn handshake(web: &Web, request: &Request) -> Response {
     let (mode, token) = (
         parameter(request, "hub.mode"),
         parameter(request, "hub.verify_token"),
@@ -23,16 +23,19 @@ pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Respon
         mode.as_deref(),
         token.as_deref(),
         challenge.as_deref(),
-        &settings.verify_token,
+        &web.webhook.verify_token,
     ) {
         Handshake::Accepted { challenge } => {
             tracing::info!("Meta verified the callback URL");
             Response::text(challenge)
         }
         Handshake::WrongToken => {
-            tracing::warn!(
-                "a handshake came with a wrong verify token; compare whatsapp.verify_token with the dashboard"
-            );
+            if let Some(count) = web.wrong_handshakes.due(web.app.now()) {
+                tracing::warn!(
+                    count,
+                    "a handshake came with a wrong verify token; compare whatsapp.verify_token with the dashboard"
+                );
+            }
             error(
                 403,
                 "WRONG_VERIFY_TOKEN",
@@ -49,7 +52,8 @@ pub(super) fn handshake(settings: &WebhookSettings, request: &Request) -> Respon
 
 /// 200 only when all of it is on disk; 503 only when it could not be stored, or the clock is in doubt
 /// and it may be old, so that Meta sends it again; never an error for what is signed and not understood (section 1.4).
-pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> Response {
+pub(super) fn post(web: &Web, request: &Request) -> Response {
+    let (app, settings) = (&web.app, &web.webhook);
     // The listener has read it whole, and not more than the cap of this route.
     let length = request
         .header("Content-Length")
@@ -63,9 +67,13 @@ pub(super) fn post(app: &App, settings: &WebhookSettings, request: &Request) -> 
     }
     let signatures: Vec<&str> = values(request, "X-Hub-Signature-256").collect();
     let Some(signer) = signature::signer(&settings.app_secrets, &signatures, &body) else {
-        tracing::warn!(
-            "a webhook with a wrong signature was refused; compare whatsapp.app_secrets with the dashboard"
-        );
+        // Anybody can send as many as they like, and the log is for others, too.
+        if let Some(count) = web.forged_webhooks.due(app.now()) {
+            tracing::warn!(
+                count,
+                "webhooks with a wrong signature were refused; compare whatsapp.app_secrets with the dashboard"
+            );
+        }
         // The body stays empty: whoever cannot sign learns nothing (S-01).
         return Response::empty_400().with_status_code(401);
     };

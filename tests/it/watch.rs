@@ -273,6 +273,35 @@ fn every_number_that_the_alerts_look_at_exists_from_the_start() {
     assert!(seen > 15, "{seen}");
 }
 
+/// Whoever cannot sign fills no log: a line a minute tells how many tried, and their requests have none
+/// at `info`.
+#[test]
+fn a_flood_of_forged_webhooks_leaves_one_line_in_the_log() {
+    const FLOOD: usize = 40;
+    let world = world("");
+    let portero = world.start();
+    let headers = [("X-Hub-Signature-256", "sha256=00")];
+    for _ in 0..FLOOD {
+        let answer = ask(portero.address, "POST", "/webhook", &headers, b"{}").unwrap();
+        assert_eq!(answer.status, 401);
+        let path = "/webhook?hub.mode=subscribe&hub.challenge=1&hub.verify_token=no";
+        assert_eq!(ask_for(portero.address, "GET", path, &[]).status, 403);
+    }
+    let numbers = samples(&scrape(&portero).body);
+    let refused = "portero_requests_total{route=\"/webhook\",status=\"401\"}";
+    assert_eq!(numbers[refused], FLOOD as f64);
+    portero.receive(&[text(ANAS, "hola")]);
+    let (code, log) = portero.stop();
+    assert_eq!(code, Some(0));
+    for words in ["wrong signature", "wrong verify token"] {
+        let count = log.matches(words).count();
+        // A slow run may last for more than a minute.
+        assert!((1..=3).contains(&count), "{words}: {count}\n{log}");
+    }
+    let told = |line: &str| line.contains(" INFO ") && line.contains("a request");
+    assert!(!log.lines().any(told), "{log}");
+}
+
 /// Debian's `prometheus` has it. Run with `cargo test -- --ignored promtool`.
 #[test]
 #[ignore = "needs promtool"]

@@ -165,7 +165,7 @@ fn parameters(request: &Request) -> Vec<(String, String)> {
 }
 
 fn unknown_caller(web: &Web) -> Response {
-    if web.unknown_callers.is_due(web.app.now()) {
+    if web.unknown_callers.due(web.app.now()).is_some() {
         tracing::warn!(
             "a call of the API came without a key that is known; [[api_keys]] has them, and callers send one as Authorization: Bearer"
         );
