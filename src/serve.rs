@@ -228,6 +228,9 @@ fn start_with(
         (None, _) | (_, None) => None,
     };
     let reloads = Arc::new(reload::Told::default());
+    let log_lines_dropped = source
+        .as_ref()
+        .map(|source| Arc::clone(&source.log_lines_dropped));
     let metrics = match &config.metrics {
         None => None,
         Some(settings) => {
@@ -236,6 +239,7 @@ fn start_with(
                 outbox: Arc::clone(&outbox),
                 reloads: Arc::clone(&reloads),
                 tls: certificate.clone(),
+                log_lines_dropped: log_lines_dropped.unwrap_or_default(),
                 store: config.store.path.clone(),
                 started_at: SystemTime::now(),
             };

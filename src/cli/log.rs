@@ -8,6 +8,7 @@
 //! it (sd-daemon(3)): so `journalctl -p warning` finds what it should, and no line has two times.
 
 use crate::config::{Log, LogFormat};
+use crate::metrics::Counter;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -30,8 +31,12 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 pub(super) type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
 
 /// Starts the log. The first value waits, when it is dropped, until the lines so far are written.
-pub(super) fn start(log: &Log) -> (Flush, SetLevel) {
+///
+/// The last one counts the lines that were dropped.
+pub(super) fn start(log: &Log) -> (Flush, SetLevel, Arc<Counter>) {
+    let dropped = Arc::new(Counter::default());
     let queue = Arc::new(Queue {
+        dropped: Arc::clone(&dropped),
         is_journal: std::env::var("JOURNAL_STREAM")
             .is_ok_and(|stream| is_stream(&stream, &io::stderr())),
         ..Queue::default()
@@ -74,7 +79,7 @@ pub(super) fn start(log: &Log) -> (Flush, SetLevel) {
         // It fails only when the log is gone.
         let _ = set_level.reload(LevelFilter::from_level(level));
     };
-    (flush, Box::new(set_level))
+    (flush, Box::new(set_level), dropped)
 }
 
 /// Whether `stream`, which names a device and an inode as systemd does in `JOURNAL_STREAM`
@@ -130,12 +135,15 @@ struct Queue {
     /// For who waits until all is written.
     written: Condvar,
     is_journal: bool,
+    /// All that nobody will read.
+    dropped: Arc<Counter>,
 }
 
 #[derive(Default)]
 struct Waiting {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// Of those that were dropped, the ones that the log does not tell of yet.
     dropped: u64,
     under_way: bool,
     has_no_writer: bool,
@@ -158,6 +166,7 @@ impl Queue {
             let _ = io::stderr().write_all(&line);
         } else if waiting.bytes + line.len() > WAITING_BYTES_MAX {
             waiting.dropped += 1;
+            self.dropped.count();
         } else {
             waiting.bytes += line.len();
             waiting.lines.push_back(line);
@@ -198,7 +207,10 @@ impl Queue {
                     dropped = 0;
                 }
             }
-            dropped += u64::from(!output.put(&line));
+            if !output.put(&line) {
+                dropped += 1;
+                self.dropped.count();
+            }
             waiting = self.lock();
             waiting.dropped += dropped;
             waiting.under_way = false;
@@ -329,6 +341,7 @@ mod tests {
         assert_eq!(written[2].len(), line.len());
         drop(Flush(Arc::clone(&queue)));
         assert_eq!(queue.lock().bytes, 0);
+        assert_eq!(queue.dropped.get(), 3);
     }
 
     /// A disk with room for so many bytes, where room can be made again.
@@ -373,6 +386,7 @@ mod tests {
         let written = String::from_utf8(disk.lock().unwrap().1.clone()).unwrap();
         let told = " WARN 2 log lines were dropped: they could not be written\n";
         assert_eq!(written, format!("first\nsec\n{told}fourth\nfifth\n"));
+        assert_eq!(queue.dropped.get(), 2);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     // what the file says since is taken over as soon as the server is ready.
     let mut signals = Signals::new([SIGHUP]).map_err(io)?;
     let (path, loaded) = shell.load()?;
-    let (_flush, set_level) = log::start(&loaded.config.log);
+    let (_flush, set_level, log_lines_dropped) = log::start(&loaded.config.log);
     log_faults();
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.line(&path));
@@ -41,6 +41,7 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
         path,
         loaded,
         set_level,
+        log_lines_dropped,
     };
     let running = sockets
         .and_then(|sockets| serve::start_from(source, sockets))

@@ -7,7 +7,7 @@ use super::generation::Current;
 use super::reload::Told;
 use crate::app::App;
 use crate::domain::delivery::Lane;
-use crate::metrics::{Kind, Text};
+use crate::metrics::{self, Kind, Text};
 use crate::outbox::Outbox;
 use crate::services::Services;
 use crate::tls;
@@ -28,6 +28,7 @@ pub(super) struct Counting {
     pub(super) reloads: Arc<Told>,
     /// When there is HTTPS of its own.
     pub(super) tls: Option<tls::Watch>,
+    pub(super) log_lines_dropped: Arc<metrics::Counter>,
     /// The file of the store.
     pub(super) store: PathBuf,
     pub(super) started_at: SystemTime,
@@ -45,6 +46,9 @@ impl Counting {
         let generation = self.current.get();
         let app = &*generation.app;
         self.configuration(&mut text);
+        let help = "Lines of the log that were dropped because nobody took them in time.";
+        let dropped = self.log_lines_dropped.get();
+        text.one("portero_log_lines_dropped_total", Counter, help, dropped);
         requests(&generation.web, &mut text);
         sign_ins(app, &mut text);
         self.deliveries(app, &mut text);

@@ -22,6 +22,7 @@ use crate::app::{App, HeldTokens};
 use crate::config::{Changed, Config, Loaded};
 use crate::control::{self, Answer};
 use crate::domain::delivery::Lane;
+use crate::metrics::Counter;
 use crate::outbox::Outbox;
 use crate::tls;
 use crate::web::listener::Trusting;
@@ -40,6 +41,8 @@ pub struct Source {
     pub loaded: Loaded,
     /// Makes the log tell as much as is wanted.
     pub set_level: Box<dyn Fn(tracing::Level) + Send + Sync>,
+    /// Counts the lines that the log had no room for.
+    pub log_lines_dropped: Arc<Counter>,
 }
 
 /// What became of a reload.

@@ -659,14 +659,15 @@ fn flood(wa_id: &str) -> Vec<u8> {
     webhook(&many)
 }
 
-/// a disk that is full takes no line, and that stops nothing.
+/// a disk that is full takes no line, and that stops nothing; the lines are counted.
 #[test]
 fn a_log_on_a_full_disk_stops_nothing() {
     let world = World::without_mail();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [address, metrics] = listeners.map(|listener| listener.local_addr().unwrap());
     world.edit("127.0.0.1:0", &address.to_string());
+    let table = format!("[metrics]\nlisten = \"{metrics}\"\n\n[store]\n");
+    world.edit("[store]\n", &table);
     let mut command = world.command(&["serve", "--config", "portero.toml"]);
     command.stderr(File::options().write(true).open("/dev/full").unwrap());
     let mut portero = Ended(command.spawn().unwrap());
@@ -684,6 +685,11 @@ fn a_log_on_a_full_disk_stops_nothing() {
         200
     );
     world.graph.assert_received(person, &[NOT_SIGNED_IN]);
+    let host = [("Host", "127.0.0.1")];
+    let page = ask(metrics, "GET", "/metrics", &host, b"").unwrap().body;
+    let count =
+        (page.lines()).find_map(|line| line.strip_prefix("portero_log_lines_dropped_total "));
+    assert!(count.unwrap().parse::<u64>().unwrap() > 100, "{page}");
     assert_eq!(portero.stop(), Some(0));
 }
 

@@ -562,6 +562,7 @@ fn a_reload_that_panics_is_one_that_failed_and_the_next_one_does_it() {
     let path = world.path("portero.toml");
     let panics = Arc::new(AtomicBool::new(true));
     let source = Source {
+        log_lines_dropped: std::sync::Arc::default(),
         loaded: Config::load(&path).unwrap(),
         path,
         set_level: Box::new({

@@ -151,6 +151,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "mail",
             "bot",
             "tls",
+            "metrics",
         ],
     ),
     ("lib", &[]),
