@@ -578,6 +578,7 @@ impl Shared {
             FailureKind::Recipient | FailureKind::RecipientForNow | FailureKind::Permanent => true,
             FailureKind::Unknown => entry.errand.lane() == Lane::Mail,
             FailureKind::Temporary { .. }
+            | FailureKind::Unexplained { .. }
             | FailureKind::Throttled { .. }
             | FailureKind::Configuration
             | FailureKind::Unreachable => false,

@@ -241,7 +241,10 @@ impl App {
                 Ok(_) => unavailable(None),
                 Err(failure) => match failure.kind {
                     FailureKind::Permanent => TokenAnswer::AccountGone,
-                    FailureKind::Temporary { retry_after_ms } => unavailable(retry_after_ms),
+                    FailureKind::Temporary { retry_after_ms }
+                    | FailureKind::Unexplained { retry_after_ms, .. } => {
+                        unavailable(retry_after_ms)
+                    }
                     FailureKind::Throttled { pause_ms } => unavailable(Some(pause_ms)),
                     FailureKind::Configuration
                     | FailureKind::Unreachable

@@ -147,6 +147,14 @@ pub enum FailureKind {
         /// Wait at least this long, when the other side said so.
         retry_after_ms: Option<u64>,
     },
+    /// The other side met an error that it does not explain: it may pass, or be about the message, so
+    /// that is repeated so often at most. Not taken.
+    Unexplained {
+        /// How often.
+        repeats_max: u32,
+        /// Wait at least this long, when the other side said so.
+        retry_after_ms: Option<u64>,
+    },
     /// May work later, and concerns this recipient alone: a full mailbox, greylisting.
     RecipientForNow,
     /// The request left and no answer came: it may have been taken.
@@ -404,6 +412,10 @@ pub const UNKNOWN_WAIT_MS: u64 = 60 * SECOND_MS;
 /// three are not.
 pub const UNKNOWN_MAX: u32 = 2;
 
+/// The last repetition of what met an unexplained error comes this much later: a bad moment of the
+/// other side is outlived.
+pub const UNEXPLAINED_WAIT_MS: u64 = 60 * SECOND_MS;
+
 /// Tries of one message for the bot, about an hour's worth, after which the next ones come more
 /// rarely.
 const BOT_PATIENT_ATTEMPTS: u32 = 60;
@@ -428,8 +440,26 @@ pub enum Next {
 /// the other side asked for.
 pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u8) -> Next {
     let lane = entry.errand.lane();
+    let not_before_ms = |asked_ms: Option<u64>| {
+        asked_ms.map_or(0, |ms| {
+            ms.saturating_add(spread_ms(ms.min(ASKED_MS_SPREAD_MAX), jitter))
+        })
+    };
     let pause_ms = match failure.kind {
         FailureKind::Recipient | FailureKind::Permanent => return Next::GiveUp,
+        FailureKind::Unexplained { repeats_max, .. } if entry.attempts > repeats_max => {
+            return Next::GiveUp;
+        }
+        FailureKind::Unexplained {
+            repeats_max,
+            retry_after_ms,
+        } => {
+            let usual_ms = match entry.attempts == repeats_max {
+                true => UNEXPLAINED_WAIT_MS + spread_ms(UNEXPLAINED_WAIT_MS, jitter),
+                false => backoff_ms(lane, entry.attempts, jitter),
+            };
+            usual_ms.max(not_before_ms(retry_after_ms))
+        }
         FailureKind::Unknown
             if matches!(lane, Lane::Chat | Lane::Mail) && entry.unknown + 1 >= UNKNOWN_MAX =>
         {
@@ -440,10 +470,7 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
         // The pause of the lane decides.
         FailureKind::Unreachable | FailureKind::Throttled { .. } => 0,
         FailureKind::Temporary { retry_after_ms } => {
-            let asked_ms = retry_after_ms.map_or(0, |ms| {
-                ms.saturating_add(spread_ms(ms.min(ASKED_MS_SPREAD_MAX), jitter))
-            });
-            backoff_ms(lane, entry.attempts, jitter).max(asked_ms)
+            backoff_ms(lane, entry.attempts, jitter).max(not_before_ms(retry_after_ms))
         }
         // The same mail with the same Message-ID is harmless twice, the same question always.
         FailureKind::Unknown | FailureKind::RecipientForNow => {
@@ -597,6 +624,21 @@ mod tests {
             ),
             None
         );
+    }
+
+    /// Meta's contract, section 5: code 1 is repeated once, 131000 twice.
+    #[test]
+    fn what_met_an_unexplained_error_is_repeated_as_often_as_it_may_be() {
+        let pauses = |repeats_max, asked_s: Option<u64>| {
+            let kind = FailureKind::Unexplained {
+                repeats_max,
+                retry_after_ms: asked_s.map(|seconds| seconds * SECOND_MS),
+            };
+            [1, 2, 3, 4].map(|attempts| pause_s(&entry(chat(), attempts), kind))
+        };
+        assert_eq!(pauses(1, None), [Some(66), None, None, None]);
+        assert_eq!(pauses(2, None), [Some(1), Some(66), None, None]);
+        assert_eq!(pauses(2, Some(100)), [Some(110), Some(110), None, None]);
     }
 
     #[test]

@@ -272,6 +272,7 @@ pub(super) fn may_be_tried_now(report: &Report) -> bool {
             FailureKind::Temporary {
                 retry_after_ms: Some(_),
             }
+            | FailureKind::Unexplained { .. }
             | FailureKind::Throttled { .. }
             | FailureKind::RecipientForNow
             | FailureKind::Unknown

@@ -38,7 +38,8 @@ pub(super) fn failure_of_error(error: &Value, answer: &Answer) -> Failure {
         },
     };
     match &mut failure.kind {
-        FailureKind::Temporary { retry_after_ms } => {
+        FailureKind::Temporary { retry_after_ms }
+        | FailureKind::Unexplained { retry_after_ms, .. } => {
             *retry_after_ms = (*retry_after_ms).max(answer.retry_after_ms);
         }
         FailureKind::Throttled { pause_ms } => {
@@ -135,6 +136,15 @@ const fn meaning(
 pub(super) const SOON: FailureKind = FailureKind::Temporary {
     retry_after_ms: None,
 };
+/// An error of Meta's own, or something about the message that Meta has no words for.
+const ONCE_MORE: FailureKind = unexplained(1);
+const TWICE_MORE: FailureKind = unexplained(2);
+const fn unexplained(repeats_max: u32) -> FailureKind {
+    FailureKind::Unexplained {
+        repeats_max,
+        retry_after_ms: None,
+    }
+}
 /// The rate of the number is counted by the second.
 const TOO_FAST: FailureKind = FailureKind::Throttled {
     pause_ms: TOO_FAST_MS,
@@ -226,7 +236,7 @@ const MEANINGS: &[Meaning] = &[
     ),
     meaning(
         &[1],
-        SOON,
+        ONCE_MORE,
         "unknown error at Meta",
         "see metastatus.com/whatsapp-business-api",
     ),
@@ -238,7 +248,7 @@ const MEANINGS: &[Meaning] = &[
     ),
     meaning(
         &[131000],
-        SOON,
+        TWICE_MORE,
         "unknown error at Meta",
         "if it persists, give the trace id to Meta's support",
     ),
@@ -474,7 +484,7 @@ mod tests {
         .chain([133010, 133000, 133005, 133006, 133008, 133009, 133016])
         .chain(200..=299)
         .collect();
-        let soon = [1, 2, 131000, 131016, 133004, 131056];
+        let soon = [2, 131016, 133004, 131056];
         let person = [
             131021, 131026, 131030, 130497, 131047, 131049, 130472, 131050, 131063, 131062, 137000,
         ];
@@ -487,6 +497,8 @@ mod tests {
         let table = [
             (&later[..], FailureKind::Configuration),
             (&soon, wait(None)),
+            (&[1], ONCE_MORE),
+            (&[131000], TWICE_MORE),
             (&[131057], wait(Some(60_000))),
             (&[4, 80007], FailureKind::Throttled { pause_ms: 60_000 }),
             (&[130429], FailureKind::Throttled { pause_ms: 1_000 }),

@@ -255,6 +255,38 @@ fn r_22_whatever_is_wrong_with_the_token_pauses_and_resumes() {
     }
 }
 
+/// an error that Meta does not explain is not asked for until the message is of no use any more,
+/// and holds up what comes behind it for a minute or so. A bad moment costs nothing.
+#[test]
+fn r_21_what_meta_does_not_explain_is_repeated_once_or_twice_and_kept_with_its_reason() {
+    for (code, repeats) in [(1, 1), (131_000, 2)] {
+        for comes in [false, true] {
+            let house = House::in_memory();
+            let unexplained = failure_of_code(code);
+            let refusals = repeats + usize::from(!comes);
+            house.world.change(|outside| {
+                outside.whatsapp_next = vec![Takes::Not(unexplained.clone()); refusals].into();
+            });
+            let ana = person(1);
+            house.write(&ana, "hola");
+            house.settle();
+            house.ask(&ana, "cancelar");
+            house.later(90 * SECOND_MS);
+            let tries = house.world.change(|outside| outside.chat_tries);
+            assert_eq!(tries, repeats + 2, "{code}");
+            let dead = house.overview().dead;
+            let reasons: Vec<&str> = dead.iter().map(|letter| letter.reason.as_str()).collect();
+            match comes {
+                true => assert_eq!((house.said().len(), reasons.len()), (2, 0), "{code}"),
+                false => assert_eq!(
+                    (house.said().len(), reasons),
+                    (1, vec![&*unexplained.reason])
+                ),
+            }
+        }
+    }
+}
+
 /// each code that says that this person cannot be reached, or too late.
 #[test]
 fn r_23_whatever_makes_a_person_unreachable_is_tried_once() {

@@ -253,6 +253,7 @@ const BELONGS: &[(&str, &[&str], &str)] = &[
             "simulator/",
             "cli/worker.rs",
             "app/faults.rs",
+            "tls/mod.rs",
             "web/listener/mod.rs",
         ],
         "wait for a condition, not for a while",
