@@ -33,8 +33,14 @@ pub enum OperatorAct {
     KeyRevoked,
     /// Got all that is kept about somebody.
     Exported,
+    /// Looked at whom a chat is signed in as.
+    Shown,
+    /// Had events told once more.
+    EventsReplayed,
     /// Made a copy of the store.
     BackedUp,
+    /// Put a copy in the place of the store.
+    Restored,
     /// Had something tried again that was given up.
     LetterRetried,
     /// Dropped something that was given up or waited.
@@ -43,7 +49,7 @@ pub enum OperatorAct {
 
 impl OperatorAct {
     /// Every act.
-    pub const ALL: [OperatorAct; 12] = [
+    pub const ALL: [OperatorAct; 15] = [
         OperatorAct::Reloaded,
         OperatorAct::UserAdded,
         OperatorAct::UserChanged,
@@ -53,7 +59,10 @@ impl OperatorAct {
         OperatorAct::KeyRotated,
         OperatorAct::KeyRevoked,
         OperatorAct::Exported,
+        OperatorAct::Shown,
+        OperatorAct::EventsReplayed,
         OperatorAct::BackedUp,
+        OperatorAct::Restored,
         OperatorAct::LetterRetried,
         OperatorAct::LetterDropped,
     ];
@@ -70,9 +79,25 @@ impl OperatorAct {
             OperatorAct::KeyRotated => "key.rotated",
             OperatorAct::KeyRevoked => "key.revoked",
             OperatorAct::Exported => "contact.exported",
+            OperatorAct::Shown => "contact.shown",
+            OperatorAct::EventsReplayed => "events.replayed",
             OperatorAct::BackedUp => "store.backed_up",
+            OperatorAct::Restored => "store.restored",
             OperatorAct::LetterRetried => "letter.retried",
             OperatorAct::LetterDropped => "letter.dropped",
+        }
+    }
+
+    /// What is written down of it where no [`App`] does it.
+    pub fn line(self, now: Timestamp) -> AuditLine {
+        AuditLine {
+            at_ms: now.0,
+            event: self.event().to_owned(),
+            contact: String::new(),
+            number_ending: None,
+            directory_user: None,
+            about: None,
+            link: None,
         }
     }
 }
@@ -136,22 +161,13 @@ impl Shared {
         on: ActOn,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (mut contact, mut directory_user, mut about) = (String::new(), None, None);
+        let mut line = act.line(now);
         match on {
             ActOn::Nothing => {}
-            ActOn::Contact(id) => contact = id.to_string(),
-            ActOn::DirectoryUser(id) => directory_user = Some(id),
-            ActOn::Thing(thing) => about = Some(thing),
+            ActOn::Contact(id) => line.contact = id.to_string(),
+            ActOn::DirectoryUser(id) => line.directory_user = Some(id),
+            ActOn::Thing(thing) => line.about = Some(thing),
         }
-        let line = AuditLine {
-            at_ms: now.0,
-            event: act.event().to_owned(),
-            contact,
-            number_ending: None,
-            directory_user,
-            about,
-            link: None,
-        };
         record::put_audit(writer, &self.keys, self.next_number(), line)
     }
 }

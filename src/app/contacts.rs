@@ -107,6 +107,26 @@ impl App {
         (self.shared.store).view(|reader| people(reader, &self.shared.keys, whom))
     }
 
+    /// The same for an operator who looks at them, once that is written down.
+    pub fn show_contacts(&self, whom: &Whom) -> Result<Vec<Contact>, Failed> {
+        let contacts = self.find_contacts(whom)?;
+        if contacts.is_empty() {
+            return Ok(contacts);
+        }
+        let ids: Vec<ContactId> = contacts.iter().map(|contact| contact.id).collect();
+        let (now, shared) = (self.now(), Arc::clone(&self.shared));
+        self.update(move |writer| {
+            for id in &ids {
+                // Who was forgotten meanwhile does not come back.
+                if record::contact(writer, *id)?.is_some() {
+                    shared.note_act(writer, OperatorAct::Shown, ActOn::Contact(*id), now)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(contacts)
+    }
+
     /// Ends the bindings of who is meant; returns how many ended, of how many contacts.
     pub fn log_out(&self, whom: &Whom) -> Result<(usize, usize), Failed> {
         self.log_out_for(whom, None)

@@ -254,12 +254,7 @@ impl App {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<App, Failed> {
-        let last = store.view(|reader| {
-            Ok(record::last_entry_id(reader)?
-                .0
-                .max(record::last_audit_number(reader)?)
-                .max(record::numbers_reserved(reader)?))
-        })?;
+        let last = store.view(record::last_number)?;
         // Tags, Message-IDs and what the bot tells repetitions by are made from numbers, so that none
         // is given twice although its entry is long gone: behind what an earlier process may have
         // given, and from the clock on, for a store that was put back from an old copy.

@@ -211,6 +211,7 @@ impl App {
                 let entry = EntryId(shared.next_number());
                 shared.put_telling(writer, entry, event, now)?;
             }
+            shared.note_replay(writer, replayed, now)?;
             Ok((replayed, next))
         })?)
     }
@@ -224,12 +225,32 @@ impl App {
             };
             let entry = EntryId(shared.next_number());
             shared.put_telling(writer, entry, &event, now)?;
+            shared.note_replay(writer, 1, now)?;
             Ok(true)
         })?)
     }
 }
 
 impl Shared {
+    fn note_replay(
+        &self,
+        writer: &mut Transaction<'_>,
+        events: usize,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let about = match events {
+            0 => return Ok(()),
+            1 => "1 event".to_owned(),
+            _ => format!("{events} events"),
+        };
+        self.note_act(
+            writer,
+            OperatorAct::EventsReplayed,
+            ActOn::Thing(about),
+            now,
+        )
+    }
+
     fn change_dead(
         &self,
         writer: &mut Transaction<'_>,

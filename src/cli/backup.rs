@@ -4,6 +4,7 @@ use super::moment::now_ms;
 use super::show::count;
 use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop, unexpected};
+use crate::app::OperatorAct;
 use crate::config::StoreKey;
 use crate::control::{Answer, Request};
 use crate::domain::id::Timestamp;
@@ -63,7 +64,7 @@ pub(super) fn run_restore(shell: &mut Shell<'_>, arguments: &Restore) -> Result<
         &store.path,
         &keys,
         &snapshots,
-        Timestamp(now_ms()),
+        &OperatorAct::Restored.line(Timestamp(now_ms())),
     )
     .map_err(|error| not_restored(&error, &store.path))?;
     let path = store.path.display();

@@ -164,7 +164,7 @@ pub(super) fn list(app: &App, after: Option<&str>) -> Result<Answer, Answer> {
 }
 
 pub(super) fn show(app: &App, whom: &WhomText) -> Result<Answer, Answer> {
-    let contacts = app.find_contacts(&whom.parse().map_err(wrong)?)?;
+    let contacts = app.show_contacts(&whom.parse().map_err(wrong)?)?;
     let lines = contacts.iter();
     Ok(Answer::Contacts {
         contacts: lines

@@ -179,7 +179,6 @@ impl Request {
                 | Request::ListDead { .. }
                 | Request::ListEvents { .. }
                 | Request::ListContacts { .. }
-                | Request::ShowContacts { .. }
                 | Request::Forget { dry_run: true, .. }
                 | Request::ListAudit { .. }
                 | Request::VerifyAudit { .. }

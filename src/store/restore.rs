@@ -1,7 +1,7 @@
 //! A copy takes the place of the store, and whoever was erased stays erased.
 
 use super::engine::{Engine, count_records};
-use super::record::{self, Keys, People};
+use super::record::{self, AuditLine, Keys, People};
 use super::{
     CopyError, OpenError, Redb, Sealed, Snapshots, StoreError, Table, file, seal, write_copy,
 };
@@ -73,13 +73,13 @@ impl RestoreError {
 /// Puts the records of the copy `from` in the place of the store at `path`. The copy is only read;
 /// all of it is opened with the key first. The store that is there is put aside, not overwritten.
 /// What was erased since the copy was made, by the marks in that store or in its newest snapshot, is
-/// erased again before anything takes the name of the store.
+/// erased again before anything takes the name of the store, and `line` is written down in its audit.
 pub fn restore(
     from: &Path,
     path: &Path,
     keys: &Keys,
     snapshots: &Snapshots,
-    now: Timestamp,
+    line: &AuditLine,
 ) -> Result<Restored, RestoreError> {
     let unreadable = |source| RestoreError::Unreadable {
         path: from.into(),
@@ -139,7 +139,7 @@ pub fn restore(
         .map_err(|error| useless(error.into()))?;
     let erasures_known = erasures.is_some() || before.is_none();
     let erased_again =
-        erase_again(&sealed, keys, erasures.unwrap_or_default()).map_err(CopyError::from)?;
+        erase_again(&sealed, keys, erasures.unwrap_or_default(), line).map_err(CopyError::from)?;
 
     let kept_at = match before {
         // Nothing is overwritten: if a store has come meanwhile, this fails.
@@ -156,7 +156,7 @@ pub fn restore(
                 _ => {}
             }
             write_copy(&*engine, &fresh)?;
-            let aside = file::with_suffix(path, &format!(".before-{}", now.0));
+            let aside = file::with_suffix(path, &format!(".before-{}", line.at_ms));
             // A second name first, so that at no moment there is no store: a server that started
             // then would make an empty one.
             let placed = fs::hard_link(path, &aside)
@@ -188,8 +188,9 @@ fn erase_again(
     store: &Sealed,
     keys: &Keys,
     erasures: Vec<(Vec<u8>, Timestamp)>,
+    line: &AuditLine,
 ) -> Result<usize, StoreError> {
-    let keys = keys.clone();
+    let (keys, line) = (keys.clone(), line.clone());
     store.update(move |writer| {
         record::take_over_erasures(writer, &erasures)?;
         let contacts = record::contacts_back(writer, &keys)?;
@@ -200,6 +201,8 @@ fn erase_again(
             with_erased: true,
         };
         record::traces(writer, &keys, &people)?.erase(writer)?;
+        let number = record::last_number(writer)?.saturating_add(1);
+        record::put_audit(writer, &keys, number, line.clone())?;
         Ok(back)
     })
 }

@@ -3,6 +3,7 @@
 use crate::house::{House, Person};
 use crate::user::{Ended, Server, add, ended, folder, portero, run, store, user_with_input};
 use portero::app::Janitor;
+use portero::control::{Answer, Request, WhomText, perform};
 use portero::domain::id::{ContactId, DAY_MS};
 use portero::store::Table;
 use portero::store::record::{self, AuditLine};
@@ -216,7 +217,8 @@ fn day_of_an_operator(folder: &Path) -> (String, [String; 2]) {
         (2, &first.clone().into())
     );
     fine(&["keys", "revoke", &second]);
-    fine(&["backup", folder.join("copy.redb").to_str().unwrap()]);
+    let copy = folder.join("copy.redb");
+    fine(&["backup", copy.to_str().unwrap()]);
     fine(&["user", "remove", "ana@example.com"]);
     assert_ne!(run(folder, &["user", "remove", "ana@example.com"]).0, 0);
     (id.as_str().unwrap().to_owned(), [first, second])
@@ -270,6 +272,90 @@ fn what_an_operator_does_is_in_the_audit_whether_the_server_runs_or_not() {
             assert!(!whole.contains(word), "{word} is in the audit: {whole}");
         }
     }
+}
+
+/// Reading who somebody is leaves a trace, too, and so does telling others again (S-92).
+#[test]
+fn whom_an_operator_looks_up_and_what_is_told_again_is_in_the_audit() {
+    let house = House::in_memory().telling();
+    let ana = Person::with_number("573001234567");
+    house.register("kutamma", "ana@example.com", "Ana", "Acme");
+    house.sign_in(&ana, "ana@example.com");
+    let before = house.app.audit_before(None).unwrap()[0].0;
+    let show = |number: &str| {
+        let whom = WhomText::Number(number.to_owned());
+        match perform(&house.app, &Request::ShowContacts { whom }) {
+            Answer::Contacts { contacts } => contacts.len(),
+            answer => panic!("{answer:?}"),
+        }
+    };
+    assert_eq!((show("+573001234567"), show("+573009999999")), (1, 0));
+    let replay = |since_ms| {
+        let request = Request::ReplayEvents {
+            since_ms,
+            after: None,
+        };
+        match perform(&house.app, &request) {
+            Answer::Replayed { count, .. } => count,
+            answer => panic!("{answer:?}"),
+        }
+    };
+    let told = replay(0);
+    assert!(told > 1);
+    assert_eq!(replay(u64::MAX), 0);
+    let one = house.app.events(None, 1).unwrap()[0].id;
+    assert!(house.app.replay_event(one).unwrap());
+    let mut lines = house.app.audit_before(None).unwrap();
+    lines.retain(|(number, _)| *number > before);
+    lines.reverse();
+    let lines: Vec<_> = (lines.iter())
+        .map(|(_, line)| {
+            (
+                line.event.as_str(),
+                line.contact.as_str(),
+                line.about.as_deref(),
+            )
+        })
+        .collect();
+    let contact = house.contact(&ana).id.to_string();
+    assert_eq!(
+        lines,
+        [
+            ("contact.shown", contact.as_str(), None),
+            (
+                "events.replayed",
+                "",
+                Some(format!("{told} events").as_str())
+            ),
+            ("events.replayed", "", Some("1 event")),
+        ]
+    );
+    assert_eq!(house.app.verify_audit(None).unwrap().faults, []);
+}
+
+/// The store that a copy came from cannot tell it (S-92).
+#[test]
+fn that_a_copy_took_the_place_of_the_store_is_written_down_in_the_copy() {
+    let folder = folder();
+    let path = folder.path();
+    assert_eq!(add(path, "ana@example.com").0, 0);
+    let copy = path.join("copy.redb");
+    let copy = copy.to_str().unwrap();
+    assert_eq!(run(path, &["backup", copy]).0, 0);
+    assert_eq!(add(path, "bea@example.com").0, 0);
+    let (code, _, error) = run(path, &["restore", copy]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(add(path, "eva@example.com").0, 0);
+    let events: Vec<String> = (written_down(path).into_iter())
+        .map(|(event, _)| event)
+        .collect();
+    assert_eq!(events, ["user.added", "store.restored", "user.added"]);
+    let (code, verified, error) = audit(path, &["verify"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        verified.starts_with("the chain holds: 3 lines\n"),
+        "{verified}"
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@
 use portero::app::admin::Overview;
 use portero::app::{
     App, Body, Clock, Failed, HandOver, IdentitySettings, IssueToken, Lookup, Machine,
-    NoRandomness, Places, Random, Received, Report, Settings, SystemClock, Telling, TokenWanted,
-    Verdict, Visitor, Work,
+    NoRandomness, OperatorAct, Places, Random, Received, Report, Settings, SystemClock, Telling,
+    TokenWanted, Verdict, Visitor, Work,
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::Contact;
@@ -809,7 +809,8 @@ impl House {
             let keys = Keys::new(MasterKey::from_hex(MASTER_KEY).unwrap());
             let snapshots = Snapshots::new(folder.path().join("snapshots"), 0);
             let path = folder.path().join("portero.redb");
-            restore(copy, &path, &keys, &snapshots, now).unwrap();
+            let line = OperatorAct::Restored.line(now);
+            restore(copy, &path, &keys, &snapshots, &line).unwrap();
         })
     }
 

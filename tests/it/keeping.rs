@@ -796,7 +796,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
         "{would}"
     );
     assert!(did.starts_with("forgotten for good, 1 contact:"), "{did}");
-    let records = "  records: alias 2, body 1, contact 1, dead 1";
+    let records = "  records: alias 2, audit 2, body 1, contact 1, dead 1";
     assert!(
         would.contains(records) && did.contains(records),
         "{would}\n{did}"

@@ -92,3 +92,9 @@ pub fn numbers_reserved(reader: &dyn Reader) -> Result<u64, StoreError> {
 pub fn put_numbers_reserved(writer: &mut dyn Writer, up_to: u64) -> Result<(), StoreError> {
     writer.put(Table::Meta, NUMBERS_KEY, &write(Table::Meta, &up_to)?)
 }
+
+/// The last number that an entry, a line of the audit or an event may have.
+pub fn last_number(reader: &dyn Reader) -> Result<u64, StoreError> {
+    let last = super::last_entry_id(reader)?.0;
+    Ok((last.max(super::last_audit_number(reader)?)).max(numbers_reserved(reader)?))
+}

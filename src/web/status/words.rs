@@ -187,7 +187,10 @@ pub fn sentence(event: &str) -> &'static str {
         "key.rotated" => "a new signing key was made",
         "key.revoked" => "a signing key was revoked",
         "contact.exported" => "had all that is kept about them exported by an operator",
+        "contact.shown" => "was looked up by an operator",
+        "events.replayed" => "events were told once more",
         "store.backed_up" => "a copy of the store was made",
+        "store.restored" => "a copy took the place of the store",
         "letter.retried" => "had a dead letter tried again by an operator",
         "letter.dropped" => "had a letter dropped by an operator",
         "status_page.signed_in" => "somebody signed in to this page",
@@ -204,7 +207,7 @@ pub fn sentence(event: &str) -> &'static str {
 /// something was done.
 pub fn is_about_somebody(event: &str) -> bool {
     match event.split_once('.') {
-        Some(("configuration" | "user" | "key" | "store", _)) => false,
+        Some(("configuration" | "user" | "key" | "store" | "events", _)) => false,
         Some(("status_page", act)) => act.starts_with("letter_") || act == "contact_released",
         _ => event != "contact.forgotten",
     }
