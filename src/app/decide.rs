@@ -138,6 +138,7 @@ impl Shared {
         let now = about.now;
         if step.contact != *before {
             record::put_contact(writer, &step.contact)?;
+            record::put_addresses(writer, &self.keys, Some(before), &step.contact)?;
             self.hand_out(writer, before, &step.contact, now)?;
         }
         for (address, counts) in &step.counts.addresses {

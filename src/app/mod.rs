@@ -47,7 +47,7 @@ pub use operator::{
 };
 pub use password::{CheckFailed, PASSWORD_BYTES_MAX, PASSWORD_CHECKS_MAX, PASSWORD_WAIT_MS_MAX};
 pub use receive::Received;
-pub use report::{Found, Happened, SEARCH_WITHIN, StatusAct, Wanted};
+pub use report::{Found, Happened, SEARCH_LOOKS_MAX, SEARCH_ON_LOOKS_MAX, StatusAct, Wanted};
 pub use settle::{Begun, EndedTry, HandOver, Lookup, Report, Settled, Telling, Waiting, Work};
 pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verdict, Visitor};
 pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};

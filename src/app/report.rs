@@ -3,14 +3,17 @@
 use super::{App, Failed, LetterChange, LetterChanged, NoRandomness, Shared, Transaction, Whom};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, Secret, Timestamp, WaId, hex};
+use crate::domain::id::{ContactId, EmailAddress, Secret, Timestamp, WaId, hex};
 use crate::domain::tally::Tally;
 use crate::store::StoreError;
-use crate::store::record::{self, AuditLine};
-use std::time::{Duration, Instant};
+use crate::store::record::{self, AuditLine, FoundBy};
 
-/// How long one search looks through contacts; then it tells how far it came.
-pub const SEARCH_WITHIN: Duration = Duration::from_millis(1_500);
+/// Contacts that one search for a name looks at: it takes no longer with a million of them, and all are
+/// looked at where there are not more. Then it tells how far it came, and what is found at once.
+pub const SEARCH_LOOKS_MAX: usize = 10_000;
+
+/// Contacts looked at when it is asked to go on: whoever asks has time, and would rather press once.
+pub const SEARCH_ON_LOOKS_MAX: usize = 10 * SEARCH_LOOKS_MAX;
 
 /// Contacts looked at in one piece: a view that lasts holds up nobody, but keeps old pages of the
 /// file from being used again.
@@ -70,10 +73,12 @@ pub enum Wanted {
     Everybody,
     /// The contact with this `userUuid`.
     User(ContactId),
-    /// Whoever writes from this number.
+    /// Whoever writes from this number; if nobody does, whoever's number ends like this.
     Number(WaId),
     /// Whoever's number ends like this.
     Ending(String),
+    /// Whoever is signed in with this address.
+    Address(EmailAddress),
     /// Whoever is signed in to an account whose name, company or address has this in it; in lower
     /// case.
     Words(String),
@@ -99,7 +104,23 @@ impl Wanted {
                 _ => Wanted::Ending(number),
             };
         }
-        Wanted::Words(text.to_lowercase())
+        match EmailAddress::parse(text) {
+            Ok(address) => Wanted::Address(address),
+            Err(_) => Wanted::Words(text.to_lowercase()),
+        }
+    }
+
+    /// What leads to those who fit; nothing where everybody has to be looked at.
+    fn found_by(&self) -> Option<FoundBy<'_>> {
+        const DIGITS_MIN: usize = 2;
+        match self {
+            Wanted::Address(address) => Some(FoundBy::Address(address)),
+            Wanted::Number(number) => Some(FoundBy::Ending(number.as_str())),
+            // One in ten has it.
+            Wanted::Ending(ending) if ending.len() < DIGITS_MIN => None,
+            Wanted::Ending(ending) => Some(FoundBy::Ending(ending)),
+            Wanted::Everybody | Wanted::User(_) | Wanted::Words(_) => None,
+        }
     }
 
     /// Whether the record of a contact that fits could have these bytes: a quick no for nearly all.
@@ -108,6 +129,7 @@ impl Wanted {
             Wanted::Everybody | Wanted::User(_) => String::new(),
             Wanted::Number(number) => format!("{}\"", number.as_str()),
             Wanted::Ending(ending) => format!("{ending}\""),
+            Wanted::Address(address) => address.key(),
             // What is not ASCII may be written in another case there, and signs escaped.
             Wanted::Words(words) => {
                 let is_plain = |c: char| c.is_ascii_alphanumeric() || " @._-".contains(c);
@@ -119,12 +141,16 @@ impl Wanted {
     }
 
     fn fits(&self, contact: &Contact) -> bool {
+        let ends_like = |ending: &str| {
+            (contact.wa_id.as_ref()).is_some_and(|wa_id| wa_id.as_str().ends_with(ending))
+        };
         match self {
             Wanted::Everybody => true,
             Wanted::User(id) => contact.id == *id,
-            Wanted::Number(number) => contact.wa_id.as_ref() == Some(number),
-            Wanted::Ending(ending) => {
-                (contact.wa_id.as_ref()).is_some_and(|wa_id| wa_id.as_str().ends_with(ending))
+            Wanted::Number(number) => ends_like(number.as_str()),
+            Wanted::Ending(ending) => ends_like(ending),
+            Wanted::Address(address) => {
+                (contact.bindings.iter()).any(|binding| binding.email.as_ref() == Some(address))
             }
             Wanted::Words(words) => contact.bindings.iter().any(|binding| {
                 let email = binding.email.as_ref().map_or("", |email| email.as_str());
@@ -155,7 +181,7 @@ pub struct Found {
     pub next: Option<ContactId>,
     /// How many contacts were looked at.
     pub looked_at: usize,
-    /// Whether the time was over before enough were found.
+    /// Whether as many were looked at as one search may before enough were found.
     pub is_cut_short: bool,
 }
 
@@ -178,57 +204,59 @@ impl App {
         (self.shared.store).view(|reader| record::tallies(reader, from))
     }
 
-    /// Up to `limit` contacts after `after` that are wanted, in no useful order; looks for
-    /// [`SEARCH_WITHIN`] at most.
+    /// Up to `limit` contacts after `after` that are wanted, in no useful order; looks at
+    /// [`SEARCH_LOOKS_MAX`] at most, or at [`SEARCH_ON_LOOKS_MAX`] when it goes on.
     pub fn search(
         &self,
         wanted: &Wanted,
         after: Option<ContactId>,
         limit: usize,
     ) -> Result<Found, StoreError> {
-        match wanted {
-            Wanted::User(id) => {
-                let contact = (self.shared.store).view(|reader| record::contact(reader, *id))?;
-                let contacts: Vec<Contact> = contact.into_iter().collect();
-                return Ok(Found {
-                    looked_at: contacts.len(),
-                    contacts,
-                    ..Found::default()
-                });
-            }
+        let (store, keys) = (&self.shared.store, &self.shared.keys);
+        let alone = match wanted {
+            Wanted::User(id) => Some(store.view(|reader| record::contact(reader, *id))?),
             Wanted::Number(number) => {
-                let keys = &self.shared.keys;
-                let by_alias =
-                    (self.shared.store).view(|reader| {
-                        match record::contact_of_wa_id(reader, keys, number)? {
+                let contact =
+                    store.view(
+                        |reader| match record::contact_of_wa_id(reader, keys, number)? {
                             Some(id) => record::contact(reader, id),
                             None => Ok(None),
-                        }
-                    })?;
-                if let Some(contact) = by_alias {
-                    return Ok(Found {
-                        contacts: vec![contact],
-                        looked_at: 1,
-                        ..Found::default()
-                    });
-                }
+                        },
+                    )?;
+                contact.map(Some)
             }
-            Wanted::Everybody | Wanted::Ending(_) | Wanted::Words(_) => {}
+            Wanted::Everybody | Wanted::Ending(_) | Wanted::Address(_) | Wanted::Words(_) => None,
+        };
+        if let Some(contact) = alone {
+            let contacts: Vec<Contact> = contact.into_iter().collect();
+            return Ok(Found {
+                looked_at: contacts.len(),
+                contacts,
+                ..Found::default()
+            });
         }
-        let begun = Instant::now();
-        let may_fit = wanted.may_fit();
+        let looks_max = match after {
+            None => SEARCH_LOOKS_MAX,
+            Some(_) => SEARCH_ON_LOOKS_MAX,
+        };
+        let (found_by, may_fit) = (wanted.found_by(), wanted.may_fit());
         let mut found = Found {
             next: after,
             ..Found::default()
         };
         loop {
-            // The page for everybody needs no more than it shows.
-            let looks = match wanted {
-                Wanted::Everybody => limit + 1,
-                _ => LOOKS,
+            let looks = match (wanted, found_by) {
+                (_, Some(_)) => looks_max,
+                // The page for everybody needs no more than it shows.
+                (Wanted::Everybody, None) => limit + 1,
+                (_, None) => LOOKS,
             };
-            let piece = (self.shared.store)
-                .view(|reader| record::contacts_that(reader, found.next, looks, &may_fit))?;
+            let piece = store.view(|reader| match found_by {
+                Some(by) => {
+                    record::contacts_found_by(reader, keys, by, found.next, limit + 1, looks)
+                }
+                None => record::contacts_that(reader, found.next, looks, &may_fit),
+            })?;
             for contact in piece.contacts {
                 if found.contacts.len() == limit {
                     found.next = found.contacts.last().map(|last| last.id);
@@ -244,8 +272,11 @@ impl App {
                 return Ok(found);
             }
             found.next = piece.last;
-            if begun.elapsed() >= SEARCH_WITHIN {
-                found.is_cut_short = true;
+            if found.looked_at >= looks_max {
+                let rest = store
+                    .view(|reader| record::contacts_that(reader, found.next, 1, &|_| false))?;
+                found.is_cut_short = found_by.is_some() || rest.looked_at > 0;
+                found.next = found.next.filter(|_| found.is_cut_short);
                 return Ok(found);
             }
         }
@@ -398,10 +429,11 @@ mod tests {
         for text in ["33", "…33", "2233"] {
             assert!(matches!(Wanted::parse(text), Wanted::Ending(_)), "{text}");
         }
-        assert_eq!(
-            Wanted::parse(" Ana@Example.com"),
-            Wanted::Words("ana@example.com".to_owned())
-        );
+        let address = EmailAddress::parse("ana@example.com").unwrap();
+        assert_eq!(Wanted::parse(" Ana@Example.com"), Wanted::Address(address));
+        for part in ["ana@", "@Example.com", "ana@example", "example.com"] {
+            assert_eq!(Wanted::parse(part), Wanted::Words(part.to_lowercase()));
+        }
         assert_eq!(Wanted::parse("Ana 2"), Wanted::Words("ana 2".to_owned()));
     }
 }

@@ -31,7 +31,7 @@ pub enum Table {
     Meta,
     /// Contacts by their id.
     Contact,
-    /// Which contact a BSUID or wa_id belongs to.
+    /// Which contact a BSUID or wa_id belongs to, and who is signed in with an address.
     Alias,
     /// Message ids that had their effect.
     Seen,

@@ -14,13 +14,17 @@
 //!   no record is changed twice.
 
 use super::engine::{Engine, Table, Writer};
+use super::record::{self, Keys};
 use super::{CopyError, MasterKey, OpenError, Sealed, Snapshots, StoreError, seal};
 use crate::domain::id::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// From each format to the next one, the first of them from format 1.
-pub const STEPS: &[Step] = &[];
+pub const STEPS: &[Step] = &[Step {
+    name: "people are found by the end of their number and by their address",
+    run: record::numbers_by_their_ends_and_addresses,
+}];
 
 /// What the records of this program mean. A store with a greater one is not opened.
 pub const FORMAT_VERSION: u32 = format_after(STEPS);
@@ -31,7 +35,8 @@ const PROGRESS_KEY: &[u8] = b"migration";
 /// Changes a bounded number of records after the place that it was given; at the beginning that is
 /// none. Returns the place that it has come to, or nothing when it is done. It may be run again for
 /// the same place, after its changes were given up.
-pub type RunBatch = fn(&mut dyn Writer, Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError>;
+pub type RunBatch =
+    fn(&mut dyn Writer, &Keys, Option<&[u8]>) -> Result<Option<Vec<u8>>, StoreError>;
 
 /// One change of the format.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +106,7 @@ pub(super) fn open_for(
         let begun = format;
         store.update_format(move |writer| Ok(((), Some(begin(writer, begun)?))))?;
     }
+    let keys = Keys::new(key.clone());
     loop {
         // The mark is that of the format to come.
         let step = (format as usize)
@@ -109,7 +115,12 @@ pub(super) fn open_for(
         let step = *step.ok_or(OpenError::Unmarked)?;
         tracing::info!(format, step.name, "the store is brought to a newer format");
         let following = (format < newest).then_some(format + 1);
-        while !store.update_format(move |writer| one_batch(writer, step, following))? {}
+        loop {
+            let keys = keys.clone();
+            if store.update_format(move |writer| one_batch(writer, &keys, step, following))? {
+                break;
+            }
+        }
         tracing::info!(format, step.name, "the store is of the newer format");
         match following {
             Some(following) => format = following,
@@ -132,12 +143,13 @@ fn begin(writer: &mut dyn Writer, format: u32) -> Result<u32, StoreError> {
 /// Whether the step is done, and the format of the step that was begun after it.
 fn one_batch(
     writer: &mut dyn Writer,
+    keys: &Keys,
     step: Step,
     following: Option<u32>,
 ) -> Result<(bool, Option<u32>), StoreError> {
     let place = writer.get(Table::Format, PROGRESS_KEY)?.unwrap_or_default();
     let place = Some(place.as_slice()).filter(|place| !place.is_empty());
-    if let Some(place) = (step.run)(writer, place)? {
+    if let Some(place) = (step.run)(writer, keys, place)? {
         writer.put(Table::Format, PROGRESS_KEY, &place)?;
         return Ok((false, None));
     }

@@ -56,7 +56,7 @@ const DERIVE: u8 = 1;
 const DIGEST: u8 = 2;
 
 /// The one secret of a store, from which all others come. Kept outside the store.
-#[derive(Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct MasterKey([u8; KEY_BYTES]);
 
 /// Why there is no master key: what is the matter, and what to do.

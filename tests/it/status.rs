@@ -5,15 +5,17 @@ use crate::house::{House, NETWORK, Person, Takes, no_tokens, other_than, server_
 use crate::outside::{Answer, PUBLIC_HOST, ask};
 use portero::app::admin::NewUser;
 use portero::app::user::HashedPassword;
-use portero::app::{SystemRandom, Verdict, Visitor, Whom};
+use portero::app::{SEARCH_LOOKS_MAX, SystemRandom, Verdict, Visitor, Wanted, Whom};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::Lane;
 use portero::domain::id::{
-    DAY_MS, HOUR_MS, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, Timestamp,
+    ContactId, DAY_MS, HOUR_MS, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, Timestamp,
+    WaId,
 };
 use portero::domain::policy::Policy;
 use portero::domain::sign_in::PageAnswer;
 use portero::domain::tally::{Method, Milestone, Tally};
+use portero::store::{Writer, record};
 use portero::web::listener::{Handler, Limits, Listener, Trust};
 use portero::web::{
     LaneView, Look, Outlook, ServiceView, StatusPassword, StatusSettings, Web, WebSettings,
@@ -756,6 +758,128 @@ fn somebody_is_found_by_name_address_number_ending_and_uuid_and_lists_mask_them(
     for nobody in ["x", "0b0e3a52-63a5-4c60-9d39-7b3d6f0f7f1b"] {
         assert_eq!(desk.get(&format!("{CONTACTS}{nobody}/")).status, 404);
     }
+}
+
+/// Contacts who wrote and are not signed in. In a list of all they come before those who write.
+pub fn crowd(house: &House, count: usize) {
+    let (store, keys) = house.store_and_keys();
+    let now = house.clock_now();
+    let put = move |writer: &mut dyn Writer| {
+        for number in 0..u32::try_from(count).unwrap() {
+            let mut random = [0; 16];
+            random[..4].copy_from_slice(&number.to_be_bytes());
+            let id = ContactId::from_random(random);
+            let wa_id = WaId::parse(&format!("51999{number:06}")).unwrap();
+            record::put_wa_id(writer, &keys, &wa_id, id)?;
+            let contact = Contact::new(id, None, Some(wa_id), Language::Spanish, now);
+            record::put_contact(writer, &contact)?;
+        }
+        Ok(())
+    };
+    store.update(put).unwrap();
+}
+
+#[test]
+fn everybody_of_a_business_with_thousands_of_contacts_is_found_by_name() {
+    let office = Office::new();
+    office.house.sign_in(&ana(&office), "ana@example.com");
+    crowd(&office.house, SEARCH_LOOKS_MAX - 1);
+    let desk = office.signs_in();
+    shows(
+        &desk.finds("pérez"),
+        &["Ana Pérez, Acme"],
+        &["looked through", "Search on"],
+    );
+    shows(
+        &desk.finds("zzz"),
+        &["Nobody was found"],
+        &["looked through", "Search on"],
+    );
+}
+
+/// However many there are, a search takes no longer.
+#[test]
+fn a_search_looks_at_so_many_contacts_and_says_what_is_found_at_once() {
+    let office = Office::new();
+    let person = ana(&office);
+    office.house.sign_in(&person, "ana@example.com");
+    crowd(&office.house, SEARCH_LOOKS_MAX);
+    let desk = office.signs_in();
+    let cut_short = [
+        "Not found so far.",
+        "10,000 contacts were looked through, and there are more.",
+        "type what is found at once: a whole mail address, a number, or its last digits",
+        "Search on",
+    ];
+    let found = desk.finds("pérez");
+    shows(&found, &cut_short, &["Ana Pérez"]);
+    let after = found.split_once("name=\"after\" value=\"").unwrap().1;
+    let after = after.split('"').next().unwrap();
+    let fields = [("action", "search"), ("search", "pérez"), ("after", after)];
+    let found = desk.does(CONTACTS, &fields).body;
+    shows(&found, &["Ana Pérez, Acme"], &["Search on", "More"]);
+
+    for typed in [
+        "ANA@example.com",
+        "573001234567",
+        "300 123 4567",
+        "…1234567",
+    ] {
+        shows(&desk.finds(typed), &["Ana Pérez, Acme"], &["Search on"]);
+        let found = (office.house.app).search(&Wanted::parse(typed), None, 50);
+        assert_eq!(found.unwrap().looked_at, 1, "{typed}");
+    }
+    for (typed, words) in [
+        (
+            "nobody@example.com",
+            "Nobody is signed in with this address. To find similar ones",
+        ),
+        (
+            "573001234568",
+            "Nobody has written from a number that is this one or ends like it.",
+        ),
+    ] {
+        shows(&desk.finds(typed), &[words], &["Ana", "Search on"]);
+        let found = (office.house.app).search(&Wanted::parse(typed), None, 50);
+        assert_eq!(found.unwrap().looked_at, 0, "{typed}");
+    }
+    // A whole page, and the next one, of the hundred that end so.
+    let found = (office.house.app).search(&Wanted::parse("42"), None, 50);
+    let found = found.unwrap();
+    assert_eq!(found.contacts.len(), 50);
+    assert!(found.looked_at <= 102, "{}", found.looked_at);
+    let rest = (office.house.app).search(&Wanted::parse("42"), found.next, 60);
+    let rest = rest.unwrap();
+    assert_eq!((rest.contacts.len(), rest.next), (50, None));
+    let is_new = |contact: &Contact| !found.contacts.contains(contact);
+    assert!(rest.contacts.iter().all(is_new));
+}
+
+#[test]
+fn an_address_finds_every_chat_that_is_signed_in_with_it_until_it_is_signed_out_or_forgotten() {
+    let office = Office::new();
+    let (first, second) = (ana(&office), Person::with_number("573009998877"));
+    for person in [&first, &second] {
+        office.house.sign_in(person, "ana@example.com");
+    }
+    let found = || {
+        let wanted = Wanted::parse("Ana@example.com");
+        let found = office.house.app.search(&wanted, None, 50).unwrap();
+        let numbers = found.contacts.iter().map(|contact| contact.number_ending());
+        let mut endings: Vec<String> = numbers.map(|of| of.unwrap().to_owned()).collect();
+        endings.sort();
+        (endings.join(" "), found.looked_at)
+    };
+    assert_eq!(found(), ("67 77".to_owned(), 2));
+    office.house.ask(&first, "cerrar sesión");
+    assert_eq!(found(), ("77".to_owned(), 1));
+    let id = office.house.contact_of(&second).id;
+    office.house.app.forget(&Whom::User(id)).unwrap();
+    assert_eq!(found(), (String::new(), 0));
+    let alias_of_second = |(table, key, value): &(String, Vec<u8>, Vec<u8>)| {
+        table == "Alias" && (key.ends_with(&id.0) || value == &id.0)
+    };
+    assert!(!office.house.records().iter().any(alias_of_second));
 }
 
 #[test]

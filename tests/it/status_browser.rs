@@ -1,8 +1,9 @@
 //! The status page in a real browser, on a phone and at a desk, by day and at night.
 
 use crate::house::{House, Person, Takes, failure, mailbox_refused, other_than, server_error};
-use crate::status::{CONTACTS, Office, PASSWORD};
+use crate::status::{CONTACTS, Office, PASSWORD, crowd};
 use crate::webdriver::{Browser, Device, ENTER, Outfit};
+use portero::app::SEARCH_LOOKS_MAX;
 use portero::domain::delivery::FailureKind;
 use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde_json::json;
@@ -253,6 +254,42 @@ fn the_administrator_finds_somebody_logs_them_out_and_drops_a_letter_without_a_s
     visit.reads("You are signed out");
     visit.open(CONTACTS);
     visit.reads("Password");
+}
+
+#[test]
+fn a_search_that_was_cut_short_can_be_read_and_goes_on_at_a_press() {
+    let house = House::on_the_web(House::both_ways_in());
+    house.register("kutamma", "ana@example.com", "Ana Pérez", "Acme");
+    let ana = Person::with_number("573001234567");
+    house.sign_in(&ana, "ana@example.com");
+    crowd(&house, SEARCH_LOOKS_MAX);
+    let office = Office::in_house(house);
+    for (device, on, scheme) in [(PHONE, "phone", "light"), (LAPTOP, "laptop", "dark")] {
+        let visit = Visit::to(&office, "status-search", device, &Outfit::default());
+        visit.browser.paint(scheme);
+        visit.signs_in();
+        let mut shown = 0;
+        for (typed, words) in [
+            ("pérez", "were looked through, and there are more"),
+            (
+                "nobody@example.com",
+                "Nobody is signed in with this address.",
+            ),
+            ("573001234568", "Nobody has written from a number"),
+            ("300 123 4567", "Ana Pérez, Acme"),
+            ("pérez", "Not found so far."),
+        ] {
+            visit.open(CONTACTS);
+            visit.types("#search", &format!("{typed}{ENTER}"));
+            visit.reads(words);
+            visit.is_in_order(&format!("the search for {typed} {on} {scheme}"));
+            shown += 1;
+            visit.photograph(&format!("status-search-{shown}-{on}-{scheme}"));
+        }
+        let button = visit.browser.find("form.more button", "");
+        visit.browser.type_into(&button, ENTER_KEY);
+        visit.reads("Ana Pérez, Acme");
+    }
 }
 
 /// As a key that is pressed.

@@ -6,7 +6,7 @@
 
 use crate::house::{House, Person, Takes, failure};
 use crate::user::{CONFIG, folder_with, portero, run};
-use portero::app::{Janitor, Whom};
+use portero::app::{Janitor, Wanted, Whom};
 use portero::domain::account::Company;
 use portero::domain::delivery::{Failure, FailureKind};
 use portero::domain::id::{EmailAddress, Timestamp};
@@ -70,6 +70,13 @@ fn people_go_on_with_the_store_of_every_format_that_there_was() {
         }
         let (ana, bea, carla, eva) = (person(1), person(2), person(3), person(4));
         assert!(house.is_bound(&ana) && house.is_bound(&bea), "{format}");
+        // They are found by their address, their number and its end.
+        let id = house.contact(&ana).id;
+        for typed in ["ANA@example.com", "34600111001", "600 111 001", "01"] {
+            let found = house.app.search(&Wanted::parse(typed), None, 10).unwrap();
+            let ids: Vec<_> = found.contacts.iter().map(|contact| contact.id).collect();
+            assert_eq!((ids, found.looked_at), (vec![id], 1), "{format}: {typed}");
+        }
         // What waited for the bot is taken by it; what was given up is kept with its reason.
         house.later(60_000);
         assert!(house.handed_on().contains(&Some("it waits".to_owned())));

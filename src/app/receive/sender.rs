@@ -87,11 +87,7 @@ impl Shared {
             && known != now_seen
         {
             // Whoever gets the old number is somebody else.
-            let old_number = Contact {
-                bsuid: None,
-                ..contact.clone()
-            };
-            record::delete_aliases(writer, &self.keys, &old_number)?;
+            record::delete_wa_id(writer, &self.keys, known, contact.id)?;
             contact = self.release(writer, &contact, ReleaseReason::NumberChanged, now)?;
         }
         if sender.bsuid.is_some() && contact.bsuid.is_none() {

@@ -20,11 +20,11 @@ const BATCH: usize = 7;
 pub(in crate::store) const SEEDED: &[Step] = &[
     Step {
         name: "budgets end in a plus",
-        run: |writer, place| change(writer, place, b"+"),
+        run: |writer, _, place| change(writer, place, b"+"),
     },
     Step {
         name: "and in a star",
-        run: |writer, place| change(writer, place, b"*"),
+        run: |writer, _, place| change(writer, place, b"*"),
     },
 ];
 
@@ -256,7 +256,7 @@ fn the_process_that_is_killed() {
     const SLOW: &[Step] = &[
         Step {
             name: "slowly",
-            run: |writer, place| {
+            run: |writer, _, place| {
                 std::thread::sleep(Duration::from_millis(5));
                 change(writer, place, b"+")
             },

@@ -1,7 +1,7 @@
-//! Contacts, and the aliases that lead to them.
+//! Contacts.
 
 use super::budget::{budget, moments};
-use super::{Keys, collect, damaged, read, write};
+use super::{collect, damaged, read, write};
 use crate::domain::account::{Account, Company};
 use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::challenge::{Challenge, Sought};
@@ -648,68 +648,4 @@ pub fn contacts_that(
         .filter_map(|(_, contact)| contact)
         .collect();
     Ok(piece)
-}
-
-fn alias(reader: &dyn Reader, key: &[u8; 16]) -> Result<Option<ContactId>, StoreError> {
-    let Some(bytes) = reader.get(Table::Alias, key)? else {
-        return Ok(None);
-    };
-    let id = bytes.as_slice().try_into().map_err(damaged(Table::Alias))?;
-    Ok(Some(ContactId(id)))
-}
-
-/// Which contact a BSUID belongs to.
-pub fn contact_of_bsuid(
-    reader: &dyn Reader,
-    keys: &Keys,
-    bsuid: &Bsuid,
-) -> Result<Option<ContactId>, StoreError> {
-    alias(reader, &keys.bsuid(bsuid))
-}
-
-/// Which contact a number belongs to.
-pub fn contact_of_wa_id(
-    reader: &dyn Reader,
-    keys: &Keys,
-    wa_id: &WaId,
-) -> Result<Option<ContactId>, StoreError> {
-    alias(reader, &keys.wa_id(wa_id))
-}
-
-/// Makes a BSUID an alias of a contact.
-pub fn put_bsuid(
-    writer: &mut dyn Writer,
-    keys: &Keys,
-    bsuid: &Bsuid,
-    id: ContactId,
-) -> Result<(), StoreError> {
-    writer.put(Table::Alias, &keys.bsuid(bsuid), &id.0)
-}
-
-/// Makes a number an alias of a contact, also when it was another's.
-pub fn put_wa_id(
-    writer: &mut dyn Writer,
-    keys: &Keys,
-    wa_id: &WaId,
-    id: ContactId,
-) -> Result<(), StoreError> {
-    writer.put(Table::Alias, &keys.wa_id(wa_id), &id.0)
-}
-
-/// Removes the aliases that still lead to this contact.
-pub fn delete_aliases(
-    writer: &mut dyn Writer,
-    keys: &Keys,
-    contact: &Contact,
-) -> Result<(), StoreError> {
-    let names = [
-        contact.bsuid.as_ref().map(|id| keys.bsuid(id)),
-        contact.wa_id.as_ref().map(|id| keys.wa_id(id)),
-    ];
-    for key in names.into_iter().flatten() {
-        if alias(writer, &key)? == Some(contact.id) {
-            writer.delete(Table::Alias, &key)?;
-        }
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! here. Every record begins with the version of its shape; an older version is read for ever, a
 //! newer one is refused. Keys that would name a person are keyed digests ([`Keys`]).
 
+mod alias;
 mod asked;
 mod audit;
 mod body;
@@ -20,6 +21,7 @@ mod outbox;
 mod seen;
 mod tally;
 
+pub use alias::*;
 pub use asked::*;
 pub use audit::*;
 pub use body::*;
@@ -47,6 +49,11 @@ use std::ops::{Bound, ControlFlow};
 
 /// The shape written by this program.
 const VERSION: u8 = 1;
+
+/// By how many of their last digits numbers are found, and how many bytes of a key are for each. Lists
+/// show two; with seven there is one in a million contacts or a few, and whoever leaves out the
+/// country code has typed more.
+const ENDS_OF_NUMBERS: [(usize, usize); 3] = [(2, 4), (4, 6), (7, 6)];
 
 /// Makes the keys that must not be readable: one digest per name, keyed with the master key.
 #[derive(Clone, Debug)]
@@ -78,8 +85,44 @@ impl Keys {
         self.digest("alias bsuid", &[bsuid.as_str().as_bytes()])
     }
 
-    fn wa_id(&self, wa_id: &WaId) -> [u8; 16] {
-        self.digest("alias wa_id", &[wa_id.as_str().as_bytes()])
+    /// Begins with the ends of the number, each as a digest of its own: whoever has the key finds
+    /// the numbers that end alike beside one another, and nobody else can tell which digits they
+    /// have in common.
+    fn wa_id(&self, wa_id: &WaId) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(&self.ends_of_number(wa_id.as_str()));
+        key[16..].copy_from_slice(&self.digest("number", &[wa_id.as_str().as_bytes()]));
+        key
+    }
+
+    /// How a number had it in stores of format 1.
+    fn wa_id_of_format_1(&self, wa_id: &str) -> [u8; 16] {
+        self.digest("alias wa_id", &[wa_id.as_bytes()])
+    }
+
+    /// One end after the other as far as the digits go; what is beyond them is 0.
+    fn ends_of_number(&self, digits: &str) -> [u8; 16] {
+        let (mut key, mut at) = ([0; 16], 0);
+        for (length, bytes) in ENDS_OF_NUMBERS {
+            if let Some(start) = digits.len().checked_sub(length) {
+                let end = self.digest("end of a number", &[&digits.as_bytes()[start..]]);
+                key[at..at + bytes].copy_from_slice(&end[..bytes]);
+            }
+            at += bytes;
+        }
+        key
+    }
+
+    /// What the keys of all numbers with this end begin with, as far as keys can tell: the rest is
+    /// for whoever reads the contacts.
+    fn numbers_ending(&self, digits: &str) -> Vec<u8> {
+        let told = (ENDS_OF_NUMBERS.iter()).take_while(|(length, _)| *length <= digits.len());
+        let bytes = told.map(|(_, bytes)| bytes).sum();
+        self.ends_of_number(digits)[..bytes].to_vec()
+    }
+
+    fn signed_in_with(&self, address: &EmailAddress) -> [u8; 16] {
+        self.digest("signed in with", &[address.key().as_bytes()])
     }
 
     fn address(&self, address: &EmailAddress) -> [u8; 16] {

@@ -165,7 +165,7 @@ fn a_newer_format_and_a_store_without_a_mark_are_refused() {
         })
         .unwrap();
     let error = Sealed::open(engine, &key()).err().unwrap();
-    assert!(error.to_string().contains("format 7, this one knows 1"));
+    assert!(error.to_string().contains("format 8, this one knows 2"));
 
     let engine: Arc<dyn Engine> = Arc::new(Memory::new());
     engine

@@ -326,8 +326,9 @@ impl Desk<'_> {
         after: Option<ContactId>,
     ) -> Result<Response, StoreError> {
         let policy = &self.app.settings().policy;
-        let found = (self.app).search(&Wanted::parse(search), after, CONTACTS_SHOWN)?;
-        let body = views::contacts(frame, search, &found, self.now, policy);
+        let wanted = Wanted::parse(search);
+        let found = self.app.search(&wanted, after, CONTACTS_SHOWN)?;
+        let body = views::contacts(frame, (search, &wanted), &found, self.now, policy);
         Ok(frame.page(Some(Place::Contacts), "Contacts", &body))
     }
 

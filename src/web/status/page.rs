@@ -262,6 +262,14 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// `10,000`
+pub fn grouped(count: usize) -> String {
+    match (count / 1_000, count % 1_000) {
+        (0, units) => units.to_string(),
+        (thousands, units) => format!("{},{units:03}", grouped(thousands)),
+    }
+}
+
 /// A part of a whole, rounded; nothing of nothing.
 pub fn percent(part: u64, whole: u64) -> Option<u64> {
     (whole > 0).then(|| (part.min(whole) * 100 + whole / 2) / whole)
@@ -298,6 +306,8 @@ mod tests {
         );
         let sizes = [0, 1_023, 1_536, 5 << 20].map(size);
         assert_eq!(sizes, ["0 B", "1023 B", "1.5 KiB", "5.0 MiB"]);
+        let counts = [0, 999, 1_000, 100_042, 1_000_000].map(grouped);
+        assert_eq!(counts, ["0", "999", "1,000", "100,042", "1,000,000"]);
         assert_eq!(percent(1, 3), Some(33));
         assert_eq!(percent(0, 0), None);
         assert_eq!(percent(9, 8), Some(100));

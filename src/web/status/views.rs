@@ -2,12 +2,12 @@
 
 use super::chart;
 use super::page::{
-    Frame, Place, command, field, hour, length, moment, month, notice, percent, size, urgency,
-    with_commands,
+    Frame, Place, command, field, grouped, hour, length, moment, month, notice, percent, size,
+    urgency, with_commands,
 };
 use super::report::{Alarm, FREE_REPLIES, Outlook, Range, Series, ServiceView, month_of};
 use super::words;
-use crate::app::{Found, Happened, Letter, Obstacle};
+use crate::app::{Found, Happened, Letter, Obstacle, Wanted};
 use crate::domain::binding::Binding;
 use crate::domain::contact::Contact;
 use crate::domain::delivery::EntryId;
@@ -517,10 +517,10 @@ fn account(binding: &Binding) -> String {
 
 // --- contacts -------------------------------------------------------------------------------------
 
-/// Who wrote, or who was found.
+/// Who wrote, or who was found by what was typed, as it was understood.
 pub fn contacts(
     frame: &Frame<'_>,
-    search: &str,
+    (search, wanted): (&str, &Wanted),
     found: &Found,
     now: Timestamp,
     policy: &Policy,
@@ -538,7 +538,7 @@ pub fn contacts(
                 }
             }
             @if found.contacts.is_empty() {
-                p.soft { @if search.is_empty() { "Nobody has written yet." } @else if found.is_cut_short { "Not found so far." } @else { "Nobody was found." } }
+                p.soft { (none_found(wanted, found)) }
             } @else {
                 div.scroll { table.people {
                     thead { tr { th scope="col" { "Signed in as" } th scope="col" { "Number" } th scope="col" { "Wrote" } th scope="col" { "Signed in" } } }
@@ -546,7 +546,10 @@ pub fn contacts(
                 } }
             }
             @if found.is_cut_short {
-                p.soft { (found.looked_at) " contacts were looked through in the time that one search has." }
+                p.soft {
+                    (grouped(found.looked_at)) " contacts were looked through, and there are more. "
+                    "Search on, or type what is found at once: a whole mail address, a number, or its last digits."
+                }
             }
             @if let Some(next) = found.next {
                 form.more method="post" action=(here) {
@@ -557,6 +560,20 @@ pub fn contacts(
                 }
             }
         }
+    }
+}
+
+fn none_found(wanted: &Wanted, found: &Found) -> &'static str {
+    match wanted {
+        _ if found.is_cut_short => "Not found so far.",
+        Wanted::Everybody => "Nobody has written yet.",
+        Wanted::Address(_) => {
+            "Nobody is signed in with this address. To find similar ones, type a part of it."
+        }
+        Wanted::Number(_) | Wanted::Ending(_) => {
+            "Nobody has written from a number that is this one or ends like it."
+        }
+        Wanted::User(_) | Wanted::Words(_) => "Nobody was found.",
     }
 }
 

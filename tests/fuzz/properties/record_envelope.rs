@@ -5,7 +5,7 @@
 use super::house::{House, Person};
 use portero::domain::delivery::{EntryId, Lane};
 use portero::domain::id::{ContactId, EmailAddress, MessageId, Timestamp, WaId};
-use portero::store::record::{self, BodyOf, Keys};
+use portero::store::record::{self, BodyOf, FoundBy, Keys};
 use portero::store::{
     Engine, KeyRange, MasterKey, Memory, Order, Reader, Sealed, StoreError, Table, Writer,
 };
@@ -237,6 +237,9 @@ fn what_says_nonsense_is_damage(table: Table, how: u8, bytes: &[u8]) {
         for number in ["573001234567", "34600111222"] {
             let number = WaId::parse(number).expect("digits");
             fair(record::contact_of_wa_id(reader, &keys, &number).map(drop));
+            for by in [FoundBy::Ending(number.as_str()), FoundBy::Address(&email)] {
+                fair(record::contacts_found_by(reader, &keys, by, None, 10, 100).map(drop));
+            }
         }
         for key in &keys_there {
             if let Ok(id) = <[u8; 16]>::try_from(&key[..]) {

@@ -8,11 +8,12 @@ use crate::house::{Said, code_of, said_in};
 use portero::app::{HandOver, Users};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::Mail;
-use portero::domain::id::{DAY_MS, HOUR_MS};
+use portero::domain::id::{DAY_MS, EmailAddress, HOUR_MS};
 use portero::domain::policy::{Gate, PhoneOnFile};
 use portero::domain::reading;
 use portero::store::Table;
-use portero::store::record;
+use portero::store::record::{self, FoundBy};
+use std::collections::BTreeSet;
 
 pub const FIRST: &str =
     "1: signed in only by a right proof from that chat, in time, never used before";
@@ -44,7 +45,24 @@ fn names_lead_to_whose_they_are(world: &World, before: &[Contact]) -> Held {
         return Ok(());
     }
     let (store, keys) = world.house().store_and_keys();
+    let mut names = 0;
     for contact in world.contacts() {
+        let addresses: BTreeSet<String> = (contact.bindings.iter())
+            .filter_map(|binding| Some(binding.email.as_ref()?.key()))
+            .collect();
+        names += addresses.len();
+        names += usize::from(contact.bsuid.is_some()) + usize::from(contact.wa_id.is_some());
+        for address in addresses.iter().map(|text| EmailAddress::parse(text)) {
+            let by = FoundBy::Address(address.as_ref().unwrap());
+            let found = store
+                .view(|reader| record::contacts_found_by(reader, &keys, by, None, 1_000, 1_000));
+            if !found.unwrap().contacts.contains(contact) {
+                return broken(
+                    MODEL,
+                    format!("an address does not lead to {:?}", contact.id),
+                );
+            }
+        }
         let led_to = store.view(|reader| {
             let bsuid = (contact.bsuid.as_ref())
                 .map(|bsuid| record::contact_of_bsuid(reader, &keys, bsuid))
@@ -60,7 +78,11 @@ fn names_lead_to_whose_they_are(world: &World, before: &[Contact]) -> Held {
             }
         }
     }
-    Ok(())
+    let aliases = (world.raw().into_iter()).filter(|(table, ..)| *table == Table::Alias);
+    match aliases.count() {
+        count if count == names => Ok(()),
+        count => broken(MODEL, format!("{count} aliases for {names} names")),
+    }
 }
 
 /// 1. Signed in (chat, user) ⇒ there is, within its time, a right proof from that chat for that
