@@ -18,7 +18,7 @@ use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::Event;
 use crate::domain::id::{ContactId, EmailAddress, MINUTE_MS, Timestamp, WaId};
-use crate::store::record::{self, AuditLine, BodyOf, Name, People, Traces};
+use crate::store::record::{self, AuditLine, BodyOf, FoundBy, Name, People, Traces};
 use crate::store::{
     Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy,
 };
@@ -104,7 +104,7 @@ impl App {
 
     /// Who is meant; several, when several chats are signed in to accounts with one address.
     pub fn find_contacts(&self, whom: &Whom) -> Result<Vec<Contact>, StoreError> {
-        (self.shared.store).view(|reader| people(reader, &self.shared.keys, whom))
+        (self.shared.store).view(|reader| led_to(reader, &self.shared.keys, whom))
     }
 
     /// The same for an operator who looks at them, once that is written down.
@@ -141,7 +141,7 @@ impl App {
         let (now, shared, whom) = (self.now(), Arc::clone(&self.shared), whom.clone());
         let (ended, contacts) = self.update(move |writer| {
             let (mut ended, mut ids) = (0, Vec::new());
-            for contact in people(writer, &shared.keys, &whom)? {
+            for contact in led_to(writer, &shared.keys, &whom)? {
                 let about = About {
                     now,
                     ..About::default()
@@ -521,7 +521,35 @@ struct Found {
     wishes: Vec<ContactId>,
 }
 
-/// The contacts that are meant. All are looked at: also one whose number is somebody else's now.
+/// The contacts that are meant, by what leads to them: nobody waits while others are looked at, nor
+/// is kept from it by what is wrong with theirs.
+fn led_to(
+    reader: &dyn Reader,
+    keys: &record::Keys,
+    whom: &Whom,
+) -> Result<Vec<Contact>, StoreError> {
+    let id = match whom {
+        Whom::User(id) => Some(*id),
+        Whom::Number(number) => record::contact_of_wa_id(reader, keys, number)?,
+        Whom::Email(email) => {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let by = FoundBy::Address(email);
+                let piece = record::contacts_found_by(reader, keys, by, after, LOOKS, LOOKS)?;
+                found.extend(piece.contacts);
+                if piece.looked_at < LOOKS {
+                    return Ok(found);
+                }
+                after = piece.last;
+            }
+        }
+    };
+    let contact = id.map(|id| record::contact(reader, id)).transpose()?;
+    Ok(contact.flatten().into_iter().collect())
+}
+
+/// The contacts that are meant, of whom nothing may be left. All are looked at: also one whose number
+/// is somebody else's now.
 fn people(
     reader: &dyn Reader,
     keys: &record::Keys,

@@ -564,6 +564,30 @@ fn tokens_die_with_a_sign_out_and_with_an_erasure_and_those_of_others_live() {
     assert!(!matches!(answer, TokenAnswer::Token { .. }), "{answer:?}");
 }
 
+/// Else one bad record would keep everybody signed in, and everybody waiting who writes meanwhile.
+#[test]
+fn somebody_is_logged_out_by_address_or_number_without_a_look_at_others() {
+    let crowd = Crowd::new(3);
+    let (house, people) = (&crowd.house, &crowd.people);
+    let contacts = [0, 1, 2].map(|place| house.contact(&people[place]));
+    let other = contacts[2].id.0;
+    (&**house.memory() as &dyn Engine)
+        .update(move |writer| writer.put(Table::Contact, &other, b"damaged"))
+        .unwrap();
+    let address = contacts[0].bindings[0].email.clone().unwrap();
+    let number = contacts[1].wa_id.clone().unwrap();
+    for (whom, contact) in [
+        (Whom::Email(address), &contacts[0]),
+        (Whom::Number(number), &contacts[1]),
+    ] {
+        let found = house.app.find_contacts(&whom).unwrap();
+        assert_eq!(found, [contact.clone()]);
+        assert_eq!(house.app.log_out(&whom).unwrap(), (1, 1));
+        let of_contact = house.app.find_contacts(&Whom::User(contact.id)).unwrap();
+        assert!(!of_contact[0].is_bound());
+    }
+}
+
 // --- with the real program --------------------------------------------------------------------------------
 
 const ANA: ContactId = ContactId([0x3f; 16]);
@@ -616,6 +640,7 @@ fn fill(folder: &Path, more: usize) {
             for contact in [&ana, &bea] {
                 record::put_contact(writer, contact)?;
                 record::put_wa_id(writer, &keys, contact.wa_id.as_ref().unwrap(), contact.id)?;
+                record::put_addresses(writer, &keys, None, contact)?;
             }
             record::put_bsuid(writer, &keys, ana.bsuid.as_ref().unwrap(), ANA)?;
             for number in 0..more {
@@ -796,7 +821,7 @@ fn people_are_seen_and_forgotten_the_same_with_a_server_and_without() {
         "{would}"
     );
     assert!(did.starts_with("forgotten for good, 1 contact:"), "{did}");
-    let records = "  records: alias 2, audit 2, body 1, contact 1, dead 1";
+    let records = "  records: alias 3, audit 2, body 1, contact 1, dead 1";
     assert!(
         would.contains(records) && did.contains(records),
         "{would}\n{did}"
