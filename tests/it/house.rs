@@ -757,7 +757,9 @@ impl House {
             None => Arc::clone(&clock) as _,
             Some(machine) => {
                 let latest = store.view(record::latest_moment).unwrap();
-                Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
+                let of_others = store.view(record::latest_moment_of_others).unwrap();
+                let clock = SystemClock::of(Arc::clone(machine) as _, latest);
+                Arc::new(clock.when_others_had(of_others))
             }
         };
         let app = App::new(
