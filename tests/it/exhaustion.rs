@@ -5,6 +5,7 @@
 //! long somebody waits depends on who else uses the machine: here the bounds say that nobody waits
 //! *for a slow one*, and the figures are those of `cargo bench --bench listener -- --slow`.
 
+use crate::dice::Dice;
 use crate::outside::{
     APP_SECRET, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero, World, ask, ask_on, eventually,
     message, post_webhook, ready_at, signature, text, webhook,
@@ -464,18 +465,6 @@ const FRAMINGS: [&str; 27] = [
     "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
-/// Random numbers that come again for the same seed (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end
-    }
-}
-
 /// The bytes of one hostile request. Most are small; some are as large as they may be, and larger.
 fn hostile(number: usize, dice: &mut Dice) -> Vec<u8> {
     let for_us = |request: &str| request.replace("Host: a", &format!("Host: {PUBLIC_HOST}"));
@@ -507,7 +496,7 @@ fn hostile(number: usize, dice: &mut Dice) -> Vec<u8> {
             format!("[{}1e999999]", "0,".repeat(50_000)).as_bytes(),
         ),
         40..400 => {
-            let framing = for_us(FRAMINGS[dice.below(FRAMINGS.len())]);
+            let framing = for_us(dice.one(&FRAMINGS));
             [
                 framing.as_bytes(),
                 b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -597,7 +586,7 @@ fn a_hundred_thousand_hostile_requests_cost_honest_people_nothing_and_no_memory(
             let senders: Vec<_> = (0..SENDERS)
                 .map(|sender| {
                     scope.spawn(move || {
-                        let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (from + sender) as u64);
+                        let mut dice = Dice::new((from + sender) as u64);
                         loop {
                             let number = next.fetch_add(1, Ordering::SeqCst);
                             if number >= to {

@@ -2,6 +2,7 @@
 //! and around it, through both gates.
 
 use super::house::{House, Left, Person, code_of, other_than, said_in};
+use crate::dice::Dice;
 use crate::keys::part;
 use portero::app::{Granted, Verdict, Wish};
 use portero::domain::contact::{Contact, Stage};
@@ -19,22 +20,6 @@ const CONVERSATIONS: u64 = 500;
 
 /// Turns of each.
 const TURNS: usize = 30;
-
-/// Numbers that repeat themselves (xorshift64*).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
-
-    fn one_of<'a, T>(&mut self, many: &'a [T]) -> &'a T {
-        &many[usize::try_from(self.below(many.len() as u64)).unwrap()]
-    }
-}
 
 /// Somebody who answers what they are asked, more or less.
 struct Talker {
@@ -92,8 +77,8 @@ impl Talker {
         let contact = self.contact(house);
         let is_bound = contact.as_ref().is_some_and(|known| known.is_bound());
         match dice.below(12) {
-            0 => house.later(dice.below(30) * SECOND_MS),
-            1 => house.later(dice.below(15) * MINUTE_MS),
+            0 => house.later(dice.below(30) as u64 * SECOND_MS),
+            1 => house.later(dice.below(15) as u64 * MINUTE_MS),
             2 if dice.below(6) == 0 => house.later(25 * 60 * MINUTE_MS),
             // The bot asks for a sign-in, of somebody unknown or once more.
             3 if gate == Gate::OnRequest || dice.below(4) == 0 => {
@@ -101,7 +86,7 @@ impl Talker {
                     let wish = if dice.below(2) == 0 {
                         Wish::Link { send: true }
                     } else {
-                        let proof = *dice.one_of(&[
+                        let proof = dice.one(&[
                             ProofWanted::Any,
                             ProofWanted::MailCode,
                             ProofWanted::Password,
@@ -127,7 +112,7 @@ impl Talker {
                     "quién soy",
                     "entrar en la web",
                 ];
-                house.write(&self.person, dice.one_of::<&str>(&ours));
+                house.write(&self.person, dice.one(&ours));
             }
             7 if is_bound && dice.below(3) == 0 => {
                 house.write(&self.person, "cerrar sesión");
@@ -246,8 +231,7 @@ fn no_code_address_or_password_of_a_thousand_conversations_reaches_the_bot() {
                 ..House::both_ways_in()
             };
             let house = House::on_the_web(policy);
-            let mut dice =
-                Dice(0x9E37_79B9_7F4A_7C15 ^ (number + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
+            let mut dice = Dice::new(number);
             let mut talker = Talker::new(number);
             house.register("kutamma", &talker.address, "Canaria", "Acme");
             house.write(&talker.person, "hola, soy nueva");

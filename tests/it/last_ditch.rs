@@ -7,6 +7,7 @@
 //! `PORTERO_MINUTES=10 cargo test --test it last_ditch::` is a long run.
 
 use crate::crash::{Books, GivenUp, Raise, Whereabouts, codes_for, minutes};
+use crate::dice::Dice;
 use crate::failing_calls::FailingCalls;
 use crate::outside::{
     ACCESS_TOKEN, APP_SECRET, CANCELLED, Graph, Letter, Mood, NOT_SIGNED_IN, ON_ITS_WAY, PATIENCE,
@@ -45,27 +46,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Statuses in one webhook.
 const STATUSES_MAX: usize = 100;
-
-/// SplitMix64: small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
-        Duration::from_millis(range.start + self.below(range.end - range.start))
-    }
-}
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,11 +236,8 @@ impl Program<'_> {
 
     /// Before each mail, or when it was taken.
     fn mail_is_wrong(&mut self, dice: &mut Dice) {
-        let any = |dice: &mut Dice, of: &[&'static str]| {
-            of[usize::try_from(dice.below(of.len() as u64)).unwrap()]
-        };
-        let command = any(dice, &["MAIL", "RCPT", "DATA"]);
-        let mood = json!({ command: any(dice, &WRONG_REPLIES) });
+        let command = dice.one(&["MAIL", "RCPT", "DATA"]);
+        let mood = json!({ command: dice.one(&WRONG_REPLIES) });
         let draft = self.world.path("draft");
         fs::write(&draft, mood.to_string()).unwrap();
         fs::rename(&draft, self.mail).unwrap();
@@ -311,7 +288,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
         |seed| seed.parse().unwrap(),
     );
     println!("PORTERO_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let time = minutes().map_or(USUALLY, |minutes| Duration::from_secs(60 * minutes));
     let moods = tempfile::tempdir().unwrap();
     let mood = moods.path().join("mood");
@@ -334,7 +311,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
         let _end = Raise([&over, &quiet]);
         let (graph, here, letters, over, quiet) = (&world.graph, &here, &letters, &over, &quiet);
         // Meta reports what it took, twice and in any order.
-        let mut order = Dice(dice.next());
+        let mut order = dice.others();
         scope.spawn(move || {
             let mut reported = 0;
             while !quiet.load(Ordering::SeqCst) {
@@ -347,7 +324,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
                 while !news.is_empty() {
                     let mut statuses = Vec::new();
                     while !news.is_empty() && statuses.len() < STATUSES_MAX {
-                        let at = usize::try_from(order.below(news.len() as u64)).unwrap();
+                        let at = order.below(news.len());
                         statuses.push(news.swap_remove(at));
                     }
                     deliver(here, &mut order, &envelope(json!({ "statuses": statuses })));
@@ -364,7 +341,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
         let begun = &begun;
         let signing_in: Vec<_> = (0..SIGNING_IN)
             .map(|_| {
-                let mut dice = Dice(dice.next());
+                let mut dice = dice.others();
                 scope.spawn(move || {
                     while !over.load(Ordering::SeqCst) {
                         let number = begun.fetch_add(1, Ordering::SeqCst);
@@ -395,7 +372,7 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
             .collect();
         let writing: Vec<_> = (0..WRITERS)
             .map(|writer| {
-                let mut dice = Dice(dice.next());
+                let mut dice = dice.others();
                 scope.spawn(move || {
                     let mut people = Vec::new();
                     while !over.load(Ordering::SeqCst) {
@@ -413,9 +390,9 @@ fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
         // Each once, and then as they come.
         let mut first = TROUBLES.to_vec();
         while Instant::now() < until || !first.is_empty() {
-            let trouble = match first.len() as u64 {
-                0 => TROUBLES[usize::try_from(dice.below(TROUBLES.len() as u64)).unwrap()],
-                left => first.swap_remove(usize::try_from(dice.below(left)).unwrap()),
+            let trouble = match first.len() {
+                0 => dice.one(&TROUBLES),
+                left => first.swap_remove(dice.below(left)),
             };
             *met.entry(trouble).or_default() += 1;
             program.meet(trouble, &mut dice);

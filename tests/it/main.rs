@@ -40,6 +40,7 @@ mod watch;
 mod webdriver;
 
 // The core: conversations, limits, faults.
+mod dice;
 mod faults;
 mod fuzz;
 mod handing_on;

@@ -9,7 +9,6 @@
 //! PORTERO_SEEDS=100000 cargo test --test it simulation    as many, from 1 or PORTERO_FIRST_SEED on
 //! ```
 
-mod dice;
 mod invariants;
 mod model;
 mod steps;

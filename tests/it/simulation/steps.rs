@@ -2,7 +2,7 @@
 //! ("the last code mailed to Ana"), never by their value: so any of them can be left out, and what
 //! is left is still a story.
 
-use super::dice::Dice;
+use crate::dice::Dice;
 use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use portero::domain::message::Status;
 use portero::domain::policy::{Finish, Gate, Methods, PhoneOnFile, Policy};

@@ -1,5 +1,8 @@
 //! What a seed leads to: the same for ever, on every machine.
 
+use std::ops::Range;
+use std::time::Duration;
+
 /// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Written
 /// out, because a seed that was printed must lead to the same steps years later, whatever crates do.
 pub struct Dice(u64);
@@ -24,6 +27,24 @@ impl Dice {
 
     pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
+    }
+
+    /// The same, of what may be none at all.
+    pub fn any<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+        match of.len() {
+            0 => None,
+            sides => of.get(self.below(sides)),
+        }
+    }
+
+    pub fn millis(&mut self, range: Range<usize>) -> Duration {
+        let millis = range.start + self.below(range.end - range.start);
+        Duration::from_millis(millis as u64)
+    }
+
+    /// Others for somebody who throws at the same time.
+    pub fn others(&mut self) -> Dice {
+        Dice(self.next())
     }
 
     /// True once in `times`.
