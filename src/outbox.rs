@@ -290,9 +290,11 @@ impl Outbox {
                 attempt,
                 expires_at,
             } = begun;
+            let is_for_nobody = matches!(work, Work::Nothing(_));
+            let is_too_old = !is_for_nobody && app.now() >= expires_at;
             let report = if is_over {
                 Report::Untried { since }
-            } else if app.now() >= expires_at && !matches!(work, Work::Nothing(_)) {
+            } else if is_too_old {
                 Report::Expired
             } else {
                 hands.carry_one(&work)
@@ -316,7 +318,7 @@ impl Outbox {
             if let Some(carried) = done.last_mut() {
                 carried.tried.took = took;
             }
-            if !is_over && !matches!(work, Work::Nothing(_)) {
+            if !is_over && !is_too_old && !is_for_nobody {
                 self.counted[lane as usize].durations.add(took);
             }
             // The others would fail in the same way.

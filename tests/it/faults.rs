@@ -977,6 +977,33 @@ fn a_mail_that_left_and_cannot_be_noted_does_not_leave_again() {
     assert!(!house.overview().outbox.iter().any(waits));
 }
 
+#[test]
+fn messages_that_grow_too_old_behind_another_say_nothing_of_how_long_a_try_takes() {
+    let house = house();
+    for number in 0..3 {
+        house.write(
+            &Person::with_number(&format!("5730011122{number:02}")),
+            "hola",
+        );
+    }
+    let clock = Arc::clone(&house.clock);
+    let carry = move |_: &Work| {
+        clock.forward(HOUR_MS);
+        Report::Sent(None)
+    };
+    let pace = Pace {
+        threads: [1; Lane::ALL.len()],
+        ..Pace::default()
+    };
+    let outbox = Outbox::new(Arc::clone(&house.app), Arc::new(carry), pace);
+    outbox.drain(Lane::Chat);
+    let (_, chat) = outbox.deliveries().nth(Lane::Chat as usize).unwrap();
+    let mut became = chat.outcomes.all().filter(|(_, count)| *count > 0);
+    assert_eq!(became.next(), Some(("sent", 1)));
+    assert_eq!(became.next(), Some(("expired", 2)));
+    assert_eq!(chat.durations.count(), 1);
+}
+
 /// The store is back when the program ends: the next process must not take for a try of unknown
 /// fate what this one knows.
 #[test]
