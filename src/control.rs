@@ -12,21 +12,23 @@
 mod audit;
 mod certificate;
 mod contacts;
+mod keys;
 mod outbox;
 mod requests;
+mod users;
 
 pub use audit::{AuditCheckLine, AuditFaultLine, AuditRow};
 pub use certificate::CertificateLine;
 pub use contacts::{
     AccountLine, BindingLine, ContactLine, ForgottenLine, LIST_CONTACTS_MAX, WhomText,
 };
+pub use keys::{KeyLine, KeyLineState};
 pub use outbox::{
     ChangeLine, EventLine, LIST_ENTRIES_MAX, LIST_EVENTS_MAX, LetterLine, NoRetry, WaitingLine,
     read_id,
 };
-pub use requests::{
-    Answer, Hidden, KeyLine, KeyLineState, LIST_USERS_MAX, Request, UserLine, UserText, perform,
-};
+pub use requests::{Answer, Request, perform};
+pub use users::{Hidden, LIST_USERS_MAX, UserLine, UserText};
 
 use crate::app::{App, go_on_after_faults};
 use crate::tls::Watch;

@@ -3,28 +3,23 @@
 use super::audit::{self, AuditCheckLine, AuditRow};
 use super::certificate::CertificateLine;
 use super::contacts::{self, ContactLine, ForgottenLine, WhomText};
+use super::keys::{self, KeyLine};
 use super::outbox::{self, ChangeLine, EventLine, LetterLine, WaitingLine};
-use crate::app::admin::{Added, IMPORT_USERS_MAX, NewUser};
-use crate::app::keys::{KEPT_MS, KeyState, KeyView, NoTurn, Revoked, Turned, When};
-use crate::app::user::{self, FieldProblem, HashedPassword};
+use super::users::{self, Hidden, UserLine, UserText};
 use crate::app::{App, Failed, LetterChange};
-use crate::domain::id::{EmailAddress, Malformed, Secret};
 use crate::store::StoreError;
-use crate::store::record::{AuditPlace, User};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::store::record::AuditPlace;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Users listed in one answer; who wants more asks again.
-pub const LIST_USERS_MAX: usize = 1_000;
-
 /// What the command line may ask for. Values are as they were written; [`perform`] reads them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Up to [`LIST_USERS_MAX`] users after the one with this address, or the first ones.
+    /// Up to [`super::LIST_USERS_MAX`] users after the one with this address, or the first ones.
     ListUsers {
         /// Where the last answer ended.
         after: Option<String>,
@@ -48,7 +43,7 @@ pub enum Request {
         /// The user's address.
         email: String,
     },
-    /// Add or change up to [`IMPORT_USERS_MAX`] users, all or none.
+    /// Add or change up to [`crate::app::admin::IMPORT_USERS_MAX`] users, all or none.
     ImportUsers {
         /// Each with the Argon2id hash of a password, if there is one.
         users: Vec<(UserText, Option<Hidden>)>,
@@ -224,59 +219,6 @@ impl Request {
             Request::ListAudit { .. } => "list_audit",
             Request::VerifyAudit { .. } => "verify_audit",
         }
-    }
-}
-
-/// A user as somebody wrote one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UserText {
-    /// The address.
-    pub email: String,
-    /// What people call the user.
-    pub name: String,
-    /// The company.
-    pub company: String,
-    /// The phone; empty if there is none.
-    pub phone: String,
-}
-
-impl UserText {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Every field that is wrong.
-    pub fn parse(&self) -> Result<NewUser, Vec<FieldProblem>> {
-        NewUser::parse(&self.email, &self.name, &self.company, &self.phone)
-    }
-}
-
-/// A password or the hash of one, on its way through the socket and nowhere else.
-#[derive(Clone)]
-pub struct Hidden(Secret);
-
-impl Hidden {
-    /// Takes it.
-    pub fn new(secret: Secret) -> Hidden {
-        Hidden(secret)
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden(..)")
-    }
-}
-
-impl Serialize for Hidden {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.reveal())
-    }
-}
-
-impl<'de> Deserialize<'de> for Hidden {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hidden, D::Error> {
-        Ok(Hidden(Secret::new(String::deserialize(deserializer)?)))
     }
 }
 
@@ -507,84 +449,6 @@ impl Answer {
     }
 }
 
-/// A user in a list. No hash: whether there is a password is all that anybody has to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserLine {
-    /// Names the user in bindings.
-    pub id: String,
-    /// The address.
-    pub email: String,
-    /// What people call the user.
-    pub name: String,
-    /// The company.
-    pub company: String,
-    /// Digits of the phone.
-    pub phone: Option<String>,
-    /// Whether the user has a password.
-    pub password: bool,
-}
-
-impl From<User> for UserLine {
-    fn from(user: User) -> UserLine {
-        UserLine {
-            id: user.id,
-            email: user.email.as_str().to_owned(),
-            name: user.name,
-            company: user.company.name,
-            phone: user.phone,
-            password: user.password_hash.is_some(),
-        }
-    }
-}
-
-/// A key in a list. Moments are milliseconds since 1970.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyLine {
-    /// Its name, the `kid` of what it signs.
-    pub id: String,
-    /// What it does now.
-    pub state: KeyLineState,
-    /// From when on it signs.
-    pub signs_from_ms: u64,
-    /// When it stops signing; unknown as long as there is no later one.
-    pub signs_until_ms: Option<u64>,
-    /// When it stops being published and verifying.
-    pub published_until_ms: Option<u64>,
-}
-
-/// What a key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyLineState {
-    /// It is published and will sign.
-    Coming,
-    /// It signs.
-    Signing,
-    /// It only verifies what it signed.
-    Verifying,
-    /// It is out of use and about to be removed.
-    Over,
-}
-
-fn key_lines(keys: &[KeyView]) -> Vec<KeyLine> {
-    let successors = keys.iter().skip(1).map(Some).chain([None]);
-    keys.iter()
-        .zip(successors)
-        .map(|(key, successor)| KeyLine {
-            id: key.id.clone(),
-            state: match key.state {
-                KeyState::Coming => KeyLineState::Coming,
-                KeyState::Signing => KeyLineState::Signing,
-                KeyState::Kept { .. } => KeyLineState::Verifying,
-                KeyState::Over => KeyLineState::Over,
-            },
-            signs_from_ms: key.signs_from.0,
-            signs_until_ms: successor.map(|next| next.signs_from.0),
-            published_until_ms: successor.map(|next| next.signs_from.plus_ms(KEPT_MS).0),
-        })
-        .collect()
-}
-
 /// Does what is asked, in this process.
 pub fn perform(app: &App, request: &Request) -> Answer {
     attempt(app, request).unwrap_or_else(|answer| answer)
@@ -604,83 +468,18 @@ impl From<StoreError> for Answer {
     }
 }
 
-impl From<FieldProblem> for Answer {
-    fn from(problem: FieldProblem) -> Answer {
-        Answer::refused(problem)
-    }
-}
-
 fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
     let answer = match request {
-        Request::ListUsers { after } => {
-            let after = after.as_deref().map(address).transpose()?;
-            let users = app.users_after(after.as_ref(), LIST_USERS_MAX)?;
-            Answer::Users {
-                users: users.into_iter().map(UserLine::from).collect(),
-            }
-        }
-        Request::AddUser { user, password } => {
-            let mut user = user.parse().map_err(refused)?;
-            user.password = password.as_ref().map(new_password).transpose()?;
-            Answer::UserAdded {
-                changed: app.add_user(&user)? == Added::Changed,
-            }
-        }
-        Request::SetPassword { email, password } => {
-            let (email, password) = (address(email)?, new_password(password)?);
-            match app.set_password(&email, &password)? {
-                true => Answer::PasswordSet,
-                false => Answer::NoSuchUser,
-            }
-        }
-        Request::RemoveUser { email } => match app.remove_user(&address(email)?)? {
-            true => Answer::UserRemoved,
-            false => Answer::NoSuchUser,
-        },
-        Request::ImportUsers { users } => {
-            if users.len() > IMPORT_USERS_MAX {
-                return Err(Answer::refused(format!(
-                    "{IMPORT_USERS_MAX} users at once are the most"
-                )));
-            }
-            let users = users.iter().map(|(user, hash)| {
-                let user = user.parse().map_err(refused)?;
-                let hash = hash.as_ref().map(|hash| {
-                    HashedPassword::parse(hash.0.reveal()).map_err(of_field("password_hash"))
-                });
-                Ok((user, hash.transpose()?))
-            });
-            let imported = app.import_users(users.collect::<Result<_, Answer>>()?)?;
-            Answer::UsersImported {
-                new: imported.new,
-                changed: imported.changed,
-                unchanged: imported.unchanged,
-            }
-        }
+        Request::ListUsers { after } => users::list(app, after.as_deref())?,
+        Request::AddUser { user, password } => users::add(app, user, password.as_ref())?,
+        Request::SetPassword { email, password } => users::set_password(app, email, password)?,
+        Request::RemoveUser { email } => users::remove(app, email)?,
+        Request::ImportUsers { users } => users::import(app, users)?,
         Request::ShowCertificate | Request::RenewCertificate => Answer::NoCertificate,
         Request::Reload => return Err(Answer::refused("no server runs")),
-        Request::ListKeys => Answer::Keys {
-            keys: key_lines(&app.signing_keys()),
-        },
-        Request::RotateKeys { now } => {
-            let when = if *now { When::Now } else { When::Soon };
-            match app.rotate_keys(when)? {
-                Turned::Made { id, signs_from } => Answer::KeyMade {
-                    id,
-                    signs_from_ms: signs_from.0,
-                },
-                Turned::Not(NoTurn::Coming { signs_from }) => Answer::KeyComing {
-                    signs_from_ms: signs_from.0,
-                },
-                Turned::Not(NoTurn::Full { room_from }) => Answer::KeysFull {
-                    room_from_ms: room_from.0,
-                },
-            }
-        }
-        Request::RevokeKey { id } => match app.revoke_key(id)? {
-            Revoked::Gone { made } => Answer::KeyRevoked { made },
-            Revoked::NoSuchKey => Answer::NoSuchKey,
-        },
+        Request::ListKeys => keys::list(app),
+        Request::RotateKeys { now } => keys::rotate(app, *now)?,
+        Request::RevokeKey { id } => keys::revoke(app, id)?,
         Request::ListWaiting { lane, after } => outbox::waiting(app, lane, after.as_deref())?,
         Request::ListDead { lane, before } => {
             outbox::dead(app, lane.as_deref(), before.as_deref())?
@@ -709,21 +508,4 @@ fn attempt(app: &App, request: &Request) -> Result<Answer, Answer> {
         Request::VerifyAudit { after } => audit::verify(app, after.as_ref())?,
     };
     Ok(answer)
-}
-
-fn refused(problems: Vec<FieldProblem>) -> Answer {
-    let sentences: Vec<String> = problems.iter().map(FieldProblem::to_string).collect();
-    Answer::refused(sentences.join("\n"))
-}
-
-fn of_field(field: &'static str) -> impl Fn(Malformed) -> FieldProblem {
-    move |words| FieldProblem { field, words }
-}
-
-fn address(text: &str) -> Result<EmailAddress, FieldProblem> {
-    EmailAddress::parse(text).map_err(of_field("email"))
-}
-
-fn new_password(hidden: &Hidden) -> Result<Secret, FieldProblem> {
-    user::password(hidden.0.reveal()).map_err(of_field("password"))
 }
