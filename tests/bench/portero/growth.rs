@@ -12,7 +12,7 @@ use super::people::{
 use super::report::{head, heading, line};
 use super::server::{BINARY, Bot, MESSAGES_PER_SECOND_MAX, Server, Setup};
 use super::sign_ins::{SignsIn, Step, Waits};
-use super::status::{self, Visitor};
+use super::status::{self, Bound, Visitor};
 use portero::store::Redb;
 use portero::store::redb::Options;
 use std::fs;
@@ -22,49 +22,65 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Which operations are measured at a size.
+#[derive(Clone, Copy, PartialEq)]
+enum Operations {
+    None,
+    /// Those of the status page: a contact gets three links in an hour, and so all at three sizes.
+    Pages,
+    All,
+}
+
 /// What is done at each size.
 struct Size {
     contacts: u64,
-    operations: bool,
+    operations: Operations,
     memory: bool,
     kill: bool,
 }
 
-const SIZES: [Size; 6] = [
+const SIZES: [Size; 7] = [
     Size {
         contacts: 1_000,
-        operations: true,
+        operations: Operations::All,
+        memory: false,
+        kill: false,
+    },
+    // What a search looks at.
+    Size {
+        contacts: 10_000,
+        operations: Operations::Pages,
         memory: false,
         kill: false,
     },
     // A hundred thousand rows, and a million.
     Size {
         contacts: 100_000 / ROWS_PER_CONTACT,
-        operations: false,
+        operations: Operations::None,
         memory: false,
         kill: true,
     },
     Size {
         contacts: 100_000,
-        operations: true,
+        operations: Operations::All,
         memory: false,
         kill: false,
     },
     Size {
         contacts: 1_000_000 / ROWS_PER_CONTACT,
-        operations: false,
+        operations: Operations::None,
         memory: false,
         kill: true,
     },
     Size {
         contacts: 500_000,
-        operations: false,
+        operations: Operations::None,
         memory: true,
         kill: false,
     },
     Size {
         contacts: 1_000_000,
-        operations: true,
+        operations: Operations::All,
         memory: true,
         kill: true,
     },
@@ -82,6 +98,7 @@ struct Operation {
     name: String,
     p50_ms: f64,
     cpu_us: Option<f64>,
+    bound: Option<Bound>,
 }
 
 pub fn run(bench: &mut Bench) -> io::Result<()> {
@@ -122,7 +139,7 @@ pub fn run(bench: &mut Bench) -> io::Result<()> {
         let filled = begun.elapsed();
         stored = size.contacts;
         let operations = at_size(bench, &setup, size, filled)?;
-        if size.operations {
+        if size.operations != Operations::None {
             tables.push((size.contacts, operations));
         }
     }
@@ -150,11 +167,14 @@ fn at_size(
     let (started, start_cpu) = (server.started_in, server.started_with_ms);
     thread::sleep(Duration::from_millis(500));
     let idle = server.mebibytes("VmRSS");
-    let operations = if size.operations {
-        operations(bench, &server, contacts, &names).map_err(|error| server.explain(&error))?
-    } else {
-        Vec::new()
-    };
+    let mut measured = Vec::new();
+    if size.operations == Operations::All {
+        measured = operations(bench, &server, &names).map_err(|error| server.explain(&error))?;
+    }
+    if size.operations != Operations::None {
+        let pages = pages(&server, contacts).map_err(|error| server.explain(&error))?;
+        measured.extend(pages);
+    }
     let (mut resident, mut peak, mut copied) = (None, None, None);
     if size.memory {
         let load = Load {
@@ -231,7 +251,7 @@ fn at_size(
         let what = format!("memory at most with {contacts} contacts, a copy of the store included");
         report.fact(&what, peak, "MiB");
     }
-    Ok(operations)
+    Ok(measured)
 }
 
 /// The contacts that are asked about, each with an identity; spread over all of the store.
@@ -303,7 +323,6 @@ fn kill_under_load(server: &mut Server, contacts: u64) -> io::Result<()> {
 fn operations(
     bench: &Bench,
     server: &Server,
-    contacts: u64,
     names: &[(u64, String)],
 ) -> io::Result<Vec<Operation>> {
     let mut found = Vec::new();
@@ -312,6 +331,7 @@ fn operations(
             name: name.to_owned(),
             p50_ms: measured.within(0.5),
             cpu_us,
+            bound: None,
         });
     };
     let about = |make: fn(u64, &str) -> Vec<u8>| {
@@ -336,11 +356,21 @@ fn operations(
     }
     sign_ins(bench, server, &mut add)?;
     on_page(server, names, &mut add)?;
+    Ok(found)
+}
+
+fn pages(server: &Server, contacts: u64) -> io::Result<Vec<Operation>> {
     server.quiet(Duration::from_secs(30))?;
     let mut visitor = Visitor::sign_in(server)?;
+    let mut found = Vec::new();
     for page in visitor.pages(contacts) {
         let (measured, _, _) = visitor.load(server, &page, PAGES)?;
-        add(page.name, &measured, Some(measured.cpu_us));
+        found.push(Operation {
+            name: page.name.to_owned(),
+            p50_ms: measured.within(0.5),
+            cpu_us: Some(measured.cpu_us),
+            bound: page.bound,
+        });
     }
     Ok(found)
 }
@@ -413,7 +443,8 @@ fn sorted(mut latencies: Vec<f64>) -> Measured {
     }
 }
 
-/// The operations at each size beside one another.
+/// The operations at each size beside one another. Each is judged: one whose work has a bound from
+/// the size on at which it reaches it, every other one from the smallest.
 fn compare(bench: &mut Bench, tables: &[(u64, Vec<Operation>)]) {
     let (Some((_, least)), Some((_, most))) = (tables.first(), tables.last()) else {
         return;
@@ -427,32 +458,45 @@ fn compare(bench: &mut Bench, tables: &[(u64, Vec<Operation>)]) {
     let cpus = sizes.iter().map(|size| format!("CPU µs at {size}"));
     let columns: Vec<String> = (["operation".to_owned()].into_iter())
         .chain(p50s)
-        .chain(["growth".to_owned()])
+        .chain(["growth from".to_owned(), "growth".to_owned()])
         .chain(cpus)
         .collect();
     head(&columns.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut worst = (0.0, "");
-    for (row, operation) in least.iter().enumerate() {
-        let Some(last) = most.get(row) else { continue };
-        let growth = last.p50_ms / operation.p50_ms;
+    let (mut worst, mut worst_bounded) = ((0.0, ""), (0.0, ""));
+    for operation in least {
+        let of = |all: &'_ [Operation]| all.iter().position(|one| one.name == operation.name);
+        let from = operation.bound.map_or(0, |bound| bound.reached_with);
+        let from = (tables.iter()).find(|(contacts, _)| *contacts >= from);
+        let growth = from.and_then(|(contacts, all)| {
+            let (first, last) = (&all[of(all)?], &most[of(most)?]);
+            Some((contacts, last.p50_ms / first.p50_ms))
+        });
+        // All that there is at the smallest size there is at the greatest.
+        let (contacts, growth) = growth.unwrap_or((&0, f64::INFINITY));
         let at = |take: fn(&Operation) -> String| {
-            (tables.iter()).map(move |(_, all)| all.get(row).map_or(String::new(), take))
+            (tables.iter())
+                .map(move |(_, all)| of(all).map_or(String::new(), |row| take(&all[row])))
         };
+        let why = (operation.bound).map_or(String::new(), |bound| format!(": {}", bound.words));
         let cells: Vec<String> = at(|one| format!("{:.2}", one.p50_ms))
-            .chain([format!("{growth:.2}")])
+            .chain([format!("{contacts}{why}"), format!("{growth:.2}")])
             .chain(at(|one| {
                 one.cpu_us.map_or(String::new(), |us| format!("{us:.0}"))
             }))
             .collect();
         line(&operation.name, &cells);
-        if operation.name.starts_with("status:") {
-            continue;
-        }
+        let worst = match operation.bound {
+            None => &mut worst,
+            Some(_) => &mut worst_bounded,
+        };
         if growth > worst.0 {
-            worst = (growth, &operation.name);
+            *worst = (growth, &operation.name);
         }
     }
     let (growth, name) = worst;
     let what = format!("p50 from a thousand contacts to a million, the worst ({name})");
+    bench.report.at_most(&what, growth, 1.5, "×");
+    let (growth, name) = worst_bounded;
+    let what = format!("p50 from where its work has a bound to a million, the worst ({name})");
     bench.report.at_most(&what, growth, 1.5, "×");
 }

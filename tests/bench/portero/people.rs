@@ -31,8 +31,9 @@ pub const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 /// them, so fewer are quicker, and need more memory.
 const CONTACTS_AT_ONCE: u64 = 125_000;
 const FILL_CACHE_BYTES: usize = 1 << 30;
-/// Rows of the store for each contact that [`fill`] makes: itself, its two aliases, a line of the audit.
-pub const ROWS_PER_CONTACT: u64 = 4;
+/// Rows of the store for each contact that [`fill`] makes: itself, its two aliases, its address, a line
+/// of the audit.
+pub const ROWS_PER_CONTACT: u64 = 5;
 /// Dead letters and hours of the tally in a store for the status page.
 const DEAD_LETTERS: u64 = 500;
 const TALLY_HOURS: u64 = 90 * 24;
@@ -158,6 +159,7 @@ pub fn fill(setup: &Setup, numbers: Range<u64>, are: Are) -> io::Result<()> {
                     record::put_wa_id(writer, &keys, wa_id, contact.id)?;
                 }
                 record::put_contact(writer, contact)?;
+                record::put_addresses(writer, &keys, None, contact)?;
                 let line = AuditLine {
                     at_ms: now.0,
                     event: "contact.bound".to_owned(),

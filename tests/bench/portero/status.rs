@@ -6,9 +6,9 @@ use super::client::{Client, Measured, get, post};
 use super::people::{Are, address_of, contact_id, fill, fill_history, known};
 use super::report::{head, heading, line};
 use super::server::{STATUS_PASSWORD, Server, Setup};
-use portero::app::SystemRandom;
 use portero::app::user::HashedPassword;
-use portero::domain::id::Secret;
+use portero::app::{SEARCH_LOOKS_MAX, SEARCH_ON_LOOKS_MAX, SystemRandom};
+use portero::domain::id::{ContactId, Secret};
 use std::io;
 use std::time::Instant;
 
@@ -25,8 +25,37 @@ pub struct Visitor {
 /// A page, and how it is asked for.
 pub struct Page {
     pub name: &'static str,
+    /// What its work ends at, however many contacts there are.
+    pub bound: Option<Bound>,
     request: Vec<u8>,
 }
+
+/// A bound of the work of one page.
+#[derive(Clone, Copy)]
+pub struct Bound {
+    /// What it is.
+    pub words: &'static str,
+    /// With so many contacts it is reached: what the page takes with fewer is no measure of growth.
+    pub reached_with: u64,
+}
+
+/// What a search for a name looks at.
+const SEARCH: Bound = Bound {
+    words: "looks at 10,000 contacts",
+    reached_with: SEARCH_LOOKS_MAX as u64,
+};
+
+/// What it looks at when it goes on.
+const SEARCH_ON: Bound = Bound {
+    words: "looks at 100,000 contacts",
+    reached_with: SEARCH_ON_LOOKS_MAX as u64,
+};
+
+/// One contact in a hundred has the last two digits.
+const FULL_PAGE: Bound = Bound {
+    words: "shows 50 contacts",
+    reached_with: 10_000,
+};
 
 /// The hash of [`STATUS_PASSWORD`].
 pub fn password_hash() -> io::Result<String> {
@@ -64,15 +93,20 @@ impl Visitor {
         let one = contacts / 2;
         let look = |name, path: &str| Page {
             name,
+            bound: None,
             request: get(path, &self.cookie),
         };
-        let search = |name, words: &str| {
-            let body = format!("formToken={}&action=search&search={words}", self.token);
+        let search_within = |bound, name, words: &str, after: &str| {
+            let token = &self.token;
+            let body = format!("formToken={token}&action=search&search={words}&after={after}");
             Page {
                 name,
+                bound,
                 request: form("/status/contacts/", &self.cookie, &body),
             }
         };
+        let search = |name, words: &str| search_within(None, name, words, "");
+        let number = known(one);
         vec![
             look("status: overview, 7 days", "/status/"),
             look("status: overview, 90 days", "/status/?range=90d"),
@@ -87,14 +121,37 @@ impl Visitor {
                 "status: log, failures (there are none)",
                 "/status/log/?show=failures",
             ),
-            search("status: search for a whole number", &known(one)),
+            search("status: search for a whole number", &number),
+            search(
+                "status: search for a number without its country",
+                &number[2..],
+            ),
+            search(
+                "status: search for the last 7 digits of a number",
+                &number[5..],
+            ),
+            search_within(
+                Some(FULL_PAGE),
+                "status: search for the last 2 digits of a number",
+                "42",
+                "",
+            ),
             search(
                 "status: search for an address",
-                &address_of(&known(one)).replace('@', "%40"),
+                &address_of(&number).replace('@', "%40"),
+            ),
+            search(
+                "status: search for nobody's address",
+                "zzzz%40people.example",
             ),
             search("status: search for a frequent name", "ana"),
-            search("status: search for nobody's name", "zzzz"),
-            search("status: search for the end of a number", "0042"),
+            search_within(Some(SEARCH), "status: search for nobody's name", "zzzz", ""),
+            search_within(
+                Some(SEARCH_ON),
+                "status: the same, searched on",
+                "zzzz",
+                &ContactId::from_random([0; 16]).to_string(),
+            ),
         ]
     }
 
