@@ -150,8 +150,7 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let now = SystemClock::new(Timestamp(0)).now();
     let (store, _) = migrate::open(engine, &master, &snapshots(config), now, migrate::STEPS)?;
     let latest = store.view(record::latest_moment)?;
-    let of_others = store.view(record::latest_moment_of_others)?;
-    let clock = Arc::new(SystemClock::new(latest).when_others_had(of_others));
+    let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
         store,
         Keys::new(master),

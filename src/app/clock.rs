@@ -122,16 +122,6 @@ impl SystemClock {
         }
     }
 
-    /// The same, when the latest moment of that run was this one as others had it.
-    #[must_use]
-    pub fn when_others_had(self, of_others: Timestamp) -> SystemClock {
-        {
-            let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
-            anchor.line = anchor.line.min(of_others);
-        }
-        self
-    }
-
     /// What the wall clock shows, beside what it is taken for.
     fn look(&self) -> (Timestamp, MutexGuard<'_, Anchor>) {
         let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
@@ -379,10 +369,9 @@ impl App {
     /// that it is noted how long it has been so.
     pub fn note_time(&self) -> Result<(), Failed> {
         let now = self.now();
-        let of_others = self.shared.dated(now);
         let doubt = self.clock_doubt();
         Ok(self.shared.store.update(move |writer| match doubt {
-            None => note_moment(writer, now, of_others),
+            None => note_moment(writer, now),
             Some(doubt) => record::put_clock_doubt(writer, doubt),
         })?)
     }
@@ -407,14 +396,8 @@ impl Shared {
 }
 
 /// Notes a moment that a clock shows which is believed. An earlier one than is known already only
-/// where the clock was so far ahead that it was wrong ([`SystemClock`]). With it what others had, so
-/// that who restarts Portero loses nothing that is known of a clock that is right again.
-pub(super) fn note_moment(
-    writer: &mut dyn Writer,
-    now: Timestamp,
-    of_others: Timestamp,
-) -> Result<(), StoreError> {
-    record::put_latest_moment_of_others(writer, (of_others < now).then_some(of_others))?;
+/// where the clock was so far ahead that it was wrong ([`SystemClock`]).
+pub(super) fn note_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), StoreError> {
     let latest = record::latest_moment(writer)?;
     let is_later = now > latest || latest.since_ms(now) > BELIEVED_AHEAD_MS;
     record::put_latest_moment(writer, if is_later { now } else { latest })

@@ -126,14 +126,13 @@ impl Janitor {
     fn batch(&mut self, app: &App, now: Timestamp) -> Result<Batch, Failed> {
         app.forget_dead_tokens();
         let shared = Arc::clone(&app.shared);
-        let of_others = shared.dated(now);
         let (sent, dead, counts) = (self.sent.take(), self.dead.take(), self.counts.take());
         let handles = self.handles.take();
         let (events, asked) = (self.events.take(), self.asked.take());
         let contacts = self.contacts.take();
         let idle_ms = shared.settings.policy.binding_idle_ms;
         let (sweeps, contacts, [seen, audit, tallies, gone]) = app.update(move |writer| {
-            note_moment(writer, now, of_others)?;
+            note_moment(writer, now)?;
             let looks = LOOKS_PER_UPDATE;
             let seen = record::forget_seen(writer, now.minus_ms(SEEN_MS), looks)?;
             let sweeps: [Sweep; 6] = [

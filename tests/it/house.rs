@@ -757,9 +757,7 @@ impl House {
             None => Arc::clone(&clock) as _,
             Some(machine) => {
                 let latest = store.view(record::latest_moment).unwrap();
-                let of_others = store.view(record::latest_moment_of_others).unwrap();
-                let clock = SystemClock::of(Arc::clone(machine) as _, latest);
-                Arc::new(clock.when_others_had(of_others))
+                Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
             }
         };
         let app = App::new(

@@ -20,27 +20,6 @@ pub fn put_latest_moment(writer: &mut dyn Writer, now: Timestamp) -> Result<(), 
     writer.put(Table::Meta, LATEST_KEY, &write(Table::Meta, &now.0)?)
 }
 
-const OF_OTHERS_KEY: &[u8] = b"latest moment of others";
-
-/// [`latest_moment`] as others had it, which is earlier where our clock had been ahead.
-pub fn latest_moment_of_others(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
-    match reader.get(Table::Meta, OF_OTHERS_KEY)? {
-        Some(bytes) => Ok(Timestamp(read(Table::Meta, &bytes)?)),
-        None => latest_moment(reader),
-    }
-}
-
-/// Stores it; nothing where it is the same.
-pub fn put_latest_moment_of_others(
-    writer: &mut dyn Writer,
-    at: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    match at {
-        Some(at) => writer.put(Table::Meta, OF_OTHERS_KEY, &write(Table::Meta, &at.0)?),
-        None => writer.delete(Table::Meta, OF_OTHERS_KEY),
-    }
-}
-
 /// By an earlier version: when the store was made.
 pub(super) const FIRST_KEY: &[u8] = b"first moment";
 
