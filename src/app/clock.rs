@@ -1,13 +1,11 @@
 //! The time and randomness of the machine, and whether that time is believed.
 
-use super::{App, Clock, Failed, NoRandomness, Random, Shared};
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
-use crate::domain::message::Inbound;
+use super::{App, Clock, Failed, NoRandomness, Random};
+use crate::domain::id::{DAY_MS, HOUR_MS, Timestamp};
 use crate::store::record::{self, ClockDoubt};
 use crate::store::{Reader, StoreError, Writer};
 use rustix::time::{ClockId, clock_gettime};
-use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A wall clock that was this far ahead and came back was wrong; one that is less far behind may
@@ -26,26 +24,12 @@ const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
 /// but the one that may have been set meanwhile.
 const DOWN_MS_MAX: u64 = DAY_MS;
 
-/// While its time is ahead of the clock of the machine, Portero slows down by one part of so many: a
-/// code lives ten minutes and one at most, an hour is caught up with in ten, and no moment comes
-/// twice (S-15, R-60).
-const SLOWED_BY: u64 = 10;
-
-/// How far the clock of the machine may be behind before it is said: clocks of others differ by less
-/// every day, and by twice as much a message is too old for a sign-in.
-const BEHIND_IS_SAID_MS: u64 = 5 * MINUTE_MS;
-
 /// An alarm about the clock is repeated this often.
 const ALARM_EVERY_MS: u64 = HOUR_MS;
 
-/// Wall time that does not go back: when the wall clock is set back, time goes on by a clock that
-/// nobody sets and that counts a suspended machine, a little more slowly until the other one has
-/// caught up, so that no dead code lives again (S-15).
-///
-/// A clock that was ahead for a while and is right again would leave all of this behind what others
-/// show, so what is compared with their clocks ([`Clock::ahead_ms`]) goes back at once, though not
-/// to where even the earlier run would have come by now: a clock that is set back so far is itself the
-/// wrong one.
+/// Wall time that does not go back: when the wall clock is set back, time goes on at the pace of a
+/// clock that nobody sets and that counts a suspended machine, so that no dead code lives again
+/// (S-15).
 pub struct SystemClock {
     machine: Arc<dyn Machine>,
     anchor: Mutex<Anchor>,
@@ -78,17 +62,9 @@ impl Machine for ThisMachine {
     }
 }
 
-/// What was last shown.
 struct Anchor {
     at: Timestamp,
-    /// Where an earlier run would be now, if it had gone on at the start of this one: it cannot be
-    /// earlier.
-    line: Timestamp,
     since_boot_ms: u64,
-    /// What passed while time was slowed, and has not slowed it yet.
-    rest_ms: u64,
-    /// How much less passed by it in all than by the clock that nobody sets.
-    slowed_ms: u64,
 }
 
 impl SystemClock {
@@ -112,71 +88,40 @@ impl SystemClock {
         let since_boot_ms = machine.since_boot_ms();
         SystemClock {
             machine,
-            anchor: Mutex::new(Anchor {
-                at,
-                line: latest.min(at),
-                since_boot_ms,
-                rest_ms: 0,
-                slowed_ms: 0,
-            }),
+            anchor: Mutex::new(Anchor { at, since_boot_ms }),
         }
-    }
-
-    /// What the wall clock shows, beside what it is taken for.
-    fn look(&self) -> (Timestamp, MutexGuard<'_, Anchor>) {
-        let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_boot_ms = self.machine.since_boot_ms();
-        let passed_ms = since_boot_ms.saturating_sub(anchor.since_boot_ms);
-        let wall = self.machine.wall();
-        let steady = anchor.at.plus_ms(passed_ms);
-        let due_ms = anchor.rest_ms + passed_ms;
-        // Not behind the wall clock.
-        let slowed_ms = |steady: Timestamp| steady.since_ms(wall).min(due_ms / SLOWED_BY);
-        let (at, slowed_by_ms) = if steady.since_ms(wall) > BELIEVED_AHEAD_MS {
-            tracing::error!(
-                "the clock went back by more than a week; check the time of this machine"
-            );
-            (wall, 0)
-        } else {
-            let slowed_by_ms = slowed_ms(steady);
-            (steady.minus_ms(slowed_by_ms).max(wall), slowed_by_ms)
-        };
-        let line = anchor.line.plus_ms(passed_ms);
-        *anchor = Anchor {
-            at,
-            line: line.minus_ms(slowed_ms(line)).min(at),
-            since_boot_ms,
-            rest_ms: match at > wall {
-                true => due_ms % SLOWED_BY,
-                false => 0,
-            },
-            slowed_ms: anchor.slowed_ms + slowed_by_ms,
-        };
-        (wall, anchor)
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        self.look().1.at
-    }
-
-    fn ahead_ms(&self) -> u64 {
-        let (wall, anchor) = self.look();
-        anchor.at.since_ms(anchor.line.max(wall))
+        let mut anchor = self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_boot_ms = self.machine.since_boot_ms();
+        let steady = anchor
+            .at
+            .plus_ms(since_boot_ms.saturating_sub(anchor.since_boot_ms));
+        let wall = self.machine.wall();
+        let now = if steady.since_ms(wall) > BELIEVED_AHEAD_MS {
+            tracing::error!(
+                "the clock went back by more than a week; check the time of this machine"
+            );
+            wall
+        } else {
+            steady.max(wall)
+        };
+        *anchor = Anchor {
+            at: now,
+            since_boot_ms,
+        };
+        now
     }
 
     fn steady_ms(&self) -> u64 {
         self.machine.since_boot_ms()
     }
 
-    fn slowed_ms(&self) -> u64 {
-        self.look().1.slowed_ms
-    }
-
-    fn behind_ms(&self) -> u64 {
-        let (wall, anchor) = self.look();
-        anchor.at.since_ms(wall)
+    fn is_left_behind(&self) -> bool {
+        self.now().since_ms(self.machine.wall()) > CLOCK_WAS_SET_MS
     }
 }
 
@@ -192,7 +137,6 @@ impl Random for SystemRandom {
 /// What the clock of the machine and the one that nobody sets show at the same moment.
 #[derive(Clone, Copy, Debug)]
 struct Shown {
-    /// As if nothing had been slowed: that is no gain or loss of the machine's.
     wall: Timestamp,
     steady_ms: u64,
 }
@@ -217,13 +161,6 @@ pub(super) struct Belief {
     gain_ms_max: u64,
     doubt: Option<Doubt>,
     alarmed_at_ms: Option<u64>,
-    /// When it was last said that the clock of the machine is behind.
-    behind_said_at_ms: Option<u64>,
-}
-
-/// Whether an alarm is to be raised again.
-fn is_due(raised_at_ms: Option<u64>, steady_ms: u64) -> bool {
-    raised_at_ms.is_none_or(|at_ms| steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
 }
 
 /// They do not agree.
@@ -264,7 +201,6 @@ impl Belief {
                 lasted_ms,
             }),
             alarmed_at_ms: None,
-            behind_said_at_ms: None,
         })
     }
 
@@ -274,38 +210,12 @@ impl Belief {
             gain_ms_max: CLOCK_WAS_SET_MS,
             doubt: None,
             alarmed_at_ms: None,
-            behind_said_at_ms: None,
-        }
-    }
-
-    /// The same, for one who has said already what there was to say.
-    fn again_in(&self, shown: Shown) -> Belief {
-        Belief {
-            behind_said_at_ms: self.behind_said_at_ms,
-            ..Belief::in_what_is(shown)
-        }
-    }
-
-    /// Says now and then that the clock of the machine is behind the time that Portero goes by.
-    fn tell_if_behind(&mut self, clock: &dyn Clock, shown: Shown) {
-        let behind_ms = clock.behind_ms();
-        if behind_ms <= BEHIND_IS_SAID_MS {
-            self.behind_said_at_ms = None;
-        } else if is_due(self.behind_said_at_ms, shown.steady_ms) {
-            self.behind_said_at_ms = Some(shown.steady_ms);
-            let hours = behind_ms.saturating_mul(SLOWED_BY).div_ceil(HOUR_MS);
-            tracing::error!(
-                minutes = behind_ms / MINUTE_MS,
-                "the clock of this machine is behind the time that Portero goes by: it is wrong now, or \
-                 it was ahead before; so that no code lives again, Portero only slows down, and is \
-                 with it in {hours} h; check the time"
-            );
         }
     }
 
     fn look(clock: &dyn Clock) -> Shown {
         Shown {
-            wall: clock.now().plus_ms(clock.slowed_ms()),
+            wall: clock.now(),
             steady_ms: clock.steady_ms(),
         }
     }
@@ -313,11 +223,10 @@ impl Belief {
     /// What there is to be remembered of a doubt, if there is one now.
     pub(super) fn doubt(&mut self, clock: &dyn Clock) -> Option<ClockDoubt> {
         let shown = Belief::look(clock);
-        self.tell_if_behind(clock, shown);
         let (gained_ms, lost_ms) = self.agreed.gained_and_lost_ms(shown);
         if gained_ms <= self.gain_ms_max && lost_ms <= CLOCK_WAS_SET_MS {
             if self.doubt.is_some() {
-                *self = self.again_in(shown);
+                *self = Belief::in_what_is(shown);
             }
             return None;
         }
@@ -334,11 +243,14 @@ impl Belief {
         doubt.looked = shown;
         let lasted_ms = doubt.lasted_ms;
         // A clock that was set right is no longer behind what is doubted, however long that lasts.
-        if lasted_ms >= CLOCK_BELIEVED_AFTER_MS && clock.behind_ms() <= CLOCK_WAS_SET_MS {
-            *self = self.again_in(shown);
+        if lasted_ms >= CLOCK_BELIEVED_AFTER_MS && !clock.is_left_behind() {
+            *self = Belief::in_what_is(shown);
             return None;
         }
-        if is_due(self.alarmed_at_ms, shown.steady_ms) {
+        if self
+            .alarmed_at_ms
+            .is_none_or(|at_ms| shown.steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
+        {
             self.alarmed_at_ms = Some(shown.steady_ms);
             tracing::error!(
                 "the clock of this machine was set by more than an hour, or Portero was down for more \
@@ -361,7 +273,7 @@ impl App {
 
     fn clock_doubt(&self) -> Option<ClockDoubt> {
         let mut belief = self.belief.lock().unwrap_or_else(PoisonError::into_inner);
-        belief.doubt(&*self.shared.clock)
+        belief.doubt(&*self.clock)
     }
 
     /// Notes the time, so that a clock that is set back while Portero is down revives nothing. Not
@@ -374,24 +286,6 @@ impl App {
             None => note_moment(writer, now),
             Some(doubt) => record::put_clock_doubt(writer, doubt),
         })?)
-    }
-}
-
-impl Shared {
-    /// A moment as others have it ([`Clock::ahead_ms`]).
-    pub(super) fn dated(&self, at: Timestamp) -> Timestamp {
-        at.minus_ms(self.clock.ahead_ms())
-    }
-
-    /// A message as one would have it that was dated by our time.
-    pub(super) fn by_our_time<'m>(&self, message: &'m Inbound) -> Cow<'m, Inbound> {
-        match self.clock.ahead_ms() {
-            0 => Cow::Borrowed(message),
-            ahead_ms => Cow::Owned(Inbound {
-                sent_at: message.sent_at.plus_ms(ahead_ms),
-                ..message.clone()
-            }),
-        }
     }
 }
 

@@ -51,7 +51,7 @@ impl App {
     /// command or a try of a sender, and nothing else, is none of them: whoever can cause one must
     /// not be able to end the program.
     pub fn note_fault(&self) {
-        self.faults.note(self.shared.clock.steady_ms());
+        self.faults.note(self.clock.steady_ms());
     }
 
     /// Whether there were ever so many in so short a time that the program should end.

@@ -135,15 +135,13 @@ impl App {
             kind: Kind::Identity,
             issuer: &self.shared.settings.identity.issuer,
             audience: AUDIENCE,
-            dated_before_ms: self.shared.clock.ahead_ms(),
         };
         let claims: Told = self.shared.ring().verify(token, &expected, self.now())?;
         Ok(Identity {
             contact: ContactId::parse(&claims.sub).map_err(|_| Refused::Malformed)?,
             message: MessageId::parse(&claims.jti).map_err(|_| Refused::Malformed)?,
             users: Users::parse(&claims.users).ok_or(Refused::Malformed)?,
-            expires_at: Timestamp(claims.exp.saturating_mul(SECOND_MS))
-                .plus_ms(expected.dated_before_ms),
+            expires_at: Timestamp(claims.exp.saturating_mul(SECOND_MS)),
         })
     }
 
@@ -194,14 +192,13 @@ impl Shared {
         // No more than the least of them allows, as everywhere.
         let scope = bindings.iter().map(|binding| binding.scope(now, policy));
         let contact_id = contact.id.to_string();
-        let dated = self.dated(now);
         let claims = IdentityClaims {
             iss: &settings.issuer,
             aud: AUDIENCE,
             sub: &contact_id,
             jti: message.as_str(),
-            iat: dated.seconds(),
-            exp: dated.plus_ms(lifetime_ms).seconds(),
+            iat: now.seconds(),
+            exp: now.plus_ms(lifetime_ms).seconds(),
             contact: ContactClaims {
                 user_uuid: &contact_id,
                 language: contact.language.code(),
@@ -265,8 +262,7 @@ impl Shared {
         now: Timestamp,
     ) -> DirectoryToken {
         let policy = &self.settings.policy;
-        let dated = self.dated(now);
-        let exp = dated
+        let exp = now
             .plus_ms(lifetime_ms.min(TOKEN_LIFETIME_MS_MAX))
             .seconds();
         // Its number alone would do; the digest keeps what it tells about us inside.
@@ -277,7 +273,7 @@ impl Shared {
             aud: binding.service.as_str(),
             sub: &binding.user_id,
             jti: hex(&jti[..16]),
-            iat: dated.seconds(),
+            iat: now.seconds(),
             exp,
             user_uuid: contact.id.to_string(),
             company: Named {

@@ -79,21 +79,9 @@ pub trait Clock: Send + Sync {
         self.now().0
     }
 
-    /// How far [`Clock::now`] is ahead of the time by which others date what they send and judge what
-    /// they get: where a clock was ahead and is right again, nothing goes back but this.
-    fn ahead_ms(&self) -> u64 {
-        0
-    }
-
-    /// How much less than by [`Clock::steady_ms`] has passed by [`Clock::now`] because it waits for the
-    /// clock of the machine.
-    fn slowed_ms(&self) -> u64 {
-        0
-    }
-
-    /// How far the clock of the machine is behind [`Clock::now`].
-    fn behind_ms(&self) -> u64 {
-        0
+    /// Whether the time goes on as a clock once showed it that was set back by more than an hour since.
+    fn is_left_behind(&self) -> bool {
+        false
     }
 }
 
@@ -198,6 +186,7 @@ impl Places {
 /// here belongs to all of them.
 pub struct App {
     shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     bells: Arc<Bells>,
     freed: Arc<Mutex<Vec<(Lane, ContactId, EntryId)>>>,
@@ -217,7 +206,6 @@ pub struct App {
 /// What the bodies of updates share; they may outlive the call that made them.
 struct Shared {
     store: Sealed,
-    clock: Arc<dyn Clock>,
     keys: Keys,
     settings: Settings,
     /// What tokens are signed with.
@@ -267,7 +255,6 @@ impl App {
         let belief = store.view(|reader| Belief::beginning(reader, &*clock))?;
         let shared = Shared {
             store,
-            clock,
             keys,
             settings,
             ring: Arc::new(RwLock::new(Arc::new(ring))),
@@ -278,6 +265,7 @@ impl App {
         };
         Ok(App {
             shared: Arc::new(shared),
+            clock,
             random,
             bells: Arc::new(Bells::default()),
             freed: Arc::default(),
@@ -300,7 +288,6 @@ impl App {
         App {
             shared: Arc::new(Shared {
                 store: shared.store.clone(),
-                clock: Arc::clone(&shared.clock),
                 keys: shared.keys.clone(),
                 settings,
                 ring: Arc::clone(&shared.ring),
@@ -309,6 +296,7 @@ impl App {
                 number_reserved: Arc::clone(&shared.number_reserved),
                 alarmed_at_ms: Arc::clone(&shared.alarmed_at_ms),
             }),
+            clock: Arc::clone(&self.clock),
             random: Arc::clone(&self.random),
             bells: Arc::clone(&self.bells),
             freed: Arc::clone(&self.freed),
@@ -338,12 +326,7 @@ impl App {
 
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        self.shared.clock.now()
-    }
-
-    /// The time now as others have it: for what they date or judge. It may go back.
-    pub fn now_of_others(&self) -> Timestamp {
-        self.shared.dated(self.now())
+        self.clock.now()
     }
 
     /// How often each outcome happened since the start.

@@ -233,8 +233,6 @@ impl Shared {
         if self.is_repeated(writer, &message.id, message.sent_at, now)? {
             return Ok(None);
         }
-        // Ids are remembered by the moment that Meta gave them, everything else goes by our time.
-        let message = &*self.by_our_time(message);
         let handle = match reading::return_code_of(message) {
             Some(code) => record::handle_of_return_code(writer, &self.keys, &code)?,
             None => None,

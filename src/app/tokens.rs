@@ -279,7 +279,7 @@ impl App {
                 contact: right.contact.id,
                 scope: right.scope,
             };
-            issue.issue(&wanted, self.shared.dated(begun.wall), &id)
+            issue.issue(&wanted, begun.wall, &id)
         };
         let result = if issued.is_ok() { "issued" } else { "failed" };
         self.counted.token_calls.count(result);
@@ -297,8 +297,8 @@ impl App {
 
     fn moment(&self) -> Moment {
         Moment {
-            wall: self.shared.clock.now(),
-            steady_ms: self.shared.clock.steady_ms(),
+            wall: self.clock.now(),
+            steady_ms: self.clock.steady_ms(),
         }
     }
 
@@ -320,7 +320,7 @@ impl App {
         Issued {
             token: token.token,
             token_type: "Bearer".to_owned(),
-            expires_in_seconds: token.expires_at.since_ms(self.shared.dated(now)) / SECOND_MS,
+            expires_in_seconds: token.expires_at.since_ms(now) / SECOND_MS,
         }
     }
 

@@ -281,7 +281,7 @@ fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdi
             }
         }
     }
-    for answer in services.check_password(user, password, app.now_of_others(), "sign-in") {
+    for answer in services.check_password(user, password, app.now(), "sign-in") {
         match answer.users {
             Ok(users) => {
                 answered = true;
@@ -378,7 +378,7 @@ impl Carrier {
             Work::LookUp(lookup) => {
                 let mut answers =
                     self.services
-                        .find_user(&lookup.address, self.app.now_of_others(), &lookup.id);
+                        .find_user(&lookup.address, self.app.now(), &lookup.id);
                 if let Some(service) = &self.app.settings().directory {
                     let users = self.app.find_in_directory(&lookup.address);
                     let users = users.map_err(|error| Unavailable {
@@ -404,11 +404,11 @@ impl Carrier {
             Work::HandOn(hand_over) => {
                 let HandOver { id, body, identity } = hand_over;
                 taken(self.bot.as_ref().map_or(Ok(()), |bot| {
-                    bot.hand_on(id, body, identity.as_ref(), self.app.now_of_others())
+                    bot.hand_on(id, body, identity.as_ref(), self.app.now())
                 }))
             }
             Work::Tell(telling) => taken(self.receiver.as_ref().map_or(Ok(()), |receiver| {
-                receiver.tell(&telling.id, &telling.json, self.app.now_of_others())
+                receiver.tell(&telling.id, &telling.json, self.app.now())
             })),
             Work::Nothing(report) => report.clone(),
         }

@@ -76,8 +76,6 @@ pub struct Expected<'a> {
     pub issuer: &'a str,
     /// `aud`.
     pub audience: &'a str,
-    /// How far the time that is asked about is ahead of the one by which tokens are dated.
-    pub dated_before_ms: u64,
 }
 
 /// Claims that say from when to when they hold, in seconds since 1970.
@@ -237,9 +235,7 @@ impl KeyRing {
             .and_then(|id| self.verifying(id, now))
             .ok_or(Refused::Key)?;
         let claims: C = key.claims(token, expected)?;
-        let millis = |seconds: u64| {
-            Timestamp(seconds.saturating_mul(SECOND_MS)).plus_ms(expected.dated_before_ms)
-        };
+        let millis = |seconds: u64| Timestamp(seconds.saturating_mul(SECOND_MS));
         let made_at = millis(claims.issued_at_seconds());
         let expires_at = millis(claims.expires_at_seconds());
         if now >= expires_at {

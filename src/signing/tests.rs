@@ -197,7 +197,6 @@ const EXPECTED: Expected<'static> = Expected {
     kind: Kind::Identity,
     issuer: "https://portero.example",
     audience: "bot",
-    dated_before_ms: 0,
 };
 
 fn claims() -> Claims {
