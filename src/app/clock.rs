@@ -1,7 +1,7 @@
 //! The time and randomness of the machine, and whether that time is believed.
 
 use super::{App, Clock, Failed, NoRandomness, Random};
-use crate::domain::id::{DAY_MS, HOUR_MS, Timestamp};
+use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use crate::store::record::{self, ClockDoubt};
 use crate::store::{Reader, StoreError, Writer};
 use rustix::time::{ClockId, clock_gettime};
@@ -23,6 +23,10 @@ const CLOCK_BELIEVED_AFTER_MS: u64 = DAY_MS;
 /// A program may be down this long without anybody wondering. How long it was is told by no clock
 /// but the one that may have been set meanwhile.
 const DOWN_MS_MAX: u64 = DAY_MS;
+
+/// How far the clock of the machine may be behind before it is said: clocks of others differ by less
+/// every day, and by twice as much a message is too old for a sign-in.
+const BEHIND_IS_SAID_MS: u64 = 5 * MINUTE_MS;
 
 /// An alarm about the clock is repeated this often.
 const ALARM_EVERY_MS: u64 = HOUR_MS;
@@ -120,8 +124,8 @@ impl Clock for SystemClock {
         self.machine.since_boot_ms()
     }
 
-    fn is_left_behind(&self) -> bool {
-        self.now().since_ms(self.machine.wall()) > CLOCK_WAS_SET_MS
+    fn behind_ms(&self) -> u64 {
+        self.now().since_ms(self.machine.wall())
     }
 }
 
@@ -161,6 +165,13 @@ pub(super) struct Belief {
     gain_ms_max: u64,
     doubt: Option<Doubt>,
     alarmed_at_ms: Option<u64>,
+    /// When it was last said that the clock of the machine is behind.
+    behind_said_at_ms: Option<u64>,
+}
+
+/// Whether an alarm is to be raised again.
+fn is_due(raised_at_ms: Option<u64>, steady_ms: u64) -> bool {
+    raised_at_ms.is_none_or(|at_ms| steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
 }
 
 /// They do not agree.
@@ -201,6 +212,7 @@ impl Belief {
                 lasted_ms,
             }),
             alarmed_at_ms: None,
+            behind_said_at_ms: None,
         })
     }
 
@@ -210,6 +222,33 @@ impl Belief {
             gain_ms_max: CLOCK_WAS_SET_MS,
             doubt: None,
             alarmed_at_ms: None,
+            behind_said_at_ms: None,
+        }
+    }
+
+    /// The same, for one who has said already that the clock is behind.
+    fn again_in(&self, shown: Shown) -> Belief {
+        Belief {
+            behind_said_at_ms: self.behind_said_at_ms,
+            ..Belief::in_what_is(shown)
+        }
+    }
+
+    /// Says now and then that the clock of the machine is behind the time that Portero goes by. A
+    /// process that is not there is the one thing that lets them meet: no moment may come twice, and
+    /// nobody can know which of the two is right.
+    fn tell_if_behind(&mut self, clock: &dyn Clock, steady_ms: u64) {
+        let behind_ms = clock.behind_ms();
+        if behind_ms <= BEHIND_IS_SAID_MS {
+            self.behind_said_at_ms = None;
+        } else if is_due(self.behind_said_at_ms, steady_ms) {
+            self.behind_said_at_ms = Some(steady_ms);
+            tracing::error!(
+                minutes = behind_ms.div_ceil(MINUTE_MS),
+                "the clock of this machine is behind the time that Portero goes by, and people may be \
+                 told that their messages come late; if the clock is wrong, set it right; if it was \
+                 ahead before and is right now, stop Portero for so many minutes"
+            );
         }
     }
 
@@ -223,10 +262,11 @@ impl Belief {
     /// What there is to be remembered of a doubt, if there is one now.
     pub(super) fn doubt(&mut self, clock: &dyn Clock) -> Option<ClockDoubt> {
         let shown = Belief::look(clock);
+        self.tell_if_behind(clock, shown.steady_ms);
         let (gained_ms, lost_ms) = self.agreed.gained_and_lost_ms(shown);
         if gained_ms <= self.gain_ms_max && lost_ms <= CLOCK_WAS_SET_MS {
             if self.doubt.is_some() {
-                *self = Belief::in_what_is(shown);
+                *self = self.again_in(shown);
             }
             return None;
         }
@@ -243,14 +283,11 @@ impl Belief {
         doubt.looked = shown;
         let lasted_ms = doubt.lasted_ms;
         // A clock that was set right is no longer behind what is doubted, however long that lasts.
-        if lasted_ms >= CLOCK_BELIEVED_AFTER_MS && !clock.is_left_behind() {
-            *self = Belief::in_what_is(shown);
+        if lasted_ms >= CLOCK_BELIEVED_AFTER_MS && clock.behind_ms() <= CLOCK_WAS_SET_MS {
+            *self = self.again_in(shown);
             return None;
         }
-        if self
-            .alarmed_at_ms
-            .is_none_or(|at_ms| shown.steady_ms.saturating_sub(at_ms) >= ALARM_EVERY_MS)
-        {
+        if is_due(self.alarmed_at_ms, shown.steady_ms) {
             self.alarmed_at_ms = Some(shown.steady_ms);
             tracing::error!(
                 "the clock of this machine was set by more than an hour, or Portero was down for more \

@@ -79,9 +79,9 @@ pub trait Clock: Send + Sync {
         self.now().0
     }
 
-    /// Whether the time goes on as a clock once showed it that was set back by more than an hour since.
-    fn is_left_behind(&self) -> bool {
-        false
+    /// How far the clock of the machine is behind [`Clock::now`], which does not go back with it.
+    fn behind_ms(&self) -> u64 {
+        0
     }
 }
 

@@ -7,6 +7,7 @@ use crate::outside::{
     CANCELLED, Message, Mood, NOT_SIGNED_IN, Portero, STORE_KEY, World, eventually, text,
     unix_seconds, webhook,
 };
+use crate::services::logged;
 use portero::app::{Clock, Failed, Janitor, Once, Report, Wish, Work};
 use portero::domain::delivery::{Failure, FailureKind, Lane};
 use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
@@ -538,6 +539,43 @@ fn a_clock_that_was_wrong_for_an_hour_leaves_nothing_behind() {
     house.later(2 * MINUTE_MS);
     assert_eq!(house.handed_on().len(), handed_on + 1);
     house.sign_in(&bea, "bea@example.com");
+}
+
+const BEHIND: &str = "the clock of this machine is behind the time that Portero goes by";
+
+/// a clock that was ahead for a while, by so little that nobody doubted it, leaves the time of
+/// Portero ahead when it is right again. It is said once an hour, and what is said helps.
+#[test]
+fn a_clock_that_is_behind_the_time_of_portero_is_said_with_what_helps() {
+    const AHEAD_MS: u64 = 25 * MINUTE_MS;
+    let (house, machine) = House::on_a_machine();
+    let ana = person(1);
+    house.register("kutamma", "ana@example.com", "Ana", "Acme");
+    let mut janitor = Janitor::default();
+    let mut said = |house: &House| {
+        logged(|| {
+            for _ in 0..3 {
+                janitor.sweep(&house.app).unwrap();
+            }
+        })
+    };
+    assert!(!said(&house).contains(BEHIND));
+    machine.set_ahead(AHEAD_MS as i64);
+    assert!(!said(&house).contains(BEHIND));
+    machine.set_right();
+    for _ in 0..2 {
+        let said = said(&house);
+        assert_eq!(said.matches(BEHIND).count(), 1, "{said}");
+        assert!(said.contains("minutes=25"), "{said}");
+        house.clock.forward(HOUR_MS);
+    }
+    assert_eq!(ahead_ms(&house), AHEAD_MS);
+    house.app.note_time().unwrap();
+
+    let house = down_for(house, AHEAD_MS);
+    assert_eq!(ahead_ms(&house), 0);
+    assert!(!said(&house).contains(BEHIND));
+    house.sign_in(&ana, "ana@example.com");
 }
 
 /// a machine that slept for eight hours sends nothing that is of no use any more, its codes
