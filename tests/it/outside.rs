@@ -1463,7 +1463,9 @@ pub fn ready_at(log: &mut impl BufRead) -> SocketAddr {
 pub struct Figures {
     /// Of its own: the pages of its program's file come and go as the system likes.
     pub memory_kib: u64,
-    /// The most that it ever was.
+    /// Of the program's file.
+    pub memory_kib_of_file: u64,
+    /// The most that both ever were together.
     pub memory_kib_peak: u64,
     pub threads: u64,
     pub descriptors: u64,
@@ -1481,6 +1483,7 @@ impl Figures {
         };
         Figures {
             memory_kib: number("RssAnon:"),
+            memory_kib_of_file: number("RssFile:"),
             memory_kib_peak: number("VmHWM:"),
             threads: number("Threads:"),
             descriptors: fs::read_dir(format!("{folder}/fd")).unwrap().count() as u64,
