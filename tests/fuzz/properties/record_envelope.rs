@@ -208,7 +208,7 @@ fn what_says_nonsense_is_damage(table: Table, how: u8, bytes: &[u8]) {
         };
         fair(record::latest_moment(reader).map(drop));
         fair(record::first_moment(reader).map(drop));
-        fair(record::numbers_reserved(reader).map(drop));
+        fair(record::last_number(reader).map(drop));
         fair(record::contacts(reader, None, 100).map(drop));
         fair(record::contacts_that(reader, None, 100, &|_| true).map(drop));
         for lane in Lane::ALL {
