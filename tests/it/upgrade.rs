@@ -8,6 +8,7 @@ use crate::house::{House, Person, Takes, failure};
 use crate::user::{CONFIG, folder_with, portero, run};
 use portero::app::{Janitor, Wanted, Whom};
 use portero::domain::account::Company;
+use portero::domain::contact::Contact;
 use portero::domain::delivery::{Failure, FailureKind};
 use portero::domain::id::{EmailAddress, Timestamp};
 use portero::store::migrate::FORMAT_VERSION;
@@ -77,6 +78,13 @@ fn people_go_on_with_the_store_of_every_format_that_there_was() {
             let ids: Vec<_> = found.contacts.iter().map(|contact| contact.id).collect();
             assert_eq!((ids, found.looked_at), (vec![id], 1), "{format}: {typed}");
         }
+        // Whoever has the file without its key does not see who is signed in.
+        let contacts = house.contacts();
+        let names_one = |(table, key, _): &&(String, Vec<u8>, Vec<u8>)| {
+            let has = |contact: &Contact| key.windows(16).any(|part| part == contact.id.0);
+            table == "Alias" && contacts.iter().any(has)
+        };
+        assert_eq!(house.records().iter().find(names_one), None, "{format}");
         // What waited for the bot is taken by it; what was given up is kept with its reason.
         house.later(60_000);
         assert!(house.handed_on().contains(&Some("it waits".to_owned())));

@@ -121,10 +121,12 @@ fn addresses(contact: &Contact) -> Vec<&EmailAddress> {
         .collect()
 }
 
+/// Begins alike for all who are signed in with the address; whose it is says only the value, which is
+/// sealed.
 fn address_key(keys: &Keys, address: &EmailAddress, id: ContactId) -> [u8; 32] {
     let mut key = [0; 32];
     key[..16].copy_from_slice(&keys.signed_in_with(address));
-    key[16..].copy_from_slice(&id.0);
+    key[16..].copy_from_slice(&keys.signed_in_as(address, id));
     key
 }
 
@@ -413,6 +415,26 @@ mod tests {
         let piece = engine
             .view(|reader| contacts_found_by(reader, &keys(), FoundBy::Ending("34"), None, 100, 5));
         assert_eq!(piece.unwrap().looked_at, 5);
+    }
+
+    /// Whoever has the file without its key cannot tell who is signed in, nor who with whom.
+    #[test]
+    fn no_key_says_whose_it_is() {
+        let memory = Memory::new();
+        let people: Vec<Contact> = (0..PEOPLE)
+            .map(|number| person(number, &["ana@example.com"]))
+            .collect();
+        put(&memory, people.clone());
+        let all = aliases(&memory);
+        assert_eq!(all.len(), 3 * people.len());
+        let ids = ids(&people);
+        let says_whose = |key: &&Vec<u8>| key.windows(16).any(|part| ids.contains(part));
+        assert_eq!(all.iter().find(says_whose), None);
+        // Nor do rows of one person have in common what those of another have not.
+        let ana = person(1, &["ana@example.com", "second@example.com"]);
+        let [first, second] = ["ana@example.com", "second@example.com"]
+            .map(|email| address_key(&keys(), &address(email), ana.id));
+        assert_ne!(first[16..], second[16..]);
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub use seen::*;
 pub use tally::*;
 
 use crate::domain::id::{
-    Bsuid, EmailAddress, HOUR_MS, MappingHash, MessageId, PhoneNumberId, ReturnCode, Timestamp,
-    WaId,
+    Bsuid, ContactId, EmailAddress, HOUR_MS, MappingHash, MessageId, PhoneNumberId, ReturnCode,
+    Timestamp, WaId,
 };
 use crate::store::{KeyRange, MasterKey, Order, Reader, StoreError, Table, Writer};
 use serde::Serialize;
@@ -123,6 +123,11 @@ impl Keys {
 
     fn signed_in_with(&self, address: &EmailAddress) -> [u8; 16] {
         self.digest("signed in with", &[address.key().as_bytes()])
+    }
+
+    /// Of both, so that what belongs to one contact has nothing in common either.
+    fn signed_in_as(&self, address: &EmailAddress, id: ContactId) -> [u8; 16] {
+        self.digest("signed in as", &[address.key().as_bytes(), &id.0])
     }
 
     fn address(&self, address: &EmailAddress) -> [u8; 16] {
