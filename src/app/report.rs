@@ -257,6 +257,7 @@ impl App {
                 }
                 None => record::contacts_that(reader, found.next, looks, &may_fit),
             })?;
+            found.looked_at += piece.looked_at;
             for contact in piece.contacts {
                 if found.contacts.len() == limit {
                     found.next = found.contacts.last().map(|last| last.id);
@@ -266,7 +267,6 @@ impl App {
                     found.contacts.push(contact);
                 }
             }
-            found.looked_at += piece.looked_at;
             if piece.looked_at < looks {
                 found.next = None;
                 return Ok(found);
