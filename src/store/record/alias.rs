@@ -438,6 +438,36 @@ mod tests {
     }
 
     #[test]
+    fn all_who_are_signed_in_with_one_address_are_found_piece_by_piece_also_while_one_signs_out() {
+        let memory = Memory::new();
+        let engine: &dyn Engine = &memory;
+        let people: Vec<Contact> = (0..PEOPLE)
+            .map(|number| person(number, &["ana@example.com", "second@example.com"]))
+            .collect();
+        put(engine, people.clone());
+        let ana = address("ana@example.com");
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let by = FoundBy::Address(&ana);
+            let piece = engine
+                .view(|reader| contacts_found_by(reader, &keys(), by, after, 700, 700))
+                .unwrap();
+            found.extend(piece.contacts);
+            if piece.looked_at < 700 {
+                break;
+            }
+            after = piece.last;
+            // The next piece begins behind somebody who is signed in no more.
+            let last = found.last().unwrap().clone();
+            engine
+                .update(move |writer| delete_aliases(writer, &keys(), &last))
+                .unwrap();
+        }
+        assert_eq!(found.len(), people.len());
+        assert_eq!(ids(&found), ids(&people));
+    }
+
+    #[test]
     fn an_address_leads_to_all_who_are_signed_in_with_it_and_to_nobody_afterwards() {
         let memory = Memory::new();
         let engine: &dyn Engine = &memory;
