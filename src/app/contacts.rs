@@ -107,15 +107,16 @@ impl App {
         (self.shared.store).view(|reader| led_to(reader, &self.shared.keys, whom))
     }
 
-    /// The same for an operator who looks at them, once that is written down.
-    pub fn show_contacts(&self, whom: &Whom) -> Result<Vec<Contact>, Failed> {
+    /// The same for an operator who looks at them, once that is written down. While the store takes no
+    /// writes they are shown nevertheless (P7), with the reason why nothing was written down.
+    pub fn show_contacts(&self, whom: &Whom) -> Result<(Vec<Contact>, Option<StoreError>), Failed> {
         let contacts = self.find_contacts(whom)?;
         if contacts.is_empty() {
-            return Ok(contacts);
+            return Ok((contacts, None));
         }
         let ids: Vec<ContactId> = contacts.iter().map(|contact| contact.id).collect();
         let (now, shared) = (self.now(), Arc::clone(&self.shared));
-        self.update(move |writer| {
+        let written = self.update(move |writer| {
             for id in &ids {
                 // Who was forgotten meanwhile does not come back.
                 if record::contact(writer, *id)?.is_some() {
@@ -123,8 +124,12 @@ impl App {
                 }
             }
             Ok(())
-        })?;
-        Ok(contacts)
+        });
+        match written {
+            Ok(()) => Ok((contacts, None)),
+            Err(error @ (StoreError::Full | StoreError::ReadOnly)) => Ok((contacts, Some(error))),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends the bindings of who is meant; returns how many ended, of how many contacts.

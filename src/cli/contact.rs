@@ -213,9 +213,16 @@ fn show_one(
     json: bool,
 ) -> Result<(), Stop> {
     let whom = who.text()?;
-    let Answer::Contacts { contacts } = worker.ask(&Request::ShowContacts { whom })? else {
+    let Answer::Shown {
+        contacts,
+        not_written_down,
+    } = worker.ask(&Request::ShowContacts { whom })?
+    else {
         return Err(unexpected().into());
     };
+    if let Some(reason) = not_written_down {
+        eprintln!("that this was looked up could not be written to the audit: {reason}");
+    }
     if contacts.is_empty() {
         return Err(nobody().into());
     }

@@ -164,12 +164,13 @@ pub(super) fn list(app: &App, after: Option<&str>) -> Result<Answer, Answer> {
 }
 
 pub(super) fn show(app: &App, whom: &WhomText) -> Result<Answer, Answer> {
-    let contacts = app.show_contacts(&whom.parse().map_err(wrong)?)?;
+    let (contacts, not_written_down) = app.show_contacts(&whom.parse().map_err(wrong)?)?;
     let lines = contacts.iter();
-    Ok(Answer::Contacts {
+    Ok(Answer::Shown {
         contacts: lines
             .map(|contact| contact_line(app, contact, true))
             .collect(),
+        not_written_down: not_written_down.map(|error| error.to_string()),
     })
 }
 

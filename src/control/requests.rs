@@ -339,6 +339,13 @@ pub enum Answer {
         /// None when there are no more, or no such contact.
         contacts: Vec<ContactLine>,
     },
+    /// What is known about the contacts that were meant.
+    Shown {
+        /// In no useful order.
+        contacts: Vec<ContactLine>,
+        /// Why the audit has no line of it, if it has none.
+        not_written_down: Option<String>,
+    },
     /// The bindings have ended.
     LoggedOut {
         /// How many.
@@ -424,6 +431,14 @@ impl Answer {
             Answer::Changed { .. } => "changed",
             Answer::Replayed { .. } => "replayed",
             Answer::Contacts { .. } => "listed",
+            Answer::Shown {
+                not_written_down: None,
+                ..
+            } => "shown",
+            Answer::Shown {
+                not_written_down: Some(_),
+                ..
+            } => "shown_without_a_line",
             Answer::LoggedOut { .. } => "logged_out",
             Answer::Forgotten(..) => "told",
             Answer::Exported { .. } => "exported",

@@ -285,7 +285,10 @@ fn whom_an_operator_looks_up_and_what_is_told_again_is_in_the_audit() {
     let show = |number: &str| {
         let whom = WhomText::Number(number.to_owned());
         match perform(&house.app, &Request::ShowContacts { whom }) {
-            Answer::Contacts { contacts } => contacts.len(),
+            Answer::Shown {
+                contacts,
+                not_written_down: None,
+            } => contacts.len(),
             answer => panic!("{answer:?}"),
         }
     };

@@ -9,7 +9,7 @@ use crate::outside::{
 use rustix::io::Errno;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -258,6 +258,53 @@ fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_
             world.graph.assert_received(&wa_id, &[WELCOME]);
         }
         println!("{error:?}: {} people", people.len());
+    }
+}
+
+/// R-50, R-51: an operator still sees a contact on a disk that is full or read-only, and is told that
+/// the audit has no line of it.
+#[test]
+fn a_contact_is_shown_on_a_disk_that_takes_no_writes_and_that_it_is_not_written_down_is_said() {
+    let opened = ["open portero.redb"];
+    for (error, opened, disk) in [
+        (Errno::NOSPC, &[][..], "full"),
+        (Errno::ROFS, &opened[..], "read-only"),
+    ] {
+        let world = World::without_mail();
+        let refusing = world.path("refusing");
+        let labels = [&WRITES[..], opened].concat();
+        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
+        let portero = Portero::start(serve(&world, &failing));
+        let number = person(1);
+        deliver(&portero, &webhook(&[text(&number, "cancelar")]));
+        world.graph.reply(&number, 1);
+        let run = |arguments: &[&str]| {
+            let mut command = world.command(arguments);
+            let ended = command.stdout(Stdio::piped()).output().unwrap();
+            let of = |bytes| String::from_utf8(bytes).unwrap();
+            (ended.status.code(), of(ended.stdout), of(ended.stderr))
+        };
+        let show = || run(&["contact", "show", "--number", &number]);
+        refuse_with(&world, &refusing, error);
+        let refused = webhook(&[text(&person(2), "cancelar")]);
+        eventually("it refuses", || {
+            (portero.post_webhook(&refused).status == 503).then_some(())
+        });
+        let not_written = format!(
+            "that this was looked up could not be written to the audit: the disk that holds the \
+             store is {disk}\n"
+        );
+        for _ in 0..2 {
+            let (code, shown, said) = show();
+            assert_eq!((code, &said), (Some(0), &not_written), "{shown}");
+            assert!(shown.contains("not signed in"), "{shown}");
+        }
+        fs::remove_file(&refusing).unwrap();
+        deliver(&portero, &refused);
+        let (code, shown, said) = show();
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{shown}");
+        let (_, lines, _) = run(&["audit", "list"]);
+        assert!(lines.contains("contact.shown"), "{lines}");
     }
 }
 
