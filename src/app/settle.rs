@@ -605,7 +605,7 @@ impl Shared {
         match delivery::after_failure(&entry, failure, now, fresh[0]) {
             Next::RetryAt(at) => {
                 entry.not_before = at;
-                entry.unknown += u32::from(failure.kind == FailureKind::Unknown);
+                entry.count(failure.kind);
                 entry.in_flight_since = None;
                 record::put_entry(writer, &entry)?;
                 Ok((Settled::Again(at), None))

@@ -148,7 +148,7 @@ pub enum FailureKind {
         retry_after_ms: Option<u64>,
     },
     /// The other side met an error that it does not explain: it may pass, or be about the message, so
-    /// that is repeated so often at most. Not taken.
+    /// that is repeated so often at most, tries that failed otherwise not counted. Not taken.
     Unexplained {
         /// How often.
         repeats_max: u32,
@@ -245,6 +245,8 @@ pub struct Entry {
     pub attempts: u32,
     /// Tries whose end nobody knows.
     pub unknown: u32,
+    /// Tries that met an error that the other side did not explain.
+    pub unexplained: u32,
     /// Whether the last failure could only happen to an address that exists: whoever asked for the
     /// code must not learn of it (S-19, R-32).
     pub hushed: bool,
@@ -273,9 +275,25 @@ impl Entry {
             not_before: now,
             attempts: 0,
             unknown: 0,
+            unexplained: 0,
             hushed: false,
             last_failure: None,
             in_flight_since: None,
+        }
+    }
+
+    /// Counts a failed try of which [`after_failure`] said that another one follows.
+    pub fn count(&mut self, failed: FailureKind) {
+        match failed {
+            FailureKind::Unknown => self.unknown += 1,
+            FailureKind::Unexplained { .. } => self.unexplained += 1,
+            FailureKind::Temporary { .. }
+            | FailureKind::RecipientForNow
+            | FailureKind::Recipient
+            | FailureKind::Permanent
+            | FailureKind::Configuration
+            | FailureKind::Throttled { .. }
+            | FailureKind::Unreachable => {}
         }
     }
 }
@@ -447,14 +465,14 @@ pub fn after_failure(entry: &Entry, failure: &Failure, now: Timestamp, jitter: u
     };
     let pause_ms = match failure.kind {
         FailureKind::Recipient | FailureKind::Permanent => return Next::GiveUp,
-        FailureKind::Unexplained { repeats_max, .. } if entry.attempts > repeats_max => {
+        FailureKind::Unexplained { repeats_max, .. } if entry.unexplained >= repeats_max => {
             return Next::GiveUp;
         }
         FailureKind::Unexplained {
             repeats_max,
             retry_after_ms,
         } => {
-            let usual_ms = match entry.attempts == repeats_max {
+            let usual_ms = match entry.unexplained + 1 == repeats_max {
                 true => UNEXPLAINED_WAIT_MS + spread_ms(UNEXPLAINED_WAIT_MS, jitter),
                 false => backoff_ms(lane, entry.attempts, jitter),
             };
@@ -526,6 +544,7 @@ mod tests {
             not_before: Timestamp(0),
             attempts,
             unknown: 0,
+            unexplained: 0,
             hushed: false,
             last_failure: None,
             in_flight_since: None,
@@ -544,6 +563,17 @@ mod tests {
             message,
             sentence: "welcome".into(),
         }
+    }
+
+    /// After each of these failures of one message.
+    fn pauses_s<const N: usize>(row: [FailureKind; N]) -> [Option<u64>; N] {
+        let mut entry = entry(chat(), 0);
+        row.map(|kind| {
+            entry.attempts += 1;
+            let pause = pause_s(&entry, kind);
+            entry.count(kind);
+            pause
+        })
     }
 
     fn pause_s(entry: &Entry, kind: FailureKind) -> Option<u64> {
@@ -634,11 +664,32 @@ mod tests {
                 repeats_max,
                 retry_after_ms: asked_s.map(|seconds| seconds * SECOND_MS),
             };
-            [1, 2, 3, 4].map(|attempts| pause_s(&entry(chat(), attempts), kind))
+            pauses_s([kind; 4])
         };
         assert_eq!(pauses(1, None), [Some(66), None, None, None]);
         assert_eq!(pauses(2, None), [Some(1), Some(66), None, None]);
         assert_eq!(pauses(2, Some(100)), [Some(110), Some(110), None, None]);
+    }
+
+    #[test]
+    fn what_failed_otherwise_takes_no_repetition_from_the_unexplained() {
+        let retry_after_ms = None;
+        let error = FailureKind::Temporary { retry_after_ms };
+        let unexplained = |repeats_max| FailureKind::Unexplained {
+            repeats_max,
+            retry_after_ms,
+        };
+        let (once, twice) = (unexplained(1), unexplained(2));
+        assert_eq!(
+            pauses_s([error, error, error, twice, twice, twice]),
+            [Some(1), Some(4), Some(16), Some(60), Some(66), None]
+        );
+        // What comes between forgives nothing.
+        let throttled = FailureKind::Throttled { pause_ms: 0 };
+        let row = [twice, throttled, twice, error, twice];
+        assert_eq!(pauses_s(row), [Some(1), Some(0), Some(66), Some(60), None]);
+        // All that was not explained counts together.
+        assert_eq!(pauses_s([twice, once]), [Some(1), None]);
     }
 
     #[test]

@@ -287,6 +287,39 @@ fn r_21_what_meta_does_not_explain_is_repeated_once_or_twice_and_kept_with_its_r
     }
 }
 
+/// tries that failed otherwise take nothing from those that an unexplained error has.
+#[test]
+fn r_21_what_failed_otherwise_before_leaves_the_unexplained_their_repetitions() {
+    for (code, repeats) in [(1, 1), (131_000, 2)] {
+        for comes in [false, true] {
+            let house = House::in_memory();
+            let unexplained = failure_of_code(code);
+            let others = [2, 130_429, 131_016].map(failure_of_code);
+            let refusals = repeats + usize::from(!comes);
+            house.world.change(|outside| {
+                outside.whatsapp_next = (others.iter().cloned())
+                    .chain(vec![unexplained.clone(); refusals])
+                    .map(Takes::Not)
+                    .collect();
+            });
+            house.write(&person(1), "hola");
+            house.settle();
+            house.later(5 * MINUTE_MS);
+            let tries = house.world.change(|outside| outside.chat_tries);
+            assert_eq!(tries, others.len() + repeats + 1, "{code}");
+            let dead = house.overview().dead;
+            let reasons: Vec<&str> = dead.iter().map(|letter| letter.reason.as_str()).collect();
+            match comes {
+                true => assert_eq!((house.said().len(), reasons.len()), (1, 0), "{code}"),
+                false => assert_eq!(
+                    (house.said().len(), reasons),
+                    (0, vec![&*unexplained.reason])
+                ),
+            }
+        }
+    }
+}
+
 /// each code that says that this person cannot be reached, or too late.
 #[test]
 fn r_23_whatever_makes_a_person_unreachable_is_tried_once() {

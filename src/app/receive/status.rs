@@ -188,6 +188,7 @@ fn entry_of(sent: &Sent, contact: &Contact) -> Option<Entry> {
         not_before: sent.at,
         attempts: 1,
         unknown: 0,
+        unexplained: 0,
         hushed: false,
         last_failure: None,
         in_flight_since: None,

@@ -24,6 +24,8 @@ struct EntryRecord {
     attempts: u32,
     #[serde(default)]
     unknown: u32,
+    #[serde(default)]
+    unexplained: u32,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     hushed: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -256,6 +258,7 @@ impl EntryRecord {
             not_before: entry.not_before.0,
             attempts: entry.attempts,
             unknown: entry.unknown,
+            unexplained: entry.unexplained,
             hushed: entry.hushed,
             last_failure: entry.last_failure.clone(),
             in_flight_since: entry.in_flight_since.map(|at| at.0),
@@ -272,6 +275,7 @@ impl EntryRecord {
             not_before: Timestamp(self.not_before),
             attempts: self.attempts,
             unknown: self.unknown,
+            unexplained: self.unexplained,
             hushed: self.hushed,
             last_failure: self.last_failure,
             in_flight_since: self.in_flight_since.map(Timestamp),

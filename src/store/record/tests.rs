@@ -251,11 +251,11 @@ prop_compose! {
     fn any_entry()(
         id in 1u64..u64::MAX, contact in any::<[u8; 16]>(), errand in any_errand(),
         (created_at, expires_at, not_before) in (any_moment(), any_moment(), any_moment()),
-        (attempts, unknown, hushed, last_failure) in (any::<u32>(), any::<u32>(), any::<bool>(), prop::option::of("\\PC{0,20}")), in_flight_since in prop::option::of(any_moment()),
+        (attempts, unknown, unexplained, hushed, last_failure) in (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>(), prop::option::of("\\PC{0,20}")), in_flight_since in prop::option::of(any_moment()),
     ) -> Entry {
         Entry {
             id: EntryId(id), contact: ContactId(contact), errand, created_at, expires_at, not_before, attempts,
-            unknown, hushed, last_failure, in_flight_since,
+            unknown, unexplained, hushed, last_failure, in_flight_since,
         }
     }
 }
