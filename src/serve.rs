@@ -508,7 +508,9 @@ impl Running {
         let cut = Listener::stop_all(listeners, REQUESTS_WITHIN).cut;
         let senders_done = self.senders.stop(deadline);
         self.sweeper.stop();
-        if let Err(error) = self.current.get().app.note_time() {
+        let current = self.current.get();
+        current.web.tell_last_rest();
+        if let Err(error) = current.app.note_time() {
             tracing::warn!(%error, "the last moment could not be noted");
         }
         if cut > 0 || !senders_done {
@@ -565,7 +567,7 @@ impl Sweep {
     }
 }
 
-/// Sweeps what is old and notices when the store gives up.
+/// Sweeps what is old, tells what would else be told too late, and notices when the store gives up.
 struct Sweeper {
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
@@ -588,11 +590,12 @@ impl Sweeper {
                 let app = || Arc::clone(&current.get().app);
                 let reason = go_on_after_faults(app, || {
                     while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-                        let app = app();
-                        if let Err(StoreError::Broken(reason)) = app.is_ready() {
+                        let generation = current.get();
+                        if let Err(StoreError::Broken(reason)) = generation.app.is_ready() {
                             return Some(reason);
                         }
-                        sweep.run_if_due(&app);
+                        generation.web.tell_rest();
+                        sweep.run_if_due(&generation.app);
                     }
                     None
                 });

@@ -232,6 +232,18 @@ impl Web {
         self.requests.all()
     }
 
+    /// Tells how often something was refused that anybody can repeat, where it has stopped and the
+    /// rest is not told yet. To be called about once a second.
+    pub fn tell_rest(&self) {
+        let now = self.app.now();
+        webhook::tell_rest(self, |reminder| reminder.rest_due(now));
+    }
+
+    /// The same before the end, when nobody will ask again.
+    pub fn tell_last_rest(&self) {
+        webhook::tell_rest(self, mappings::Reminder::last_rest);
+    }
+
     fn respond(&self, request: &Request, found: Option<Found<'_>>) -> Response {
         let Some(Found {
             route,

@@ -119,12 +119,12 @@ impl Requests {
 
 /// What comes all the time and says nothing: webhooks that were taken, whose messages and deliveries
 /// say more; machines that look whether somebody is there; strangers who knock at every address, or
-/// at Meta's door, of whom a line a minute tells.
+/// at Meta's door, of whom a line a minute tells where they could be taken for Meta.
 fn is_usual(route: Option<Route>, status: u16) -> bool {
     match route {
         None => true,
         Some(Route::Alive | Route::Ready | Route::Jwks | Route::OpenApi | Route::Logo) => true,
-        Some(Route::Webhook) => matches!(status, 200 | 400 | 401 | 403),
+        Some(Route::Webhook) => matches!(status, 200 | 400 | 401 | 403 | 405),
         Some(_) => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Meta's door: the handshake, and signed webhooks.
 
+use super::mappings::Reminder;
 use super::request::{parameter, values};
 use super::{Web, error};
 use crate::app::Body;
@@ -31,10 +32,7 @@ pub(super) fn handshake(web: &Web, request: &Request) -> Response {
         }
         Handshake::WrongToken => {
             if let Some(count) = web.wrong_handshakes.due(web.app.now()) {
-                tracing::warn!(
-                    count,
-                    "a handshake came with a wrong verify token; compare whatsapp.verify_token with the dashboard"
-                );
+                tell_wrong_handshakes(count);
             }
             error(
                 403,
@@ -69,10 +67,7 @@ pub(super) fn post(web: &Web, request: &Request) -> Response {
     let Some(signer) = signature::signer(&settings.app_secrets, &signatures, &body) else {
         // Anybody can send as many as they like, and the log is for others, too.
         if let Some(count) = web.forged_webhooks.due(app.now()) {
-            tracing::warn!(
-                count,
-                "webhooks with a wrong signature were refused; compare whatsapp.app_secrets with the dashboard"
-            );
+            tell_forged(count);
         }
         // The body stays empty: whoever cannot sign learns nothing (S-01).
         return Response::empty_400().with_status_code(401);
@@ -107,6 +102,30 @@ pub(super) fn post(web: &Web, request: &Request) -> Response {
             error(503, "NOT_STORED", "It could not be stored; send it again")
         }
     }
+}
+
+/// Tells of those who were refused here what is not told yet, as far as `rest` says so.
+pub(super) fn tell_rest(web: &Web, rest: impl Fn(&Reminder) -> Option<u64>) {
+    if let Some(count) = rest(&web.forged_webhooks) {
+        tell_forged(count);
+    }
+    if let Some(count) = rest(&web.wrong_handshakes) {
+        tell_wrong_handshakes(count);
+    }
+}
+
+fn tell_forged(count: u64) {
+    tracing::warn!(
+        count,
+        "webhooks with a wrong signature were refused; compare whatsapp.app_secrets with the dashboard"
+    );
+}
+
+fn tell_wrong_handshakes(count: u64) {
+    tracing::warn!(
+        count,
+        "a handshake came with a wrong verify token; compare whatsapp.verify_token with the dashboard"
+    );
 }
 
 /// A body as it came, and what is needed to make others of it.

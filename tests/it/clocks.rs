@@ -652,7 +652,7 @@ fn what_was_begun_before_the_machine_slept_is_not_sent_when_its_time_is_over() {
 // --- with the real program --------------------------------------------------------------------------------
 
 /// The library that tells another time, compiled once for each run of the tests.
-fn library() -> &'static Path {
+pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| compiled("wrong_clock"))
 }
