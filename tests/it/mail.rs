@@ -132,18 +132,33 @@ fn a_kept_connection_that_the_server_closed_is_replaced_unnoticed() {
 /// RFC 5321, section 4.1.1.10: whoever ends a connection says so. No mail waits for the answer.
 #[test]
 fn a_kept_connection_that_takes_no_mail_any_more_is_told_goodbye_and_delays_none() {
+    /// A fifth of how long a goodbye may take where no mail waits for it.
+    const NO_DELAY: Duration = Duration::from_millis(200);
+    /// A machine that is busy is slow in some, one that waits for the answer in all.
+    const GOODBYES: usize = 10;
     for answer in [Value::Null, json!("silence")] {
-        let replies = json!({"MAIL": [null, "451 4.3.2 busy"], "QUIT": [answer]});
+        let said: Vec<Value> =
+            std::iter::repeat_n([Value::Null, json!("451 4.3.2 busy")], GOODBYES)
+                .flatten()
+                .collect();
+        let replies = json!({"MAIL": said, "QUIT": vec![answer.clone(); GOODBYES]});
         let sink = smtp_sink::start(Security::Tls, replies);
         let mailer = Mailer::new(&settings(&sink, Security::Tls)).unwrap();
         mailer.send(&mail()).unwrap();
         sink.next("mail");
-        let begun = Instant::now();
-        mailer.send(&mail()).unwrap();
-        // A reply is waited for ten seconds elsewhere.
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        sink.next("quit");
-        sink.next("mail");
+        let took = (0..GOODBYES).map(|_| {
+            let begun = Instant::now();
+            mailer.send(&mail()).unwrap();
+            let took = begun.elapsed();
+            sink.next("quit");
+            sink.next("mail");
+            took
+        });
+        let took: Vec<Duration> = took.collect();
+        assert!(
+            took.iter().any(|took| *took < NO_DELAY),
+            "{answer}: {took:?}"
+        );
     }
 }
 
