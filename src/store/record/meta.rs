@@ -81,7 +81,7 @@ const NUMBERS_KEY: &[u8] = b"numbers";
 
 /// Up to which number entries, audit lines and events may have been given one: a later process
 /// begins behind it.
-pub fn numbers_reserved(reader: &dyn Reader) -> Result<u64, StoreError> {
+fn numbers_reserved(reader: &dyn Reader) -> Result<u64, StoreError> {
     match reader.get(Table::Meta, NUMBERS_KEY)? {
         Some(bytes) => read(Table::Meta, &bytes),
         None => Ok(0),
