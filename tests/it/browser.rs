@@ -445,7 +445,8 @@ fn a_mail_about_a_sign_in_undoes_it() {
     assert_eq!(link[1], "_blank");
     browser.open(link[0].as_str().unwrap());
     browser.press("button.first", "");
-    browser.find("h1", "");
+    // What is asked and what came of it both have a heading; who leaves earlier is brought back.
+    browser.find("h1", "Signed out");
     browser.open(&visitor.address);
     visitor.hears("Cerré tu sesión");
 }
