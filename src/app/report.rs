@@ -141,17 +141,12 @@ impl Wanted {
     }
 
     fn fits(&self, contact: &Contact) -> bool {
-        let ends_like = |ending: &str| {
-            (contact.wa_id.as_ref()).is_some_and(|wa_id| wa_id.as_str().ends_with(ending))
-        };
         match self {
             Wanted::Everybody => true,
             Wanted::User(id) => contact.id == *id,
-            Wanted::Number(number) => ends_like(number.as_str()),
-            Wanted::Ending(ending) => ends_like(ending),
-            Wanted::Address(address) => {
-                (contact.bindings.iter()).any(|binding| binding.email.as_ref() == Some(address))
-            }
+            Wanted::Number(number) => FoundBy::Ending(number.as_str()).means(contact),
+            Wanted::Ending(ending) => FoundBy::Ending(ending).means(contact),
+            Wanted::Address(address) => FoundBy::Address(address).means(contact),
             Wanted::Words(words) => contact.bindings.iter().any(|binding| {
                 let email = binding.email.as_ref().map_or("", |email| email.as_str());
                 [binding.name.as_str(), &binding.company.name, email]

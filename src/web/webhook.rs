@@ -49,7 +49,8 @@ pub(super) fn handshake(web: &Web, request: &Request) -> Response {
 }
 
 /// 200 only when all of it is on disk; 503 only when it could not be stored, or the clock is in doubt
-/// and it may be old, so that Meta sends it again; never an error for what is signed and not understood (section 1.4).
+/// and it may be old, so that Meta sends it again; never an error for what is signed and not understood
+/// (section 1.4).
 pub(super) fn post(web: &Web, request: &Request) -> Response {
     let (app, settings) = (&web.app, &web.webhook);
     // The listener has read it whole, and not more than the cap of this route.

@@ -187,7 +187,8 @@ pub fn contacts_found_by(
 }
 
 impl FoundBy<'_> {
-    fn means(self, contact: &Contact) -> bool {
+    /// Whether a contact is one of them.
+    pub fn means(self, contact: &Contact) -> bool {
         match self {
             FoundBy::Address(address) => addresses(contact).contains(&address),
             FoundBy::Ending(digits) => {
