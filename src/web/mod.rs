@@ -8,6 +8,7 @@ mod mappings;
 pub mod pages;
 mod paint;
 mod redirect;
+mod reminder;
 mod request;
 mod sign_in;
 mod status;
@@ -30,6 +31,7 @@ use crate::app::{App, IssueToken, Verdict};
 use crate::backend::Backend;
 use crate::domain::id::{PhoneNumberId, Secret};
 use listener::SAFE_HEADERS;
+use reminder::Reminder;
 use rouille::{Request, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -118,10 +120,10 @@ pub struct Web {
     troubles: Box<Troubles>,
     marks: Arc<api::Marks>,
     guesses: Arc<Throttle>,
-    uncredentialed: Arc<mappings::Reminder>,
-    unknown_callers: Arc<mappings::Reminder>,
-    forged_webhooks: Arc<mappings::Reminder>,
-    wrong_handshakes: Arc<mappings::Reminder>,
+    uncredentialed: Arc<Reminder>,
+    unknown_callers: Arc<Reminder>,
+    forged_webhooks: Arc<Reminder>,
+    wrong_handshakes: Arc<Reminder>,
     requests: Arc<watch::Requests>,
 }
 
@@ -241,7 +243,7 @@ impl Web {
 
     /// The same before the end, when nobody will ask again.
     pub fn tell_last_rest(&self) {
-        webhook::tell_rest(self, mappings::Reminder::last_rest);
+        webhook::tell_rest(self, Reminder::last_rest);
     }
 
     fn respond(&self, request: &Request, found: Option<Found<'_>>) -> Response {

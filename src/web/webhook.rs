@@ -1,6 +1,6 @@
 //! Meta's door: the handshake, and signed webhooks.
 
-use super::mappings::Reminder;
+use super::reminder::Reminder;
 use super::request::{parameter, values};
 use super::{Web, error};
 use crate::app::Body;
