@@ -553,8 +553,8 @@ fn led_to(
     Ok(contact.flatten().into_iter().collect())
 }
 
-/// The contacts that are meant, of whom nothing may be left. All are looked at: also one whose number
-/// is somebody else's now.
+/// The contacts that are meant, of whom nothing may be left. All are looked at, though an alias should
+/// lead to each: what is to be forgotten does not depend on it.
 fn people(
     reader: &dyn Reader,
     keys: &record::Keys,
