@@ -1,6 +1,6 @@
 //! Clients that keep their connection, and how fast many of them are served.
 
-use super::server::Server;
+use super::process::Process;
 use super::stand_ins;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -68,8 +68,8 @@ impl Client {
     /// Sends a request and reads its answer.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
         self.stream.write_all(request)?;
-        let (mut length, mut whole) = (0, None);
-        while whole.is_none_or(|(_, whole)| length < whole) {
+        let (mut length, mut extent) = (0, None);
+        while extent.is_none() {
             if length == self.buffer.len() {
                 if length >= ANSWER_BYTES_MAX {
                     return Err(io::Error::other("the answer is too long"));
@@ -80,11 +80,9 @@ impl Client {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => length += read,
             }
-            if whole.is_none() {
-                whole = lengths(&self.buffer[..length])?;
-            }
+            extent = Extent::of(&mut self.buffer[..length])?;
         }
-        let (head, whole) = whole.unwrap_or_default();
+        let Extent { head, whole } = extent.unwrap_or_default();
         let text = |bytes| std::str::from_utf8(bytes).map_err(io::Error::other);
         let (head, body) = (
             text(&self.buffer[..head])?,
@@ -107,20 +105,62 @@ impl Client {
     }
 }
 
-/// The lengths of the head and of the whole answer, once the head is there.
-fn lengths(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    let head = std::str::from_utf8(&bytes[..end]).map_err(io::Error::other)?;
-    let body: Option<usize> = header(head, "content-length").and_then(|value| value.parse().ok());
-    match body {
-        Some(body) => Ok(Some((end + 4, end + 4 + body))),
-        None if header(head, "transfer-encoding").is_some() => {
-            Err(io::Error::other(format!("an answer in chunks: {head}")))
-        }
-        None => Ok(Some((end + 4, end + 4))),
+/// Where the head of an answer ends, and where its body does.
+#[derive(Default)]
+struct Extent {
+    head: usize,
+    whole: usize,
+}
+
+impl Extent {
+    /// Of an answer that is there to its end; a body that came in chunks is joined.
+    fn of(bytes: &mut [u8]) -> io::Result<Option<Extent>> {
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let (head, body) = bytes.split_at_mut(end + 4);
+        let fields = std::str::from_utf8(head).map_err(io::Error::other)?;
+        let length: Option<usize> =
+            header(fields, "content-length").and_then(|value| value.parse().ok());
+        let length = match length {
+            Some(length) => Some(length).filter(|length| *length <= body.len()),
+            None if header(fields, "transfer-encoding").is_some() => join_chunks(body)?,
+            None => Some(0),
+        };
+        Ok(length.map(|length| Extent {
+            head: head.len(),
+            whole: head.len() + length,
+        }))
     }
+}
+
+/// Moves the chunks of a body together once the last one is there; the length of them all.
+fn join_chunks(body: &mut [u8]) -> io::Result<Option<usize>> {
+    let (mut chunks, mut at) = (Vec::new(), 0);
+    loop {
+        let rest = body.get(at..).unwrap_or_default();
+        let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else {
+            return Ok(None);
+        };
+        let size = std::str::from_utf8(&rest[..line]).map_err(io::Error::other)?;
+        let size = usize::from_str_radix(size, 16).map_err(io::Error::other)?;
+        let begin = at + line + 2;
+        at = begin + size + 2;
+        if at > body.len() {
+            return Ok(None);
+        }
+        if size == 0 {
+            break;
+        }
+        chunks.push(begin..begin + size);
+    }
+    let mut joined = 0;
+    for chunk in chunks {
+        let size = chunk.len();
+        body.copy_within(chunk, joined);
+        joined += size;
+    }
+    Ok(Some(joined))
 }
 
 /// `GET` of a path, with further header lines (each ended by CR LF).
@@ -155,7 +195,7 @@ struct Asks<M> {
 
 /// A client that asks what `make` makes.
 pub fn asks<'a, M: FnMut() -> Vec<u8> + Send + 'a>(
-    server: &Server,
+    server: &Process,
     make: M,
 ) -> io::Result<Box<dyn Act + 'a>> {
     Ok(Box::new(Asks {
@@ -227,7 +267,7 @@ impl Measured {
 /// Lets so many clients act for a while. With a rate, the moments of acting are fixed beforehand, so
 /// that a slow answer is counted as such (no coordinated omission).
 pub fn drive<'a>(
-    server: &Server,
+    server: &Process,
     load: Load,
     begin: impl Fn(u64) -> io::Result<Box<dyn Act + 'a>>,
 ) -> io::Result<Measured> {
@@ -304,7 +344,7 @@ fn run(
 }
 
 /// One client acts so often, one act after the other.
-pub fn repeat(server: &Server, count: usize, actor: &mut dyn Act) -> io::Result<Measured> {
+pub fn repeat(server: &Process, count: usize, actor: &mut dyn Act) -> io::Result<Measured> {
     let mut latencies = Vec::with_capacity(count);
     let before = (server.cpu_us(), stand_ins::cpu_us(), server.bytes_written());
     let began = Instant::now();

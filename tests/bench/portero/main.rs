@@ -1,6 +1,9 @@
 //! How fast the release binary is and what it needs: `cargo bench --bench portero`, or only some of
 //! the parts, `cargo bench --bench portero -- webhooks sign-ins`.
 //!
+//! `-- peers`, which needs Node 22 and npm and runs only when asked for, measures another program beside
+//! it.
+//!
 //! Starts the binary on loopback with stand-ins for the world around it and drives it as people,
 //! bots, browsers and Meta do; nothing here calls the program's own code while something is
 //! measured. Client, stand-ins, server and disk share one machine, so the CPU time of the server is
@@ -15,7 +18,9 @@ mod growth;
 mod instructions;
 mod machine;
 mod page;
+mod peers;
 mod people;
+mod process;
 mod report;
 mod server;
 mod sign_ins;
@@ -43,7 +48,7 @@ pub struct Bench {
 
 type Part = fn(&mut Bench) -> io::Result<()>;
 
-/// In the order in which they run.
+/// In the order in which they run when nothing is asked for.
 const PARTS: [(&str, Part); 9] = [
     ("start", start::run),
     ("webhooks", webhooks::run),
@@ -55,6 +60,9 @@ const PARTS: [(&str, Part); 9] = [
     ("growth", growth::run),
     ("instructions", instructions::run),
 ];
+
+/// Only when asked for: they need more than Rust.
+const OTHERS: [(&str, Part); 1] = [("peers", peers::run)];
 
 fn main() -> ExitCode {
     match run() {
@@ -72,9 +80,8 @@ fn run() -> io::Result<()> {
         .skip(1)
         .filter(|word| word != "--bench")
         .collect();
-    let known = |word: &String| PARTS.iter().any(|(name, _)| name == word);
-    if let Some(unknown) = words.iter().find(|word| !known(word)) {
-        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = PARTS.iter().chain(&OTHERS).map(|(name, _)| *name).collect();
+    if let Some(unknown) = words.iter().find(|word| !names.contains(&word.as_str())) {
         let words = format!(
             "there is no part {unknown:?}; there are {}",
             names.join(", ")
@@ -96,8 +103,10 @@ fn run() -> io::Result<()> {
         root,
         report: Report::default(),
     };
-    for (name, part) in PARTS {
-        if words.is_empty() || words.iter().any(|word| word == name) {
+    let usual = PARTS.iter().map(|part| (part, words.is_empty()));
+    let others = OTHERS.iter().map(|part| (part, false));
+    for ((name, part), usual) in usual.chain(others) {
+        if usual || words.iter().any(|word| word == name) {
             part(&mut bench)?;
         }
     }

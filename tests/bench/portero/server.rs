@@ -1,19 +1,19 @@
-//! The release binary, started on loopback as its configuration file says, and what the operating
-//! system tells of it.
+//! The release binary, started on loopback as its configuration file says.
 
 use super::client::{Client, get};
+use super::process::{Process, free_address};
 use super::stand_ins::World;
 use portero::app::App;
 use portero::config::Config;
 use portero::serve;
-use std::collections::VecDeque;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,6 @@ pub const SERVICE: &str = "kutamma";
 pub const API_KEY: &str = "benchmark-key-0123456789abcdef0123456789";
 pub const STATUS_PASSWORD: &str = "seven quiet doors in a row";
 
-/// A store of a million rows is checked before the first answer, also under valgrind.
-const STARTS_WITHIN: Duration = Duration::from_secs(120);
-/// Lines of its log that are kept, for when something fails.
-const LOG_LINES: usize = 12;
 /// Meta's highest rate, and the highest that the configuration takes.
 pub const MESSAGES_PER_SECOND_MAX: u64 = 1_000;
 
@@ -145,20 +141,10 @@ impl Setup {
     }
 }
 
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-/// The program while it runs.
+/// Portero while it runs.
 pub struct Server {
-    child: Child,
-    pub address: SocketAddr,
+    process: Process,
     metrics: SocketAddr,
-    /// From its start to its first answer.
-    pub started_in: Duration,
-    /// The CPU time that it used until then, in milliseconds.
-    pub started_with_ms: f64,
-    log: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Server {
@@ -172,84 +158,10 @@ impl Server {
         let words: Vec<&str> = (wrapper.iter().copied())
             .chain([BINARY, "serve", "--config"])
             .collect();
-        let begun = Instant::now();
-        let mut child = Command::new(words[0])
-            .args(&words[1..])
-            .arg(setup.file())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let log = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(lines) = child.stderr.take() {
-            let log = Arc::clone(&log);
-            let read = move || {
-                for line in BufReader::new(lines).lines().map_while(Result::ok) {
-                    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                    if log.len() == LOG_LINES {
-                        log.pop_front();
-                    }
-                    log.push_back(line);
-                }
-            };
-            // It reads what a journal would.
-            let name = format!("{}-log", super::stand_ins::THREADS);
-            thread::Builder::new().name(name).spawn(read)?;
-        }
-        let mut server = Server {
-            child,
-            address,
-            metrics,
-            started_in: Duration::ZERO,
-            started_with_ms: 0.0,
-            log,
-        };
-        let healthz = get("/healthz", "");
-        while begun.elapsed() < STARTS_WITHIN {
-            let answered =
-                Client::connect(address).and_then(|mut client| client.succeed(&healthz).map(drop));
-            if answered.is_ok() {
-                server.started_in = begun.elapsed();
-                server.started_with_ms = server.cpu_us() / 1e3;
-                return Ok(server);
-            }
-            if server.child.try_wait()?.is_some() {
-                break;
-            }
-            thread::sleep(Duration::from_micros(500));
-        }
-        // What it wrote last is read a moment later.
-        thread::sleep(Duration::from_millis(50));
-        Err(server.explain(&io::Error::other("the program did not start")))
-    }
-
-    /// The error, with the last lines of the log.
-    pub fn explain(&self, error: &io::Error) -> io::Error {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> = log.iter().map(String::as_str).collect();
-        io::Error::other(format!("{error}\nThe log ends:\n{}", lines.join("\n")))
-    }
-
-    fn proc(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
-    }
-
-    /// A field of `/proc/PID/status` that counts kibibytes, in MiB: `VmRSS`, `VmHWM`.
-    pub fn mebibytes(&self, field: &str) -> f64 {
-        let kib = field_of(&self.proc("status"), field);
-        kib / 1024.0
-    }
-
-    /// User and system time so far, in microseconds; Linux counts hundredths of a second.
-    pub fn cpu_us(&self) -> f64 {
-        let stat = self.proc("stat");
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        ticks.filter_map(|one| one.parse::<f64>().ok()).sum::<f64>() * 10_000.0
-    }
-
-    /// Bytes given to the disk so far.
-    pub fn bytes_written(&self) -> f64 {
-        field_of(&self.proc("io"), "write_bytes")
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(setup.file());
+        let process = Process::start(&mut command, address, "/healthz")?;
+        Ok(Server { process, metrics })
     }
 
     /// The sum of a family of its metrics, over the lines that have this label.
@@ -275,31 +187,22 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it as a loss of power would end the process.
-    pub fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-
     /// Ends it as a supervisor does.
-    pub fn stop(mut self) -> io::Result<()> {
-        let id = i32::try_from(self.child.id()).map_err(io::Error::other)?;
-        if let Some(process) = rustix::process::Pid::from_raw(id) {
-            rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
-        }
-        self.child.wait().map(drop)
+    pub fn stop(self) -> io::Result<()> {
+        self.process.stop()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Deref for Server {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
     }
 }
 
-fn field_of(text: &str, field: &str) -> f64 {
-    let line = (text.lines()).find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.unwrap_or(f64::NAN)
+impl DerefMut for Server {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }

@@ -103,8 +103,14 @@ pub fn bound(server: &Server) -> io::Result<f64> {
     server.metric("portero_sign_in_events_total", "\"contact.bound\"")
 }
 
-/// Sign-ins under this load on an empty store; each that was counted is one that bound.
-fn sign_in(bench: &Bench, setup: &Setup, one: Load, waits: Waits) -> io::Result<(Measured, f64)> {
+/// Sign-ins under this load on an empty store, and the memory after them, in MiB; each that was counted
+/// is one that bound.
+pub fn sign_in(
+    bench: &Bench,
+    setup: &Setup,
+    one: Load,
+    waits: Waits,
+) -> io::Result<(Measured, f64)> {
     let server = Server::start(setup, &bench.world)?;
     let measured = drive(&server, one, |_| {
         Ok(Box::new(SignsIn::new(&server, &bench.world, waits)?))
@@ -159,7 +165,8 @@ pub fn run(bench: &mut Bench) -> io::Result<()> {
     Ok(())
 }
 
-fn setup(bench: &Bench, bot: Bot) -> io::Result<Setup> {
+/// An empty store, and replies as fast as they may leave.
+pub fn setup(bench: &Bench, bot: Bot) -> io::Result<Setup> {
     let mut setup = Setup::in_folder(&bench.root, "sign-ins")?;
     setup.bot = bot;
     setup.messages_per_second = MESSAGES_PER_SECOND_MAX;
