@@ -3,8 +3,8 @@
 //!
 //! Each side does what it calls a sign-in by a mailed code of somebody new, to its end. A person asks
 //! better-auth with one request and types the code into another one; to Portero they write three
-//! messages and are sent three. Nothing that protects against too many tries is measured: such limits
-//! are off there, and never reached here.
+//! messages and are sent three. Rate limits of better-auth are off, because everybody comes from one
+//! address; Portero's are as they are, and are not reached.
 
 use super::Bench;
 use super::client::{Act, Client, Load, Measured, drive, get, post};
@@ -56,24 +56,26 @@ struct Keeps {
     durable: bool,
 }
 
+/// The last one promises what Portero does, and is measured right before it.
 const KEEPS: [Keeps; 3] = [
-    Keeps {
-        words: "WAL, synchronous full",
-        journal_mode: "wal",
-        synchronous: "full",
-        durable: true,
-    },
     Keeps {
         words: "rollback journal, as opened by default",
         journal_mode: "delete",
         synchronous: "full",
         durable: true,
     },
+    // What better-sqlite3 does in this mode when nothing else is said.
     Keeps {
-        words: "WAL, not durable",
+        words: "WAL, synchronous normal (not durable)",
         journal_mode: "wal",
         synchronous: "normal",
         durable: false,
+    },
+    Keeps {
+        words: "WAL, synchronous full",
+        journal_mode: "wal",
+        synchronous: "full",
+        durable: true,
     },
 ];
 
@@ -356,7 +358,8 @@ pub fn run(bench: &mut Bench) -> io::Result<()> {
     report.fact("— better-auth, durable", best(true), "a second");
     report.fact("— better-auth, not durable", best(false), "a second");
     let times = portero / best(true);
-    report.at_least("— Portero beside it, both durable, ×", times, GOAL, "");
-    report.fact("— beside it not durable, ×", portero / best(false), "");
+    report.at_least("— Portero beside it, both durable", times, GOAL, "×");
+    let times = portero / best(false);
+    report.fact("— Portero, durable, beside it not durable", times, "×");
     Ok(())
 }

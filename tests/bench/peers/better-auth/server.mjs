@@ -15,7 +15,7 @@ const database = new Database(DATABASE);
 database.pragma(`journal_mode = ${JOURNAL_MODE}`);
 database.pragma(`synchronous = ${SYNCHRONOUS}`);
 
-// Connections are kept, and as many as are given to a mail server by default.
+// Connections are kept, as many of them as there are by default; more were no faster.
 const mail = createTransport({
   host: "127.0.0.1",
   port: Number(SMTP_PORT),
@@ -25,6 +25,8 @@ const mail = createTransport({
 });
 
 // Its secret and its address are taken from the environment.
+//
+// One process: of several that share a SQLite file, one or the other is told that it is locked.
 const auth = betterAuth({
   database,
   // Thousands of people sign in from one address here.
