@@ -594,6 +594,7 @@ impl Sweeper {
                         if let Err(StoreError::Broken(reason)) = generation.app.is_ready() {
                             return Some(reason);
                         }
+                        generation.app.try_to_write_again();
                         generation.web.tell_rest();
                         sweep.run_if_due(&generation.app);
                     }

@@ -6,6 +6,7 @@ use crate::domain::delivery::{EntryId, Lane};
 use crate::domain::id::Timestamp;
 use crate::metrics::{Counter, Counters, Durations};
 use crate::store::{StoreError, record};
+use std::sync::atomic::AtomicBool;
 
 /// Everything that is counted here.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Counted {
     pub dead: [Counter; Lane::ALL.len()],
     /// Transactions.
     pub updates: Counters<2>,
+    /// Whether the disk or the file refused the last one; nobody has looked since.
+    pub is_refused: AtomicBool,
     /// How long one takes, the wait for its turn and its commit included.
     pub update_durations: Durations,
     /// What became of questions for tokens.
@@ -57,6 +60,7 @@ impl Default for Counted {
             ]),
             dead: Default::default(),
             updates: Counters::new(["done", "failed"]),
+            is_refused: AtomicBool::new(false),
             update_durations: Durations::default(),
             tokens: Counters::new([
                 "handed_out",

@@ -64,7 +64,7 @@ use decide::{About, NOTICE_LIFETIME_MS};
 use faults::Faults;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use transaction::{NUMBERS_RESERVED, Transaction, put_new_entry};
 
@@ -337,11 +337,29 @@ impl App {
             .clone()
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers: what is known can be read.
     pub fn is_ready(&self) -> Result<(), StoreError> {
         self.shared
             .store
             .view(|reader| record::latest_moment(reader).map(|_| ()))
+    }
+
+    /// Whether what is received can be stored, as far as is known: the store answers, and the last
+    /// update was not refused. Writes nothing, for everybody may ask.
+    pub fn takes_writes(&self) -> bool {
+        self.is_ready().is_ok() && !self.counted.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// After an update was refused, tries one that changes nothing, so that it is known when there
+    /// is room again, also if nobody is let through to write before that.
+    pub fn try_to_write_again(&self) {
+        if self.counted.is_refused.load(Ordering::Relaxed) {
+            // What came of it is counted, as of every update.
+            let _ = self.update(|writer| {
+                let latest = record::latest_moment(writer)?;
+                record::put_latest_moment(writer, latest)
+            });
+        }
     }
 
     /// Sixteen random bytes for each of `count` events.

@@ -55,6 +55,9 @@ impl App {
         counted.update_durations.add(begun.elapsed());
         let result = if updated.is_ok() { "done" } else { "failed" };
         counted.updates.count(result);
+        if let Some(is_refused) = is_refused(&updated) {
+            counted.is_refused.store(is_refused, Ordering::Relaxed);
+        }
         let (value, filled, freed, sign_ins, dead, reserved) = updated?;
         if let Some(reserved) = reserved {
             let known = &self.shared.number_reserved;
@@ -88,6 +91,28 @@ impl App {
         let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
         let of_lane = freed.extract_if(.., |(of, ..)| *of == lane);
         of_lane.map(|(_, contact, id)| (contact, id)).collect()
+    }
+}
+
+/// What an update says about the disk, if it says anything: one that was given up by its own body
+/// does not.
+fn is_refused<T>(updated: &Result<T, StoreError>) -> Option<bool> {
+    match updated {
+        Ok(_) => Some(false),
+        Err(
+            StoreError::Unknown
+            | StoreError::Full
+            | StoreError::ReadOnly
+            | StoreError::Unavailable(_)
+            | StoreError::Broken(_),
+        ) => Some(true),
+        Err(
+            StoreError::Damaged { .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::BodyPanicked
+            | StoreError::Nested
+            | StoreError::Aborted(_),
+        ) => None,
     }
 }
 

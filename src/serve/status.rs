@@ -98,7 +98,7 @@ impl Around {
             }),
             snapshot: (self.are_snapshots_made).then(|| self.app.last_snapshot()),
             is_young: self.app.now().since_ms(self.started_at) < YOUNG_MS,
-            is_ready: self.app.is_ready().is_ok(),
+            takes_writes: self.app.takes_writes(),
         }
     }
 }

@@ -240,7 +240,6 @@ fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_
                 eventually("it refuses", || {
                     (portero.post_webhook(&probe).status == 503).then_some(())
                 });
-                assert_eq!(portero.get("/readyz").status, 200);
                 fs::remove_file(&refusing).unwrap();
                 deliver(portero, &probe);
             }
@@ -258,6 +257,42 @@ fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_
             world.graph.assert_received(&wa_id, &[WELCOME]);
         }
         println!("{error:?}: {} people", people.len());
+    }
+}
+
+/// whoever watches the program learns that nothing can be stored, and that it can again,
+/// also while nobody writes who would find out.
+#[test]
+fn while_the_disk_takes_no_writes_it_is_not_ready_and_then_it_is_by_itself() {
+    let opened = ["open portero.redb"];
+    for (error, opened) in [(Errno::NOSPC, &[][..]), (Errno::ROFS, &opened[..])] {
+        let world = World::without_mail();
+        let refusing = world.path("refusing");
+        let labels = [&WRITES[..], opened].concat();
+        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
+        let portero = Portero::start(serve(&world, &failing));
+        let ready = || {
+            let answer = portero.get("/readyz");
+            (answer.status, answer.json()["ready"].as_bool())
+        };
+        assert_eq!(ready(), (200, Some(true)));
+        refuse_with(&world, &refusing, error);
+        let refused = webhook(&[text(&person(1), "cancelar")]);
+        eventually("it refuses", || {
+            (portero.post_webhook(&refused).status == 503).then_some(())
+        });
+        // It looks each second, and finds the disk as it was.
+        let until = Instant::now() + Duration::from_millis(1_500);
+        while Instant::now() < until {
+            assert_eq!(ready(), (503, Some(false)));
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        fs::remove_file(&refusing).unwrap();
+        let mended_at = Instant::now();
+        eventually("it is ready", || {
+            (ready() == (200, Some(true))).then_some(())
+        });
+        assert!(mended_at.elapsed() < RECOVERS_WITHIN);
     }
 }
 

@@ -67,7 +67,7 @@ impl Office {
             disk_bytes: Some((40 << 30, 80 << 30)),
             snapshot: Some(Some(app.now())),
             is_young: false,
-            is_ready: true,
+            takes_writes: true,
         };
         let status = StatusSettings {
             password: StatusPassword::parse(&HASH).unwrap(),

@@ -213,8 +213,8 @@ pub struct Outlook {
     pub snapshot: Option<Option<Timestamp>>,
     /// Whether the program has only just started: its first snapshot may be under way.
     pub is_young: bool,
-    /// Whether the store answers.
-    pub is_ready: bool,
+    /// Whether the store answers, and takes what is received.
+    pub takes_writes: bool,
 }
 
 /// How bad something is.
@@ -248,7 +248,7 @@ pub fn alarms(outlook: &Outlook, series: &Series, now: Timestamp) -> Vec<Alarm> 
             help,
         });
     };
-    if !outlook.is_ready {
+    if !outlook.takes_writes {
         tell(
             Urgency::Now,
             "The store refuses".to_owned(),
@@ -438,7 +438,7 @@ mod tests {
     fn calm() -> Outlook {
         Outlook {
             certificate: None,
-            is_ready: true,
+            takes_writes: true,
             snapshot: Some(Some(NOW)),
             disk_bytes: Some((50, 100)),
             ..Outlook::default()
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn whatever_the_alert_rules_tell_is_told_here_the_worst_first() {
         let all = told(|outlook, series| {
-            outlook.is_ready = false;
+            outlook.takes_writes = false;
             outlook.disk_bytes = Some((9, 100));
             outlook.snapshot = Some(None);
             outlook.lanes = vec![

@@ -215,6 +215,6 @@ fn outlook(app: Arc<App>) -> impl Fn() -> Outlook + Send + Sync {
         disk_bytes: Some((40 << 30, 80 << 30)),
         snapshot: Some(Some(app.now())),
         is_young: false,
-        is_ready: true,
+        takes_writes: true,
     }
 }
