@@ -104,7 +104,6 @@ enum Command {
     /// List who did what when, and check that nobody has changed it since
     Audit(audit::Arguments),
     /// Make the password for the status page
-    #[command(hide = true)]
     Status(status::Arguments),
     /// Print what a shell needs to complete commands
     #[command(hide = true)]
@@ -125,7 +124,7 @@ pub enum Exit {
     Data,
     /// A file that was named is not there or cannot be read.
     NoInput,
-    /// There is no user, letter or event of that name.
+    /// There is no user, letter, event or key of that name.
     NoUser,
     /// Something that the command needs does not answer.
     Unavailable,

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 enum Command {
     /// Ask for a password twice, and print the line that makes it the one of the status page
     ///
-    /// Nothing is changed by this: put the line into portero.toml and restart the server. The page
+    /// Nothing is changed by this: put the line into portero.toml and run `portero reload`. The page
     /// is then at /status/ below server.public_url, and on this machine.
     Password {
         /// Read the password from standard input instead of asking for it
@@ -49,7 +49,7 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
         .map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
     writeln!(shell.output, "status.password_hash = \"{}\"", hash.reveal())?;
     eprintln!(
-        "Put this line into portero.toml, above the first [table], and restart the server; the file must be readable by its owner alone."
+        "Put this line into portero.toml, above the first [table], then run `portero reload`; the file must be readable by its owner alone."
     );
     Ok(())
 }

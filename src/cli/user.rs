@@ -97,7 +97,7 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
     let (path, loaded) = shell.load_for_the_store()?;
     if !loaded.config.directory.enabled {
         eprintln!(
-            "note: these users are not asked for; write directory.enabled = true in {} and restart the server to change that",
+            "note: these users are not asked for; write directory.enabled = true in {} and run `portero reload` to change that",
             path.display()
         );
     }

@@ -557,7 +557,7 @@ secret = "env:SIGNING"
     );
     assert_eq!(
         error,
-        "note: these users are not asked for; write directory.enabled = true in portero.toml and restart the server to change that\n"
+        "note: these users are not asked for; write directory.enabled = true in portero.toml and run `portero reload` to change that\n"
     );
 }
 
