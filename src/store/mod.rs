@@ -112,16 +112,16 @@ pub enum OpenError {
     #[error("{} is in use by another process. Stop the other Portero first, or give this one a store of its own.", .0.display())]
     AlreadyOpen(PathBuf),
     /// The file has no bytes at all, which no store ever has.
-    #[error("{} is empty, and a store never is: its content has been lost. Restore a copy of the store, or remove the file to begin anew.", .0.display())]
+    #[error("{} is empty, and a store never is: its content has been lost. Restore a copy of the store (`portero restore`), or remove the file to begin anew.", .0.display())]
     Empty(PathBuf),
     /// The file is something else.
     #[error("{} is not a Portero store. Correct the path of the store in the configuration; the file has not been touched.", .0.display())]
     Foreign(PathBuf),
     /// The file has lost its end.
-    #[error("{} has been cut short. Restore a copy of the store; do not start on this file.", .0.display())]
+    #[error("{} has been cut short. Restore a copy of the store (`portero restore`); do not start on this file.", .0.display())]
     Truncated(PathBuf),
     /// The file does not pass the integrity check.
-    #[error("{} is damaged ({detail}). Restore a copy of the store, and keep the damaged file for examination.", path.display())]
+    #[error("{} is damaged ({detail}). Restore a copy of the store (`portero restore`, which keeps the damaged file).", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -143,7 +143,7 @@ pub enum OpenError {
     },
     /// The store does not say what format it is in.
     #[error(
-        "The store holds records but not the mark every store begins with. Restore a copy of the store."
+        "The store holds records but not the mark every store begins with. Restore a copy of the store (`portero restore`)."
     )]
     Unmarked,
     /// The master key is not the one the store was sealed with.
@@ -179,6 +179,9 @@ pub enum CopyError {
     /// Something has that name.
     #[error("{} is there already, and nothing is overwritten. Choose another name.", .0.display())]
     Exists(PathBuf),
+    /// The directory that should hold the copy does not exist.
+    #[error("The directory {} does not exist. Create it (mkdir -p), or choose another one for the copy.", .0.display())]
+    MissingDirectory(PathBuf),
     /// The disk lost something.
     #[error(
         "The copy does not hold what was written to it ({found} of {written} records). Check the disk."

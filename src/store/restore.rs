@@ -70,6 +70,18 @@ impl RestoreError {
     }
 }
 
+/// Whether the file is not a whole store, whichever key there is.
+fn is_no_store(error: &OpenError) -> bool {
+    matches!(
+        error,
+        OpenError::Empty(_)
+            | OpenError::Foreign(_)
+            | OpenError::Truncated(_)
+            | OpenError::Damaged { .. }
+            | OpenError::Unmarked
+    )
+}
+
 /// Puts the records of the copy `from` in the place of the store at `path`. The copy is only read;
 /// all of it is opened with the key first. The store that is there is put aside, not overwritten.
 /// What was erased since the copy was made, by the marks in that store or in its newest snapshot, is
@@ -122,9 +134,15 @@ pub fn restore(
         .and_then(|_| draft_file.sync_all())
         .map_err(of_place)?;
     drop(draft_file);
-    // The copy's name is what the operator knows.
+    // The copy's name is what the operator knows, and what helps with a store that is no store does
+    // not help with a copy.
     let useless = |error: OpenError| {
-        let words = error.to_string();
+        let mut words = error.to_string();
+        if is_no_store(&error)
+            && let Some((what, _)) = words.rsplit_once(". ")
+        {
+            words = format!("{what}. Name another one.");
+        }
         let (of_draft, of_copy) = (draft.path().display(), from.display());
         RestoreError::Useless(words.replace(&of_draft.to_string(), &of_copy.to_string()))
     };

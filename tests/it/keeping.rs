@@ -1147,8 +1147,12 @@ fn what_is_no_whole_copy_of_this_store_is_refused_and_nothing_changes() {
     for (name, wanted, words) in [
         ("none", 66, "cannot be read"),
         ("portero.redb", 64, "is the store itself"),
-        ("garbage", 65, "garbage is not a Portero store"),
-        ("empty", 65, "empty is empty"),
+        (
+            "garbage",
+            65,
+            "garbage is not a Portero store. Name another one.",
+        ),
+        ("empty", 65, "has been lost. Name another one."),
         ("short", 65, "The copy cannot be used"),
         ("foreign", 65, "sealed with another key"),
         ("newer", 65, "newer version of Portero (format 99"),

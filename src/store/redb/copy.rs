@@ -4,7 +4,7 @@ use super::{
     Options, Redb, builder, definition, explain, flatten, flatten_table, lock, make_tables,
 };
 use crate::store::engine::{Engine, KeyRange, Order, Reader, Table, count_records};
-use crate::store::{Copied, CopyError, OpenError, StoreError, file};
+use crate::store::{Copied, CopyError, StoreError, file};
 use redb::backends::FileBackend;
 use redb::{CommitError, DatabaseError, StorageError};
 use std::fs;
@@ -26,9 +26,7 @@ const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError> {
     let of_file = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => CopyError::Exists(path.into()),
-        io::ErrorKind::NotFound => {
-            OpenError::MissingDirectory(file::directory_of(path).into()).into()
-        }
+        io::ErrorKind::NotFound => CopyError::MissingDirectory(file::directory_of(path).into()),
         _ => explain(path, error.into()).into(),
     };
     // Said before the work is done and not only afterwards.
