@@ -131,7 +131,7 @@ fn revoke(shell: &mut Shell<'_>, worker: &mut Worker<'_>, id: &str) -> Result<()
         Answer::NoSuchKey => {
             let message = "there is no key of this name; nothing has been changed";
             let hint = "`portero keys list` shows the names";
-            Err(Failure::new(Exit::Failed, message).hint(hint).into())
+            Err(Failure::new(Exit::NoUser, message).hint(hint).into())
         }
         _ => Err(unexpected().into()),
     }

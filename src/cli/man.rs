@@ -58,7 +58,7 @@ const EXITS: &[(Exit, &str)] = &[
     ),
     (
         Exit::NoUser,
-        "There is no user, letter or event of that name.",
+        "There is no user, letter, event or key of that name.",
     ),
     (
         Exit::Unavailable,
