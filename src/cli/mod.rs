@@ -40,7 +40,6 @@ use std::process::ExitCode;
 
 const EXAMPLE: &str = "\
 Examples:
-  portero demo                             # a phone, a mailbox, and the inside
   portero config example > portero.toml    # then fill in its first lines
   portero check                            # says what is wrong or missing";
 
