@@ -235,3 +235,9 @@ fn spaces_in_a_name_are_not_lost_where_a_subject_is_encoded() {
 fn an_address_without_a_path_is_the_root_for_everybody() {
     head_and_body::holds(b"GET http://a?x HTTP/1.1\r\nHost: a\r\n\r\n");
 }
+
+/// The reference took it for granted that whoever refuses an odd target waits for its body first.
+#[test]
+fn an_odd_target_is_refused_before_its_body_is_there() {
+    head_and_body::holds(b"POST />c HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nhalf");
+}

@@ -344,33 +344,49 @@ fn server() -> (SocketAddr, Arc<Recorder>) {
     (listener.local_addr(), Arc::clone(recorder))
 }
 
-/// What the reference finds in all the bytes that one client sends: the requests, and the statuses
-/// one of which ends it, if it ends in a refusal.
-fn read_all(mut rest: &[u8]) -> (Vec<(Head, Vec<u8>)>, Vec<u16>) {
-    let mut requests: Vec<(Head, Vec<u8>)> = Vec::new();
+/// What the reference finds in all the bytes that one client sends.
+#[derive(Default)]
+struct Sent {
+    requests: Vec<(Head, Vec<u8>)>,
+    /// The statuses one of which ends it, if it ends in a refusal.
+    faults: Vec<u16>,
+    /// The head of a last request whose body did not come to its end.
+    unfinished: Option<Head>,
+}
+
+fn read_all(mut rest: &[u8]) -> Sent {
+    let mut sent = Sent::default();
     loop {
         let end = match first_event(rest) {
             Some((_, Some(end))) => end,
-            Some((_, None)) => return (requests, vec![400]),
-            None => return (requests, Vec::new()),
+            Some((_, None)) => {
+                sent.faults = vec![400];
+                return sent;
+            }
+            None => return sent,
         };
         let head = match read_head(&rest[..end]) {
             Ok(head) => head,
-            Err(faults) => return (requests, faults),
+            Err(faults) => {
+                sent.faults = faults;
+                return sent;
+            }
         };
         if head.body > BODY_BYTES_MAX as u64 {
-            return (requests, vec![413]);
+            sent.faults = vec![413];
+            return sent;
         }
         let body = usize::try_from(head.body).unwrap();
         rest = &rest[end..];
         if rest.len() < body {
-            return (requests, Vec::new());
+            sent.unfinished = Some(head);
+            return sent;
         }
         let lasts = head.lasts;
-        requests.push((head, rest[..body].to_vec()));
+        sent.requests.push((head, rest[..body].to_vec()));
         rest = &rest[body..];
         if !lasts {
-            return (requests, Vec::new());
+            return sent;
         }
     }
 }
@@ -403,7 +419,11 @@ fn the_handler_gets_what_the_reference_finds(input: &[u8]) {
         }
         !is_mine
     });
-    let (requests, faults) = read_all(input);
+    let Sent {
+        requests,
+        faults,
+        unfinished,
+    } = read_all(input);
     let mut ends_in_a_refusal = !faults.is_empty();
     for (at, (head, body)) in requests.iter().enumerate() {
         match got.get(at) {
@@ -438,7 +458,15 @@ fn the_handler_gets_what_the_reference_finds(input: &[u8]) {
             .map(|(at, _)| text.get(at + 9..at + 12).unwrap_or(""))
             .filter(|status| *status != "100")
             .collect();
-        let refused = usize::from(ends_in_a_refusal);
+        let mut refused = usize::from(ends_in_a_refusal);
+        if got.len() == requests.len()
+            && statuses.len() == got.len() + 1
+            && unfinished.as_ref().is_some_and(is_odd)
+        {
+            // An odd target is refused before its body is waited for.
+            assert_eq!(statuses.last(), Some(&"400"), "{text}");
+            refused = 1;
+        }
         assert_eq!(statuses.len(), got.len() + refused, "{text}");
         for status in &statuses[..got.len()] {
             assert_eq!(*status, "200", "{text}");
