@@ -236,7 +236,8 @@ impl Belief {
 
     /// Says now and then that the clock of the machine is behind the time that Portero goes by. A
     /// process that is not there is the one thing that lets them meet: no moment may come twice, and
-    /// nobody can know which of the two is right.
+    /// nobody can know which of the two is right. Not in a doubt: what is doubted is never noted, so
+    /// that a restart is enough, and that is said already.
     fn tell_if_behind(&mut self, clock: &dyn Clock, steady_ms: u64) {
         let behind_ms = clock.behind_ms();
         if behind_ms <= BEHIND_IS_SAID_MS {
@@ -262,12 +263,12 @@ impl Belief {
     /// What there is to be remembered of a doubt, if there is one now.
     pub(super) fn doubt(&mut self, clock: &dyn Clock) -> Option<ClockDoubt> {
         let shown = Belief::look(clock);
-        self.tell_if_behind(clock, shown.steady_ms);
         let (gained_ms, lost_ms) = self.agreed.gained_and_lost_ms(shown);
         if gained_ms <= self.gain_ms_max && lost_ms <= CLOCK_WAS_SET_MS {
             if self.doubt.is_some() {
                 *self = self.again_in(shown);
             }
+            self.tell_if_behind(clock, shown.steady_ms);
             return None;
         }
         let doubt = self.doubt.get_or_insert(Doubt {

@@ -525,12 +525,17 @@ fn a_clock_that_was_wrong_for_an_hour_leaves_nothing_behind() {
     janitor.sweep(&house.app).unwrap();
     house.later(HOUR_MS);
     machine.set_right();
-    for _ in 0..30 {
-        janitor.sweep(&house.app).unwrap();
-        assert!(house.latest_moment() <= house.clock.now());
-        house.clock.forward(HOUR_MS);
-    }
+    let said = logged(|| {
+        for _ in 0..30 {
+            janitor.sweep(&house.app).unwrap();
+            assert!(house.latest_moment() <= house.clock.now());
+            house.clock.forward(HOUR_MS);
+        }
+    });
     assert!(!house.app.is_clock_believed());
+    // And nothing but that restart is asked of anybody.
+    assert_eq!(said.matches("restart Portero once it is right").count(), 30);
+    assert!(!said.contains(BEHIND), "{said}");
     house = down_for(house, MINUTE_MS);
     assert_eq!(ahead_ms(&house), 0);
     // What was begun by the wrong clock does not wait until that moment comes.
