@@ -46,7 +46,7 @@ impl Counting {
         let generation = self.current.get();
         let app = &*generation.app;
         self.configuration(&mut text);
-        let help = "Lines of the log that were dropped because nobody took them in time.";
+        let help = "Lines of the log that were dropped: not taken in time, or not to be written.";
         let dropped = self.log_lines_dropped.get();
         text.one("portero_log_lines_dropped_total", Counter, help, dropped);
         requests(&generation.web, &mut text);
