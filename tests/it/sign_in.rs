@@ -1530,9 +1530,9 @@ fn s_31_a_thousand_random_attacks_without_the_return_code_take_nothing_over() {
 /// the proof that the attacks above would find a way in if there was one.
 #[test]
 fn s_31_random_attacks_with_the_return_code_take_over_only_where_it_is_documented() {
-    let taken_over = |policy: &Policy, phone: bool| {
+    let taken_over = |seeds: u64, policy: &Policy, phone: bool| {
         let mut tally = Tally::default();
-        for seed in 1..=150 {
+        for seed in 1..=seeds {
             let policy = Policy {
                 phone_on_file: if phone {
                     PhoneOnFile::MustMatch
@@ -1545,10 +1545,12 @@ fn s_31_random_attacks_with_the_return_code_take_over_only_where_it_is_documente
         }
         tally.taken_over
     };
-    let relayed = taken_over(&House::both_ways_in(), false);
-    assert!(relayed > 5, "{relayed}");
-    assert_eq!(taken_over(&finishing_by(Finish::MailCode), false), 0);
-    let nothing = taken_over(&finishing_by(Finish::Nothing), false);
+    // One attack in fourteen finds the way in, whatever dice are thrown: of so many, no fewer do by
+    // chance.
+    let relayed = taken_over(300, &House::both_ways_in(), false);
+    assert!(relayed > 7, "{relayed}");
+    assert_eq!(taken_over(150, &finishing_by(Finish::MailCode), false), 0);
+    let nothing = taken_over(150, &finishing_by(Finish::Nothing), false);
     assert!(
         nothing > 75,
         "{nothing}: with nothing after the password the link is enough"
