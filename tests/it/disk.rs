@@ -8,7 +8,7 @@ use crate::outside::{
 };
 use rustix::io::Errno;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -197,19 +197,57 @@ fn a_disk_that_keeps_nothing_any_more_ends_the_program_with_74() {
     world.graph.assert_received(&person(2), &answers[..1]);
 }
 
+/// A program on a disk that takes no writes for a while, with this error.
+struct RefusedDisk {
+    portero: Portero,
+    world: World,
+    error: Errno,
+    refusing: PathBuf,
+}
+
+impl RefusedDisk {
+    /// The disk takes writes, and the program has started on it.
+    fn new(error: Errno) -> RefusedDisk {
+        let world = World::without_mail();
+        let refusing = world.path("refusing");
+        // What is read-only cannot even be opened for writing.
+        let opened: &[&str] = match error {
+            Errno::ROFS => &["open portero.redb"],
+            _ => &[],
+        };
+        let labels = [&WRITES[..], opened].concat();
+        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
+        RefusedDisk {
+            portero: Portero::start(serve(&world, &failing)),
+            world,
+            error,
+            refusing,
+        }
+    }
+
+    /// From now on it takes none, and the program has refused this webhook.
+    fn begin(&self, webhook: &[u8]) {
+        refuse_with(&self.world, &self.refusing, self.error);
+        eventually("it refuses", || {
+            (self.portero.post_webhook(webhook).status == 503).then_some(())
+        });
+    }
+
+    /// From now on it takes writes.
+    fn end(&self) {
+        fs::remove_file(&self.refusing).unwrap();
+    }
+}
+
 /// R-50, R-51: under load the disk is full, or read-only, for a while, and again: what is known is
 /// read meanwhile, all goes on by itself, and everybody is answered once.
 #[test]
 fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_nothing() {
     const WRITERS: usize = 4;
     const TIMES: usize = 3;
-    let opened = ["open portero.redb"];
-    for (error, opened) in [(Errno::NOSPC, &[][..]), (Errno::ROFS, &opened[..])] {
-        let world = World::without_mail();
-        let refusing = world.path("refusing");
-        let labels = [&WRITES[..], opened].concat();
-        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
-        let portero = &Portero::start(serve(&world, &failing));
+    for error in [Errno::NOSPC, Errno::ROFS] {
+        let refused = RefusedDisk::new(error);
+        let (world, portero) = (&refused.world, &refused.portero);
         let (over, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
         let people: Vec<String> = std::thread::scope(|scope| {
             let writing: Vec<_> = (0..WRITERS)
@@ -235,12 +273,9 @@ fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_
                 eventually("messages are taken", || {
                     (taken.load(Ordering::SeqCst) > before + 20).then_some(())
                 });
-                refuse_with(&world, &refusing, error);
                 let probe = webhook(&[text(&person(turn as u64), "cancelar")]);
-                eventually("it refuses", || {
-                    (portero.post_webhook(&probe).status == 503).then_some(())
-                });
-                fs::remove_file(&refusing).unwrap();
+                refused.begin(&probe);
+                refused.end();
                 deliver(portero, &probe);
             }
             over.store(true, Ordering::SeqCst);
@@ -264,30 +299,22 @@ fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_
 /// also while nobody writes who would find out.
 #[test]
 fn while_the_disk_takes_no_writes_it_is_not_ready_and_then_it_is_by_itself() {
-    let opened = ["open portero.redb"];
-    for (error, opened) in [(Errno::NOSPC, &[][..]), (Errno::ROFS, &opened[..])] {
-        let world = World::without_mail();
-        let refusing = world.path("refusing");
-        let labels = [&WRITES[..], opened].concat();
-        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
-        let portero = Portero::start(serve(&world, &failing));
+    for error in [Errno::NOSPC, Errno::ROFS] {
+        let refused = RefusedDisk::new(error);
+        let portero = &refused.portero;
         let ready = || {
             let answer = portero.get("/readyz");
             (answer.status, answer.json()["ready"].as_bool())
         };
         assert_eq!(ready(), (200, Some(true)));
-        refuse_with(&world, &refusing, error);
-        let refused = webhook(&[text(&person(1), "cancelar")]);
-        eventually("it refuses", || {
-            (portero.post_webhook(&refused).status == 503).then_some(())
-        });
+        refused.begin(&webhook(&[text(&person(1), "cancelar")]));
         // It looks each second, and finds the disk as it was.
         let until = Instant::now() + Duration::from_millis(1_500);
         while Instant::now() < until {
             assert_eq!(ready(), (503, Some(false)));
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        fs::remove_file(&refusing).unwrap();
+        refused.end();
         let mended_at = Instant::now();
         eventually("it is ready", || {
             (ready() == (200, Some(true))).then_some(())
@@ -300,18 +327,11 @@ fn while_the_disk_takes_no_writes_it_is_not_ready_and_then_it_is_by_itself() {
 /// the audit has no line of it.
 #[test]
 fn a_contact_is_shown_on_a_disk_that_takes_no_writes_and_that_it_is_not_written_down_is_said() {
-    let opened = ["open portero.redb"];
-    for (error, opened, disk) in [
-        (Errno::NOSPC, &[][..], "full"),
-        (Errno::ROFS, &opened[..], "read-only"),
-    ] {
-        let world = World::without_mail();
-        let refusing = world.path("refusing");
-        let labels = [&WRITES[..], opened].concat();
-        let failing = FailingCalls::default().only(&labels).while_file(&refusing);
-        let portero = Portero::start(serve(&world, &failing));
+    for (error, disk) in [(Errno::NOSPC, "full"), (Errno::ROFS, "read-only")] {
+        let refused = RefusedDisk::new(error);
+        let (world, portero) = (&refused.world, &refused.portero);
         let number = person(1);
-        deliver(&portero, &webhook(&[text(&number, "cancelar")]));
+        deliver(portero, &webhook(&[text(&number, "cancelar")]));
         world.graph.reply(&number, 1);
         let run = |arguments: &[&str]| {
             let mut command = world.command(arguments);
@@ -320,11 +340,8 @@ fn a_contact_is_shown_on_a_disk_that_takes_no_writes_and_that_it_is_not_written_
             (ended.status.code(), of(ended.stdout), of(ended.stderr))
         };
         let show = || run(&["contact", "show", "--number", &number]);
-        refuse_with(&world, &refusing, error);
-        let refused = webhook(&[text(&person(2), "cancelar")]);
-        eventually("it refuses", || {
-            (portero.post_webhook(&refused).status == 503).then_some(())
-        });
+        let probe = webhook(&[text(&person(2), "cancelar")]);
+        refused.begin(&probe);
         let not_written = format!(
             "that this was looked up could not be written to the audit: the disk that holds the \
              store is {disk}\n"
@@ -334,8 +351,8 @@ fn a_contact_is_shown_on_a_disk_that_takes_no_writes_and_that_it_is_not_written_
             assert_eq!((code, &said), (Some(0), &not_written), "{shown}");
             assert!(shown.contains("not signed in"), "{shown}");
         }
-        fs::remove_file(&refusing).unwrap();
-        deliver(&portero, &refused);
+        refused.end();
+        deliver(portero, &probe);
         let (code, shown, said) = show();
         assert_eq!((code, said.as_str()), (Some(0), ""), "{shown}");
         let (_, lines, _) = run(&["audit", "list"]);
