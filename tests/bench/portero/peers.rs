@@ -13,7 +13,7 @@ use super::people::{address_of, newcomer};
 use super::process::{Process, free_address};
 use super::report::{head, heading, line, load, loads};
 use super::server::{Bot, Server};
-use super::sign_ins::{self, Waits};
+use super::sign_ins;
 use super::stand_ins::World;
 use serde_json::{Value, json};
 use std::env;
@@ -26,7 +26,6 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-const CLIENTS: [u64; 3] = [16, 32, 64];
 /// How many times as fast Portero shall be (section 10 of the design).
 const GOAL: f64 = 12.0;
 /// Until JavaScript that runs often is compiled.
@@ -277,7 +276,7 @@ fn better_auth(
     one.prove().map_err(|error| process.explain(&error))?;
     people(WARM_UP)?;
     let (mut best, mut after): (f64, f64) = (0.0, 0.0);
-    for clients in CLIENTS {
+    for clients in sign_ins::PEOPLE_AT_ONCE {
         let measured = people(Load::of(clients))?;
         let words = format!("better-auth, {}, {clients} people at once", keeps.words);
         load(&words, &measured, disk);
@@ -302,19 +301,8 @@ fn portero(bench: &Bench, disk: f64) -> io::Result<(f64, Needs)> {
         after: 0.0,
     };
     server.stop()?;
-    let mut best: f64 = 0.0;
-    for clients in CLIENTS {
-        let setup = sign_ins::setup(bench, Bot::Absent)?;
-        let (measured, after) =
-            sign_ins::sign_in(bench, &setup, Load::of(clients), Waits::ForTheMail)?;
-        load(
-            &format!("Portero, {clients} people at once"),
-            &measured,
-            disk,
-        );
-        best = best.max(measured.per_second);
-        needs.after = needs.after.max(after);
-    }
+    let (best, after) = sign_ins::fastest(bench, disk, "Portero, ")?;
+    needs.after = after;
     Ok((best, needs))
 }
 
