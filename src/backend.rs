@@ -4,8 +4,9 @@
 //! two calls and a redirect to WhatsApp. They go from server to server, so the browser never sees
 //! the access token. What comes back is checked, not believed: it decides where a person is sent.
 
-use crate::domain::delivery::{Failure, FailureKind};
-use crate::domain::id::{Malformed, Secret, WaId};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::id::{Malformed, WaId};
+use crate::domain::secret::Secret;
 use crate::http::{self, Agent, AgentSettings, Broken, Endpoint};
 use serde::{Deserialize, Serialize};
 use std::fmt;

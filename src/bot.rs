@@ -5,8 +5,10 @@
 //! them stand `Portero-Identity` with a message, and the headers of Standard Webhooks, under which
 //! events come too.
 
-use crate::domain::delivery::{Failure, FailureKind, SignedBody};
-use crate::domain::id::{Secret, Timestamp};
+use crate::domain::delivery::SignedBody;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::http::standard_webhooks::SigningSecret;
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint};
 use std::time::Duration;

@@ -10,8 +10,10 @@
 pub mod names;
 
 use crate::domain::clean;
-use crate::domain::delivery::{Failure, FailureKind, Mail};
-use crate::domain::id::{EmailAddress, Secret};
+use crate::domain::delivery::Mail;
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::id::EmailAddress;
+use crate::domain::secret::Secret;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::Error;

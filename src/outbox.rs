@@ -26,8 +26,9 @@ pub use other_side::Rest;
 pub use pace::Pace;
 
 use crate::app::{App, Begun, Bells, Report, Work, go_on_after_faults};
-use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane};
-use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::delivery::{EntryId, Lane};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::time::{SECOND_MS, Timestamp};
 use conclude::{Carried, Tried};
 use other_side::is_about_the_lane;
 use queue::{After, Queue, load};

@@ -12,7 +12,7 @@ use crate::app::{App, Clock, Failed, Janitor, SystemClock, SystemRandom, go_on_a
 use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::delivery::Lane;
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::outbox::{Outbox, Pace, Running as Senders};
 use crate::store::record::{self, Keys};
 use crate::store::redb::Options;

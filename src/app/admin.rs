@@ -6,7 +6,8 @@ use super::{App, Failed};
 use crate::domain::account::{Account, Company};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{Entry, Lane};
-use crate::domain::id::{EmailAddress, Secret, ServiceName, hex};
+use crate::domain::id::{EmailAddress, ServiceName, hex};
+use crate::domain::secret::Secret;
 use crate::store::record::{self, AuditLine, DeadLetter, Keys, Sent, User};
 use crate::store::{StoreError, Writer};
 use std::sync::Arc;
@@ -276,8 +277,10 @@ pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::app::{Settings, SystemClock, SystemRandom};
-    use crate::domain::id::{Language, PhoneNumberId, ServiceName, Timestamp};
+    use crate::domain::id::{PhoneNumberId, ServiceName};
+    use crate::domain::language::Language;
     use crate::domain::policy::Policy;
+    use crate::domain::time::Timestamp;
     use crate::store::{MasterKey, Memory, Sealed};
     use crate::text::{Texts, Voice};
     use argon2::Argon2;

@@ -10,10 +10,11 @@ use super::{About, App, Failed, Settings, Shared};
 use crate::domain::binding::{Binding, Proof, Scope};
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{BotAnswer, Event, Sentence};
-use crate::domain::id::{
-    ContactId, HOUR_MS, Language, MappingId, RequirementId, Secret, ServiceName, Timestamp, hex,
-};
+use crate::domain::id::{ContactId, MappingId, RequirementId, ServiceName, hex};
+use crate::domain::language::Language;
 use crate::domain::requirement::{ProofWanted, Standing};
+use crate::domain::secret::Secret;
+use crate::domain::time::{HOUR_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, Asked, Got};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What was written down, for whoever asks later.
 
 use super::{App, Failed, Shared, Transaction};
-use crate::domain::id::{ContactId, Timestamp};
+use crate::domain::id::ContactId;
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::record::{self, AuditCheck, AuditLine, AuditPlace};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The time and randomness of the machine, and whether that time is believed.
 
 use super::{App, Clock, Failed, NoRandomness, Random};
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use crate::store::record::{self, ClockDoubt};
 use crate::store::{Reader, StoreError, Writer};
 use rustix::time::{ClockId, clock_gettime};

@@ -17,7 +17,8 @@ use super::{About, App, Failed, Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::Event;
-use crate::domain::id::{ContactId, EmailAddress, MINUTE_MS, Timestamp, WaId};
+use crate::domain::id::{ContactId, EmailAddress, WaId};
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::store::record::{self, AuditLine, BodyOf, FoundBy, Name, People, Traces};
 use crate::store::{
     Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy,

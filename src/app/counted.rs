@@ -3,7 +3,7 @@
 use super::tokens::TokenAnswer;
 use super::{App, Failed, Need};
 use crate::domain::delivery::{EntryId, Lane};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::metrics::{Counter, Counters, Durations};
 use crate::store::{StoreError, record};
 use std::sync::atomic::AtomicBool;

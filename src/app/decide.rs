@@ -8,7 +8,9 @@ use crate::domain::conversation::{
     self, Action, AuditEvent, Context, Counts, Event, Outcome, Step,
 };
 use crate::domain::delivery::{Entry, EntryId, Errand};
-use crate::domain::id::{ChallengeId, ContactId, DAY_MS, HOUR_MS, MINUTE_MS, OtpCode, Timestamp};
+use crate::domain::id::{ChallengeId, ContactId};
+use crate::domain::secret::OtpCode;
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, AuditLine, Guesser};
 use std::sync::atomic::Ordering;
@@ -282,7 +284,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::app::{App, IdentitySettings, Places, SystemClock, SystemRandom};
-    use crate::domain::id::{Language, PhoneNumberId};
+    use crate::domain::id::PhoneNumberId;
+    use crate::domain::language::Language;
     use crate::domain::policy::Policy;
     use crate::store::record::Keys;
     use crate::store::{MasterKey, Memory, Sealed};

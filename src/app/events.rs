@@ -5,7 +5,7 @@ use super::{Shared, Transaction, put_new_entry};
 use crate::domain::contact::Contact;
 use crate::domain::conversation::AuditEvent;
 use crate::domain::delivery::{Entry, EntryId, Errand};
-use crate::domain::id::{DAY_MS, Timestamp};
+use crate::domain::time::{DAY_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, ToldEvent};
 use serde_json::{Map, json};

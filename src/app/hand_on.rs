@@ -7,7 +7,8 @@
 use super::{About, Shared, Transaction, put_new_entry};
 use crate::domain::contact::{Contact, Kept};
 use crate::domain::delivery::{Entry, EntryId, Errand, SignedBody};
-use crate::domain::id::{ContactId, DAY_MS, MessageId, Timestamp};
+use crate::domain::id::{ContactId, MessageId};
+use crate::domain::time::{DAY_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, BodyOf};
 use std::sync::Arc;

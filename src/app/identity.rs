@@ -7,8 +7,10 @@
 use super::{App, Shared};
 use crate::domain::binding::{Binding, Scope};
 use crate::domain::contact::Contact;
-use crate::domain::id::{ContactId, MessageId, SECOND_MS, Secret, Timestamp, hex};
+use crate::domain::id::{ContactId, MessageId, hex};
 use crate::domain::policy::Policy;
+use crate::domain::secret::Secret;
+use crate::domain::time::{SECOND_MS, Timestamp};
 use crate::signing::{CLAIMS_BYTES_MAX, Dated, Expected, Kind, TOKEN_LIFETIME_MS_MAX};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -40,7 +42,7 @@ impl Default for IdentitySettings {
         IdentitySettings {
             issuer: "portero".to_owned(),
             lifetime_ms: IDENTITY_LIFETIME_MS_MAX,
-            rotate_ms: 90 * crate::domain::id::DAY_MS,
+            rotate_ms: 90 * crate::domain::time::DAY_MS,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::audit::{ActOn, OperatorAct};
 use super::{App, Failed};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::signing::{self, Key, KeyRing, Life, Plan};
 use crate::store::record::{self, SigningKey};
 use crate::store::{Reader, StoreError, Table, Writer};

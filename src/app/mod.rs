@@ -53,8 +53,10 @@ pub use sign_in::{Attempt, Claim, MappingAnswer, PageView, Tried, UndoView, Verd
 pub use tokens::{IssueToken, Issued, NamedAccount, Need, TokenAnswer, TokenAsked, TokenWanted};
 
 use crate::domain::delivery::{EntryId, Lane};
-use crate::domain::id::{ContactId, Language, PhoneNumberId, ServiceName, Timestamp, WaId};
+use crate::domain::id::{ContactId, PhoneNumberId, ServiceName, WaId};
+use crate::domain::language::Language;
 use crate::domain::policy::Policy;
+use crate::domain::time::Timestamp;
 use crate::signing::KeyRing;
 use crate::store::record::{self, Keys};
 use crate::store::{Sealed, Snapshots, StoreError};

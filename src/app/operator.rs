@@ -6,7 +6,7 @@ use super::{
     App, Failed, NOTICE_LIFETIME_MS, Shared, Transaction, Work, events, hand_on, put_new_entry,
 };
 use crate::domain::delivery::{Entry, EntryId, Errand, Lane};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::store::record::{self, BodyOf, DeadLetter, ToldEvent};
 use crate::store::{Reader, StoreError};
 use std::sync::Arc;

@@ -4,7 +4,8 @@
 use super::user::HashedPassword;
 use super::{App, admin};
 use crate::domain::account::Account;
-use crate::domain::id::{EmailAddress, Secret};
+use crate::domain::id::EmailAddress;
+use crate::domain::secret::Secret;
 use crate::store::StoreError;
 use crate::store::record;
 use argon2::Argon2;

@@ -3,8 +3,10 @@
 use super::{App, Failed, LetterChange, LetterChanged, NoRandomness, Shared, Transaction, Whom};
 use crate::domain::contact::Contact;
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, EmailAddress, Secret, Timestamp, WaId, hex};
+use crate::domain::id::{ContactId, EmailAddress, WaId, hex};
+use crate::domain::secret::Secret;
 use crate::domain::tally::Tally;
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::record::{self, AuditLine, FoundBy};
 

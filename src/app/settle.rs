@@ -6,14 +6,15 @@ use crate::domain::binding::Binding;
 use crate::domain::contact::{Contact, Stage};
 use crate::domain::conversation::{self, Event, Outcome};
 use crate::domain::delivery::{
-    self, ChatMessage, Entry, EntryId, Errand, Failure, FailureKind, Lane, LinkTarget, Mail, Next,
-    Notice, Recipient, SignedBody,
+    ChatMessage, Entry, EntryId, Errand, Lane, LinkTarget, Mail, Notice, Recipient, SignedBody,
 };
-use crate::domain::id::{
-    ContactId, EmailAddress, Language, MINUTE_MS, MessageId, Secret, Timestamp,
-};
+use crate::domain::failure::{self, Failure, FailureKind, Next};
+use crate::domain::id::{ContactId, EmailAddress, MessageId};
+use crate::domain::language::Language;
 use crate::domain::message::Status;
+use crate::domain::secret::Secret;
 use crate::domain::tally::Tally;
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::store::StoreError;
 use crate::store::record::{self, BodyOf, DeadLetter, Sent, ToldEvent};
 use crate::text::BoundAccount;
@@ -164,14 +165,14 @@ impl App {
             .into_iter()
             .map(|entry| {
                 let latest = match is_odd(&entry) {
-                    true => now.plus_ms(delivery::UNKNOWN_WAIT_MS),
+                    true => now.plus_ms(failure::UNKNOWN_WAIT_MS),
                     false => entry.expires_at,
                 };
                 let not_before = match entry.in_flight_since {
                     // A restart does not know how a try ended that was under way: a status may tell.
                     Some(since) if lane == Lane::Chat => entry
                         .not_before
-                        .max(since.plus_ms(delivery::UNKNOWN_WAIT_MS)),
+                        .max(since.plus_ms(failure::UNKNOWN_WAIT_MS)),
                     _ => entry.not_before,
                 };
                 Waiting {
@@ -237,7 +238,7 @@ impl App {
                     if now < entry.expires_at {
                         // A try that was under way when the process ended has an unknown end.
                         let unknown = entry.unknown + u32::from(entry.in_flight_since.is_some());
-                        if unknown >= delivery::UNKNOWN_MAX {
+                        if unknown >= failure::UNKNOWN_MAX {
                             let work = Work::Nothing(Report::Failed(Failure {
                                 kind: FailureKind::Permanent,
                                 reason: "nobody knows whether it arrived".into(),
@@ -602,7 +603,7 @@ impl Shared {
                 "not taken; it is tried again, and `portero outbox list` shows it"
             );
         }
-        match delivery::after_failure(&entry, failure, now, fresh[0]) {
+        match failure::after_failure(&entry, failure, now, fresh[0]) {
             Next::RetryAt(at) => {
                 entry.not_before = at;
                 entry.count(failure.kind);

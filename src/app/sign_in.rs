@@ -9,12 +9,12 @@ use crate::domain::account::Account;
 use crate::domain::binding::Binding;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{Event, Outcome, Step};
-use crate::domain::id::{
-    ContactId, EmailAddress, Language, MappingHash, MappingId, ProofId, ReturnCode, Secret,
-    ServiceName, Timestamp, WaId, hex,
-};
+use crate::domain::id::{ContactId, EmailAddress, MappingId, ProofId, ServiceName, WaId, hex};
+use crate::domain::language::Language;
 use crate::domain::policy::Policy;
+use crate::domain::secret::{MappingHash, ReturnCode, Secret};
 use crate::domain::sign_in::{PageAct, PageAnswer, Who};
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::record::{self, Guesser, Handle};
 use std::sync::Arc;

@@ -4,8 +4,9 @@
 use super::hand_on::HandOn;
 use super::{App, Shared};
 use crate::domain::delivery::{Entry, EntryId, Lane};
-use crate::domain::id::{ContactId, Timestamp};
+use crate::domain::id::ContactId;
 use crate::domain::tally::Tally;
+use crate::domain::time::Timestamp;
 use crate::store::engine::Visitor as RecordVisitor;
 use crate::store::record;
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};

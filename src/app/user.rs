@@ -5,7 +5,8 @@
 use super::admin::NewUser;
 use super::{Failed, Random};
 use crate::domain::account::Account;
-use crate::domain::id::{EmailAddress, Malformed, Secret};
+use crate::domain::id::{EmailAddress, Malformed};
+use crate::domain::secret::Secret;
 use crate::store::StoreError;
 use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::PasswordHash;

@@ -7,7 +7,7 @@ use super::{Exit, Failure, Shell, Stop, unexpected};
 use crate::app::OperatorAct;
 use crate::config::StoreKey;
 use crate::control::{Answer, Request};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::serve;
 use crate::store::record::Keys;
 use crate::store::{RestoreError, Snapshots, restore};

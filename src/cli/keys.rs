@@ -7,7 +7,7 @@ use super::worker::Worker;
 use super::{Exit, Failure, Shell, Stop, unexpected};
 use crate::app::keys::{JWKS_MAX_AGE_SECONDS, KEPT_MS, KEYS_MAX};
 use crate::control::{Answer, KeyLine, KeyLineState, Request};
-use crate::domain::id::MINUTE_MS;
+use crate::domain::time::MINUTE_MS;
 use serde::Serialize;
 use std::io;
 

@@ -1,6 +1,6 @@
 //! Moments as operators write them.
 
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

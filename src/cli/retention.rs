@@ -7,7 +7,7 @@ use super::worker::Worker;
 use super::{Shell, Stop, show, unexpected};
 use crate::app::KEPT_MS;
 use crate::control::{Answer, Request};
-use crate::domain::id::DAY_MS;
+use crate::domain::time::DAY_MS;
 use clap::Subcommand;
 use serde_json::json;
 use std::collections::BTreeMap;

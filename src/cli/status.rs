@@ -6,7 +6,7 @@ use super::user::{no_terminal, password_asked, password_from_input};
 use super::{Exit, Failure, Shell, Stop};
 use crate::app::SystemRandom;
 use crate::app::user::{HashedPassword, status_password};
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use std::io::IsTerminal;
 
 const EXAMPLE: &str = "\

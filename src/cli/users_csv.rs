@@ -6,7 +6,8 @@
 use crate::app::admin::USERS_MAX;
 use crate::app::user::HashedPassword;
 use crate::control::{Hidden, UserText};
-use crate::domain::id::{EmailAddress, Secret};
+use crate::domain::id::EmailAddress;
+use crate::domain::secret::Secret;
 use csv::{ByteRecord, ReaderBuilder};
 use std::collections::HashMap;
 

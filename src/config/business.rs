@@ -3,7 +3,7 @@
 use super::keys;
 use super::read::{Reader, choice, text};
 use super::values::title;
-use crate::domain::id::Language;
+use crate::domain::language::Language;
 use crate::web::{Color, Logo};
 use toml::de::DeTable;
 

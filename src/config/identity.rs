@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::read::{Reader, number};
-use crate::domain::id::{DAY_MS, SECOND_MS};
+use crate::domain::time::{DAY_MS, SECOND_MS};
 use toml::de::DeTable;
 
 /// How what Portero signs is signed.

@@ -4,8 +4,8 @@ use super::keys;
 use super::read::{Reader, number};
 use super::values::{size, u32_of};
 use crate::domain::budget::Budget;
-use crate::domain::id::{DAY_MS, MINUTE_MS, SECOND_MS};
 use crate::domain::policy::Policy;
+use crate::domain::time::{DAY_MS, MINUTE_MS, SECOND_MS};
 use toml::de::DeTable;
 
 pub(super) fn policy(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Policy> {

@@ -3,7 +3,7 @@
 use super::api_keys::visible;
 use super::keys;
 use super::read::{Reader, text};
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use std::net::SocketAddr;
 use toml::de::DeTable;
 

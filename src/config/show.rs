@@ -3,7 +3,7 @@
 use super::keys::{self, Absent, Effect, Key};
 use super::problem::did_you_mean;
 use super::{Loaded, read};
-use crate::domain::id::Language;
+use crate::domain::language::Language;
 use crate::text::Texts;
 use std::fmt;
 

@@ -3,7 +3,7 @@
 use super::keys;
 use super::read::{Reader, number, text};
 use super::values::size;
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use std::path::PathBuf;
 use toml::de::DeTable;
 

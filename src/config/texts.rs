@@ -1,7 +1,7 @@
 //! `[texts.…]`: sentences in other words, laid over the built-in ones.
 
 use super::read::{Reader, expected, printable};
-use crate::domain::id::Language;
+use crate::domain::language::Language;
 use crate::text::{Override, Texts};
 use toml::de::{DeTable, DeValue};
 

@@ -5,7 +5,8 @@ use super::read::{Reader, number, text};
 use super::senders;
 use super::values::{HTTP_OPENED, Url, header_value, u32_of};
 use crate::domain::delivery::Lane;
-use crate::domain::id::{PhoneNumberId, Secret, WaId};
+use crate::domain::id::{PhoneNumberId, WaId};
+use crate::domain::secret::Secret;
 use crate::whatsapp;
 use toml::de::DeTable;
 

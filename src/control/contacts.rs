@@ -6,7 +6,8 @@
 use super::Answer;
 use crate::app::{App, Forgotten, Whom, rfc_3339};
 use crate::domain::contact::Contact;
-use crate::domain::id::{ContactId, EmailAddress, Malformed, Timestamp, WaId};
+use crate::domain::id::{ContactId, EmailAddress, Malformed, WaId};
+use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use crate::app::{
     App, CHANGED_AT_ONCE_MAX, Letter, LetterChange, LetterChanged, Obstacle, event_name,
 };
 use crate::domain::delivery::{Entry, EntryId, Errand, Lane};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::store::record::ToldEvent;
 use serde::{Deserialize, Serialize};
 

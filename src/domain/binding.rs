@@ -1,8 +1,9 @@
 //! The tie between a contact and its accounts, and why it ends.
 
 use super::account::{Account, Company};
-use super::id::{EmailAddress, ProofId, ServiceName, Timestamp};
+use super::id::{EmailAddress, ProofId, ServiceName};
 use super::policy::Policy;
+use super::time::Timestamp;
 
 /// Contact ↔ account, made by a proof.
 #[derive(Clone, Debug, PartialEq, Eq)]

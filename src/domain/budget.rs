@@ -1,6 +1,6 @@
 //! Counting what may happen only so often: the exact number in any window, not an average.
 
-use super::id::Timestamp;
+use super::time::Timestamp;
 
 /// The moments at which something happened, oldest first. Counts are exact in every window, and
 /// neither a restart nor a resend resets them (S-13). Only time and success make them smaller.

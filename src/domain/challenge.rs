@@ -1,8 +1,9 @@
 //! A one-time code in flight.
 
 use super::account::Account;
-use super::id::{ChallengeId, EmailAddress, Timestamp};
+use super::id::{ChallengeId, EmailAddress};
 use super::policy::Policy;
+use super::time::Timestamp;
 
 /// One attempt to prove a mailbox. An address that nobody has gets one just like it (S-19).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use super::binding::{Binding, ReleaseReason, Scope};
 use super::budget::Budget;
 use super::challenge::Challenge;
 use super::delivery::Recipient;
-use super::id::{
-    Bsuid, ContactId, EmailAddress, IdentityKey, Language, MessageId, ServiceName, Timestamp, WaId,
-};
+use super::id::{Bsuid, ContactId, EmailAddress, IdentityKey, MessageId, ServiceName, WaId};
+use super::language::Language;
 use super::policy::Policy;
 use super::requirement::Requirement;
 use super::sign_in::Mapping;
 use super::tally::Progress;
+use super::time::Timestamp;
 
 /// What is known about a contact: the state that `conversation::step` goes from and to.
 #[derive(Clone, Debug, PartialEq, Eq)]

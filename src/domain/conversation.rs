@@ -57,15 +57,15 @@ use super::binding::{Binding, ReleaseReason};
 use super::budget::Budget;
 use super::contact::{Barred, Contact, Kept, Stage};
 use super::delivery::Notice;
-use super::id::{
-    ChallengeId, EmailAddress, HOUR_MS, Language, MappingId, OtpCode, ProofId, ReturnCode,
-    SECOND_MS, Timestamp,
-};
+use super::id::{ChallengeId, EmailAddress, MappingId, ProofId};
+use super::language::Language;
 use super::message::{Content, Inbound};
 use super::policy::Policy;
 use super::reading::{self, Reading};
 use super::requirement::ProofWanted;
+use super::secret::{OtpCode, ReturnCode};
 use super::sign_in::{MappingState, PageAct, PageAnswer, Who};
+use super::time::{HOUR_MS, SECOND_MS, Timestamp};
 
 /// Nothing can be answered after this: WhatsApp's window is 24 hours (Meta's contract, section 6).
 const ANSWERABLE_MS: u64 = 23 * HOUR_MS;

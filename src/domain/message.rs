@@ -1,6 +1,7 @@
 //! What arrives through the webhook, after parsing and before anybody has decided anything.
 
-use super::id::{Bsuid, IdentityKey, MessageId, Timestamp, WaId};
+use super::id::{Bsuid, IdentityKey, MessageId, WaId};
+use super::time::Timestamp;
 
 /// One thing that the webhook brought, in the order of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@
 
 pub mod clean;
 pub mod id;
+pub mod language;
+pub mod secret;
+pub mod time;
 
 pub mod account;
 pub mod binding;
@@ -14,6 +17,7 @@ pub mod challenge;
 pub mod contact;
 pub mod conversation;
 pub mod delivery;
+pub mod failure;
 pub mod message;
 pub mod policy;
 pub mod reading;

@@ -1,6 +1,6 @@
 //! The limits of the conversation, as configured.
 
-use super::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+use super::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// Every limit that a decision depends on. [`Policy::default`] is what the documentation names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Reading what a person typed: a command, an address, a code. Forgiving in form, never in kind.
 
-use super::id::{EmailAddress, OtpCode, ReturnCode, is_atom_byte};
+use super::id::{EmailAddress, is_atom_byte};
 use super::message::{Content, Inbound};
+use super::secret::{OtpCode, ReturnCode};
 
 /// What a text says, as far as a sign-in is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]

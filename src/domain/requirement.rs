@@ -1,8 +1,9 @@
 //! What the bot demands before it goes on: a fresh proof of who is writing (step-up).
 
 use super::binding::{Binding, Proof};
-use super::id::{ChallengeId, RequirementId, Timestamp};
+use super::id::{ChallengeId, RequirementId};
 use super::policy::Policy;
+use super::time::Timestamp;
 
 /// A proof that the bot asked for. A contact has one at most: a later one takes its place.
 #[derive(Clone, Debug, PartialEq, Eq)]

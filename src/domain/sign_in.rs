@@ -2,7 +2,8 @@
 
 use super::account::Account;
 use super::binding::{Binding, Proof};
-use super::id::{HOUR_MS, MappingId, ProofId, ServiceName, Timestamp, WaId};
+use super::id::{MappingId, ProofId, ServiceName, WaId};
+use super::time::{HOUR_MS, Timestamp};
 
 /// One attempt to sign in on the web. Its hash names it and proves nothing (section 2.2 of the
 /// threat model).

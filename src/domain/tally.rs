@@ -5,8 +5,8 @@
 
 use super::contact::Contact;
 use super::conversation::{Action, AuditEvent, Event, Step};
-use super::id::{HOUR_MS, SECOND_MS, Timestamp};
 use super::sign_in::{PageAct, PageAnswer};
+use super::time::{HOUR_MS, SECOND_MS, Timestamp};
 use std::collections::BTreeMap;
 
 /// A way that has not ended by now is another one: longer than any code, link and return code live.

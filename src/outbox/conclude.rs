@@ -5,7 +5,7 @@ use super::queue::{After, LineKey, Queue};
 use super::{LOOK_MS_MAX, Outbox, STORE_RETRY};
 use crate::app::{App, EndedTry, Report, Settled};
 use crate::domain::delivery::{EntryId, Lane};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 

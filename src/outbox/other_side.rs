@@ -6,8 +6,9 @@
 
 use super::queue::LineKey;
 use crate::app::Report;
-use crate::domain::delivery::{EntryId, Failure, FailureKind, Lane, PAUSE_MS};
-use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::delivery::{EntryId, Lane};
+use crate::domain::failure::{Failure, FailureKind, PAUSE_MS};
+use crate::domain::time::{SECOND_MS, Timestamp};
 use std::collections::HashSet;
 
 /// Pauses of a lane whose other side does not answer: the first, and the longest.

@@ -2,7 +2,7 @@
 
 use super::LOOK_MS_MAX;
 use crate::domain::delivery::Lane;
-use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::time::{SECOND_MS, Timestamp};
 use std::collections::VecDeque;
 
 /// Messages to one person that may leave in a burst, and the pace after it: Meta allows about one

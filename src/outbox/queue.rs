@@ -6,7 +6,8 @@ use super::other_side::{Noted, OtherSide, may_be_tried_now};
 use super::pace::{PairPace, Rate};
 use crate::app::{App, Report, Waiting};
 use crate::domain::delivery::{EntryId, Lane};
-use crate::domain::id::{ContactId, SECOND_MS, Timestamp};
+use crate::domain::id::ContactId;
+use crate::domain::time::{SECOND_MS, Timestamp};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::thread::ThreadId;
 

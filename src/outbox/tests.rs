@@ -4,7 +4,7 @@ use super::other_side::{Noted, REFUSED_LINES_MAX};
 use super::queue::{After, LINES_MAX, LineKey, Queue};
 use super::*;
 use crate::app::Waiting;
-use crate::domain::delivery::PAUSE_MS;
+use crate::domain::failure::PAUSE_MS;
 use crate::domain::id::ContactId;
 
 const ANA: ContactId = ContactId([1; 16]);

@@ -8,8 +8,11 @@ use crate::backend::Backend;
 use crate::bot::{Bot, EventReceiver};
 use crate::config::Config;
 use crate::domain::account::{Answer, Unavailable};
-use crate::domain::delivery::{Failure, Lane};
-use crate::domain::id::{Secret, ServiceName, Timestamp};
+use crate::domain::delivery::Lane;
+use crate::domain::failure::Failure;
+use crate::domain::id::ServiceName;
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::mail::Mailer;
 use crate::outbox::{Carry, Outbox, Pace};
 use crate::services::{self, Services, TokenFor};
@@ -179,12 +182,12 @@ pub(super) fn settings(config: &Config) -> app::Settings {
             code_minutes: config
                 .policy
                 .code_lifetime_ms
-                .div_ceil(crate::domain::id::MINUTE_MS),
+                .div_ceil(crate::domain::time::MINUTE_MS),
             methods: config.policy.methods,
             link_minutes: config
                 .policy
                 .link_lifetime_ms
-                .div_ceil(crate::domain::id::MINUTE_MS),
+                .div_ceil(crate::domain::time::MINUTE_MS),
         },
         directory: config.directory.enabled.then_some(directory),
         places: places(config),

@@ -3,7 +3,7 @@
 use super::generation::origin_and_path;
 use crate::app::App;
 use crate::config::Config;
-use crate::domain::id::{MINUTE_MS, SECOND_MS, Timestamp};
+use crate::domain::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use crate::outbox::Outbox;
 use crate::services::Services;
 use crate::store::migrate::FORMAT_VERSION;

@@ -6,8 +6,9 @@ use super::shape::{
 use super::{Token, Trouble};
 use crate::domain::account::{Account, Company};
 use crate::domain::clean::{is_hidden, one_line};
-use crate::domain::delivery::Failure;
-use crate::domain::id::{EmailAddress, Secret, ServiceName};
+use crate::domain::failure::Failure;
+use crate::domain::id::{EmailAddress, ServiceName};
+use crate::domain::secret::Secret;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;

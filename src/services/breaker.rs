@@ -1,6 +1,6 @@
 //! Leaves a service alone that fails again and again.
 
-use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::time::{SECOND_MS, Timestamp};
 
 /// Failures in a row after which the service is left alone.
 pub const FAILURES_MAX: u32 = 5;

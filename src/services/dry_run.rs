@@ -7,8 +7,10 @@ use super::template::{Call, HIDDEN, Question, Values, encoded};
 use super::{Placeholder, Request, Service, Services, TokenCall, Trouble, UsersCall, trouble};
 use crate::domain::account::Account;
 use crate::domain::clean::{is_hidden, one_line};
-use crate::domain::delivery::Failure;
-use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
+use crate::domain::failure::Failure;
+use crate::domain::id::{ContactId, EmailAddress, ServiceName};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::http;
 use serde_json::Value;
 

@@ -20,8 +20,10 @@ mod template;
 
 use crate::domain::account::{Account, Answer, Unavailable};
 use crate::domain::binding::Scope;
-use crate::domain::delivery::{Failure, FailureKind};
-use crate::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp, hex};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::id::{ContactId, EmailAddress, ServiceName, hex};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::http::standard_webhooks::SigningSecret;
 use crate::http::{self, Agent, AgentSettings, Broken, Endpoint, Method};
 use answer::Asked;

@@ -4,7 +4,7 @@
 //! but letters, digits and `-._~` is percent-encoded (RFC 3986, section 2.3), in a body it is
 //! written by the rules of the body. So no value can become another path, host, query or member.
 
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::http::Endpoint;
 use serde_json::Value;
 use std::fmt;

@@ -13,7 +13,8 @@ pub use turns::{
     revoke, turn,
 };
 
-use crate::domain::id::{MINUTE_MS, SECOND_MS, Secret, Timestamp};
+use crate::domain::secret::Secret;
+use crate::domain::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm,
     OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse, ThumbprintHash,

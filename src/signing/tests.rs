@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use super::turns::{due, turn};
 use super::*;
-use crate::domain::id::{DAY_MS, MINUTE_MS};
+use crate::domain::time::{DAY_MS, MINUTE_MS};
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@
 //! and no function here knows the time but from its caller.
 
 use super::{Key, SKEW_MS, TOKEN_LIFETIME_MS_MAX};
-use crate::domain::id::{MINUTE_MS, Timestamp};
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use std::fmt;
 
 /// From the publication of a key to its first signature. Whoever keeps the JWK set for no longer

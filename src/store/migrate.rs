@@ -16,7 +16,7 @@
 use super::engine::{Engine, Table, Writer};
 use super::record::{self, Keys};
 use super::{CopyError, MasterKey, OpenError, Sealed, Snapshots, StoreError, seal};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
 

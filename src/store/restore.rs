@@ -5,7 +5,7 @@ use super::record::{self, AuditLine, Keys, People};
 use super::{
     CopyError, OpenError, Redb, Sealed, Snapshots, StoreError, Table, file, seal, write_copy,
 };
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::store::migrate::FORMAT_VERSION;
 use crate::store::redb::Options;
 use crate::store::{KeyRange, Order, Reader};

@@ -8,7 +8,7 @@
 
 use super::engine::Engine;
 use super::{CopyError, OpenError, file, write_copy};
-use crate::domain::id::{HOUR_MS, Timestamp};
+use crate::domain::time::{HOUR_MS, Timestamp};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;

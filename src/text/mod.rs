@@ -5,11 +5,11 @@ mod words;
 use crate::domain::binding::{Binding, ReleaseReason};
 use crate::domain::conversation::{ButtonAction, Opening, OurButton, Sentence};
 use crate::domain::delivery::{Button, ChatMessage, Link, LinkTarget, Mail};
-use crate::domain::id::{
-    DAY_MS, EmailAddress, HOUR_MS, Language, MINUTE_MS, OtpCode, ReturnCode, SECOND_MS,
-    ServiceName, Timestamp,
-};
+use crate::domain::id::{EmailAddress, ServiceName};
+use crate::domain::language::Language;
 use crate::domain::policy::{Methods, Policy};
+use crate::domain::secret::{OtpCode, ReturnCode};
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use std::collections::HashMap;
 
 pub use words::Key;

@@ -4,7 +4,7 @@
 //! read on a phone by somebody who wanted something else. A sentence that lacks a language does
 //! not compile. `{placeholders}` are filled in when a sentence is said.
 
-use crate::domain::id::Language;
+use crate::domain::language::Language;
 
 macro_rules! sentences {
     ($($(#[$doc:meta])* $key:ident = $name:literal [$($placeholder:literal),*] {

@@ -29,7 +29,8 @@ pub use watch::{METRICS_PATH, MetricsDoor, OfRoute};
 
 use crate::app::{App, IssueToken, Verdict};
 use crate::backend::Backend;
-use crate::domain::id::{PhoneNumberId, Secret};
+use crate::domain::id::PhoneNumberId;
+use crate::domain::secret::Secret;
 use listener::SAFE_HEADERS;
 use reminder::Reminder;
 use rouille::{Request, Response};

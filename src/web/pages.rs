@@ -9,7 +9,8 @@
 
 use super::look::{Color, Look};
 use super::paint::{self, EDGE_CONTRAST_MIN, TEXT_CONTRAST_MIN, WHITE};
-use crate::domain::id::{Language, MINUTE_MS, Timestamp};
+use crate::domain::language::Language;
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::text::{self, Key, Texts};
 use base64::Engine as _;
 use maud::{DOCTYPE, Markup, Render, html};

@@ -1,6 +1,6 @@
 //! What strangers can bring about as often as they like is told once a minute, with how often it was.
 
-use crate::domain::id::{MINUTE_MS, Timestamp};
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use std::sync::{Mutex, PoisonError};
 
 /// Between two lines about the same.

@@ -6,9 +6,11 @@ use super::request::parameter;
 use super::{CheckPassword, Site, Web, page_response};
 use crate::app::{PASSWORD_BYTES_MAX, PageView, Tried, Verdict, Visitor};
 use crate::backend::{Backend, ForeignHash, RETURN_TO, SignInOutcome};
-use crate::domain::id::{Language, MINUTE_MS, MappingHash, Secret, Timestamp};
+use crate::domain::language::Language;
 use crate::domain::policy::Policy;
+use crate::domain::secret::{MappingHash, Secret};
 use crate::domain::sign_in::PageAnswer;
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::store::StoreError;
 use crate::text::Texts;
 use rouille::{Request, Response};
@@ -345,7 +347,7 @@ fn foreign(
     password: &Secret,
 ) -> Result<Next, crate::app::Failed> {
     let app = &desk.web.app;
-    let unavailable = |failure: crate::domain::delivery::Failure| {
+    let unavailable = |failure: crate::domain::failure::Failure| {
         let advice = failure.advice.unwrap_or_default();
         tracing::error!(
             reason = failure.reason,
@@ -486,7 +488,7 @@ pub(super) fn undo_post(web: &Web, site: &Site, request: &Request) -> Response {
 }
 
 fn undo_gone(desk: &Desk<'_>, guessed: Option<&Request>) -> Response {
-    let days = Policy::UNDO_MS / crate::domain::id::DAY_MS;
+    let days = Policy::UNDO_MS / crate::domain::time::DAY_MS;
     let response = desk.answer(404, &pages::undo_gone(&desk.setting(None), days));
     let now = desk.web.app.now();
     match guessed.and_then(|request| {

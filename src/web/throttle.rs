@@ -2,7 +2,7 @@
 //! it costs nothing, and because a request that changes nothing must not write (S-35, S-36).
 
 use crate::domain::budget::Budget;
-use crate::domain::id::{MINUTE_MS, Timestamp};
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 

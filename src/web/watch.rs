@@ -4,7 +4,7 @@
 use super::listener::Handler;
 use super::request::bearer;
 use super::{ROUTES, Route, error, not_found, with_headers, wrong_method};
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::metrics::{Counters, Durations, MEDIA_TYPE};
 use rouille::{Request, Response, ResponseBody};
 use std::collections::hash_map::RandomState;

@@ -5,7 +5,7 @@ use super::request::{parameter, values};
 use super::{Web, error};
 use crate::app::Body;
 use crate::domain::delivery::SignedBody;
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::whatsapp::parts::Parts;
 use crate::whatsapp::signature;
 use crate::whatsapp::webhook::{self, Handshake, Place};

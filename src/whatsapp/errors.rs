@@ -1,7 +1,7 @@
 //! What Meta's errors mean, and what follows from them: one table, `MEANINGS`.
 
-use crate::domain::delivery::FailureKind::{Configuration, Permanent, Recipient as Person};
-use crate::domain::delivery::{Failure, FailureKind};
+use crate::domain::failure::FailureKind::{Configuration, Permanent, Recipient as Person};
+use crate::domain::failure::{Failure, FailureKind};
 use crate::http::Answer;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 
 use super::errors::{failure_of_error, number_in};
 use super::{CALL_TIMEOUT, Settings};
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint, Method};
 use serde_json::{Value, json};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! JSON as webhooks are read: a few keys of it, with patience for what is odd. Pure.
 
-use crate::domain::id::{SECOND_MS, Timestamp};
+use crate::domain::time::{SECOND_MS, Timestamp};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

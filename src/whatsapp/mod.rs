@@ -10,10 +10,10 @@ pub mod parts;
 pub mod signature;
 pub mod webhook;
 
-use crate::domain::delivery::{
-    Button, ChatMessage, Failure, FailureKind, Link, LinkTarget, Recipient,
-};
-use crate::domain::id::{MessageId, PhoneNumberId, Secret};
+use crate::domain::delivery::{Button, ChatMessage, Link, LinkTarget, Recipient};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::id::{MessageId, PhoneNumberId};
+use crate::domain::secret::Secret;
 use crate::http::{Agent, AgentSettings, Answer, Broken, Endpoint};
 pub use errors::failure_of_code;
 use errors::failure_of_error;

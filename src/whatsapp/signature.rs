@@ -1,6 +1,6 @@
 //! The signature over a webhook's raw bytes, Meta's and our own. Pure.
 
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 

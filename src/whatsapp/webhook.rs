@@ -8,12 +8,13 @@
 
 use super::json::{Json, Key, Object, read, without_mark};
 use crate::domain::clean::one_line;
-use crate::domain::delivery::FailureKind;
-use crate::domain::id::{Bsuid, IdentityKey, MessageId, PhoneNumberId, Secret, WaId};
+use crate::domain::failure::FailureKind;
+use crate::domain::id::{Bsuid, IdentityKey, MessageId, PhoneNumberId, WaId};
 use crate::domain::message::{
     Content, IdentityChanged, Ignored, Inbound, Notice, Provenance, Sender, Status, StatusUpdate,
     WebhookItem,
 };
+use crate::domain::secret::Secret;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -7,12 +7,11 @@ use portero::app::keys::{Turned, When};
 use portero::app::{Granted, Issued, Janitor, TokenWanted, Wish};
 use portero::domain::binding::ReleaseReason;
 use portero::domain::conversation::AuditEvent;
-use portero::domain::delivery::Failure;
-use portero::domain::id::{
-    ContactId, DAY_MS, HOUR_MS, MINUTE_MS, MappingHash, MessageId, PhoneNumberId, SECOND_MS,
-    Secret, ServiceName, Timestamp,
-};
+use portero::domain::failure::Failure;
+use portero::domain::id::{ContactId, MessageId, PhoneNumberId, ServiceName};
 use portero::domain::policy::{Finish, Methods, Policy};
+use portero::domain::secret::{MappingHash, Secret};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use portero::web::listener::{Limits, Listener, Trust};
 use portero::web::{ApiKey, ApiScope, Web, WebSettings, WebhookSettings};
 use serde_json::{Value, json};

@@ -3,7 +3,8 @@
 
 use crate::webdriver::{Browser, Device, ENTER, ESCAPE, PATIENCE, Process, SHIFT, TAB};
 use portero::domain::delivery::{ChatMessage, Link, LinkTarget, Recipient};
-use portero::domain::id::{PhoneNumberId, Secret, WaId};
+use portero::domain::id::{PhoneNumberId, WaId};
+use portero::domain::secret::Secret;
 use portero::simulator::World;
 use portero::simulator::cast::{ANA, BUSINESS, PEOPLE};
 use portero::simulator::page::{self, Inside};

@@ -9,9 +9,10 @@ use crate::outside::{
 };
 use crate::services::logged;
 use portero::app::{Clock, Failed, Janitor, Once, Report, Wish, Work};
-use portero::domain::delivery::{Failure, FailureKind, Lane};
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
+use portero::domain::delivery::Lane;
+use portero::domain::failure::{Failure, FailureKind};
 use portero::domain::message::{IdentityChanged, Inbound, WebhookItem};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use portero::outbox::{Outbox, Pace};
 use portero::store::redb::Options;
 use portero::store::{KeyRange, MasterKey, Order, Redb, Sealed, Table, record};

@@ -2,8 +2,9 @@
 
 use portero::config::keys::{self, Absent, Effect, Key};
 use portero::config::{Config, EXAMPLE, Loaded, explain};
-use portero::domain::id::{Language, MINUTE_MS};
+use portero::domain::language::Language;
 use portero::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
+use portero::domain::time::MINUTE_MS;
 use portero::web::ApiScope;
 use proptest::prelude::*;
 use std::fs;

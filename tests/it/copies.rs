@@ -5,8 +5,9 @@ use crate::outside::{
     Message, PHONE_NUMBER_ID, Portero, STORE_KEY, World, eventually, post_webhook, text, webhook,
 };
 use portero::app::{App, SystemRandom};
-use portero::domain::id::{HOUR_MS, MINUTE_MS, MessageId, PhoneNumberId, Timestamp, WaId};
+use portero::domain::id::{MessageId, PhoneNumberId, WaId};
 use portero::domain::message::Inbound;
+use portero::domain::time::{HOUR_MS, MINUTE_MS, Timestamp};
 use portero::store::record::{self, Keys, Remembered};
 use portero::store::redb::Options;
 use portero::store::{MasterKey, Redb, Sealed, Snapshots, StoreError, Writer, write_copy};

@@ -10,7 +10,8 @@ use crate::outside::{
 };
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Errand, Lane, Recipient};
-use portero::domain::id::{ContactId, Timestamp};
+use portero::domain::id::ContactId;
+use portero::domain::time::Timestamp;
 use portero::store::record::DeadLetter;
 use portero::store::redb::Options;
 use portero::store::{MasterKey, Redb, Sealed, record};

@@ -5,9 +5,11 @@ use super::house::{
     server_error,
 };
 use portero::app::{Report, Work};
-use portero::domain::delivery::{ChatMessage, Entry, Failure, FailureKind, Lane, Recipient};
-use portero::domain::id::{EmailAddress, HOUR_MS, MINUTE_MS, MessageId, SECOND_MS};
+use portero::domain::delivery::{ChatMessage, Entry, Lane, Recipient};
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::id::{EmailAddress, MessageId};
 use portero::domain::message::{Inbound, Status, WebhookItem};
+use portero::domain::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use portero::outbox::{Outbox, Pace};
 use portero::store::StoreError;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,11 +8,11 @@ use portero::app::{Granted, Verdict, Wish};
 use portero::domain::contact::{Contact, Stage};
 use portero::domain::conversation::Outcome;
 use portero::domain::delivery::{LinkTarget, Mail};
-use portero::domain::id::{MINUTE_MS, SECOND_MS};
 use portero::domain::message::{Content, Inbound, Provenance};
 use portero::domain::policy::{Gate, Policy};
 use portero::domain::requirement::{ProofWanted, RequirementState};
 use portero::domain::sign_in::PageAnswer;
+use portero::domain::time::{MINUTE_MS, SECOND_MS};
 use std::collections::HashSet;
 
 /// Conversations of each gate.
@@ -189,7 +189,7 @@ impl Talker {
         })
     }
 
-    fn link(&self, house: &House) -> Option<portero::domain::id::MappingHash> {
+    fn link(&self, house: &House) -> Option<portero::domain::secret::MappingHash> {
         let said = house.said().into_iter().rev();
         let mut mine = said.filter(|said| self.person.is(&said.to));
         let link = mine.find_map(|said| said.message.link)?;

@@ -10,18 +10,19 @@ use portero::app::{
 };
 use portero::domain::account::{Account, Answer, Company, Unavailable};
 use portero::domain::contact::Contact;
-use portero::domain::delivery::{
-    ChatMessage, Failure, FailureKind, Lane, LinkTarget, Mail, Recipient, SignedBody,
-};
+use portero::domain::delivery::{ChatMessage, Lane, LinkTarget, Mail, Recipient, SignedBody};
+use portero::domain::failure::{Failure, FailureKind};
 use portero::domain::id::{
-    Bsuid, EmailAddress, IdentityKey, Language, MINUTE_MS, MappingHash, MessageId, PhoneNumberId,
-    SECOND_MS, ServiceName, Timestamp, WaId,
+    Bsuid, EmailAddress, IdentityKey, MessageId, PhoneNumberId, ServiceName, WaId,
 };
+use portero::domain::language::Language;
 use portero::domain::message::{
     Content, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
 };
 use portero::domain::policy::{Methods, Policy};
+use portero::domain::secret::MappingHash;
 use portero::domain::sign_in::PageAnswer;
+use portero::domain::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use portero::outbox::{Outbox, Pace};
 use portero::store::engine::{Reader, UpdateBody};
 use portero::store::record::{self, Keys};

@@ -9,11 +9,12 @@ use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
 use portero::domain::budget::Budget;
 use portero::domain::contact::Contact;
-use portero::domain::delivery::{Entry, EntryId, Errand, Failure, FailureKind, SignedBody};
-use portero::domain::id::{
-    Bsuid, ContactId, DAY_MS, EmailAddress, Language, MINUTE_MS, MessageId, ProofId, Secret,
-    ServiceName, Timestamp, WaId,
-};
+use portero::domain::delivery::{Entry, EntryId, Errand, SignedBody};
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::id::{Bsuid, ContactId, EmailAddress, MessageId, ProofId, ServiceName, WaId};
+use portero::domain::language::Language;
+use portero::domain::secret::Secret;
+use portero::domain::time::{DAY_MS, MINUTE_MS, Timestamp};
 use portero::store::record::{self, BodyOf, DeadLetter, People};
 use portero::store::redb::Options;
 use portero::store::{Engine, Redb, Sealed, StoreError, Table};

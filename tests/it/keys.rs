@@ -14,10 +14,9 @@ use portero::control::{self, Answer, Request};
 use portero::domain::account::Company;
 use portero::domain::binding::{Binding, Proof, Scope};
 use portero::domain::contact::Contact;
-use portero::domain::id::{
-    ContactId, DAY_MS, HOUR_MS, Language, MINUTE_MS, MessageId, ProofId, SECOND_MS, ServiceName,
-    Timestamp, WaId,
-};
+use portero::domain::id::{ContactId, MessageId, ProofId, ServiceName, WaId};
+use portero::domain::language::Language;
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use portero::serve;
 use portero::store::record::{self, Keys};
 use portero::store::{Engine, MasterKey, Memory, Sealed, StoreError};

@@ -4,8 +4,9 @@
 
 use crate::house::{Crowd, House, Left, Person, Takes, failure, said_in};
 use portero::app::{Clock, Report, Work};
-use portero::domain::delivery::{Failure, FailureKind, Lane};
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
+use portero::domain::delivery::Lane;
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use portero::outbox::{Outbox, Pace};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};

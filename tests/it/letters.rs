@@ -9,10 +9,10 @@ use portero::app::{
     Clock, EndedTry, HandOver, Janitor, LetterChange, LetterChanged, Obstacle, Report, Settled,
     Work,
 };
-use portero::domain::delivery::{
-    Entry, EntryId, Errand, Failure, FailureKind, Lane, Recipient, SignedBody,
-};
-use portero::domain::id::{ContactId, DAY_MS, HOUR_MS, MINUTE_MS, WaId};
+use portero::domain::delivery::{Entry, EntryId, Errand, Lane, Recipient, SignedBody};
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::id::{ContactId, WaId};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use portero::store::record::{self, BodyOf, DeadLetter, ToldEvent};
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -3,15 +3,14 @@
 use super::house::{House, Left, Person, START, Takes, failure, other_than, said_in, server_error};
 use portero::app::{Clock, Janitor, SystemClock};
 use portero::domain::contact::Stage;
-use portero::domain::delivery::{FailureKind, Recipient};
-use portero::domain::id::{
-    Bsuid, DAY_MS, EmailAddress, HOUR_MS, IdentityKey, MINUTE_MS, MessageId, SECOND_MS, Timestamp,
-    WaId,
-};
+use portero::domain::delivery::Recipient;
+use portero::domain::failure::FailureKind;
+use portero::domain::id::{Bsuid, EmailAddress, IdentityKey, MessageId, WaId};
 use portero::domain::message::{
     Content, IdentityChanged, Inbound, Provenance, Sender, Status, StatusUpdate, WebhookItem,
 };
 use portero::domain::policy::Policy;
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use std::sync::atomic::Ordering;
 
 const ANA: &str = "ana@example.com";

@@ -1,8 +1,10 @@
 //! Mail against a real SMTP server, in good and in bad moods (R-30 to R-34, S-22, F-11).
 
 use crate::smtp_sink::{self, settings};
-use portero::domain::delivery::{Failure, FailureKind, Mail};
-use portero::domain::id::{EmailAddress, Secret};
+use portero::domain::delivery::Mail;
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::id::EmailAddress;
+use portero::domain::secret::Secret;
 use portero::mail::{Mailer, Security, Settings};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};

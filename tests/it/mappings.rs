@@ -5,8 +5,10 @@
 use crate::house::{House, Person, no_tokens};
 use crate::outside::{self, Answer, PUBLIC_HOST, Portero, World, ask, file_has, tap, text};
 use crate::python::StandIn;
-use portero::domain::id::{MINUTE_MS, PhoneNumberId, Secret, ServiceName};
+use portero::domain::id::{PhoneNumberId, ServiceName};
 use portero::domain::policy::{Finish, Methods, Policy};
+use portero::domain::secret::Secret;
+use portero::domain::time::MINUTE_MS;
 use portero::web::listener::{Limits, Listener, Trust};
 use portero::web::{PageSettings, Web, WebSettings, WebhookSettings};
 use serde_json::{Value, json};

@@ -7,11 +7,12 @@ use crate::services::logged;
 use portero::app::Clock;
 use portero::domain::account::{Account, Answer, Company};
 use portero::domain::binding::Scope;
-use portero::domain::delivery::{FailureKind, Lane, Recipient};
-use portero::domain::id::{
-    ContactId, EmailAddress, MINUTE_MS, SECOND_MS, Secret, ServiceName, Timestamp,
-};
+use portero::domain::delivery::{Lane, Recipient};
+use portero::domain::failure::FailureKind;
+use portero::domain::id::{ContactId, EmailAddress, ServiceName};
 use portero::domain::message::{Status, WebhookItem};
+use portero::domain::secret::Secret;
+use portero::domain::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use portero::services::{
     FAILURES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor, UsersCall,
 };

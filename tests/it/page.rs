@@ -12,11 +12,12 @@ use portero::app::admin::NewUser;
 use portero::app::{App, Clock, Report, Settings, SystemRandom, Verdict, Work};
 use portero::config::Config;
 use portero::domain::delivery::{ChatMessage, Lane, LinkTarget};
-use portero::domain::id::{
-    ContactId, Language, MINUTE_MS, MessageId, PhoneNumberId, Secret, ServiceName, Timestamp, WaId,
-};
+use portero::domain::id::{ContactId, MessageId, PhoneNumberId, ServiceName, WaId};
+use portero::domain::language::Language;
 use portero::domain::message::{Content, Inbound, Provenance, Sender, Status, WebhookItem};
 use portero::domain::policy::{Methods, Policy};
+use portero::domain::secret::Secret;
+use portero::domain::time::{MINUTE_MS, Timestamp};
 use portero::outbox::{Outbox, Pace};
 use portero::serve::{self, Running};
 use portero::simulator::cast::{ANA, BRUNO, BUSINESS, PEOPLE};

@@ -3,8 +3,10 @@
 use crate::python::StandIn;
 use portero::domain::account::{Account, Answer};
 use portero::domain::binding::Scope;
-use portero::domain::delivery::FailureKind;
-use portero::domain::id::{ContactId, EmailAddress, Secret, ServiceName, Timestamp};
+use portero::domain::failure::FailureKind;
+use portero::domain::id::{ContactId, EmailAddress, ServiceName};
+use portero::domain::secret::Secret;
+use portero::domain::time::Timestamp;
 use portero::services::{
     FAILURES_MAX, PASSWORD_BYTES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor,
     USER_CHARS_MAX, UsersCall,

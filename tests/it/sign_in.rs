@@ -7,13 +7,14 @@ use crate::outside::has;
 use portero::app::{Verdict, Visitor};
 use portero::domain::binding::{Proof, Scope};
 use portero::domain::contact::Stage;
-use portero::domain::delivery::{Failure, Link, LinkTarget};
-use portero::domain::id::{
-    Bsuid, DAY_MS, HOUR_MS, IdentityKey, MINUTE_MS, MappingHash, SECOND_MS, ServiceName, Timestamp,
-};
+use portero::domain::delivery::{Link, LinkTarget};
+use portero::domain::failure::Failure;
+use portero::domain::id::{Bsuid, IdentityKey, ServiceName};
 use portero::domain::message::{Content, Inbound, Provenance};
 use portero::domain::policy::{Finish, Methods, PhoneOnFile, Policy};
+use portero::domain::secret::MappingHash;
 use portero::domain::sign_in::PageAnswer;
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use std::collections::BTreeSet;
 
 /// The victim, and the attacker, who has an account as well.

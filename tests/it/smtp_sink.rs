@@ -1,7 +1,8 @@
 //! The SMTP server of the tests: `smtp_sink.py`, which is aiosmtpd with a will of its own.
 
 use crate::python::StandIn;
-use portero::domain::id::{EmailAddress, Secret};
+use portero::domain::id::EmailAddress;
+use portero::domain::secret::Secret;
 use portero::mail::{Security, Settings};
 use serde_json::{Value, json};
 

@@ -11,9 +11,9 @@ use crate::outside::{
     eventually, post_webhook, status_of, text, webhook,
 };
 use portero::app::Janitor;
-use portero::domain::id::DAY_MS;
 use portero::domain::message::WebhookItem;
 use portero::domain::policy::Policy;
+use portero::domain::time::DAY_MS;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;

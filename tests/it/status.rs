@@ -8,13 +8,13 @@ use portero::app::user::HashedPassword;
 use portero::app::{SEARCH_LOOKS_MAX, SystemRandom, Verdict, Visitor, Wanted, Whom};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::Lane;
-use portero::domain::id::{
-    ContactId, DAY_MS, HOUR_MS, Language, MINUTE_MS, PhoneNumberId, SECOND_MS, Secret, Timestamp,
-    WaId,
-};
+use portero::domain::id::{ContactId, PhoneNumberId, WaId};
+use portero::domain::language::Language;
 use portero::domain::policy::Policy;
+use portero::domain::secret::Secret;
 use portero::domain::sign_in::PageAnswer;
 use portero::domain::tally::{Method, Milestone, Tally};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use portero::store::{Writer, record};
 use portero::web::listener::{Handler, Limits, Listener, Trust};
 use portero::web::{
@@ -596,9 +596,9 @@ fn the_overview_answers_who_signed_in_what_failed_and_what_to_do() {
     }
 }
 
-fn portero_rests() -> portero::domain::delivery::Failure {
-    portero::domain::delivery::Failure {
-        kind: portero::domain::delivery::FailureKind::Configuration,
+fn portero_rests() -> portero::domain::failure::Failure {
+    portero::domain::failure::Failure {
+        kind: portero::domain::failure::FailureKind::Configuration,
         reason: "190 access token expired or revoked".to_owned(),
         advice: Some("write a permanent token"),
     }

@@ -4,8 +4,8 @@ use crate::house::{House, Person, Takes, failure, mailbox_refused, other_than, s
 use crate::status::{CONTACTS, Office, PASSWORD, crowd};
 use crate::webdriver::{Browser, Device, ENTER, Outfit};
 use portero::app::SEARCH_LOOKS_MAX;
-use portero::domain::delivery::FailureKind;
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+use portero::domain::failure::FailureKind;
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use serde_json::json;
 
 const PHONE: Device = Device::Phone(390, 844);

@@ -4,12 +4,11 @@ use crate::house::{House, Person};
 use crate::outside::has;
 use portero::app::{IssueToken, Issued, Janitor, TokenAnswer, TokenAsked, TokenWanted};
 use portero::domain::account::{Account, Company};
-use portero::domain::delivery::Failure;
-use portero::domain::id::{
-    Bsuid, DAY_MS, EmailAddress, IdentityKey, MINUTE_MS, SECOND_MS, Secret, ServiceName, Timestamp,
-    WaId,
-};
+use portero::domain::failure::Failure;
+use portero::domain::id::{Bsuid, EmailAddress, IdentityKey, ServiceName, WaId};
 use portero::domain::message::{IdentityChanged, WebhookItem};
+use portero::domain::secret::Secret;
+use portero::domain::time::{DAY_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use portero::services::{
     FAILURES_MAX, REST_MS, Services, Settings, TokenCall, TokenFor, UsersCall,
 };

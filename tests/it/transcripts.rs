@@ -37,15 +37,15 @@
 
 use super::house::{House, Left, Person, Takes, code_of, other_than, said_in};
 use portero::app::{Granted, Wish};
-use portero::domain::delivery::{Failure, FailureKind, Mail};
-use portero::domain::id::{
-    Bsuid, DAY_MS, EmailAddress, HOUR_MS, IdentityKey, MINUTE_MS, MappingHash, MessageId,
-    ReturnCode, SECOND_MS, WaId,
-};
+use portero::domain::delivery::Mail;
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::id::{Bsuid, EmailAddress, IdentityKey, MessageId, WaId};
 use portero::domain::message::{Content, IdentityChanged, Provenance, WebhookItem};
 use portero::domain::policy::{Finish, Methods, Policy};
 use portero::domain::requirement::ProofWanted;
+use portero::domain::secret::{MappingHash, ReturnCode};
 use portero::domain::sign_in::PageAnswer;
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {

@@ -3,7 +3,7 @@
 
 use crate::python;
 use portero::app::user::HashedPassword;
-use portero::domain::id::Timestamp;
+use portero::domain::time::Timestamp;
 use portero::store::record::Keys;
 use portero::store::redb::Options;
 use portero::store::{MasterKey, Redb, Sealed};

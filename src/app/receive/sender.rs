@@ -8,9 +8,11 @@ use crate::app::{Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::conversation::{Event, Outcome};
-use crate::domain::id::{Bsuid, ContactId, Language, Timestamp, WaId};
+use crate::domain::id::{Bsuid, ContactId, WaId};
+use crate::domain::language::Language;
 use crate::domain::message::{IdentityChanged, Sender};
 use crate::domain::policy::Gate;
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::record;
 

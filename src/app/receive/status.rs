@@ -6,9 +6,10 @@ use crate::app::{Shared, Transaction};
 use crate::domain::binding::ReleaseReason;
 use crate::domain::contact::Contact;
 use crate::domain::delivery::{ChatMessage, Entry, EntryId, Errand, Lane};
-use crate::domain::id::{Bsuid, ContactId, Malformed, MessageId, Timestamp, WaId, hex};
+use crate::domain::id::{Bsuid, ContactId, Malformed, MessageId, WaId, hex};
 use crate::domain::message::{Sender, Status, StatusUpdate};
 use crate::domain::tally::Tally;
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::record::{self, DeadLetter, Sent};
 

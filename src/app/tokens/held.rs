@@ -3,8 +3,10 @@
 
 use super::Issued;
 use crate::domain::binding::{Binding, Scope};
-use crate::domain::delivery::{Failure, FailureKind};
-use crate::domain::id::{ContactId, HOUR_MS, ProofId, SECOND_MS, Secret, ServiceName, Timestamp};
+use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::id::{ContactId, ProofId, ServiceName};
+use crate::domain::secret::Secret;
+use crate::domain::time::{HOUR_MS, SECOND_MS, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

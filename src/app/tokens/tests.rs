@@ -9,9 +9,9 @@ use crate::app::admin::tests::user;
 use crate::app::{Clock, HeldTokens, IdentitySettings, NoRandomness, Places, Random};
 use crate::domain::account::Account;
 use crate::domain::binding::Proof;
-use crate::domain::id::{
-    DAY_MS, EmailAddress, HOUR_MS, Language, MINUTE_MS, PhoneNumberId, ProofId,
-};
+use crate::domain::id::{EmailAddress, PhoneNumberId, ProofId};
+use crate::domain::language::Language;
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::store::record::Keys;
 use crate::store::{MasterKey, Memory, Sealed};
 use crate::text::{Override, Texts, Voice};

@@ -4,7 +4,7 @@
 use super::finding::Finding;
 use super::meta::span;
 use crate::domain::clean::one_line;
-use crate::domain::delivery::{Failure, FailureKind};
+use crate::domain::failure::{Failure, FailureKind};
 use crate::http::{Answer, Broken};
 use crate::mail::names::Records;
 use crate::services::{DryRun, Reading};

@@ -8,7 +8,7 @@ use super::{Content, Found, Reader, Table, as_text, expected, printable};
 use crate::config::StoreKey;
 use crate::config::keys::Key;
 use crate::config::problem::Position;
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::services::Custody;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -2,10 +2,11 @@
 
 use super::super::binding::ReleaseReason;
 use super::super::contact::{Kept, Stage};
-use super::super::id::{EmailAddress, SECOND_MS};
+use super::super::id::EmailAddress;
 use super::super::message::{Content, Inbound, Provenance};
 use super::super::policy::Gate;
 use super::super::reading::{self, Codes, Command, Reading};
+use super::super::time::SECOND_MS;
 use super::{
     ANSWERABLE_MS, Action, AuditEvent, ButtonAction, Opening, OurButton, Outcome, SAME_BREATH_MS,
     Sentence, Turn,

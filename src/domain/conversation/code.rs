@@ -5,10 +5,11 @@ use super::super::binding::{Binding, Proof};
 use super::super::budget::Budget;
 use super::super::challenge::{Challenge, Sought};
 use super::super::contact::Stage;
-use super::super::id::{ChallengeId, EmailAddress, ProofId, Timestamp};
+use super::super::id::{ChallengeId, EmailAddress, ProofId};
 use super::super::message::Inbound;
 use super::super::policy::Policy;
 use super::super::reading::{self, Codes};
+use super::super::time::Timestamp;
 use super::{Action, AuditEvent, Errand, Opening, Outcome, Sentence, Turn};
 
 impl Turn<'_> {

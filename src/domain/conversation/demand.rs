@@ -3,9 +3,10 @@
 use super::super::account::Account;
 use super::super::binding::{Binding, Proof, ReleaseReason};
 use super::super::contact::Stage;
-use super::super::id::{EmailAddress, RequirementId, Timestamp};
+use super::super::id::{EmailAddress, RequirementId};
 use super::super::policy::Policy;
 use super::super::requirement::{ProofWanted, Requirement, RequirementState};
+use super::super::time::Timestamp;
 use super::{ANSWERABLE_MS, Action, AuditEvent, BotAnswer, Opening, Outcome, Sentence, Turn};
 
 impl Turn<'_> {

@@ -1,7 +1,8 @@
 //! What the conversation can say, write down and be: the words of its log and interface.
 
 use super::super::binding::{Binding, Proof, ReleaseReason};
-use super::super::id::{EmailAddress, MappingId, RequirementId, Timestamp};
+use super::super::id::{EmailAddress, MappingId, RequirementId};
+use super::super::time::Timestamp;
 
 /// Everything Portero says in a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]

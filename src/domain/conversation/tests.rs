@@ -7,10 +7,10 @@
 use super::*;
 use crate::domain::account::{Account, Company, Unavailable};
 use crate::domain::challenge::{Challenge, Sought};
-use crate::domain::id::{
-    ContactId, IdentityKey, Language, MINUTE_MS, MessageId, SECOND_MS, ServiceName, WaId,
-};
+use crate::domain::id::{ContactId, IdentityKey, MessageId, ServiceName, WaId};
+use crate::domain::language::Language;
 use crate::domain::message::{Provenance, Sender};
+use crate::domain::time::{MINUTE_MS, SECOND_MS};
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

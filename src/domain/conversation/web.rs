@@ -5,12 +5,15 @@ use super::super::account::Account;
 use super::super::binding::{Binding, Proof, ReleaseReason};
 use super::super::contact::Stage;
 use super::super::delivery::Notice;
-use super::super::id::{ChallengeId, Language, MappingId, ProofId, ReturnCode, Timestamp};
+use super::super::id::{ChallengeId, MappingId, ProofId};
+use super::super::language::Language;
 use super::super::message::{Inbound, Provenance};
 use super::super::policy::{Finish, PhoneOnFile, Policy};
+use super::super::secret::ReturnCode;
 use super::super::sign_in::{
     Mapping, MappingState, PageAct, PageAnswer, Phones, Who, compare_phones, is_number_of,
 };
+use super::super::time::Timestamp;
 use super::{Action, AuditEvent, Opening, Outcome, Sentence, Turn};
 
 impl Turn<'_> {

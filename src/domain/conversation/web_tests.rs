@@ -6,13 +6,13 @@
 use super::*;
 use crate::domain::account::{Account, Company};
 use crate::domain::binding::Proof;
-use crate::domain::id::{
-    ContactId, IdentityKey, Language, MINUTE_MS, MessageId, ServiceName, WaId,
-};
+use crate::domain::id::{ContactId, IdentityKey, MessageId, ServiceName, WaId};
+use crate::domain::language::Language;
 use crate::domain::message::{Provenance, Sender};
 use crate::domain::policy::{Finish, Gate, Methods, PhoneOnFile};
 use crate::domain::requirement::Standing;
 use crate::domain::sign_in::Mapping;
+use crate::domain::time::MINUTE_MS;
 use proptest::prelude::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -285,7 +285,9 @@ mod tests {
     use super::*;
     use crate::domain::account::{Account, Company};
     use crate::domain::binding::{Binding, Proof};
-    use crate::domain::id::{Language, ProofId, ServiceName, Timestamp};
+    use crate::domain::id::{ProofId, ServiceName};
+    use crate::domain::language::Language;
+    use crate::domain::time::Timestamp;
     use crate::store::record::put_contact;
     use crate::store::{Engine, MasterKey, Memory};
     use std::collections::BTreeSet;

@@ -2,8 +2,9 @@
 
 use super::{Keys, Sweep, damaged, read, sweep, write};
 use crate::domain::binding::Proof;
-use crate::domain::id::{ContactId, Malformed, MappingId, RequirementId, Timestamp};
+use crate::domain::id::{ContactId, Malformed, MappingId, RequirementId};
 use crate::domain::requirement::ProofWanted;
+use crate::domain::time::Timestamp;
 use crate::store::{Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 

@@ -12,7 +12,8 @@
 
 use super::outbox::entry_id;
 use super::{Keys, Sweep, collect, read, write};
-use crate::domain::id::{Timestamp, hex};
+use crate::domain::id::hex;
+use crate::domain::time::Timestamp;
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::ops::{Bound, ControlFlow};

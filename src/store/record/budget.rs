@@ -3,7 +3,8 @@
 use super::{Keys, Sweep, read, sweep, write};
 use crate::domain::budget::Budget;
 use crate::domain::conversation::AddressCounts;
-use crate::domain::id::{EmailAddress, Timestamp};
+use crate::domain::id::EmailAddress;
+use crate::domain::time::Timestamp;
 use crate::store::{Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 

@@ -7,12 +7,14 @@ use crate::domain::binding::{Binding, Proof, ReleaseReason};
 use crate::domain::challenge::{Challenge, Sought};
 use crate::domain::contact::{Barred, Contact, ForgetAsked, Kept, Stage};
 use crate::domain::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, IdentityKey, Language, Malformed, MappingId,
-    MessageId, ProofId, RequirementId, ServiceName, Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, IdentityKey, Malformed, MappingId, MessageId,
+    ProofId, RequirementId, ServiceName, WaId,
 };
+use crate::domain::language::Language;
 use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
 use crate::domain::tally::{Method, Milestone, Progress};
+use crate::domain::time::Timestamp;
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;

@@ -3,7 +3,8 @@
 use super::outbox::entry_id;
 use super::{Sweep, collect, read, sweep, write};
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, Timestamp};
+use crate::domain::id::ContactId;
+use crate::domain::time::Timestamp;
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;

@@ -1,7 +1,9 @@
 //! What was handed out for a sign-in on the web.
 
 use super::{Keys, Sweep, read, sweep, write};
-use crate::domain::id::{ContactId, MappingHash, MappingId, ReturnCode, Timestamp};
+use crate::domain::id::{ContactId, MappingId};
+use crate::domain::secret::{MappingHash, ReturnCode};
+use crate::domain::time::Timestamp;
 use crate::store::{Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Keys that tokens are signed with.
 
 use super::{collect, read, write};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::fmt;

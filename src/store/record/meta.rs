@@ -1,7 +1,7 @@
 //! Facts about the store as a whole.
 
 use super::{read, write};
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::store::{Reader, StoreError, Table, Writer};
 
 pub(super) const LATEST_KEY: &[u8] = b"latest moment";

@@ -38,10 +38,9 @@ pub use outbox::*;
 pub use seen::*;
 pub use tally::*;
 
-use crate::domain::id::{
-    Bsuid, ContactId, EmailAddress, HOUR_MS, MappingHash, MessageId, PhoneNumberId, ReturnCode,
-    Timestamp, WaId,
-};
+use crate::domain::id::{Bsuid, ContactId, EmailAddress, MessageId, PhoneNumberId, WaId};
+use crate::domain::secret::{MappingHash, ReturnCode};
+use crate::domain::time::{HOUR_MS, Timestamp};
 use crate::store::{KeyRange, MasterKey, Order, Reader, StoreError, Table, Writer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

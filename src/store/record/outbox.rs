@@ -6,10 +6,11 @@ use crate::domain::delivery::{
     Button, ChatMessage, Entry, EntryId, Errand, Lane, Link, LinkTarget, Notice, Recipient,
 };
 use crate::domain::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, Language, Malformed, MappingId, MessageId,
-    ProofId, Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, Malformed, MappingId, MessageId, ProofId, WaId,
 };
+use crate::domain::language::Language;
 use crate::domain::message::Status;
+use crate::domain::time::Timestamp;
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::ops::{Bound, ControlFlow};

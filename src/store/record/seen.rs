@@ -4,7 +4,8 @@ use super::{
     Keys, collect, first_moment, hour, latest_moment, put_seen_forgotten_until,
     seen_forgotten_until,
 };
-use crate::domain::id::{HOUR_MS, MessageId, PhoneNumberId, SECOND_MS, Timestamp};
+use crate::domain::id::{MessageId, PhoneNumberId};
+use crate::domain::time::{HOUR_MS, SECOND_MS, Timestamp};
 use crate::store::{KeyRange, Order, StoreError, Table, Writer};
 use std::ops::Bound;
 

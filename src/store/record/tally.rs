@@ -1,8 +1,8 @@
 //! What was counted in each hour. Nothing here is about anybody.
 
 use super::{Sweep, collect, hour, read, write};
-use crate::domain::id::{HOUR_MS, Timestamp};
 use crate::domain::tally::{Method, Milestone, TIME_BOUNDS_S, Tally};
+use crate::domain::time::{HOUR_MS, Timestamp};
 use crate::store::{KeyRange, Order, Reader, StoreError, Table, Writer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

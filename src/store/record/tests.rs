@@ -18,12 +18,14 @@ use crate::domain::delivery::{
 };
 use crate::domain::id::RequirementId;
 use crate::domain::id::{
-    Bsuid, ChallengeId, ContactId, EmailAddress, HOUR_MS, IdentityKey, Language, MappingId,
-    MessageId, PhoneNumberId, ProofId, ServiceName, Timestamp, WaId,
+    Bsuid, ChallengeId, ContactId, EmailAddress, IdentityKey, MappingId, MessageId, PhoneNumberId,
+    ProofId, ServiceName, WaId,
 };
+use crate::domain::language::Language;
 use crate::domain::requirement::{ProofWanted, Requirement, RequirementState};
 use crate::domain::sign_in::{Mapping, MappingState};
 use crate::domain::tally::{Method, Milestone, Progress};
+use crate::domain::time::{HOUR_MS, Timestamp};
 use proptest::prelude::*;
 
 fn keys() -> Keys {

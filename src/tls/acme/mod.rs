@@ -10,7 +10,7 @@ mod plan;
 mod protocol;
 
 use super::{Certificate, Certificates};
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::http::{Agent, AgentSettings, Endpoint};
 use folder::Folder;
 pub use plan::Plan;

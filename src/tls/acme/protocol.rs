@@ -2,7 +2,7 @@
 //! wait bounded. What an authority says is shown to the operator, cut short and without controls.
 
 use super::{Failure, POLL_EVERY, POLL_PAUSE_MAX, POLLS_MAX, Pause, Proofs, Way};
-use crate::domain::id::Secret;
+use crate::domain::secret::Secret;
 use crate::http::{Agent, Answer, Endpoint};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,6 +1,7 @@
 //! Who calls, and what they may ask for.
 
-use crate::domain::id::{Secret, ServiceName};
+use crate::domain::id::ServiceName;
+use crate::domain::secret::Secret;
 use crate::web::request::bearer;
 use rouille::Request;
 

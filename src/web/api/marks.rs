@@ -1,7 +1,7 @@
 //! Marks of requests that have no effect to be repeated: in memory, because a repeated request for
 //! a token is answered anew, and a restart that forgets a mark costs nothing.
 
-use crate::domain::id::{DAY_MS, Timestamp};
+use crate::domain::time::{DAY_MS, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 

@@ -3,8 +3,9 @@
 use crate::app::rfc_3339;
 use crate::app::{ContactView, DemandView, NamedAccount};
 use crate::domain::account::{Account, Company};
-use crate::domain::id::{SECOND_MS, ServiceName};
+use crate::domain::id::ServiceName;
 use crate::domain::requirement::ProofWanted;
+use crate::domain::time::SECOND_MS;
 use crate::web::error_about;
 use crate::web::request::json_body;
 use rouille::{Request, Response};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::domain::id::HOUR_MS;
+use crate::domain::time::HOUR_MS;
 
 const CHAT_URL: &str = "https://api.whatsapp.com/send/?phone=573001234567&text=Hola%20M4RKED";
 

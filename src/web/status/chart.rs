@@ -145,8 +145,8 @@ fn hundredths(value: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::domain::id::Timestamp;
     use crate::domain::tally::Tally;
+    use crate::domain::time::Timestamp;
 
     const NOW: Timestamp = Timestamp(1_795_645_800_000);
 

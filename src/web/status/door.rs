@@ -3,7 +3,8 @@
 //! A restart signs everybody out. Of a session only the digest of its id is held, so that what is
 //! in memory opens nothing.
 
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Secret, Timestamp};
+use crate::domain::secret::Secret;
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Timestamp};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

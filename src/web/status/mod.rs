@@ -23,7 +23,9 @@ use crate::app::{
     StatusAct, Wanted,
 };
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, Malformed, Secret, Timestamp};
+use crate::domain::id::{ContactId, Malformed};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use door::Door;
 use page::{Frame, Place, field};

@@ -2,7 +2,7 @@
 
 use super::StatusSettings;
 use super::report::Urgency;
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use crate::web::pages::{LOGO_PATH, Paint, USUAL_COLOR, source_hash};
 use maud::{DOCTYPE, Markup, html};
 use rouille::Response;

@@ -1,7 +1,7 @@
 //! What was counted, made into what is shown: pure arithmetic on what the app tells.
 
-use crate::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use crate::domain::tally::{Method, Milestone, Tally};
+use crate::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, Timestamp};
 use time::OffsetDateTime;
 
 /// Replies in a calendar month that Meta does not charge (Meta's contract, section 6).

@@ -11,9 +11,10 @@ use crate::app::{Found, Happened, Letter, Obstacle, Wanted};
 use crate::domain::binding::Binding;
 use crate::domain::contact::Contact;
 use crate::domain::delivery::EntryId;
-use crate::domain::id::{ContactId, HOUR_MS, Timestamp};
+use crate::domain::id::ContactId;
 use crate::domain::policy::Policy;
 use crate::domain::tally::{Method, Milestone, Tally};
+use crate::domain::time::{HOUR_MS, Timestamp};
 use maud::{Markup, html};
 
 /// Why somebody is not in.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::domain::id::Timestamp;
+use crate::domain::time::Timestamp;
 use crate::whatsapp::json::KEYS;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use super::server::{MESSAGES_PER_SECOND_MAX, Passwords, Server, Setup};
 use super::sign_ins::bound;
 use portero::app::SystemRandom;
 use portero::app::user::HashedPassword;
-use portero::domain::id::Secret;
+use portero::domain::secret::Secret;
 use serde_json::Value;
 use std::io;
 use std::sync::Arc;

@@ -9,11 +9,10 @@ use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Entry, EntryId, Errand};
-use portero::domain::id::{
-    Bsuid, ContactId, EmailAddress, HOUR_MS, Language, MessageId, ProofId, ServiceName, Timestamp,
-    WaId,
-};
+use portero::domain::id::{Bsuid, ContactId, EmailAddress, MessageId, ProofId, ServiceName, WaId};
+use portero::domain::language::Language;
 use portero::domain::tally::Tally;
+use portero::domain::time::{HOUR_MS, Timestamp};
 use portero::store::record::{self, AuditLine, DeadLetter, Keys, User};
 use portero::store::redb::Options;
 use portero::store::{MasterKey, Redb, Sealed, Writer};

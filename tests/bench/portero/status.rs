@@ -8,7 +8,8 @@ use super::report::{head, heading, line};
 use super::server::{STATUS_PASSWORD, Server, Setup};
 use portero::app::user::HashedPassword;
 use portero::app::{SEARCH_LOOKS_MAX, SEARCH_ON_LOOKS_MAX, SystemRandom};
-use portero::domain::id::{ContactId, Secret};
+use portero::domain::id::ContactId;
+use portero::domain::secret::Secret;
 use std::io;
 use std::time::Instant;
 

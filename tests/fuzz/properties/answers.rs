@@ -6,10 +6,11 @@ use portero::backend::{self, Backend, ForeignHash, SignInOutcome};
 use portero::bot::{self, Bot, EventReceiver, EventSettings};
 use portero::domain::account::{Account, Answer, Company};
 use portero::domain::binding::Scope;
-use portero::domain::delivery::{ChatMessage, Failure, FailureKind, Recipient, SignedBody};
-use portero::domain::id::{
-    ContactId, DAY_MS, EmailAddress, PhoneNumberId, Secret, ServiceName, Timestamp, WaId,
-};
+use portero::domain::delivery::{ChatMessage, Recipient, SignedBody};
+use portero::domain::failure::{Failure, FailureKind};
+use portero::domain::id::{ContactId, EmailAddress, PhoneNumberId, ServiceName, WaId};
+use portero::domain::secret::Secret;
+use portero::domain::time::{DAY_MS, Timestamp};
 use portero::http::RETRY_AFTER_MS_MAX;
 use portero::mail::names::{self, Records};
 use portero::services::{

@@ -5,13 +5,13 @@ use portero::domain::account::{Account, Company};
 use portero::domain::challenge::{Challenge, Sought};
 use portero::domain::contact::{Contact, Stage};
 use portero::domain::conversation::{Context, Counts, Event, step};
-use portero::domain::id::{
-    ChallengeId, ContactId, EmailAddress, Language, MINUTE_MS, MessageId, OtpCode, ReturnCode,
-    ServiceName, Timestamp, WaId,
-};
+use portero::domain::id::{ChallengeId, ContactId, EmailAddress, MessageId, ServiceName, WaId};
+use portero::domain::language::Language;
 use portero::domain::message::{Content, Inbound, Provenance, Sender};
 use portero::domain::policy::Policy;
 use portero::domain::reading::{self, Codes, Reading};
+use portero::domain::secret::{OtpCode, ReturnCode};
+use portero::domain::time::{MINUTE_MS, Timestamp};
 
 /// Stand in the input for the right code, and for a right return code.
 const CODE: char = '\u{1}';

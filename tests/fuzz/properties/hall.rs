@@ -4,8 +4,10 @@
 use super::house::House;
 use portero::app::user::HashedPassword;
 use portero::app::{App, Issued, SystemRandom, TokenWanted, Verdict};
-use portero::domain::delivery::Failure;
-use portero::domain::id::{PhoneNumberId, Secret, ServiceName, Timestamp};
+use portero::domain::failure::Failure;
+use portero::domain::id::{PhoneNumberId, ServiceName};
+use portero::domain::secret::Secret;
+use portero::domain::time::Timestamp;
 use portero::web::listener::Handler;
 use portero::web::{
     ApiKey, ApiScope, Look, Outlook, PageSettings, Site, StatusPassword, StatusSettings, Web,

@@ -6,10 +6,11 @@ use portero::domain::account::{Account, Company};
 use portero::domain::binding::{Binding, Proof};
 use portero::domain::clean;
 use portero::domain::delivery::Mail;
-use portero::domain::id::{
-    EmailAddress, Language, OtpCode, ProofId, Secret, ServiceName, Timestamp,
-};
+use portero::domain::id::{EmailAddress, ProofId, ServiceName};
+use portero::domain::language::Language;
 use portero::domain::policy::Methods;
+use portero::domain::secret::{OtpCode, Secret};
+use portero::domain::time::Timestamp;
 use portero::mail::{Mailer, Security, Settings};
 use portero::text::{BoundAccount, Texts, Voice};
 

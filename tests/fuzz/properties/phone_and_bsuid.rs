@@ -3,10 +3,10 @@
 
 use portero::domain::contact::{Contact, Stage};
 use portero::domain::delivery::Recipient;
-use portero::domain::id::{
-    Bsuid, ContactId, IdentityKey, Language, MessageId, PhoneNumberId, Timestamp, WaId,
-};
+use portero::domain::id::{Bsuid, ContactId, IdentityKey, MessageId, PhoneNumberId, WaId};
+use portero::domain::language::Language;
 use portero::domain::sign_in::{Phones, compare_phones, is_number_of};
+use portero::domain::time::Timestamp;
 use std::cmp::Ordering;
 
 /// Three texts, each to its line feed.

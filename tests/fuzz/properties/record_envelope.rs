@@ -4,7 +4,8 @@
 
 use super::house::{House, Person};
 use portero::domain::delivery::{EntryId, Lane};
-use portero::domain::id::{ContactId, EmailAddress, MessageId, Timestamp, WaId};
+use portero::domain::id::{ContactId, EmailAddress, MessageId, WaId};
+use portero::domain::time::Timestamp;
 use portero::store::record::{self, BodyOf, FoundBy, Keys};
 use portero::store::{
     Engine, KeyRange, MasterKey, Memory, Order, Reader, Sealed, StoreError, Table, Writer,

@@ -2,7 +2,7 @@
 //! and these the right ones. Compared with a reference written by hand, on another implementation
 //! of HMAC.
 
-use portero::domain::id::Secret;
+use portero::domain::secret::Secret;
 use portero::whatsapp::signature;
 use ring::hmac::{HMAC_SHA256, Key, sign};
 

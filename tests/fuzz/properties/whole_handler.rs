@@ -4,9 +4,11 @@
 
 use super::hall::{AGENT, APP_SECRET, Answer, CREDENTIAL, Hall, NUMBER_ID, OFFICE};
 use super::house::{Left, Person, said_in};
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, MappingHash, MessageId, SECOND_MS, Secret};
+use portero::domain::id::MessageId;
 use portero::domain::message::Status;
 use portero::domain::reading;
+use portero::domain::secret::{MappingHash, Secret};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use portero::store::record;
 use portero::whatsapp::signature;
 use serde_json::{Value, json};

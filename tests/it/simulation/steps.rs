@@ -3,9 +3,9 @@
 //! is left is still a story.
 
 use crate::dice::Dice;
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use portero::domain::message::Status;
 use portero::domain::policy::{Finish, Gate, Methods, PhoneOnFile, Policy};
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// The people. Ana and Mallory belong to Acme, Ben and Cleo to Bolt; nobody knows Dan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

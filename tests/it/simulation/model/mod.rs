@@ -11,8 +11,8 @@ mod link;
 pub use clocks::{Clocks, Noted, Shown};
 
 use super::steps::{Text, Who};
-use portero::domain::id::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use portero::domain::policy::Policy;
+use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// What follows a question this closely was written before it was read.
 const SAME_BREATH_MS: u64 = 5 * SECOND_MS;

@@ -21,15 +21,17 @@ use portero::app::{
 };
 use portero::domain::binding::Binding;
 use portero::domain::contact::{Contact, Stage};
-use portero::domain::delivery::{FailureKind, LinkTarget, Mail, Recipient};
+use portero::domain::delivery::{LinkTarget, Mail, Recipient};
+use portero::domain::failure::FailureKind;
 use portero::domain::id::{
-    Bsuid, ContactId, DAY_MS, EmailAddress, IdentityKey, MINUTE_MS, MappingHash, MessageId, Secret,
-    ServiceName, Timestamp, WaId,
+    Bsuid, ContactId, EmailAddress, IdentityKey, MessageId, ServiceName, WaId,
 };
 use portero::domain::message::{Content, IdentityChanged, Inbound, Provenance, WebhookItem};
 use portero::domain::policy::Finish;
 use portero::domain::reading;
+use portero::domain::secret::{MappingHash, Secret};
 use portero::domain::sign_in::MappingState;
+use portero::domain::time::{DAY_MS, MINUTE_MS, Timestamp};
 use portero::store::{Engine, KeyRange, Order, StoreError, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
