@@ -126,6 +126,21 @@ fn s_04_a_captured_message_does_nothing_days_later() {
     assert!(house.contacts().iter().all(|contact| !contact.is_bound()));
 }
 
+/// Meta tries for seven days to deliver what was not taken (its contract, section 1.4); what came from
+/// others meanwhile must not be forgotten sooner, for it tells what is older from what is new.
+#[test]
+fn s_03_a_message_that_comes_after_seven_days_of_trying_is_taken_once() {
+    let house = house();
+    let message = house.text(&person(1), "hola");
+    house.clock.forward(MINUTE_MS);
+    house.write(&person(2), "hola");
+    house.clock.forward(7 * DAY_MS);
+    for repeated in [0, 1] {
+        Janitor::default().sweep(&house.app).unwrap();
+        assert_eq!(house.receive(message.clone()).unwrap().repeated, repeated);
+    }
+}
+
 /// What was sent in the seconds before the first start was remembered by its age, and looked for
 /// nine days later among what is never forgotten: it took effect once more.
 #[test]
