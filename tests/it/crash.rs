@@ -3,6 +3,7 @@
 //!
 //! `PORTERO_CYCLES=200 cargo test --test it crash::` for a long run.
 
+use crate::flags::{cycles, flag};
 use crate::keeping::signed_in;
 use crate::outside::{
     APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, SIGNED_IN, STORE_KEY,
@@ -35,17 +36,6 @@ const PEOPLE_PER_LIFE_MAX: usize = 15;
 
 /// How long a life is, between being ready and its end.
 const ALIVE_MS: std::ops::Range<u64> = 30..500;
-
-/// As many lives as the environment says, or else `usually`.
-pub fn cycles(usually: usize) -> usize {
-    std::env::var("PORTERO_CYCLES").map_or(usually, |value| value.parse().unwrap())
-}
-
-/// So many minutes as the environment says.
-pub fn minutes() -> Option<u64> {
-    let minutes = std::env::var("PORTERO_MINUTES").ok()?;
-    Some(minutes.parse().unwrap())
-}
 
 /// A random number of `range`.
 fn any_of(range: std::ops::Range<u64>) -> u64 {
@@ -430,7 +420,7 @@ fn contact_of(number: u64) -> Contact {
 #[test]
 fn a_process_that_is_killed_every_two_seconds_gets_on_in_each_life() {
     const ALIVE: Duration = Duration::from_secs(2);
-    let lives = usize::try_from(minutes().unwrap_or(1)).unwrap() * 30;
+    let lives = flag("PORTERO_MINUTES").unwrap_or(1) * 30;
     // Who wrote at the beginning of each life, and in which they were answered.
     let mut elders: Vec<(String, Option<usize>)> = Vec::new();
     let (mut taken, mut idle) = (0, 0);

@@ -3,6 +3,7 @@
 //!
 //! `PORTERO_MUTATIONS=1000 cargo test --test it damage::` damages as many.
 
+use crate::flags::flag;
 use crate::outside::Portero;
 use crate::user::{CONFIG, Ended, Server, folder_with, portero, run};
 use portero::store::redb::Options;
@@ -210,7 +211,7 @@ fn assert_sentence(error: &str, what: &str) {
 /// than ten seconds, the last word is a sentence, and one command brings back a copy.
 #[test]
 fn a_program_on_a_damaged_store_refuses_with_a_sentence_or_tells_what_was_stored() {
-    let count = std::env::var("PORTERO_MUTATIONS").map_or(MUTATIONS, |n| n.parse().unwrap());
+    let count = flag("PORTERO_MUTATIONS").unwrap_or(MUTATIONS);
     let (next, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -7,8 +7,9 @@
 //! before every other step; `PORTERO_CYCLES=20 cargo test --test it every_step::` before really every
 //! step, so many times.
 
-use crate::crash::{Books, Raise, cycles};
+use crate::crash::{Books, Raise};
 use crate::failing_calls::{FailingCalls, Happens, Step, steps};
+use crate::flags::cycles;
 use crate::outside::{
     Graph, Letter, ON_ITS_WAY, Portero, Reply, Request, SIGNED_IN, Sent, Server, Service, User,
     WELCOME, World, eventually, has, post_webhook, status, text, webhook,

@@ -6,9 +6,10 @@
 //! What happens when is drawn from a seed, which is printed; `PORTERO_SEED` repeats it, and
 //! `PORTERO_MINUTES=10 cargo test --test it last_ditch::` is a long run.
 
-use crate::crash::{Books, GivenUp, Raise, Whereabouts, codes_for, minutes};
+use crate::crash::{Books, GivenUp, Raise, Whereabouts, codes_for};
 use crate::dice::Dice;
 use crate::failing_calls::FailingCalls;
+use crate::flags::flag;
 use crate::outside::{
     ACCESS_TOKEN, APP_SECRET, CANCELLED, Graph, Letter, Mood, NOT_SIGNED_IN, ON_ITS_WAY, PATIENCE,
     Portero, SIGNED_IN, STORE_KEY, Sent, Service, ServiceMood, VERIFY_TOKEN, WELCOME, World, ask,
@@ -283,13 +284,11 @@ fn deliver(here: &Whereabouts, dice: &mut Dice, body: &[u8]) {
 /// R-81, P1 to P10.
 #[test]
 fn whatever_goes_wrong_at_once_nothing_is_lost_and_nothing_is_doubled() {
-    let seed = std::env::var("PORTERO_SEED").map_or_else(
-        |_| getrandom::u64().unwrap() >> 16,
-        |seed| seed.parse().unwrap(),
-    );
+    let seed = flag("PORTERO_SEED").unwrap_or_else(|| getrandom::u64().unwrap() >> 16);
     println!("PORTERO_SEED={seed}");
     let mut dice = Dice::new(seed);
-    let time = minutes().map_or(USUALLY, |minutes| Duration::from_secs(60 * minutes));
+    let time =
+        flag("PORTERO_MINUTES").map_or(USUALLY, |minutes: u64| Duration::from_secs(60 * minutes));
     let moods = tempfile::tempdir().unwrap();
     let mood = moods.path().join("mood");
     let mut world = World::with_moody_mail(&mood, (0..SIGN_INS_MAX).map(address));

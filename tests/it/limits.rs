@@ -1,5 +1,6 @@
 //! The rows of the threat model that the core answers for, by their numbers.
 
+use super::flags::{cycles, flag};
 use super::house::{House, Left, Person, START, Takes, failure, other_than, said_in, server_error};
 use portero::app::{Clock, Janitor, SystemClock};
 use portero::domain::contact::Stage;
@@ -66,14 +67,15 @@ fn s_03_the_same_message_a_thousand_times_has_one_effect() {
     assert_eq!(house.app.outcomes()["asked"], 1);
 }
 
-/// ten thousand messages, each of them one to five times and by several at once.
+/// ten thousand messages or `PORTERO_MESSAGES`, each of them one to five times and by several at
+/// once.
 #[test]
 fn r_10_messages_that_come_up_to_five_times_at_once_have_one_effect_each() {
-    const PEOPLE: u32 = 500;
-    const EACH: usize = 20;
+    const PEOPLE: usize = 500;
+    let each = flag("PORTERO_MESSAGES").unwrap_or(10_000) / PEOPLE;
     let house = house();
-    let messages: Vec<Inbound> = (0..EACH)
-        .flat_map(|_| (0..PEOPLE).map(|number| house.text(&person(number), "hola")))
+    let messages: Vec<Inbound> = (0..each)
+        .flat_map(|_| (0..PEOPLE as u32).map(|number| house.text(&person(number), "hola")))
         .collect();
     let copies = |at: usize| 1 + at % 5;
     let (effects, repeated) = std::thread::scope(|scope| {
@@ -99,9 +101,10 @@ fn r_10_messages_that_come_up_to_five_times_at_once_have_one_effect_each() {
                 (effects + more.0, repeated + more.1)
             })
     });
-    assert_eq!(effects, 10_000);
-    assert_eq!(repeated, (0..10_000).map(copies).sum::<usize>() - 10_000);
-    assert_eq!(house.contacts().len(), 500);
+    let count = each * PEOPLE;
+    assert_eq!(effects, count);
+    assert_eq!(repeated, (0..count).map(copies).sum::<usize>() - count);
+    assert_eq!(house.contacts().len(), PEOPLE);
 }
 
 #[test]
@@ -308,9 +311,9 @@ fn s_11_of_five_hundred_guesses_at_once_five_are_looked_at() {
 /// S-12, R-12.
 #[test]
 fn s_12_the_right_code_a_hundred_times_at_once_binds_once() {
-    const RUNS: u32 = 30;
+    let runs = cycles(30);
     let house = with_ana(House::on_file());
-    for run in 0..RUNS {
+    for run in 0..runs as u32 {
         let ana = person(run);
         house.ask(&ana, "hola");
         let code = code_for(&house, &ana, ANA);
@@ -331,9 +334,9 @@ fn s_12_the_right_code_a_hundred_times_at_once_binds_once() {
         assert_eq!(said.len(), 3, "run {run}: {said:?}");
         house.clock.forward(DAY_MS);
     }
-    assert_eq!(house.audited("contact.bound"), RUNS as usize);
+    assert_eq!(house.audited("contact.bound"), runs);
     // The message that waited, once each; the repeated codes are nobody's business.
-    assert_eq!(house.handed_on(), vec![Some("hola".into()); RUNS as usize]);
+    assert_eq!(house.handed_on(), vec![Some("hola".into()); runs]);
 }
 
 /// Types wrong codes and asks for new ones until no code is to be had any more; `between` happens

@@ -42,6 +42,7 @@ mod webdriver;
 // The core: conversations, limits, faults.
 mod dice;
 mod faults;
+mod flags;
 mod fuzz;
 mod handing_on;
 mod house;

@@ -5,6 +5,7 @@
 //! `PORTERO_MINUTES=10 cargo test --test it soak::` for a long run, 1440 for a whole day.
 
 use crate::exhaustion::under;
+use crate::flags::flag;
 use crate::house::{House, Person};
 use crate::outside::{
     Figures, Graph, ON_ITS_WAY, Portero, Reply, SIGNED_IN, Server, WELCOME, World, ask, envelope,
@@ -388,8 +389,7 @@ fn at_fifty_messages_a_second_it_grows_in_nothing() {
     const GROWTH_KIB_MAX: u64 = 2048;
     /// Connections to others that are kept: one for each thread of a lane, two where two services are asked.
     const CONNECTIONS_KEPT_MAX: u64 = 32;
-    let minutes = std::env::var("PORTERO_MINUTES").ok();
-    let minutes: Option<f64> = minutes.map(|minutes| minutes.parse().unwrap());
+    let minutes: Option<f64> = flag("PORTERO_MINUTES");
     let (before_seconds, during_seconds, pauses) = match minutes {
         Some(minutes) => (60.0, 60.0 * minutes, (4.0 * minutes).max(8.0) as usize),
         None => (8.0, 16.0, 8),

@@ -14,6 +14,7 @@ mod model;
 mod steps;
 mod world;
 
+use crate::flags::flag;
 use invariants::FOURTH;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -168,7 +169,7 @@ fn shortest(
 ) -> (Vec<Step>, Failure) {
     let (mut steps, mut failure) = (steps, failure);
     let mut piece = steps.len() / 2;
-    let shorten_for = number("PORTERO_SHORTEN_SECONDS").map_or(SHORTEN_FOR, Duration::from_secs);
+    let shorten_for = flag("PORTERO_SHORTEN_SECONDS").map_or(SHORTEN_FOR, Duration::from_secs);
     let begun = Instant::now();
     while piece > 0 {
         let (mut at, mut is_shorter) = (0, false);
@@ -211,22 +212,13 @@ fn check(seed: u64) -> Result<Tally, String> {
     Ok(took)
 }
 
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} is a number, not {value}")),
-    )
-}
-
 #[test]
 fn the_eleven_invariants_hold_whatever_happens_in_whatever_order() {
-    let seeds = match number("PORTERO_SEED") {
+    let seeds = match flag("PORTERO_SEED") {
         Some(seed) => seed..=seed,
         None => {
-            let first = number("PORTERO_FIRST_SEED").unwrap_or(1);
-            first..=first + number("PORTERO_SEEDS").unwrap_or(SEEDS) - 1
+            let first = flag("PORTERO_FIRST_SEED").unwrap_or(1);
+            first..=first + flag("PORTERO_SEEDS").unwrap_or(SEEDS) - 1
         }
     };
     let (next, end) = (AtomicU64::new(*seeds.start()), *seeds.end());
