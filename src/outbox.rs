@@ -216,7 +216,7 @@ impl Outbox {
     fn guarded_turn(&self, lane: Lane, take_max: usize) -> Turn {
         let hands = self.hands();
         let mut held = Held {
-            since: hands.app.now(),
+            begun_at: hands.app.now(),
             done: Vec::new(),
         };
         let turn = || self.turn(&hands, lane, take_max, &mut held);
@@ -229,7 +229,7 @@ impl Outbox {
             app.note_fault();
             self.keep(app, lane, held.done);
             let rest = self.queue(lane).held_by_this_thread();
-            self.put_back(app, lane, rest, held.since);
+            self.put_back(app, lane, rest, held.begun_at);
             Turn::Faulted
         })
     }
@@ -237,8 +237,8 @@ impl Outbox {
     /// One turn of a sender: it takes what is due, begins it, carries one after the other, and stores
     /// what became of each.
     fn turn(&self, hands: &Arc<Hands>, lane: Lane, take_max: usize, held: &mut Held) -> Turn {
-        let Held { since, done } = held;
-        let (app, since) = (&hands.app, *since);
+        let Held { begun_at, done } = held;
+        let app = &hands.app;
         let threads = self.threads[lane as usize].max(1);
         let (ids, more) = {
             let mut queue = self.queue(lane);
@@ -270,12 +270,14 @@ impl Outbox {
         let taken = carried_before.len() + fresh.len();
         done.extend(carried_before);
         let entries: Vec<EntryId> = fresh.iter().map(|(_, id)| *id).collect();
-        let Ok(work) = app.begin(lane, entries) else {
+        *begun_at = app.now();
+        let begun_at = *begun_at;
+        let Ok(work) = app.begin(lane, entries, begun_at) else {
             self.keep(app, lane, std::mem::take(done));
-            self.put_back(app, lane, fresh, since);
+            self.put_back(app, lane, fresh, begun_at);
             return Turn::StoreRefused;
         };
-        let mut begun_at = Instant::now();
+        let mut unsettled_since = Instant::now();
         let mut is_over = false;
         let mut found_wrong = false;
         for ((line, id), work) in fresh.into_iter().zip(work) {
@@ -294,7 +296,7 @@ impl Outbox {
             let is_for_nobody = matches!(work, Work::Nothing(_));
             let is_too_old = !is_for_nobody && app.now() >= expires_at;
             let report = if is_over {
-                Report::Untried { since }
+                Report::Untried { begun_at }
             } else if is_too_old {
                 Report::Expired
             } else {
@@ -325,9 +327,9 @@ impl Outbox {
             // The others would fail in the same way.
             found_wrong = found_wrong || is_wrong;
             is_over = is_over || found_wrong;
-            if begun_at.elapsed() >= SETTLE_AFTER {
+            if unsettled_since.elapsed() >= SETTLE_AFTER {
                 self.conclude(app, lane, done);
-                begun_at = Instant::now();
+                unsettled_since = Instant::now();
             }
         }
         self.conclude(app, lane, done);
@@ -370,8 +372,8 @@ impl Hands {
 
 /// What a turn has in its hands, should it end in a panic.
 struct Held {
-    /// Nothing was begun before.
-    since: Timestamp,
+    /// As of when it begins what it takes.
+    begun_at: Timestamp,
     /// Carried, and not settled yet.
     done: Vec<Carried>,
 }

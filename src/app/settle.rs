@@ -121,8 +121,8 @@ pub enum Report {
     /// It certainly did not leave: the senders are stopping, the lane came to rest, or its beginning
     /// could not be stored, as far as anybody knows.
     Untried {
-        /// It was begun at this moment or later, if at all.
-        since: Timestamp,
+        /// As of this moment it was begun, if at all.
+        begun_at: Timestamp,
     },
 }
 
@@ -184,10 +184,17 @@ impl App {
             .collect())
     }
 
-    /// Begins these entries of a lane: the try is on disk before anything leaves where a repetition
-    /// would be seen by people. An entry that is gone yields `None`.
-    pub fn begin(&self, lane: Lane, ids: Vec<EntryId>) -> Result<Vec<Option<Begun>>, Failed> {
-        let now = self.now();
+    /// Begins these entries of a lane as of this moment: the try is on disk before anything leaves
+    /// where a repetition would be seen by people. An entry that is gone yields `None`.
+    ///
+    /// # Errors
+    /// Nothing was begun, or nobody knows; none of it has left ([`Report::Untried`]).
+    pub fn begin(
+        &self,
+        lane: Lane,
+        ids: Vec<EntryId>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Begun>>, Failed> {
         let shared = Arc::clone(&self.shared);
         if lane != Lane::Chat {
             return Ok(self.shared.store.view(|reader| {
@@ -471,9 +478,9 @@ impl Shared {
             entry.attempts += 1;
         }
         match &ended.report {
-            Report::Untried { since } => {
+            Report::Untried { begun_at } => {
                 // Another mark is of a process that has ended, and what it began may have left.
-                if entry.in_flight_since.is_some_and(|begun| begun >= *since) {
+                if entry.in_flight_since == Some(*begun_at) {
                     entry.attempts = entry.attempts.saturating_sub(1);
                     entry.in_flight_since = None;
                     record::put_entry(writer, &entry)?;

@@ -128,14 +128,14 @@ impl Outbox {
         None
     }
 
-    /// None of these has left. Where a beginning is stored, which can have happened since that
-    /// moment, that is taken back first: it would count as a try of unknown fate.
+    /// None of these has left. Where a beginning as of that moment is stored, it is taken back first: it
+    /// would count as a try of unknown fate.
     pub(super) fn put_back(
         &self,
         app: &App,
         lane: Lane,
         ids: Vec<(LineKey, EntryId)>,
-        since: Timestamp,
+        begun_at: Timestamp,
     ) {
         let mut queue = self.queue(lane);
         let now = app.now();
@@ -145,7 +145,7 @@ impl Outbox {
                 queue.unsettled.entry(id).or_insert_with(|| Carried {
                     line,
                     id,
-                    report: Report::Untried { since },
+                    report: Report::Untried { begun_at },
                     tried: Tried::default(),
                 });
             }

@@ -463,7 +463,7 @@ fn a_status_that_overtakes_the_answer_to_its_send_counts() {
 fn dies_while_sending(house: House) -> House {
     let waiting = house.app.waiting(Lane::Chat, None, 10).unwrap();
     let ids = waiting.iter().map(|waiting| waiting.id).collect();
-    house.app.begin(Lane::Chat, ids).unwrap();
+    house.app.begin(Lane::Chat, ids, house.app.now()).unwrap();
     house.restarted()
 }
 
@@ -578,24 +578,31 @@ fn a_message_whose_beginning_may_be_stored_and_that_did_not_leave_is_tried_again
     );
 }
 
-/// A mark of an earlier process is none of these: what it began may have left.
+/// A mark of an earlier process is none of these: what it began may have left; also when the clock is
+/// behind that mark by now.
 #[test]
 fn what_an_earlier_process_began_stays_of_unknown_fate_when_the_store_refuses_a_beginning() {
-    let house = house();
-    house.write(&ana(), "hola");
-    let house = dies_while_sending(house);
-    house.clock.forward(61 * SECOND_MS);
-    house.memory().refuse_commits(Some(StoreError::Full));
-    house.outbox.drain(Lane::Chat);
-    house.memory().refuse_commits(None);
-    house
-        .world
-        .change(|outside| outside.whatsapp = Takes::ItSilently);
-    house.later(2 * SECOND_MS);
-    assert_eq!(house.said().len(), 1);
-    house.later(2 * MINUTE_MS);
-    assert_eq!(house.said().len(), 1, "it may have left twice");
-    assert_eq!(house.overview().dead.len(), 1);
+    for behind_ms in [0, 5 * MINUTE_MS] {
+        let house = house();
+        house.write(&ana(), "hola");
+        let house = dies_while_sending(house);
+        house.clock.set(house.app.now().minus_ms(behind_ms));
+        let house = house.restarted();
+        house.outbox.drain(Lane::Chat);
+        house.clock.forward(61 * SECOND_MS);
+        house.memory().refuse_commits(Some(StoreError::Full));
+        house.outbox.drain(Lane::Chat);
+        assert_eq!(house.overview().outbox[0].attempts, 1, "{behind_ms}");
+        house.memory().refuse_commits(None);
+        house
+            .world
+            .change(|outside| outside.whatsapp = Takes::ItSilently);
+        house.later(2 * SECOND_MS);
+        assert_eq!(house.said().len(), 1, "{behind_ms}");
+        house.later(2 * MINUTE_MS);
+        assert_eq!(house.said().len(), 1, "it may have left twice");
+        assert_eq!(house.overview().dead.len(), 1, "{behind_ms}");
+    }
 }
 
 #[test]

@@ -234,12 +234,15 @@ fn what_is_dropped_while_a_sender_holds_it_does_not_come_back() {
         Report::Failed(refused()),
         Report::Failed(failure(FailureKind::Permanent, "no")),
         Report::Untried {
-            since: house.app.now(),
+            begun_at: house.app.now(),
         },
     ] {
         house.write(&crowd.people[0], "poison");
         let id = house.overview().outbox[0].id;
-        let work = house.app.begin(Lane::Bot, vec![id]).unwrap();
+        let work = house
+            .app
+            .begin(Lane::Bot, vec![id], house.app.now())
+            .unwrap();
         let begun = work[0].as_ref().unwrap();
         assert!(matches!(begun.work, Work::HandOn(_)));
         assert_eq!((begun.what.as_str(), begun.attempt), ("hand_on", 1));
