@@ -60,7 +60,7 @@ pub enum StartError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The store.
-    #[error(transparent)]
+    #[error("{}. {}", .0, .0.advice())]
     Store(#[from] crate::store::OpenError),
     /// A setting that only shows when it is used.
     #[error("{0}")]

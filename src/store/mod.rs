@@ -25,6 +25,7 @@ mod snapshots;
 #[cfg(test)]
 mod contract;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 pub use engine::{Engine, KeyRange, Order, Reader, Table, Writer};
@@ -82,26 +83,26 @@ pub enum StoreError {
     Aborted(&'static str),
 }
 
-/// Why a store cannot be opened: one sentence on what is the matter, one on what to do.
+/// Why a store cannot be opened: what is the matter. What to do about it, says [`OpenError::advice`].
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory that should hold the file does not exist.
-    #[error("The directory {} does not exist. Create it (mkdir -p), or correct the path of the store in the configuration.", .0.display())]
+    #[error("The directory {} does not exist", .0.display())]
     MissingDirectory(PathBuf),
     /// The path names a directory or a device.
-    #[error("{} is not a file. Correct the path of the store in the configuration; it names a file, not a directory.", .0.display())]
+    #[error("{} is not a file", .0.display())]
     NotAFile(PathBuf),
     /// The operating system denies access.
-    #[error("{} may not be read and written by this user. Give the file and its directory to the user that runs Portero (chown).", .0.display())]
+    #[error("{} may not be read and written by this user", .0.display())]
     Denied(PathBuf),
     /// The file system is mounted read-only.
-    #[error("{} is on a read-only file system. Mount it for writing, or move the store elsewhere.", .0.display())]
+    #[error("{} is on a read-only file system", .0.display())]
     ReadOnly(PathBuf),
     /// The disk has no room for what opening must write.
-    #[error("The disk that holds {} is full. Free some space and start again; nothing is lost.", .0.display())]
+    #[error("The disk that holds {} is full", .0.display())]
     Full(PathBuf),
     /// Group or others may access the file.
-    #[error("{} can be accessed by other users (mode {mode:04o}). Run: chmod 600 {}", path.display(), path.display())]
+    #[error("{} can be accessed by other users (mode {mode:04o})", path.display())]
     TooOpen {
         /// The file.
         path: PathBuf,
@@ -109,19 +110,19 @@ pub enum OpenError {
         mode: u32,
     },
     /// Another process, or another handle in this one, has the file open.
-    #[error("{} is in use by another process. Stop the other Portero first, or give this one a store of its own.", .0.display())]
+    #[error("{} is in use by another process", .0.display())]
     AlreadyOpen(PathBuf),
     /// The file has no bytes at all, which no store ever has.
-    #[error("{} is empty, and a store never is: its content has been lost. Restore a copy of the store (`portero restore`), or remove the file to begin anew.", .0.display())]
+    #[error("{} is empty, and a store never is: its content has been lost", .0.display())]
     Empty(PathBuf),
     /// The file is something else.
-    #[error("{} is not a Portero store. Correct the path of the store in the configuration; the file has not been touched.", .0.display())]
+    #[error("{} is not a Portero store", .0.display())]
     Foreign(PathBuf),
     /// The file has lost its end.
-    #[error("{} has been cut short. Restore a copy of the store (`portero restore`); do not start on this file.", .0.display())]
+    #[error("{} has been cut short", .0.display())]
     Truncated(PathBuf),
     /// The file does not pass the integrity check.
-    #[error("{} is damaged ({detail}). Restore a copy of the store (`portero restore`, which keeps the damaged file).", path.display())]
+    #[error("{} is damaged ({detail})", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -129,11 +130,11 @@ pub enum OpenError {
         detail: String,
     },
     /// The layout of the file is newer than the engine.
-    #[error("{} was written by a newer version of Portero. Run that version, or restore a copy made by this one.", .0.display())]
+    #[error("{} was written by a newer version of Portero", .0.display())]
     NewerFile(PathBuf),
     /// The records are in a format newer than this program.
     #[error(
-        "The store was written by a newer version of Portero (format {found}, this one knows {supported}). Run that version; or go back with `portero restore` to a copy from before, such as the snapshot before-format-….redb that was made before the format was changed."
+        "The store was written by a newer version of Portero (format {found}, this one knows {supported})"
     )]
     NewerFormat {
         /// The format of the store.
@@ -142,17 +143,13 @@ pub enum OpenError {
         supported: u32,
     },
     /// The store does not say what format it is in.
-    #[error(
-        "The store holds records but not the mark every store begins with. Restore a copy of the store (`portero restore`)."
-    )]
+    #[error("The store holds records but not the mark every store begins with")]
     Unmarked,
     /// The master key is not the one the store was sealed with.
-    #[error(
-        "The store is sealed with another key. Use the key file it was made with; a copy needs the key of the store it was made of, too."
-    )]
+    #[error("The store is sealed with another key")]
     WrongKey,
     /// Something else the operating system said.
-    #[error("{} cannot be opened: {source}. Check the disk and the path of the store in the configuration.", path.display())]
+    #[error("{} cannot be opened: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -160,8 +157,57 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The store opened, but its first records could not be read or written.
-    #[error("The store cannot be used: {0}. Check the disk, then start again.")]
+    #[error("The store cannot be used: {0}")]
     Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// What to do about it, a sentence.
+    pub fn advice(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            OpenError::MissingDirectory(_) => {
+                "Create it (mkdir -p), or correct the path of the store in the configuration."
+            }
+            OpenError::NotAFile(_) => {
+                "Correct the path of the store in the configuration; it names a file, not a directory."
+            }
+            OpenError::Denied(_) => {
+                "Give the file and its directory to the user that runs Portero (chown)."
+            }
+            OpenError::ReadOnly(_) => "Mount it for writing, or move the store elsewhere.",
+            OpenError::Full(_) => "Free some space and start again; nothing is lost.",
+            OpenError::TooOpen { path, .. } => {
+                return format!("Run: chmod 600 {}", path.display()).into();
+            }
+            OpenError::AlreadyOpen(_) => {
+                "Stop the other Portero first, or give this one a store of its own."
+            }
+            OpenError::Empty(_) => {
+                "Restore a copy of the store (`portero restore`), or remove the file to begin anew."
+            }
+            OpenError::Foreign(_) => {
+                "Correct the path of the store in the configuration; the file has not been touched."
+            }
+            OpenError::Truncated(_) => {
+                "Restore a copy of the store (`portero restore`); do not start on this file."
+            }
+            OpenError::Damaged { .. } => {
+                "Restore a copy of the store (`portero restore`, which keeps the damaged file)."
+            }
+            OpenError::NewerFile(_) => "Run that version, or restore a copy made by this one.",
+            OpenError::NewerFormat { .. } => {
+                "Run that version; or go back with `portero restore` to a copy from before, such as the snapshot before-format-….redb that was made before the format was changed."
+            }
+            OpenError::Unmarked => "Restore a copy of the store (`portero restore`).",
+            OpenError::WrongKey => {
+                "Use the key file it was made with; a copy needs the key of the store it was made of, too."
+            }
+            OpenError::Io { .. } => {
+                "Check the disk and the path of the store in the configuration."
+            }
+            OpenError::Store(_) => "Check the disk, then start again.",
+        })
+    }
 }
 
 /// A copy of a store that was written.
@@ -193,7 +239,7 @@ pub enum CopyError {
         found: u64,
     },
     /// The file of the copy.
-    #[error(transparent)]
+    #[error("{}. {}", .0, .0.advice())]
     Open(#[from] OpenError),
     /// What was to be copied.
     #[error(transparent)]

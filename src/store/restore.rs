@@ -48,7 +48,7 @@ pub enum RestoreError {
     #[error("The copy cannot be used. {0}")]
     Useless(String),
     /// The place of the store.
-    #[error(transparent)]
+    #[error("{}. {}", .0, .0.advice())]
     Store(#[from] OpenError),
     /// Writing beside the store.
     #[error(transparent)]
@@ -137,12 +137,11 @@ pub fn restore(
     // The copy's name is what the operator knows, and what helps with a store that is no store does
     // not help with a copy.
     let useless = |error: OpenError| {
-        let mut words = error.to_string();
-        if is_no_store(&error)
-            && let Some((what, _)) = words.rsplit_once(". ")
-        {
-            words = format!("{what}. Name another one.");
-        }
+        let advice = match is_no_store(&error) {
+            true => "Name another one.".into(),
+            false => error.advice(),
+        };
+        let words = format!("{error}. {advice}");
         let (of_draft, of_copy) = (draft.path().display(), from.display());
         RestoreError::Useless(words.replace(&of_draft.to_string(), &of_copy.to_string()))
     };

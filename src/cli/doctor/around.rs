@@ -61,12 +61,7 @@ pub(super) fn store(seen: &StoreSeen) -> Finding {
             "the first start of the server makes it; if there should be one, store.path is wrong",
         ),
         StoreSeen::Refused(error) => {
-            // A sentence on what is the matter, and one on what to do.
-            let text = error.to_string();
-            let (what, advice) = text
-                .split_once(". ")
-                .unwrap_or((&text, "see README, \"What it does when things fail\""));
-            Finding::wrong(NAME, what.to_owned(), advice.to_owned())
+            Finding::wrong(NAME, error.to_string(), error.advice().into_owned())
         }
         StoreSeen::Unready(sentence) => Finding::wrong(
             NAME,

@@ -238,9 +238,10 @@ fn a_newer_store_is_refused_with_what_to_do() {
     drop(open_for(Arc::clone(&engine), &key(), SEEDED).unwrap());
     let before = dump(&*engine);
     let refused = open_for(Arc::clone(&engine), &key(), &SEEDED[..1]);
-    let words = refused.map(|_| ()).unwrap_err().to_string();
-    assert!(words.contains("format 3, this one knows 2"), "{words}");
-    assert!(words.contains("Run that version") && words.contains("portero restore"));
+    let refusal = refused.map(|_| ()).unwrap_err();
+    assert!(refusal.to_string().contains("format 3, this one knows 2"));
+    let advice = refusal.advice();
+    assert!(advice.contains("Run that version") && advice.contains("portero restore"));
     assert_eq!(dump(&*engine), before);
 }
 

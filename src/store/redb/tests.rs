@@ -625,7 +625,7 @@ fn a_new_file_is_its_owners_only_and_another_mode_is_refused() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let error = open(&path).err().unwrap();
         assert!(matches!(error, OpenError::TooOpen { mode: found, .. } if found == mode));
-        assert!(error.to_string().contains("chmod 600"), "{error}");
+        assert!(error.advice().contains("chmod 600"), "{error}");
     }
     // Only the store is left behind.
     let entries = fs::read_dir(path.parent().unwrap()).unwrap().count();
@@ -666,7 +666,8 @@ fn another_file_is_refused_by_its_name() {
 
     assert!(sentence(directory.path()).contains("is not a file"));
     let nowhere = directory.path().join("no").join("store.redb");
-    assert!(sentence(&nowhere).contains("mkdir -p"));
+    let nowhere = open(&nowhere).err().unwrap();
+    assert!(nowhere.advice().contains("mkdir -p"), "{nowhere}");
 
     drop(open(&path).unwrap());
     let whole = fs::read(&path).unwrap();
@@ -685,10 +686,11 @@ fn another_file_is_refused_by_its_name() {
 
 #[test]
 fn what_the_operating_system_says_becomes_a_sentence() {
-    let sentence =
-        |kind: io::ErrorKind| explain(Path::new("store"), io::Error::from(kind).into()).to_string();
+    let told = |kind: io::ErrorKind| explain(Path::new("store"), io::Error::from(kind).into());
+    let sentence = |kind| told(kind).to_string();
     assert!(sentence(io::ErrorKind::ReadOnlyFilesystem).contains("read-only"));
-    assert!(sentence(io::ErrorKind::PermissionDenied).contains("chown"));
+    let denied = told(io::ErrorKind::PermissionDenied);
+    assert!(denied.advice().contains("chown"), "{denied}");
     assert!(sentence(io::ErrorKind::StorageFull).contains("is full"));
     assert!(sentence(io::ErrorKind::QuotaExceeded).contains("is full"));
     assert!(sentence(io::ErrorKind::TimedOut).contains("cannot be opened"));

@@ -92,6 +92,16 @@ fn rows() -> Vec<Row> {
             "Restore a copy",
         ),
         (
+            "the store is in a folder with a full stop in its name",
+            store(&StoreSeen::Refused(OpenError::Truncated(PathBuf::from(
+                "v. 2/portero.redb",
+            )))),
+            "store",
+            Wrong,
+            "v. 2/portero.redb has been cut short",
+            "Restore a copy",
+        ),
+        (
             "the store is damaged",
             store(&StoreSeen::Refused(OpenError::Damaged {
                 path: path(),
