@@ -12,37 +12,36 @@
 //! broken and says so to everybody. A disk that is full or has become read-only is no such failure:
 //! reads go on, and an update tries again from time to time whether it can be written. A panic inside
 //! redb is what a damaged file looks like from here, and counts as one.
+//!
+//! Where the file lies and how it is opened and checked is in `disk.rs`, how its tables are read and
+//! written in `tables.rs`, what redb may lock and see of it in `backend.rs`, what a failure means in
+//! `fault.rs`, and how all of it is written into another file in `copy.rs`.
 
 mod backend;
 mod copy;
+mod disk;
 mod fault;
+mod tables;
 
 pub use copy::write_copy;
 
-use std::cell::{OnceCell, RefCell};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use redb::backends::FileBackend;
-use redb::{
-    Builder, CommitError, Database, DatabaseError, ReadOnlyTable, ReadTransaction,
-    ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition, TableError,
-    TableHandle, TransactionError, WriteTransaction,
-};
+use redb::{CommitError, Database, ReadableDatabase, WriteTransaction};
 
-use super::engine::{
-    Changes, Engine, KeyRange, Order, Overlay, Reader, Table, UpdateBody, Visitor, in_body,
-    run_body,
-};
+use super::engine::{Engine, Overlay, Reader, UpdateBody, in_body, run_body};
 use super::{CopyError, OpenError, StoreError, file};
-use backend::{Backend, Purpose};
+use backend::Purpose;
 use copy::write_records;
+use disk::{Disk, FileDisk, open_checked};
 use fault::{Fault, Refusal};
+use tables::{ReadTables, WriteTables, guarded};
 use tracing::Span;
 
 /// Updates that share one commit at most. More would not make the commit cheaper, and the first of
@@ -59,12 +58,8 @@ const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CACHE_BYTES: usize = 10 * 1024 * 1024;
 
 /// How long after finding that the disk takes no writes it is tried again. Each try writes
-/// [`ROOM_BYTES`].
+/// [`disk::ROOM_BYTES`].
 const REFUSED_RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// Room that must be there before the file is reopened after the disk took no writes: reopening
-/// writes a few pages, and the updates that waited want some, too.
-const ROOM_BYTES: usize = 1024 * 1024;
 
 /// Failures without a successful commit between them after which the engine stops.
 const FAILURES_MAX: u32 = 2;
@@ -139,9 +134,7 @@ impl Redb {
     /// Opens the store at `path`, checking all of it, or makes a new one when there is no such
     /// file. The file belongs to this handle until it is dropped.
     pub fn open(path: &Path, options: Options) -> Result<Redb, OpenError> {
-        let disk = FileDisk {
-            path: path.to_path_buf(),
-        };
+        let disk = FileDisk::at(path);
         if let Err(error) = fs::metadata(path)
             && error.kind() == io::ErrorKind::NotFound
         {
@@ -251,11 +244,7 @@ impl Redb {
         transaction: &WriteTransaction,
         group: &mut Vec<Served>,
     ) -> Result<bool, Failure> {
-        let mut tables = WriteTables {
-            transaction,
-            tables: Default::default(),
-            fault: RefCell::new(None),
-        };
+        let mut tables = WriteTables::of(transaction);
         let (mut wrote, mut bytes) = (false, 0);
         for turn in 0.. {
             if turn == group.len() {
@@ -272,7 +261,7 @@ impl Redb {
             served.result =
                 (served.job.span_for(turn)).in_scope(|| run_body(&served.job.body, &mut overlay));
             let changes = overlay.into_changes();
-            if let Some(fault) = tables.fault.take() {
+            if let Some(fault) = tables.take_fault() {
                 return Err(Failure::Before(fault));
             }
             if served.result.is_ok() {
@@ -433,11 +422,7 @@ impl Redb {
             State::Refused { refusal, .. } => return Err(refusal.into_error()),
             State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
         };
-        let tables = ReadTables {
-            transaction: transaction.map_err(|fault| self.recovered(fault))?,
-            tables: Default::default(),
-            fault: RefCell::new(None),
-        };
+        let tables = ReadTables::of(transaction.map_err(|fault| self.recovered(fault))?);
         // A link stays one: what it leads to is replaced.
         let of_draft = |error: CopyError| {
             let refusal = match &error {
@@ -458,13 +443,11 @@ impl Redb {
         let (draft, draft_file) =
             file::Draft::at(file::with_suffix(&path, REWRITE_SUFFIX)).map_err(of_file)?;
         let written = write_records(&tables, draft.path(), draft_file, &self.options);
-        if let Some(fault) = tables.fault.take() {
+        if let Some(fault) = tables.take_fault() {
             return Err(self.recovered(fault));
         }
         written.map_err(of_draft)?;
-        let disk = FileDisk {
-            path: draft.path().to_owned(),
-        };
+        let disk = FileDisk::at(draft.path());
         // Open before it has the name, so that nothing that can fail is left for afterwards.
         let database = open_checked(&disk, &self.options, Purpose::Writing)
             .map_err(|error| of_draft(error.into()))?;
@@ -554,12 +537,8 @@ impl Engine for Redb {
         let (result, fault) = match transaction {
             Err(fault) => (Ok(()), Some(fault)),
             Ok(transaction) => {
-                let tables = ReadTables {
-                    transaction,
-                    tables: Default::default(),
-                    fault: RefCell::new(None),
-                };
-                (body(&tables), tables.fault.take())
+                let tables = ReadTables::of(transaction);
+                (body(&tables), tables.take_fault())
             }
         };
         let Some(fault) = fault else {
@@ -770,372 +749,6 @@ enum Failure {
     Before(Fault),
     /// The disk failed in the commit: what is stored is unknown.
     Committing(Fault),
-}
-
-/// Runs one operation of redb; a panic in it is a fault of the file and not of the caller.
-fn guarded<T>(operation: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    // What redb left half done is not used again: every fault ends in closing the file.
-    catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|_| Err(Fault::panicked()))
-}
-
-type Bytes = &'static [u8];
-
-fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
-    TableDefinition::new(table.name())
-}
-
-/// The tables of a group's transaction, opened when first used.
-struct WriteTables<'t> {
-    transaction: &'t WriteTransaction,
-    tables: [OnceCell<redb::Table<'t, Bytes, Bytes>>; Table::ALL.len()],
-    fault: RefCell<Option<Fault>>,
-}
-
-impl<'t> WriteTables<'t> {
-    fn table(&self, table: Table) -> Result<&redb::Table<'t, Bytes, Bytes>, Fault> {
-        let cell = &self.tables[table.index()];
-        if cell.get().is_none() {
-            let opened = guarded(|| Ok(self.transaction.open_table(definition(table))?))?;
-            // Nobody else fills the cell between the two lines: this is one thread.
-            let _ = cell.set(opened);
-        }
-        cell.get().ok_or_else(Fault::panicked)
-    }
-
-    fn apply(&mut self, changes: Changes) -> Result<(), Fault> {
-        for (table, changes) in changes.into_tables() {
-            self.table(table)?;
-            let records = self.tables[table.index()]
-                .get_mut()
-                .ok_or_else(Fault::panicked)?;
-            for (key, change) in changes {
-                guarded(|| {
-                    match &change {
-                        Some(value) => records.insert(key.as_slice(), value.as_slice())?,
-                        None => records.remove(key.as_slice())?,
-                    };
-                    Ok(())
-                })?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Reader for WriteTables<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.table(table).and_then(|records| get(records, key));
-        report(read, &self.fault)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        range: KeyRange<'_>,
-        order: Order,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StoreError> {
-        let read = self
-            .table(table)
-            .and_then(|records| scan(records, range, order, visit));
-        report(read, &self.fault)
-    }
-}
-
-/// The tables of a view, opened when first used.
-struct ReadTables {
-    transaction: ReadTransaction,
-    tables: [OnceCell<ReadOnlyTable<Bytes, Bytes>>; Table::ALL.len()],
-    fault: RefCell<Option<Fault>>,
-}
-
-impl ReadTables {
-    fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, Fault> {
-        let cell = &self.tables[table.index()];
-        if cell.get().is_none() {
-            let opened = guarded(|| Ok(self.transaction.open_table(definition(table))?))?;
-            // Nobody else fills the cell between the two lines: this is one thread.
-            let _ = cell.set(opened);
-        }
-        cell.get().ok_or_else(Fault::panicked)
-    }
-}
-
-impl Reader for ReadTables {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.table(table).and_then(|records| get(records, key));
-        report(read, &self.fault)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        range: KeyRange<'_>,
-        order: Order,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StoreError> {
-        let read = self
-            .table(table)
-            .and_then(|records| scan(records, range, order, visit));
-        report(read, &self.fault)
-    }
-}
-
-fn get(records: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-    guarded(|| Ok(records.get(key)?.map(|value| value.value().to_vec())))
-}
-
-fn scan(
-    records: &impl ReadableTable<Bytes, Bytes>,
-    range: KeyRange<'_>,
-    order: Order,
-    visit: &mut Visitor<'_>,
-) -> Result<(), Fault> {
-    if range.is_empty() {
-        return Ok(());
-    }
-    let mut found = guarded(|| Ok(records.range::<&[u8]>((range.start(), range.end()))?))?;
-    loop {
-        // The visitor is not guarded: a panic in it is the caller's.
-        let record = guarded(|| {
-            let next = match order {
-                Order::Forward => found.next(),
-                Order::Backward => found.next_back(),
-            };
-            Ok(next.transpose()?)
-        })?;
-        match record {
-            Some((key, value)) if visit(key.value(), value.value()).is_continue() => {}
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// Keeps the fault for the leader and gives the body what it may know.
-fn report<T>(read: Result<T, Fault>, kept: &RefCell<Option<Fault>>) -> Result<T, StoreError> {
-    read.map_err(|fault| {
-        let error = fault.before_commit();
-        kept.borrow_mut().get_or_insert(fault);
-        error
-    })
-}
-
-/// Where the database lies.
-trait Disk: Send + Sync {
-    /// The bytes of the existing database. Those that are opened for reading are never written.
-    fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError>;
-
-    /// Whether [`ROOM_BYTES`] can be written.
-    fn has_room(&self) -> bool;
-
-    /// What to call it in an error.
-    fn path(&self) -> &Path;
-
-    /// The file that another one may take the place of.
-    fn replaceable(&self) -> Option<&Path> {
-        None
-    }
-}
-
-struct FileDisk {
-    path: PathBuf,
-}
-
-impl FileDisk {
-    /// Makes the file under another name, so that a crash never leaves half a store.
-    fn create(&self, options: &Options) -> Result<(), OpenError> {
-        let make = || -> Result<(), DatabaseError> {
-            let (draft, file) = file::Draft::beside(&self.path)?;
-            let database = builder(options).create_with_backend(FileBackend::new(file)?)?;
-            make_tables(&database)?;
-            database.close()?;
-            match draft.publish(&self.path) {
-                // Another process was faster; opening will tell.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                published => Ok(published?),
-            }
-        };
-        make().map_err(|error| self.explain(error))
-    }
-
-    fn explain(&self, error: DatabaseError) -> OpenError {
-        match error {
-            DatabaseError::Storage(StorageError::Io(error))
-                if error.kind() == io::ErrorKind::NotFound =>
-            {
-                OpenError::MissingDirectory(file::directory_of(&self.path).into())
-            }
-            error => explain(&self.path, error),
-        }
-    }
-}
-
-impl Disk for FileDisk {
-    fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError> {
-        let explain = |error: io::Error| self.explain(error.into());
-        let file = OpenOptions::new()
-            .read(true)
-            .write(purpose == Purpose::Writing)
-            .open(&self.path)
-            .map_err(explain)?;
-        let metadata = file.metadata().map_err(explain)?;
-        if !metadata.is_file() {
-            return Err(OpenError::NotAFile(self.path.clone()));
-        }
-        if let Some(mode) = file::mode_if_too_open(&file).map_err(explain)? {
-            return Err(OpenError::TooOpen {
-                path: self.path.clone(),
-                mode,
-            });
-        }
-        if metadata.len() == 0 {
-            return Err(OpenError::Empty(self.path.clone()));
-        }
-        match FileBackend::new(file) {
-            Ok(backend) => Ok(Box::new(backend)),
-            Err(error) => Err(self.explain(error)),
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        let path = file::with_suffix(&self.path, ".room");
-        let try_it = || {
-            let mut room = fs::File::create(&path)?;
-            // Not zeros, which a file system may store as nothing.
-            room.write_all(&vec![0xA5; ROOM_BYTES])?;
-            room.sync_data()
-        };
-        let has_room = try_it().is_ok();
-        // Whether it goes away changes nothing about the answer; the next try replaces it.
-        let _ = fs::remove_file(&path);
-        has_room
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn replaceable(&self) -> Option<&Path> {
-        Some(&self.path)
-    }
-}
-
-fn builder(options: &Options) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(options.cache_bytes);
-    // Every page is read and compared with its checksum before anything is served.
-    builder.set_check_integrity_on_open(true);
-    builder
-}
-
-/// Opens and checks the database, and makes the tables it lacks.
-fn open_checked(
-    disk: &dyn Disk,
-    options: &Options,
-    purpose: Purpose,
-) -> Result<Database, OpenError> {
-    let open = || {
-        let database = disk.open(purpose).and_then(|inner| {
-            Backend::new(inner, purpose)
-                .map_err(DatabaseError::from)
-                .and_then(|backend| builder(options).create_with_backend(backend))
-                .map_err(|error| explain(disk.path(), error))
-        })?;
-        let known = table_names(&database).map_err(|error| explain(disk.path(), error))?;
-        let lacks = |table: &Table| !known.iter().any(|name| name == table.name());
-        // A redb file of somebody else's is not given our tables.
-        if !known.is_empty() && lacks(&Table::Format) {
-            return Err(OpenError::Foreign(disk.path().into()));
-        }
-        if Table::ALL.iter().any(lacks) {
-            make_tables(&database).map_err(|error| explain(disk.path(), error))?;
-        }
-        Ok(database)
-    };
-    // A panic while opening leaves nothing that is used again.
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
-        Err(OpenError::Damaged {
-            path: disk.path().into(),
-            detail: Fault::panicked().to_string(),
-        })
-    })
-}
-
-fn table_names(database: &Database) -> Result<Vec<String>, DatabaseError> {
-    let transaction = database.begin_read().map_err(flatten)?;
-    let tables = transaction.list_tables()?;
-    Ok(tables.map(|table| table.name().to_owned()).collect())
-}
-
-fn make_tables(database: &Database) -> Result<(), DatabaseError> {
-    let mut transaction = database.begin_write().map_err(flatten)?;
-    transaction.set_two_phase_commit(true);
-    for table in Table::ALL {
-        transaction
-            .open_table(definition(table))
-            .map_err(flatten_table)?;
-    }
-    transaction.commit().map_err(|error| match error {
-        CommitError::Storage(error) => error,
-        error => StorageError::Corrupted(error.to_string()),
-    })?;
-    Ok(())
-}
-
-fn flatten_table(error: TableError) -> StorageError {
-    match error {
-        TableError::Storage(error) => error,
-        error => StorageError::Corrupted(error.to_string()),
-    }
-}
-
-fn flatten(error: TransactionError) -> StorageError {
-    match error {
-        TransactionError::Storage(error) => error,
-        error => StorageError::Corrupted(error.to_string()),
-    }
-}
-
-/// redb's words for a file that is shorter than it says, and for one of a later layout. Should they
-/// change, such a file is called damaged, which is as true.
-const TRUNCATED: &str = "File truncated";
-const NEWER: &str = "Expected file format version";
-
-fn explain(path: &Path, error: DatabaseError) -> OpenError {
-    let path = path.to_path_buf();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            OpenError::AlreadyOpen(path)
-        }
-        DatabaseError::UpgradeRequired(_) => OpenError::Foreign(path),
-        DatabaseError::Storage(StorageError::Io(source)) => match source.kind() {
-            io::ErrorKind::PermissionDenied => OpenError::Denied(path),
-            io::ErrorKind::IsADirectory => OpenError::NotAFile(path),
-            io::ErrorKind::NotADirectory => {
-                OpenError::MissingDirectory(file::directory_of(&path).into())
-            }
-            io::ErrorKind::InvalidData => OpenError::Foreign(path),
-            io::ErrorKind::UnexpectedEof => OpenError::Truncated(path),
-            _ => match Refusal::meant_by(&source) {
-                Some(Refusal::Full) => OpenError::Full(path),
-                Some(Refusal::ReadOnly) => OpenError::ReadOnly(path),
-                None => OpenError::Io { path, source },
-            },
-        },
-        DatabaseError::Storage(StorageError::Corrupted(what)) if what.starts_with(TRUNCATED) => {
-            OpenError::Truncated(path)
-        }
-        DatabaseError::Storage(StorageError::Corrupted(what)) if what.starts_with(NEWER) => {
-            OpenError::NewerFile(path)
-        }
-        DatabaseError::Storage(StorageError::Corrupted(detail)) => {
-            OpenError::Damaged { path, detail }
-        }
-        error => OpenError::Damaged {
-            path,
-            detail: error.to_string(),
-        },
-    }
 }
 
 /// Closes what is open. What closing would still say is of no use: the file is not trusted.

@@ -1,8 +1,8 @@
 //! A copy of all that a store holds at one moment.
 
-use super::{
-    Options, Redb, builder, definition, explain, flatten, flatten_table, lock, make_tables,
-};
+use super::disk::{builder, explain, flatten, flatten_table, make_tables};
+use super::tables::definition;
+use super::{Options, Redb, lock};
 use crate::store::engine::{Engine, KeyRange, Order, Reader, Table, count_records};
 use crate::store::{Copied, CopyError, StoreError, file};
 use redb::backends::FileBackend;

@@ -15,7 +15,11 @@ use std::thread;
 use super::super::contract::{
     Dice, Model, check_against_model, contract, counter, dump, get, increment, steps,
 };
+use super::disk::explain;
 use super::*;
+use crate::store::engine::{KeyRange, Order, Table};
+use redb::{StorageBackend, TableDefinition};
+use std::path::PathBuf;
 
 /// A disk that fails on request and knows what a power cut would leave.
 #[derive(Debug, Clone, Default)]

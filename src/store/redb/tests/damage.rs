@@ -7,6 +7,7 @@
 use super::super::super::seal::{MasterKey, Sealed};
 use super::*;
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 
 /// Damaged files, unless the environment says otherwise.
 const MUTATIONS: usize = 400;
