@@ -5,17 +5,20 @@
 //! `RCPT` one recipient, and a connection lost after the final dot may have delivered the mail
 //! . Connections are kept and reused, one for each mail that is sent at the same time.
 //!
+//! How a mail is composed is in `message.rs`, what a reply means in `verdict.rs`, and what the names of
+//! the sender's domain say in `names.rs`.
+//!
 //! lettre must be built without its `tracing` feature: that one logs every line, `AUTH` included.
 
+mod message;
 pub mod names;
+mod verdict;
 
-use crate::domain::clean;
 use crate::domain::delivery::Mail;
-use crate::domain::failure::{Failure, FailureKind};
+use crate::domain::failure::Failure;
 use crate::domain::id::EmailAddress;
 use crate::domain::secret::Secret;
-use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, Mailbox, Message, MultiPart, SinglePart};
+use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{
@@ -23,12 +26,13 @@ use lettre::transport::smtp::client::{
 };
 use lettre::transport::smtp::commands;
 use lettre::transport::smtp::extension::ClientId;
-use lettre::transport::smtp::response::Severity;
+use message::{compose, is_wire_safe, mailbox, one_line, unsendable};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use verdict::{Reply, Stage, judge, reply};
 
 /// Longest wait for a connection and for one reply.
 const REPLY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -55,15 +59,6 @@ const ADDRESSES_MAX: usize = 4;
 
 /// Most connections kept: a mailbox provider closes the door on more.
 const CONNECTIONS_MAX: usize = 16;
-
-/// Longest subject and longest display name, in characters; RFC 5322 allows 998 bytes a line.
-const LINE_CHARS_MAX: usize = 200;
-
-/// Longest id of a mail; with the sender's domain it must fit a line.
-const ID_BYTES_MAX: usize = 128;
-
-/// Longest line of a message without its end, in bytes (RFC 5322, section 2.1.1).
-const MESSAGE_LINE_BYTES_MAX: usize = 998;
 
 /// How to reach the SMTP server and in whose name to write.
 #[derive(Clone, Debug)]
@@ -128,34 +123,6 @@ struct Idle {
 /// What became of what was said to the server.
 type Said = Result<(), (Stage, Reply)>;
 
-/// Where in the conversation something happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Connect,
-    StartTls,
-    Auth,
-    Check,
-    Sender,
-    Recipient,
-    Data,
-    Content,
-}
-
-/// What the server said, or that it said nothing that could be understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Reply {
-    /// A negative reply: the code, and the enhanced status of RFC 3463 when there is one.
-    Refused(u16, Option<String>),
-    /// The certificate does not stand for this server.
-    Certificate(&'static str),
-    /// The other side does not speak TLS.
-    NotTls,
-    /// lettre cannot go on with what the server offers.
-    Unsupported,
-    /// The connection failed, timed out or carried nonsense.
-    Lost(&'static str),
-}
-
 impl Mailer {
     /// Checks the settings; connects to nothing. `Err` is a sentence for the operator.
     ///
@@ -202,7 +169,7 @@ impl Mailer {
     }
 
     /// Sends one mail to its one recipient. The same `mail.id` gives the same `Message-ID`, so a
-    /// repeat after [`FailureKind::Unknown`] can be recognised by the other side.
+    /// repeat after [`FailureKind::Unknown`](crate::domain::failure::FailureKind::Unknown) can be recognised by the other side.
     pub fn send(&self, mail: &Mail) -> Result<(), Failure> {
         let (message, content) = self.written(mail)?;
         let envelope = message.envelope();
@@ -332,44 +299,13 @@ impl Mailer {
     /// # Errors
     /// It cannot be sent to anybody, ever.
     pub fn written(&self, mail: &Mail) -> Result<(Message, String), Failure> {
-        let message = self.compose(mail)?;
+        let message = compose(mail, &self.from, self.reply_to.as_ref())?;
         // Whatever a composer lets through, only whole CRLF lines of ASCII go on the wire, so
         // nothing in them can be taken for the end of the mail or for a command (S-22).
         match String::from_utf8(message.formatted()) {
             Ok(content) if is_wire_safe(content.as_bytes()) => Ok((message, content)),
             _ => Err(unsendable("the composed mail is not plain lines of ASCII")),
         }
-    }
-
-    fn compose(&self, mail: &Mail) -> Result<Message, Failure> {
-        let to = mailbox(None, &mail.to).map_err(|_| unsendable("the recipient's address"))?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        if !(1..=ID_BYTES_MAX).contains(&mail.id.len()) || !mail.id.bytes().all(plain) {
-            return Err(unsendable("the mail's id is not letters and digits"));
-        }
-        let mut builder = Message::builder()
-            .from(self.from.clone())
-            .to(to)
-            .subject(one_line(&mail.subject))
-            .message_id(Some(format!("<{}@{}>", mail.id, self.from.email.domain())))
-            .date_now()
-            .raw_header(fixed("Content-Language", mail.language))
-            // RFC 3834: no answering machine should answer.
-            .raw_header(fixed("Auto-Submitted", "auto-generated"))
-            .raw_header(fixed("X-Auto-Response-Suppress", "OOF, AutoReply"));
-        if let Some(reply_to) = &self.reply_to {
-            builder = builder.reply_to(reply_to.clone());
-        }
-        let parts = MultiPart::alternative()
-            .singlepart(part(ContentType::TEXT_PLAIN, &mail.text)?)
-            .singlepart(part(ContentType::TEXT_HTML, &mail.html)?);
-        let mut message = builder
-            .multipart(parts)
-            .map_err(|_| unsendable("the mail could not be composed"))?;
-        if let Some(from) = quoted(&self.from) {
-            message.headers_mut().insert_raw(from);
-        }
-        Ok(message)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -450,196 +386,6 @@ fn limit(connection: &mut SmtpConnection, stage: Stage, deadline: Instant) -> Sa
     }
 }
 
-fn reply(error: &Error) -> Reply {
-    if let Some(code) = error.status() {
-        let number = u16::from(code);
-        let temporary = code.severity == Severity::TransientNegativeCompletion;
-        let status = std::error::Error::source(error)
-            .and_then(|text| enhanced_status(&text.to_string(), if temporary { '4' } else { '5' }));
-        return Reply::Refused(number, status);
-    }
-    match rustls_error(error) {
-        Some(rustls::Error::InvalidCertificate(why)) => {
-            use rustls::CertificateError as Why;
-            return Reply::Certificate(match why {
-                Why::Expired | Why::ExpiredContext { .. } => "the certificate has expired",
-                Why::NotValidYet | Why::NotValidYetContext { .. } => {
-                    "the certificate is not valid yet"
-                }
-                Why::NotValidForName | Why::NotValidForNameContext { .. } => {
-                    "the certificate is for another name"
-                }
-                Why::UnknownIssuer => "the certificate is from an unknown issuer",
-                _ => "the certificate is not acceptable",
-            });
-        }
-        Some(rustls::Error::InvalidMessage(_)) => return Reply::NotTls,
-        Some(_) => return Reply::Lost("the TLS handshake failed"),
-        None => {}
-    }
-    if error.is_client() {
-        Reply::Unsupported
-    } else if error.is_timeout() || would_block(error) {
-        Reply::Lost("no answer in time")
-    } else if error.is_response() {
-        Reply::Lost("the connection ended or the answer made no sense")
-    } else {
-        Reply::Lost("the connection failed")
-    }
-}
-
-const USE_TLS: Option<&str> =
-    Some("write mail.port = 587, or mail.security = \"tls\" with mail.port = 465");
-
-/// What to do about a reply, depending on where it came.
-fn judge(stage: Stage, reply: &Reply) -> Failure {
-    const CHECK_SERVER: &str = "if this lasts, check mail.server, mail.port and mail.security";
-    let place = match stage {
-        Stage::Connect => "connecting",
-        Stage::StartTls => "STARTTLS",
-        Stage::Auth => "AUTH",
-        Stage::Check => "RSET",
-        Stage::Sender => "MAIL",
-        Stage::Recipient => "RCPT",
-        Stage::Data => "DATA",
-        Stage::Content => "the mail itself",
-    };
-    let temporary = FailureKind::Temporary {
-        retry_after_ms: None,
-    };
-    let (kind, words, advice) = match reply {
-        Reply::Refused(code, status) => {
-            let (kind, advice) = judge_code(stage, *code, status.as_deref());
-            let status = status.as_deref().map(|s| format!(" {s}"));
-            (
-                kind,
-                format!("{code}{}", status.unwrap_or_default()),
-                advice,
-            )
-        }
-        Reply::Certificate(why) => (
-            FailureKind::Configuration,
-            (*why).to_owned(),
-            Some(
-                "mail.server must be the name in the server's certificate; a private authority is named in mail.ca_file",
-            ),
-        ),
-        Reply::NotTls => (
-            FailureKind::Configuration,
-            "the server does not speak TLS here".to_owned(),
-            Some("check mail.port and mail.security: 465 goes with \"tls\", 587 with \"starttls\""),
-        ),
-        Reply::Unsupported if stage == Stage::Auth => (
-            FailureKind::Configuration,
-            "the server offers neither AUTH PLAIN nor LOGIN".to_owned(),
-            Some("check mail.port, or leave mail.username and mail.password out"),
-        ),
-        Reply::Unsupported if stage == Stage::StartTls => (
-            FailureKind::Configuration,
-            "the server does not offer STARTTLS, and nothing was sent without it".to_owned(),
-            USE_TLS,
-        ),
-        Reply::Unsupported => (temporary, "an unexpected answer".to_owned(), None),
-        Reply::Lost(words) if stage == Stage::Content => {
-            (FailureKind::Unknown, (*words).to_owned(), None)
-        }
-        Reply::Lost(words) => (
-            temporary,
-            (*words).to_owned(),
-            (stage == Stage::Connect).then_some(CHECK_SERVER),
-        ),
-    };
-    Failure {
-        kind,
-        reason: format!("SMTP, {place}: {words}"),
-        advice,
-    }
-}
-
-/// RFC 5321, section 4.2.3; RFC 4954, section 6; RFC 7504 for 521 and 556.
-fn judge_code(
-    stage: Stage,
-    code: u16,
-    status: Option<&str>,
-) -> (FailureKind, Option<&'static str>) {
-    const LOG_IN: Option<&str> = Some(
-        "the server does not accept mail.username and mail.password; some providers want an app password",
-    );
-    let temporary = FailureKind::Temporary {
-        retry_after_ms: None,
-    };
-    match (stage, code) {
-        (Stage::Recipient | Stage::Data | Stage::Content, 400..=499) => {
-            (FailureKind::RecipientForNow, None)
-        }
-        (_, 400..=499) => (temporary, None),
-        // Offered and then refused for good: the work of somebody in between, or of a fault.
-        (Stage::StartTls, _) => (FailureKind::Configuration, USE_TLS),
-        (_, 530 | 534 | 535 | 538) => (FailureKind::Configuration, LOG_IN),
-        (Stage::Auth, _) => (FailureKind::Configuration, LOG_IN),
-        (Stage::Connect, _) => (
-            temporary,
-            Some("the server turns this host away: ask its operator, or use a relay that knows you"),
-        ),
-        (Stage::Sender, 550 | 551 | 553 | 554) => (
-            FailureKind::Configuration,
-            Some("the server does not let mail.username write as mail.from"),
-        ),
-        (Stage::Recipient | Stage::Data | Stage::Content, 550..=554 | 556 | 521) => (
-            FailureKind::Recipient,
-            status
-                .filter(|status| *status == "5.7.1" && stage == Stage::Recipient)
-                .map(|_| "if every address is refused like this, the server wants mail.username and mail.password"),
-        ),
-        // RFC 3463, X.1.x: whatever the code, the status speaks about the address.
-        (Stage::Recipient, _) if status.is_some_and(|status| status.starts_with("5.1.")) => {
-            (FailureKind::Recipient, None)
-        }
-        _ => (temporary, None),
-    }
-}
-
-/// The enhanced status at the start of a reply's text, if its class fits the code.
-fn enhanced_status(text: &str, class: char) -> Option<String> {
-    let word = text.split_whitespace().next()?;
-    let mut numbers = word.split('.');
-    let number = |part: Option<&str>| {
-        part.is_some_and(|part| {
-            (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
-        })
-    };
-    let whole = numbers.next().is_some_and(|first| first.len() == 1)
-        && word.starts_with(class)
-        && number(numbers.next())
-        && number(numbers.next())
-        && numbers.next().is_none();
-    whole.then(|| word.to_owned())
-}
-
-fn rustls_error(error: &Error) -> Option<&rustls::Error> {
-    causes(error).find_map(|cause| {
-        cause.downcast_ref::<rustls::Error>().or_else(|| {
-            cause
-                .downcast_ref::<std::io::Error>()?
-                .get_ref()?
-                .downcast_ref::<rustls::Error>()
-        })
-    })
-}
-
-/// A read that timed out on a socket says `WouldBlock` on Unix.
-fn would_block(error: &Error) -> bool {
-    causes(error).any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|io| io.kind() == std::io::ErrorKind::WouldBlock)
-    })
-}
-
-fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(error), |cause| cause.source())
-}
-
 fn tls_parameters(server: &str, settings: &Settings) -> Result<TlsParameters, String> {
     let mut builder =
         TlsParameters::builder(server.to_owned()).certificate_store(CertificateStore::WebpkiRoots);
@@ -681,80 +427,6 @@ fn loopback_addresses(server: &str, port: u16) -> Result<Vec<SocketAddr>, String
         );
     }
     Ok(addresses)
-}
-
-fn mailbox(name: Option<String>, address: &EmailAddress) -> Result<Mailbox, String> {
-    match address.as_str().parse() {
-        Ok(parsed) => Ok(Mailbox::new(name, parsed)),
-        Err(_) => Err("the mailer does not accept this address".to_owned()),
-    }
-}
-
-/// A display name with a dot ("Inpla S.A."), which lettre writes bare and RFC 5322, section 3.2.5,
-/// wants quoted: strict readers stumble over it.
-fn quoted(mailbox: &Mailbox) -> Option<HeaderValue> {
-    let name = mailbox.name.as_deref()?;
-    if !name.is_ascii() || !name.contains('.') {
-        return None;
-    }
-    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
-    let value = format!("\"{escaped}\" <{}>", mailbox.email);
-    Some(HeaderValue::dangerous_new_pre_encoded(
-        HeaderName::new_from_ascii_str("From"),
-        value.clone(),
-        value,
-    ))
-}
-
-fn part(content_type: ContentType, text: &str) -> Result<SinglePart, Failure> {
-    // A lone CR is a line end to some readers and a character to others: make it one thing.
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let body = Body::new_with_encoding(text, ContentTransferEncoding::QuotedPrintable)
-        .map_err(|_| unsendable("a part of the mail could not be encoded"))?;
-    Ok(SinglePart::builder().content_type(content_type).body(body))
-}
-
-/// A header of ours; name and value are constants of this file or of the language list.
-fn fixed(name: &'static str, value: &'static str) -> HeaderValue {
-    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
-}
-
-/// Text as it may stand in a header, shortened to [`LINE_CHARS_MAX`].
-fn one_line(text: &str) -> String {
-    // A run of spaces may be lost where the line is folded or encoded (RFC 2047, section 6.2), so
-    // that what is read would be another text.
-    let shown = clean::one_line(text, LINE_CHARS_MAX);
-    let words: Vec<&str> = shown.split(' ').filter(|word| !word.is_empty()).collect();
-    // RFC 2047: readers would decode an encoded word and find behind it what was removed here.
-    words.join(" ").replace("=?", "= ?")
-}
-
-/// Whether these bytes are ASCII lines of at most 998 bytes, each ended by CRLF, with no other CR,
-/// LF or NUL.
-fn is_wire_safe(bytes: &[u8]) -> bool {
-    let mut lines = bytes.split(|b| *b == b'\n').peekable();
-    while let Some(line) = lines.next() {
-        let last = lines.peek().is_none();
-        let line = match line.split_last() {
-            Some((b'\r', line)) if !last => line,
-            _ if last => line,
-            _ => return false,
-        };
-        if line.len() > MESSAGE_LINE_BYTES_MAX
-            || !line.iter().all(|b| b.is_ascii() && !matches!(b, b'\r' | 0))
-        {
-            return false;
-        }
-    }
-    true
-}
-
-fn unsendable(words: &str) -> Failure {
-    Failure {
-        kind: FailureKind::Permanent,
-        reason: format!("mail: {words}"),
-        advice: None,
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Tests of `mail`.
 
 #![allow(clippy::unwrap_used)]
+use super::verdict::enhanced_status;
 use super::*;
+use crate::domain::failure::FailureKind;
 
 fn settings(security: Security, server: &str) -> Settings {
     Settings {
@@ -196,7 +198,7 @@ fn every_mail_that_can_be_written_is_safe_on_the_wire() {
             to: EmailAddress::parse("ana@example.com").unwrap(),
             subject, text, html, id, language: "es",
         };
-        let message = mailer.compose(&mail).unwrap();
+        let message = mailer.written(&mail).unwrap().0;
         prop_assert!(is_wire_safe(&message.formatted()));
         prop_assert_eq!(message.envelope().to().len(), 1);
     });
