@@ -320,7 +320,7 @@ impl App {
     pub fn note_time(&self) -> Result<(), Failed> {
         let now = self.now();
         let doubt = self.clock_doubt();
-        Ok(self.shared.store.update(move |writer| match doubt {
+        Ok(self.update(move |writer| match doubt {
             None => note_moment(writer, now),
             Some(doubt) => record::put_clock_doubt(writer, doubt),
         })?)

@@ -352,15 +352,12 @@ impl App {
         self.is_ready().is_ok() && !self.counted.is_refused.load(Ordering::Relaxed)
     }
 
-    /// After an update was refused, tries one that changes nothing, so that it is known when there
+    /// After an update was refused, tries the one that notes the time, so that it is known when there
     /// is room again, also if nobody is let through to write before that.
     pub fn try_to_write_again(&self) {
         if self.counted.is_refused.load(Ordering::Relaxed) {
             // What came of it is counted, as of every update.
-            let _ = self.update(|writer| {
-                let latest = record::latest_moment(writer)?;
-                record::put_latest_moment(writer, latest)
-            });
+            let _ = self.note_time();
         }
     }
 

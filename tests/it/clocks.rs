@@ -508,6 +508,37 @@ fn a_clock_that_is_set_once_more_is_doubted_for_another_day() {
     }
 }
 
+/// a disk that takes no writes is noticed also while nobody writes and the clock is doubted,
+/// and when it takes some again, the doubt is as old as it was, whatever ends the process then.
+#[test]
+fn a_full_disk_is_noticed_during_a_doubt_and_takes_nothing_from_it() {
+    let (house, _) = House::on_shaky_ground().onto_a_machine(0);
+    let mut house = down_for(house, 10 * DAY_MS);
+    let mut janitor = Janitor::default();
+    for _ in 0..20 {
+        janitor.sweep(&house.app).unwrap();
+        house.clock.forward(HOUR_MS);
+    }
+    assert!(house.app.takes_writes());
+    house.shaky().set_full(true);
+    assert!(janitor.sweep(&house.app).is_err());
+    for _ in 0..2 {
+        assert!(!house.app.takes_writes());
+        house.app.try_to_write_again();
+    }
+    house.shaky().set_full(false);
+    house.app.try_to_write_again();
+    assert!(house.app.takes_writes());
+
+    house = house.restarted();
+    for _ in 0..4 {
+        assert!(!house.app.is_clock_believed());
+        janitor.sweep(&house.app).unwrap();
+        house.clock.forward(HOUR_MS);
+    }
+    assert!(house.app.is_clock_believed());
+}
+
 /// somebody sets the clock wrong for an hour, and right again, but does not restart Portero:
 /// what it took for the time meanwhile is never believed. After the restart all goes on at once.
 #[test]

@@ -472,9 +472,15 @@ pub enum Panics {
 pub struct Shaky {
     memory: Memory,
     state: Mutex<(u64, Panics)>,
+    is_full: AtomicBool,
 }
 
 impl Shaky {
+    /// Whether its disk is full from now on.
+    pub fn set_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::SeqCst);
+    }
+
     /// From now on, and counted from here.
     pub fn panics(&self, when: Panics) {
         *self.state.lock().unwrap() = (0, when);
@@ -513,6 +519,9 @@ impl Engine for Shaky {
     }
 
     fn update_with(&self, body: UpdateBody) -> Result<(), StoreError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full);
+        }
         self.call(|| self.memory.update_with(body))
     }
 
@@ -577,11 +586,12 @@ impl House {
         House::with_policy(Policy::default())
     }
 
-    /// On an engine that can be made to panic.
+    /// On an engine that can be made to panic, or to find its disk full.
     pub fn on_shaky_ground() -> House {
         let shaky = Shaky {
             memory: Memory::new(),
             state: Mutex::new((0, Panics::Never)),
+            is_full: AtomicBool::new(false),
         };
         House::on(Ground::Shaky(Arc::new(shaky)), Policy::default())
     }
@@ -855,7 +865,7 @@ impl House {
         }
     }
 
-    /// The engine beneath, to make it panic.
+    /// The engine beneath, to make it panic or refuse.
     pub fn shaky(&self) -> &Arc<Shaky> {
         match &self.ground {
             Ground::Shaky(shaky) => shaky,
