@@ -239,8 +239,8 @@ impl RefusedDisk {
     }
 }
 
-/// under load the disk is full, or read-only, for a while, and again: what is known is
-/// read meanwhile, all goes on by itself, and everybody is answered once.
+/// under load the disk is full, or read-only, for a while, and again: all goes on by
+/// itself, and everybody is answered once.
 #[test]
 fn a_disk_that_takes_no_writes_for_a_while_under_load_loses_nothing_and_doubles_nothing() {
     const WRITERS: usize = 4;
