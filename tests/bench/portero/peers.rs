@@ -3,8 +3,9 @@
 //!
 //! Each side does what it calls a sign-in by a mailed code of somebody new, to its end. A person asks
 //! better-auth with one request and types the code into another one; to Portero they write three
-//! messages and are sent three. Rate limits of better-auth are off, because everybody comes from one
-//! address; Portero's are as they are, and are not reached.
+//! messages and are sent three, of which only as many leave meanwhile as Meta lets. Rate limits of
+//! better-auth are off, because everybody comes from one address; Portero's are as they are, and are
+//! not reached.
 
 use super::Bench;
 use super::client::{Act, Client, Load, Measured, drive, get, post};
