@@ -198,12 +198,12 @@ pub fn start(server: Arc<dyn Server>, path: &Path) -> Result<Control, ControlErr
 }
 
 impl Control {
-    /// Answers the request under way, if it has come in whole, and no other; removes the socket.
-    pub fn stop(self) {
+    /// Lets in no request any more, and removes the socket. The thread ends when it has answered the
+    /// request under way, if that has come in whole: which may take long, as a copy of the store does.
+    pub fn close(self) -> JoinHandle<()> {
         remove_if_same(&self.path, self.identity);
         drop(self.stop);
-        // A panic was reported where it happened.
-        let _ = self.thread.join();
+        self.thread
     }
 }
 

@@ -25,7 +25,7 @@ pub use deliveries::Deliveries;
 pub use other_side::Rest;
 pub use pace::Pace;
 
-use crate::app::{App, Begun, Bells, Report, Work, go_on_after_faults};
+use crate::app::{App, Begun, Bells, Report, Work, go_on_after_faults, have_ended};
 use crate::domain::delivery::{EntryId, Lane};
 use crate::domain::failure::{Failure, FailureKind};
 use crate::domain::time::{SECOND_MS, Timestamp};
@@ -48,9 +48,6 @@ const SETTLE_AFTER: Duration = Duration::from_millis(100);
 
 /// Longest wait without looking at the store: a lost ring costs at most this.
 const LOOK_MS_MAX: u64 = SECOND_MS;
-
-/// How often it is looked whether the threads have ended, once they should.
-const END_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Wait after the store refused, before asking it again.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -407,17 +404,8 @@ impl Running {
         for lane in Lane::ALL {
             self.outbox.bells.of(lane).ring_all();
         }
-        // A thread that waits for the outside world may outlive the deadline; the process ends. They
-        // are looked at and not joined, which would need a thread for each: it may be that the system
-        // starts none any more.
-        let mut threads = self.threads;
-        loop {
-            threads.retain(|thread| !thread.is_finished());
-            if threads.is_empty() || Instant::now() >= deadline {
-                return threads.is_empty();
-            }
-            std::thread::park_timeout(END_LOOK_EVERY);
-        }
+        // A thread that waits for the outside world may outlive the deadline; the process ends.
+        have_ended(self.threads, deadline)
     }
 }
 

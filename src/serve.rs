@@ -8,7 +8,9 @@ pub mod supervisor;
 
 pub use reload::{Outcome, Reloader, Source};
 
-use crate::app::{App, Clock, Failed, Janitor, SystemClock, SystemRandom, go_on_after_faults};
+use crate::app::{
+    App, Clock, Failed, Janitor, SystemClock, SystemRandom, go_on_after_faults, have_ended,
+};
 use crate::config::{self, Config, StoreKey};
 use crate::control::{self, Control, ControlError};
 use crate::domain::delivery::Lane;
@@ -484,12 +486,13 @@ impl Running {
     }
 
     /// Stops in order: no more commands, no new requests, those under way are answered, senders finish what they
-    /// hold, the rest waits in the store. Says whether all of that happened in time.
+    /// hold, the rest waits in the store. Says whether all of that happened in time. A command or the
+    /// sweeper may be copying the store, which can take longer than there is time: of that copy nothing
+    /// comes, and it is the only thing that is lost.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
-        if let Some(control) = self.control {
-            control.stop();
-        }
+        let mut others = vec![self.sweeper.tell_to_end()];
+        others.extend(self.control.map(Control::close));
         let (tls, encrypted) = match self.encrypted {
             None => (None, Vec::new()),
             Some(encrypted) => {
@@ -507,20 +510,22 @@ impl Running {
             .collect();
         let cut = Listener::stop_all(listeners, REQUESTS_WITHIN).cut;
         let senders_done = self.senders.stop(deadline);
-        self.sweeper.stop();
+        let others_done = have_ended(others, deadline);
         let current = self.current.get();
         current.web.tell_last_rest();
-        if let Err(error) = current.app.note_time() {
+        // Whoever is late may be storing all anew, and this would wait for that.
+        if others_done && let Err(error) = current.app.note_time() {
             tracing::warn!(%error, "the last moment could not be noted");
         }
-        if cut > 0 || !senders_done {
+        if cut > 0 || !senders_done || !others_done {
             tracing::warn!(
                 requests_cut = cut,
                 senders_done,
+                others_done,
                 "stopped before everything was finished"
             );
         }
-        cut == 0 && senders_done
+        cut == 0 && senders_done && others_done
     }
 }
 
@@ -612,9 +617,10 @@ impl Sweeper {
         })
     }
 
-    fn stop(self) {
+    /// The thread ends when it has done what it is at.
+    fn tell_to_end(self) -> JoinHandle<()> {
         // A sweeper that has ended already hears nothing.
         let _ = self.stop.send(());
-        let _ = self.thread.join();
+        self.thread
     }
 }

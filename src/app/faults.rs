@@ -1,13 +1,13 @@
-//! Faults of the program's own threads. A thread that must go on does, after a panic, with what it
-//! held taken up again; but when that happens again and again, more is wrong than that thread can
-//! tell, and a fresh process knows nothing of it.
+//! The program's own threads: their faults, and their end. A thread that must go on does, after a panic,
+//! with what it held taken up again; but when that happens again and again, more is wrong than that
+//! thread can tell, and a fresh process knows nothing of it.
 
 use super::App;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// So many faults within [`WITHIN_MS`] end the program.
 const FAULTS_MAX: usize = 5;
@@ -18,6 +18,9 @@ const WITHIN_MS: u64 = 60_000;
 /// Pause of a thread after a fault, so that one which comes again at once keeps nobody busy until the
 /// program has ended of it.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether threads have ended, once they should.
+const END_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The last faults of threads that went on.
 #[derive(Debug, Default)]
@@ -74,6 +77,18 @@ pub fn go_on_after_faults<T>(app: impl Fn() -> Arc<App>, mut work: impl FnMut() 
                 thread::sleep(PAUSE);
             }
         }
+    }
+}
+
+/// Waits until these have ended, but not beyond `deadline`; says whether they have. They are looked at
+/// and not joined, which would need a thread for each: it may be that the system starts none any more.
+pub fn have_ended(mut threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
+    loop {
+        threads.retain(|thread| !thread.is_finished());
+        if threads.is_empty() || Instant::now() >= deadline {
+            return threads.is_empty();
+        }
+        thread::park_timeout(END_LOOK_EVERY);
     }
 }
 

@@ -35,7 +35,7 @@ pub use clock::{Machine, SystemClock, SystemRandom};
 pub use contacts::{Export, FORGET_EVERY_MS, Forgotten, Whom};
 pub use counted::Counted;
 pub use events::event_name;
-pub use faults::go_on_after_faults;
+pub use faults::{go_on_after_faults, have_ended};
 pub use hand_on::Body;
 pub use identity::{
     AUDIENCE, DirectoryToken, IDENTITY_LIFETIME_MS_MAX, Identity, IdentitySettings, Refused,

@@ -187,7 +187,7 @@ fn requests_are_carried_out_and_the_socket_is_the_owners_and_goes_at_the_end() {
         app.users().unwrap().is_empty(),
         "a refused request left something"
     );
-    control.stop();
+    control.close().join().unwrap();
     assert_eq!(here.names(), [""; 0]);
     assert!(matches!(
         super::ask(&here.path(), &remove("ana@example.com")),
@@ -243,7 +243,7 @@ fn garbage_is_answered_and_the_next_request_as_ever() {
         ask(&here.path(), &remove("a@b.co")).unwrap(),
         Answer::NoSuchUser
     );
-    control.stop();
+    control.close().join().unwrap();
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_dead_socket_is_replaced_a_living_one_and_a_file_are_not() {
     // Somebody put something else there: it is not ours to remove.
     fs::remove_file(here.path()).unwrap();
     fs::write(here.path(), "letters").unwrap();
-    control.stop();
+    control.close().join().unwrap();
     assert!(matches!(
         attend(app(), &here.path()),
         Err(ControlError::InTheWay(_))
@@ -292,7 +292,7 @@ fn a_silent_connection_does_not_hold_up_the_end() {
     let control = attend(app(), &here.path()).unwrap();
     let mut silent = UnixStream::connect(here.path()).unwrap();
     silent.write_all(b"{").unwrap();
-    control.stop();
+    control.close().join().unwrap();
     let mut rest = Vec::new();
     // Hung up on, with or without having been read from.
     assert!(silent.read_to_end(&mut rest).is_err() || rest.is_empty());
@@ -310,7 +310,7 @@ fn a_store_that_fails_is_an_answer_too() {
             reason: "the disk that holds the store is full".to_owned()
         }
     );
-    control.stop();
+    control.close().join().unwrap();
 }
 
 #[test]

@@ -3,11 +3,13 @@
 //!
 //! `PORTERO_CYCLES=200 cargo test --test it crash::` for a long run.
 
+use crate::failing_calls::{FailingCalls, Happens, steps};
 use crate::flags::{cycles, flag};
 use crate::keeping::signed_in;
 use crate::outside::{
-    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, SIGNED_IN, STORE_KEY,
-    World, eventually, post_webhook, read_answer, signature, status, text, unix_seconds, webhook,
+    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, Portero, SIGNED_IN,
+    STORE_KEY, World, eventually, post_webhook, read_answer, signature, status, text, unix_seconds,
+    webhook,
 };
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Errand, Lane, Recipient};
@@ -33,6 +35,9 @@ const WRITERS: usize = 4;
 
 /// People for whom one of them writes in one life at most, so that there is something to do in each.
 const PEOPLE_PER_LIFE_MAX: usize = 15;
+
+/// From the wish to stop to the end of the process (P8).
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a life is, between being ready and its end.
 const ALIVE_MS: std::ops::Range<u64> = 30..500;
@@ -470,7 +475,6 @@ fn a_process_that_is_killed_every_two_seconds_gets_on_in_each_life() {
 /// what it has begun, no mail is sent twice either.
 #[test]
 fn told_to_stop_at_any_moment_under_load_it_loses_nothing_and_doubles_nothing() {
-    const ENDS_WITHIN: Duration = Duration::from_secs(10);
     let (mut number, mut answered) = (0, 0);
     let cycles = cycles(10);
     let codes = live(cycles, |world, here| {
@@ -507,6 +511,48 @@ fn told_to_stop_at_any_moment_under_load_it_loses_nothing_and_doubles_nothing() 
     for codes in codes {
         assert_eq!(codes.len(), 1, "{codes:?}");
     }
+}
+
+/// P8, also while the store is copied, by the hour or for somebody, and the disk takes for ever:
+/// nobody is let in meanwhile, who has begun is answered, and what was acknowledged is kept.
+#[test]
+fn told_to_stop_while_the_store_is_copied_it_ends_in_time_and_refuses_newcomers_at_once() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| stop_amid_a_copy("fdatasync portero-"));
+        scope.spawn(|| stop_amid_a_copy("fdatasync copy.redb"));
+    });
+}
+
+/// A copy hangs at this call.
+fn stop_amid_a_copy(call: &str) {
+    const REFUSES_WITHIN: Duration = Duration::from_secs(1);
+    let world = World::without_mail();
+    let trace = world.path("trace");
+    let slow = FailingCalls::default().only(&[call]).trace(&trace);
+    let mut command = world.command(&["serve", "--config", "portero.toml"]);
+    slow.at(1, Happens::Hangs).preload(&mut command);
+    let mut portero = Portero::start(command);
+    let mut backup = world.command(&["backup", "copy.redb", "--config", "portero.toml"]);
+    let mut backup = backup.spawn().unwrap();
+    eventually("a copy hangs", || (!steps(&trace).is_empty()).then_some(()));
+
+    let wa_id = "573001112233";
+    let body = webhook(&[text(wa_id, "quién soy")]);
+    let begun = begin_webhook(portero.address, &body);
+    assert_eq!(portero.get("/readyz").status, 200);
+    portero.signal(Signal::TERM);
+    let told = Instant::now();
+    eventually("new connections are refused", || {
+        TcpStream::connect(portero.address).err()
+    });
+    assert!(told.elapsed() < REFUSES_WITHIN, "{:?}", told.elapsed());
+    assert_eq!(end_webhook(&begun, &body), Some(200));
+    let status = portero.ended_within(ENDS_WITHIN.saturating_sub(told.elapsed()));
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    backup.wait().unwrap();
+
+    let _again = world.start();
+    world.graph.reply(wa_id, 1);
 }
 
 /// Sends the head and half of the body.

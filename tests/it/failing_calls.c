@@ -1,6 +1,7 @@
 /*
  * Stands between the program and the C library, for LD_PRELOAD: counts the calls that somebody
- * outside of the process can notice, and at one of them kills the process or lets the call fail.
+ * outside of the process can notice, and at one of them kills the process or lets the call fail or
+ * never return.
  * Between two such calls nobody can tell one moment from another.
  *
  * A call has a label: its name, a space, and what it is about. That is the last part of a file's
@@ -21,6 +22,7 @@
  *                        kill-after    the process is killed after the call
  *                        fail-before   the call is not made, and fails
  *                        fail-after    the call is made, and says that it failed
+ *                        hang          the call is not made, and never returns
  *   FAILING_CALLS_ERRNO  the number of the error with which it fails
  *   FAILING_CALLS_TIMES  how many calls fail, from that one on: 1 without it, 0 for all
  *   FAILING_CALLS_WHILE  a file: while it exists, every counted call fails with the error whose
@@ -54,7 +56,7 @@
 
 enum { LABEL_MAX = 192 };
 
-enum act { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL_BEFORE, FAIL_AFTER };
+enum act { NOTHING, KILL_BEFORE, KILL_AFTER, FAIL_BEFORE, FAIL_AFTER, HANG };
 
 static atomic_long counted;
 static int trace_fd = -1;
@@ -90,6 +92,8 @@ __attribute__((constructor)) static void begin(void)
             what = FAIL_BEFORE;
         else if (!strcmp(value, "fail-after"))
             what = FAIL_AFTER;
+        else if (!strcmp(value, "hang"))
+            what = HANG;
         else
             abort();
     }
@@ -270,6 +274,8 @@ static enum act decide(const char *name, const char *about, int *error)
         return NOTHING;
     if (what == KILL_BEFORE)
         die();
+    while (what == HANG)
+        pause();
     return what;
 }
 

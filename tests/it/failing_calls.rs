@@ -1,5 +1,5 @@
 //! Failing calls of the real program: `failing_calls.c` between it and the C library, which counts
-//! the calls that the outside can notice, kills the process at one of them or lets it fail. The
+//! the calls that the outside can notice, kills the process at one of them, or lets it fail or hang. The
 //! program itself has no switch for any of this.
 
 use crate::outside::{PATIENCE, Portero, World, eventually, post_webhook, text, webhook};
@@ -21,6 +21,8 @@ pub enum Happens {
     FailBefore(i32),
     /// The call is made, and says that it failed.
     FailAfter(i32),
+    /// The call is not made, and never returns.
+    Hangs,
 }
 
 /// What is counted, and what happens when. An empty one only counts.
@@ -102,6 +104,7 @@ impl FailingCalls {
                 Happens::KillAfter => ("kill-after", None),
                 Happens::FailBefore(error) => ("fail-before", Some(error)),
                 Happens::FailAfter(error) => ("fail-after", Some(error)),
+                Happens::Hangs => ("hang", None),
             };
             command.env("FAILING_CALLS_AT", number.to_string());
             command.env("FAILING_CALLS_DO", does);
