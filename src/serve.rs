@@ -151,7 +151,7 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
     let now = SystemClock::new(Timestamp(0)).now();
     let (store, _) = migrate::open(engine, &master, &snapshots(config), now, migrate::STEPS)?;
-    let latest = store.view(record::latest_moment)?;
+    let latest = store.view(record::earliest_start)?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
         store,

@@ -767,7 +767,7 @@ impl House {
         let of_app: Arc<dyn Clock> = match &machine {
             None => Arc::clone(&clock) as _,
             Some(machine) => {
-                let latest = store.view(record::latest_moment).unwrap();
+                let latest = store.view(record::earliest_start).unwrap();
                 Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
             }
         };

@@ -1,7 +1,9 @@
 //! Facts about the store as a whole.
 
+use super::outbox::newest_entry;
 use super::{read, write};
-use crate::domain::time::Timestamp;
+use crate::domain::delivery::Lane;
+use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::store::{Reader, StoreError, Table, Writer};
 
 pub(super) const LATEST_KEY: &[u8] = b"latest moment";
@@ -12,6 +14,26 @@ pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
         Some(bytes) => Ok(Timestamp(read(Table::Meta, &bytes)?)),
         None => Ok(Timestamp(0)),
     }
+}
+
+/// How far what waits may be ahead of the latest moment that was noted, which happens every twenty
+/// seconds; what is further ahead was made by a clock that was not believed.
+const NOTED_WITHIN_MS: u64 = MINUTE_MS;
+
+/// No clock starts before this moment: all that waits was decided earlier, also when the process was
+/// killed and the clock of the machine went back meanwhile. A message for the bot would otherwise be
+/// said to be of whoever signs in next, for the two moments are compared.
+pub fn earliest_start(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
+    let noted = latest_moment(reader)?;
+    let mut known = noted;
+    for lane in Lane::ALL {
+        if let Some(entry) = newest_entry(reader, lane)?
+            && entry.created_at.since_ms(noted) <= NOTED_WITHIN_MS
+        {
+            known = known.max(entry.created_at.plus_ms(1));
+        }
+    }
+    Ok(known)
 }
 
 /// Stores a moment that a clock showed which is believed: nothing is left of a doubt.

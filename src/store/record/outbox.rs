@@ -332,6 +332,24 @@ pub fn entries(
     )
 }
 
+/// What waits in a lane and was decided last.
+pub(super) fn newest_entry(reader: &dyn Reader, lane: Lane) -> Result<Option<Entry>, StoreError> {
+    let (start, end) = (
+        entry_key(lane, EntryId(0)),
+        entry_key(lane, EntryId(u64::MAX)),
+    );
+    let range = KeyRange::new(Bound::Included(&start), Bound::Included(&end));
+    let newest = collect(
+        reader,
+        Table::Outbox,
+        range,
+        Order::Backward,
+        1,
+        |key, bytes| read_entry(entry_id(key, Table::Outbox)?, Table::Outbox, bytes),
+    )?;
+    Ok(newest.into_iter().next())
+}
+
 /// The newest entry id in use in any lane, among the dead letters and among the events.
 pub fn last_entry_id(reader: &dyn Reader) -> Result<EntryId, StoreError> {
     let mut last = EntryId(0);

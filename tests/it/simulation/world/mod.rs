@@ -436,7 +436,11 @@ impl World {
             Step::BackAtRestart(ms) => {
                 // The sweeper writes down the moment every 20 s, and time goes on from there.
                 let now = self.now();
-                let latest = self.house().latest_moment().0.max(now - 20_000);
+                let noted = self.house().latest_moment().0.max(now - 20_000);
+                // Nor does it begin before what waits was decided.
+                let waiting = self.house().overview().outbox.into_iter();
+                let after = waiting.map(|entry| entry.created_at.0 + 1);
+                let latest = after.filter(|at| *at <= now + 1).fold(noted, u64::max);
                 self.house().clock.set(Timestamp(latest.max(now - ms)));
                 self.restart();
                 Ok(())
