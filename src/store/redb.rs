@@ -111,7 +111,7 @@ enum State {
         opening: u64,
         viewers: Arc<Viewers>,
     },
-    /// The disk takes no writes. The database, if it could be opened, is one over a [`Backend`] with
+    /// The disk takes no writes. The database, if it could be opened, is one over a [`backend::Backend`] with
     /// a scratch: it reads what is on the disk, and what it writes nobody keeps.
     Refused {
         refusal: Refusal,
