@@ -1533,7 +1533,8 @@ fn every_key_that_an_adapter_names_exists() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut unknown = Vec::new();
     for (file, named_min) in [
-        ("mail.rs", 10),
+        ("mail.rs", 5),
+        ("mail/verdict.rs", 5),
         ("services/mod.rs", 8),
         ("services/shape.rs", 10),
         ("config/services.rs", 4),
