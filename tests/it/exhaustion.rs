@@ -562,6 +562,8 @@ fn a_hundred_thousand_hostile_requests_cost_honest_people_nothing_and_no_memory(
     const GROWTH_MIB_MAX: f64 = 8.0;
     /// What the bodies of all requests may take together.
     const BODIES_MIB_MAX: f64 = 16.0;
+    /// Each sender of the chat keeps its connection to Meta, and may have had none yet before.
+    const CONNECTIONS_KEPT_MAX: u64 = 4;
     let world = World::without_mail();
     world.edit("level = \"debug\"", "level = \"info\"");
     let portero = world.start();
@@ -637,7 +639,9 @@ fn a_hundred_thousand_hostile_requests_cost_honest_people_nothing_and_no_memory(
     assert!(peak < GROWTH_MIB_MAX + BODIES_MIB_MAX, "{peak:.1} MiB more");
     eventually("threads and descriptors are given back", || {
         let now = portero.figures();
-        (now.threads <= before.threads && now.descriptors <= before.descriptors).then_some(())
+        let are_back = now.threads <= before.threads
+            && now.descriptors <= before.descriptors + CONNECTIONS_KEPT_MAX;
+        are_back.then_some(())
     });
     assert_eq!(portero.stop().0, Some(0));
 }
