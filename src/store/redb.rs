@@ -41,7 +41,7 @@ use backend::Purpose;
 use copy::write_records;
 use disk::{Disk, FileDisk, open_checked};
 use fault::{Fault, Refusal};
-use tables::{ReadTables, WriteTables, guarded};
+use tables::{Tables, guarded};
 use tracing::Span;
 
 /// Updates that share one commit at most. More would not make the commit cheaper, and the first of
@@ -244,7 +244,7 @@ impl Redb {
         transaction: &WriteTransaction,
         group: &mut Vec<Served>,
     ) -> Result<bool, Failure> {
-        let mut tables = WriteTables::of(transaction);
+        let mut tables = Tables::of(transaction);
         let (mut wrote, mut bytes) = (false, 0);
         for turn in 0.. {
             if turn == group.len() {
@@ -422,7 +422,7 @@ impl Redb {
             State::Refused { refusal, .. } => return Err(refusal.into_error()),
             State::Broken(reason) => return Err(StoreError::Broken(reason.clone())),
         };
-        let tables = ReadTables::of(transaction.map_err(|fault| self.recovered(fault))?);
+        let tables = Tables::of(transaction.map_err(|fault| self.recovered(fault))?);
         // A link stays one: what it leads to is replaced.
         let of_draft = |error: CopyError| {
             let refusal = match &error {
@@ -537,7 +537,7 @@ impl Engine for Redb {
         let (result, fault) = match transaction {
             Err(fault) => (Ok(()), Some(fault)),
             Ok(transaction) => {
-                let tables = ReadTables::of(transaction);
+                let tables = Tables::of(transaction);
                 (body(&tables), tables.take_fault())
             }
         };

@@ -19,37 +19,62 @@ pub(super) fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes>
     TableDefinition::new(table.name())
 }
 
-/// The tables of a group's transaction, opened when first used.
-pub(super) struct WriteTables<'t> {
-    transaction: &'t WriteTransaction,
-    tables: [OnceCell<redb::Table<'t, Bytes, Bytes>>; Table::ALL.len()],
+/// What tables are opened in.
+pub(super) trait Opens {
+    type Records: ReadableTable<Bytes, Bytes>;
+
+    fn open(&self, table: Table) -> Result<Self::Records, Fault>;
+}
+
+impl<'t> Opens for &'t WriteTransaction {
+    type Records = redb::Table<'t, Bytes, Bytes>;
+
+    fn open(&self, table: Table) -> Result<Self::Records, Fault> {
+        Ok(self.open_table(definition(table))?)
+    }
+}
+
+impl Opens for ReadTransaction {
+    type Records = ReadOnlyTable<Bytes, Bytes>;
+
+    fn open(&self, table: Table) -> Result<Self::Records, Fault> {
+        Ok(self.open_table(definition(table))?)
+    }
+}
+
+/// The tables of a transaction, opened when first used.
+pub(super) struct Tables<T: Opens> {
+    transaction: T,
+    tables: [OnceCell<T::Records>; Table::ALL.len()],
     fault: RefCell<Option<Fault>>,
 }
 
-impl<'t> WriteTables<'t> {
-    pub(super) fn of(transaction: &'t WriteTransaction) -> WriteTables<'t> {
-        WriteTables {
+impl<T: Opens> Tables<T> {
+    pub(super) fn of(transaction: T) -> Tables<T> {
+        Tables {
             transaction,
             tables: Default::default(),
             fault: RefCell::new(None),
         }
     }
 
-    /// What went wrong at a read or a write, if anything has.
+    /// What went wrong at a read, if anything has.
     pub(super) fn take_fault(&self) -> Option<Fault> {
         self.fault.take()
     }
 
-    fn table(&self, table: Table) -> Result<&redb::Table<'t, Bytes, Bytes>, Fault> {
+    fn table(&self, table: Table) -> Result<&T::Records, Fault> {
         let cell = &self.tables[table.index()];
         if cell.get().is_none() {
-            let opened = guarded(|| Ok(self.transaction.open_table(definition(table))?))?;
+            let opened = guarded(|| self.transaction.open(table))?;
             // Nobody else fills the cell between the two lines: this is one thread.
             let _ = cell.set(opened);
         }
         cell.get().ok_or_else(Fault::panicked)
     }
+}
 
+impl Tables<&WriteTransaction> {
     pub(super) fn apply(&mut self, changes: Changes) -> Result<(), Fault> {
         for (table, changes) in changes.into_tables() {
             self.table(table)?;
@@ -70,59 +95,7 @@ impl<'t> WriteTables<'t> {
     }
 }
 
-impl Reader for WriteTables<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.table(table).and_then(|records| get(records, key));
-        report(read, &self.fault)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        range: KeyRange<'_>,
-        order: Order,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StoreError> {
-        let read = self
-            .table(table)
-            .and_then(|records| scan(records, range, order, visit));
-        report(read, &self.fault)
-    }
-}
-
-/// The tables of a view, opened when first used.
-pub(super) struct ReadTables {
-    transaction: ReadTransaction,
-    tables: [OnceCell<ReadOnlyTable<Bytes, Bytes>>; Table::ALL.len()],
-    fault: RefCell<Option<Fault>>,
-}
-
-impl ReadTables {
-    pub(super) fn of(transaction: ReadTransaction) -> ReadTables {
-        ReadTables {
-            transaction,
-            tables: Default::default(),
-            fault: RefCell::new(None),
-        }
-    }
-
-    /// What went wrong at a read, if anything has.
-    pub(super) fn take_fault(&self) -> Option<Fault> {
-        self.fault.take()
-    }
-
-    fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, Fault> {
-        let cell = &self.tables[table.index()];
-        if cell.get().is_none() {
-            let opened = guarded(|| Ok(self.transaction.open_table(definition(table))?))?;
-            // Nobody else fills the cell between the two lines: this is one thread.
-            let _ = cell.set(opened);
-        }
-        cell.get().ok_or_else(Fault::panicked)
-    }
-}
-
-impl Reader for ReadTables {
+impl<T: Opens> Reader for Tables<T> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.table(table).and_then(|records| get(records, key));
         report(read, &self.fault)
