@@ -255,7 +255,42 @@ fn make_readable(value: &mut Value) {
                 None => items.iter_mut().for_each(make_readable),
             }
         }
-        Value::Object(fields) => fields.values_mut().for_each(make_readable),
+        Value::Object(fields) => {
+            let readable = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                let was_number = value.is_number();
+                make_readable(&mut value);
+                let is_moment = was_number && value.is_string();
+                // A moment that is written out is no count of milliseconds any more.
+                let bare = name.strip_suffix("_ms").filter(|_| is_moment);
+                (bare.map(str::to_owned).unwrap_or(name), value)
+            });
+            *fields = readable.collect();
+        }
         Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_that_is_written_out_is_not_called_milliseconds() {
+        let mut kept = json!({
+            "at_ms": 1_800_000_000_000_u64,
+            "tries": [{ "ends_at_ms": 1_800_000_000_001_u64, "begun": 1_800_000_000_002_u64 }],
+            "waits_ms": 500,
+            "said_ms": "soon",
+        });
+        make_readable(&mut kept);
+        assert_eq!(
+            kept,
+            json!({
+                "at": "2027-01-15T08:00:00Z",
+                "tries": [{ "ends_at": "2027-01-15T08:00:00.001Z", "begun": "2027-01-15T08:00:00.002Z" }],
+                "waits_ms": 500,
+                "said_ms": "soon",
+            })
+        );
     }
 }
