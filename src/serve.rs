@@ -39,6 +39,10 @@ pub const DIRECTORY: &str = config::Directory::SERVICE;
 /// From the wish to stop to the end of the process: what a supervisor grants without asking twice.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 
+/// How long the last moment may take to be noted when nothing is left of that: a disk that hangs would
+/// take for ever.
+const NOTED_WITHIN: Duration = Duration::from_millis(300);
+
 /// The part of it that requests under way get.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
 
@@ -513,10 +517,10 @@ impl Running {
         let others_done = have_ended(others, deadline);
         let current = self.current.get();
         current.web.tell_last_rest();
-        // Whoever is late may be storing all anew, and this would wait for that.
-        if others_done && let Err(error) = current.app.note_time() {
-            tracing::warn!(%error, "the last moment could not be noted");
-        }
+        note_last_moment(
+            Arc::clone(&current.app),
+            deadline.max(Instant::now() + NOTED_WITHIN),
+        );
         if cut > 0 || !senders_done || !others_done {
             tracing::warn!(
                 requests_cut = cut,
@@ -526,6 +530,23 @@ impl Running {
             );
         }
         cut == 0 && senders_done && others_done
+    }
+}
+
+/// On a thread of its own: whoever is late may be storing all anew, or the disk hang, and this would
+/// wait for that.
+fn note_last_moment(app: Arc<App>, deadline: Instant) {
+    let noting = std::thread::Builder::new()
+        .name("last moment".into())
+        .spawn(move || {
+            if let Err(error) = app.note_time() {
+                tracing::warn!(%error, "the last moment could not be noted");
+            }
+        });
+    match noting.map(|thread| have_ended(vec![thread], deadline)) {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("the last moment could not be noted in time"),
+        Err(error) => tracing::warn!(%error, "the last moment could not be noted"),
     }
 }
 

@@ -7,9 +7,9 @@ use crate::failing_calls::{FailingCalls, Happens, steps};
 use crate::flags::{cycles, flag};
 use crate::keeping::signed_in;
 use crate::outside::{
-    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, Portero, SIGNED_IN,
-    STORE_KEY, World, eventually, post_webhook, read_answer, signature, status, text, unix_seconds,
-    webhook,
+    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero,
+    SIGNED_IN, STORE_KEY, World, eventually, post_webhook, read_answer, signature, status, text,
+    unix_seconds, webhook,
 };
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Errand, Lane, Recipient};
@@ -554,6 +554,41 @@ fn stop_amid_a_copy(call: &str) {
 
     let _again = world.start();
     world.graph.reply(wa_id, 1);
+}
+
+/// P8, also when the disk of the store itself takes for ever: what waits for it was not acknowledged.
+#[test]
+fn told_to_stop_while_the_disk_of_the_store_hangs_it_ends_in_time() {
+    let world = World::without_mail();
+    let call = FailingCalls::default().only(&["fdatasync portero.redb"]);
+    let start = |calls: FailingCalls| {
+        let mut command = world.command(&["serve", "--config", "portero.toml"]);
+        calls.preload(&mut command);
+        Portero::start(command)
+    };
+    let kill = |mut portero: Portero| {
+        portero.signal(Signal::KILL);
+        portero.ended_within(PATIENCE).unwrap();
+    };
+    kill(world.start());
+    // How many a start takes that finds what a killed process left.
+    let trace = world.path("start");
+    kill(start(call.clone().trace(&trace)));
+    let at = 1 + u64::try_from(steps(&trace).len()).unwrap();
+
+    let trace = world.path("trace");
+    let mut portero = start(call.trace(&trace).at(at, Happens::Hangs));
+    let address = portero.address;
+    let body = webhook(&[text("573001112233", "quién soy")]);
+    let begun = begin_webhook(address, &body);
+    let waits = std::thread::spawn(move || end_webhook(&begun, &body));
+    eventually("a commit hangs", || {
+        (steps(&trace).iter().any(|step| step.number == at)).then_some(())
+    });
+    portero.signal(Signal::TERM);
+    let status = portero.ended_within(ENDS_WITHIN);
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    assert_ne!(waits.join().unwrap(), Some(200));
 }
 
 /// Sends the head and half of the body.
