@@ -153,9 +153,9 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
         ..Options::default()
     };
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
-    let now = SystemClock::new(Timestamp(0)).now();
-    let (store, _) = migrate::open(engine, &master, &snapshots(config), now, migrate::STEPS)?;
-    let latest = store.view(record::earliest_start)?;
+    let shown = SystemClock::new(Timestamp(0)).now();
+    let (store, _) = migrate::open(engine, &master, &snapshots(config), shown, migrate::STEPS)?;
+    let latest = store.view(|reader| record::earliest_start(reader, shown))?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
         store,

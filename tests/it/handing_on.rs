@@ -568,25 +568,51 @@ fn an_identity_names_whoever_was_bound_before_also_when_they_proved_it_again_sin
 /// S-15: the process is killed, and the clock of its machine goes back before it begins again.
 #[test]
 fn a_message_that_waits_is_not_of_who_signs_in_after_a_start_with_an_earlier_clock() {
-    const BACK_MS: u64 = 19 * SECOND_MS;
-    let (house, machine) = open_house(Gate::OnRequest).onto_a_machine(0);
-    house.app.note_time().unwrap();
-    house.later(BACK_MS);
-    let ana = Person::with_number("573001112233");
-    let message = house.text(&ana, "hola");
-    assert_eq!(house.receive(message).unwrap().outcomes, ["handed_on"]);
-    machine.set_ahead(-(BACK_MS as i64));
-    let house = house.restarted();
-    sign_in_by_link(&house, &ana, "ana@example.com");
-    house.later(BACK_MS + SECOND_MS);
-    let said = |left| match left {
-        Left::HandedOn(hand_over) => Some((said_in(&hand_over), hand_over.identity.unwrap())),
-        Left::Said(_) | Left::Mailed(_) | Left::Told(_) => None,
+    let noted = |house: House| {
+        house.app.note_time().unwrap();
+        house
     };
-    let (said, identity) = house.left().into_iter().find_map(said).unwrap();
-    assert_eq!(said.as_deref(), Some("hola"));
-    let claims = part(identity.reveal(), 1);
-    assert_eq!(claims["bindings"], serde_json::json!([]));
+    let down_for = |house: House, ms: u64| {
+        let house = noted(house);
+        house.clock.forward(ms);
+        house.restarted()
+    };
+    for (story, back_ms) in [
+        ("the time was noted", 19 * SECOND_MS),
+        ("it never was", 19 * SECOND_MS),
+        ("a copy of the store took long", MINUTE_MS),
+        ("it had been down for a while", 19 * SECOND_MS),
+        ("it had been down for days", MINUTE_MS),
+    ] {
+        let (house, machine) = open_house(Gate::OnRequest).onto_a_machine(0);
+        let house = match story {
+            "the time was noted" => noted(house),
+            "it never was" => house,
+            "a copy of the store took long" => {
+                let house = noted(house);
+                house.clock.forward(5 * MINUTE_MS);
+                house
+            }
+            "it had been down for a while" => down_for(house, 10 * MINUTE_MS),
+            _ => noted(down_for(house, 3 * 24 * 60 * MINUTE_MS)),
+        };
+        house.later(back_ms);
+        let ana = Person::with_number("573001112233");
+        let message = house.text(&ana, "hola");
+        assert_eq!(house.receive(message).unwrap().outcomes, ["handed_on"]);
+        machine.set_ahead(-(back_ms as i64));
+        let house = house.restarted();
+        sign_in_by_link(&house, &ana, "ana@example.com");
+        house.later(back_ms + SECOND_MS);
+        let said = |left| match left {
+            Left::HandedOn(hand_over) => Some((said_in(&hand_over), hand_over.identity.unwrap())),
+            Left::Said(_) | Left::Mailed(_) | Left::Told(_) => None,
+        };
+        let (said, identity) = house.left().into_iter().find_map(said).unwrap();
+        assert_eq!(said.as_deref(), Some("hola"), "{story}");
+        let claims = part(identity.reveal(), 1);
+        assert_eq!(claims["bindings"], serde_json::json!([]), "{story}");
+    }
 }
 
 /// The operator takes the bot away and brings it back: no message goes on under the id of another.

@@ -767,7 +767,8 @@ impl House {
         let of_app: Arc<dyn Clock> = match &machine {
             None => Arc::clone(&clock) as _,
             Some(machine) => {
-                let latest = store.view(record::earliest_start).unwrap();
+                let latest =
+                    (store.view(|reader| record::earliest_start(reader, machine.wall()))).unwrap();
                 Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
             }
         };

@@ -17,18 +17,22 @@ pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
 }
 
 /// How far what waits may be ahead of the latest moment that was noted, which happens every twenty
-/// seconds; what is further ahead was made by a clock that was not believed.
-const NOTED_WITHIN_MS: u64 = MINUTE_MS;
+/// seconds, or of what the machine shows; what is further ahead of both was made by a clock that was
+/// not believed.
+const AHEAD_MS_MAX: u64 = MINUTE_MS;
 
-/// No clock starts before this moment: all that waits was decided earlier, also when the process was
-/// killed and the clock of the machine went back meanwhile. A message for the bot would otherwise be
-/// said to be of whoever signs in next, for the two moments are compared.
-pub fn earliest_start(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
+/// No clock starts before this moment on a machine that shows `wall`: all that waits was decided
+/// earlier, also when the process was killed and the clock of the machine went back meanwhile. A
+/// message for the bot would otherwise be said to be of whoever signs in next, for the two moments are
+/// compared. A process that has just begun, copies for long or doubts its clock has noted nothing for
+/// a while; then only what went back by more than [`AHEAD_MS_MAX`] goes unnoticed.
+pub fn earliest_start(reader: &dyn Reader, wall: Timestamp) -> Result<Timestamp, StoreError> {
     let noted = latest_moment(reader)?;
+    let believed = noted.max(wall).plus_ms(AHEAD_MS_MAX);
     let mut known = noted;
     for lane in Lane::ALL {
         if let Some(entry) = newest_entry(reader, lane)?
-            && entry.created_at.since_ms(noted) <= NOTED_WITHIN_MS
+            && entry.created_at <= believed
         {
             known = known.max(entry.created_at.plus_ms(1));
         }
