@@ -217,6 +217,8 @@ fn start_with(
         .map_err(StartError::Settings)?;
     let certificate = tls.as_ref().map(Tls::watch);
     let app = open(config)?;
+    // Before anybody is let in, so that a process which is killed before it sweeps has told when that was.
+    app.note_time()?;
     let mut pace = Pace {
         messages_per_second: config.whatsapp.messages_per_second,
         ..Pace::default()

@@ -4,7 +4,7 @@
 use crate::failing_calls::compiled;
 use crate::house::{House, Person, Takes, WrongMachine, failure, server_error};
 use crate::outside::{
-    CANCELLED, Message, Mood, NOT_SIGNED_IN, Portero, STORE_KEY, World, eventually, text,
+    CANCELLED, Message, Mood, NOT_SIGNED_IN, PATIENCE, Portero, STORE_KEY, World, eventually, text,
     unix_seconds, webhook,
 };
 use crate::services::logged;
@@ -789,6 +789,17 @@ fn text_at(from: &str, words: &str, ahead_seconds: i64) -> Message {
 
 const ALARM: &str = "the clock of this machine was set by more than an hour";
 
+/// S-15: a process that is killed as soon as it lets people in has noted when that was.
+#[test]
+fn the_time_is_noted_before_anybody_is_let_in() {
+    let world = World::without_mail();
+    let begun = Timestamp(unix_seconds() * SECOND_MS);
+    let mut portero = world.start();
+    portero.signal(Signal::KILL);
+    portero.ended_within(PATIENCE).unwrap();
+    assert!(Copied::of(&world.path("portero.redb")).latest >= begun);
+}
+
 /// the clock of a running program is set, while people write as ever. It takes nothing from its
 /// store; when the clock was set ahead by much it says so, sweeps nothing, also for an operator, and
 /// acknowledges nothing that looks older than a week.
@@ -824,7 +835,7 @@ fn a_running_program_whose_clock_is_set_answers_on_and_keeps_all() {
                     BTreeMap::new(),
                     "{ahead}"
                 );
-                let is_noted = swept.latest > Timestamp(0);
+                let is_noted = swept.latest > before.latest;
                 assert_eq!(
                     (swept.is_doubted, is_noted),
                     (is_doubted, !is_doubted),
