@@ -491,10 +491,10 @@ impl Running {
         has_faults.then_some(Broken::Faults)
     }
 
-    /// Stops in order: no more commands, no new requests, those under way are answered, senders finish what they
-    /// hold, the rest waits in the store. Says whether all of that happened in time. A command or the
-    /// sweeper may be copying the store, which can take longer than there is time: of that copy nothing
-    /// comes, and it is the only thing that is lost.
+    /// Stops in order: no more commands, no new requests, those under way are answered, senders finish
+    /// what they hold, the rest waits in the store. Says whether all of that happened in time. A command
+    /// or the sweeper may be at something that takes longer, such as a copy of the store: that is not
+    /// finished, and who asked for it gets no answer.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
         let mut others = vec![self.sweeper.tell_to_end()];
