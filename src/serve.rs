@@ -155,7 +155,8 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
     let shown = SystemClock::new(Timestamp(0)).now();
     let (store, _) = migrate::open(engine, &master, &snapshots(config), shown, migrate::STEPS)?;
-    let latest = store.view(|reader| record::earliest_start(reader, shown))?;
+    let latest = store
+        .view(|reader| record::earliest_start(reader, record::latest_moment(reader)?, shown))?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
         store,

@@ -767,8 +767,10 @@ impl House {
         let of_app: Arc<dyn Clock> = match &machine {
             None => Arc::clone(&clock) as _,
             Some(machine) => {
-                let latest =
-                    (store.view(|reader| record::earliest_start(reader, machine.wall()))).unwrap();
+                let noted = store.view(record::latest_moment).unwrap();
+                let earliest =
+                    |reader: &dyn Reader| record::earliest_start(reader, noted, machine.wall());
+                let latest = store.view(earliest).unwrap();
                 Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
             }
         };
@@ -1218,6 +1220,15 @@ impl House {
         let key = MasterKey::from_hex(MASTER_KEY).unwrap();
         let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
         store.view(record::latest_moment).unwrap()
+    }
+
+    /// When a process would begin at the earliest, on this store and on a machine that shows `wall`,
+    /// if `noted` had been noted last.
+    pub fn earliest_start(&self, noted: Timestamp, wall: Timestamp) -> Timestamp {
+        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
+        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
+        let earliest = |reader: &dyn Reader| record::earliest_start(reader, noted, wall);
+        store.view(earliest).unwrap()
     }
 
     /// Of messages sent before this moment the ids may be forgotten.

@@ -21,13 +21,16 @@ pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
 /// not believed.
 const AHEAD_MS_MAX: u64 = MINUTE_MS;
 
-/// No clock starts before this moment on a machine that shows `wall`: all that waits was decided
-/// earlier, also when the process was killed and the clock of the machine went back meanwhile. A
+/// No clock starts before this moment where `noted` is the latest moment that was noted, on a machine
+/// that shows `wall`: all that waits was decided earlier, also when the process was killed and the clock of the machine went back meanwhile. A
 /// message for the bot would otherwise be said to be of whoever signs in next, for the two moments are
 /// compared. A process that has just begun, copies for long or doubts its clock has noted nothing for
 /// a while; then only what went back by more than [`AHEAD_MS_MAX`] goes unnoticed.
-pub fn earliest_start(reader: &dyn Reader, wall: Timestamp) -> Result<Timestamp, StoreError> {
-    let noted = latest_moment(reader)?;
+pub fn earliest_start(
+    reader: &dyn Reader,
+    noted: Timestamp,
+    wall: Timestamp,
+) -> Result<Timestamp, StoreError> {
     let believed = noted.max(wall).plus_ms(AHEAD_MS_MAX);
     let mut known = noted;
     for lane in Lane::ALL {

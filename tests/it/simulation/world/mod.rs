@@ -436,12 +436,10 @@ impl World {
             Step::BackAtRestart(ms) => {
                 // The sweeper writes down the moment every 20 s, and time goes on from there.
                 let now = self.now();
-                let noted = self.house().latest_moment().0.max(now - 20_000);
-                // Nor does it begin before what waits was decided.
-                let waiting = self.house().overview().outbox.into_iter();
-                let after = waiting.map(|entry| entry.created_at.0 + 1);
-                let latest = after.filter(|at| *at <= now + 1).fold(noted, u64::max);
-                self.house().clock.set(Timestamp(latest.max(now - ms)));
+                let wall = Timestamp(now - ms);
+                let noted = self.house().latest_moment().max(Timestamp(now - 20_000));
+                let earliest = self.house().earliest_start(noted, wall);
+                self.house().clock.set(earliest.max(wall));
                 self.restart();
                 Ok(())
             }
