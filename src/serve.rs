@@ -219,7 +219,10 @@ fn start_with(
     let certificate = tls.as_ref().map(Tls::watch);
     let app = open(config)?;
     // Before anybody is let in, so that a process which is killed before it sweeps has told when that was.
-    app.note_time()?;
+    // A disk that takes no writes ends no start: nothing is taken in there either.
+    if let Err(error) = app.note_time() {
+        tracing::warn!(%error, "the moment of this start could not be noted");
+    }
     let mut pace = Pace {
         messages_per_second: config.whatsapp.messages_per_second,
         ..Pace::default()
