@@ -233,15 +233,20 @@ impl ErrandRecord {
 /// Lane first, then the entry: each lane is a queue of its own.
 pub(super) fn entry_key(lane: Lane, id: EntryId) -> [u8; 9] {
     let mut key = [0; 9];
-    key[0] = match lane {
-        Lane::Chat => 1,
-        Lane::Mail => 2,
-        Lane::Services => 3,
-        Lane::Bot => 4,
-        Lane::Events => 5,
-    };
+    key[..1].copy_from_slice(lane_prefix(lane));
     key[1..].copy_from_slice(&id.0.to_be_bytes());
     key
+}
+
+/// What the keys of a lane begin with.
+fn lane_prefix(lane: Lane) -> &'static [u8; 1] {
+    match lane {
+        Lane::Chat => &[1],
+        Lane::Mail => &[2],
+        Lane::Services => &[3],
+        Lane::Bot => &[4],
+        Lane::Events => &[5],
+    }
 }
 
 pub(super) fn read_entry(id: EntryId, table: Table, bytes: &[u8]) -> Result<Entry, StoreError> {
@@ -334,15 +339,10 @@ pub fn entries(
 
 /// What waits in a lane and was decided last.
 pub(super) fn newest_entry(reader: &dyn Reader, lane: Lane) -> Result<Option<Entry>, StoreError> {
-    let (start, end) = (
-        entry_key(lane, EntryId(0)),
-        entry_key(lane, EntryId(u64::MAX)),
-    );
-    let range = KeyRange::new(Bound::Included(&start), Bound::Included(&end));
     let newest = collect(
         reader,
         Table::Outbox,
-        range,
+        KeyRange::prefix(lane_prefix(lane)),
         Order::Backward,
         1,
         |key, bytes| read_entry(entry_id(key, Table::Outbox)?, Table::Outbox, bytes),
@@ -354,11 +354,7 @@ pub(super) fn newest_entry(reader: &dyn Reader, lane: Lane) -> Result<Option<Ent
 pub fn last_entry_id(reader: &dyn Reader) -> Result<EntryId, StoreError> {
     let mut last = EntryId(0);
     for lane in Lane::ALL {
-        let (start, end) = (
-            entry_key(lane, EntryId(0)),
-            entry_key(lane, EntryId(u64::MAX)),
-        );
-        let range = KeyRange::new(Bound::Included(&start), Bound::Included(&end));
+        let range = KeyRange::prefix(lane_prefix(lane));
         reader.scan(Table::Outbox, range, Order::Backward, &mut |key, _| {
             last = last.max(entry_id(key, Table::Outbox).unwrap_or(last));
             ControlFlow::Break(())
