@@ -8,6 +8,10 @@ use rouille::{Request, Response};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+/// A deadline that nobody meets.
+const NO_MATTER: Duration = Duration::from_secs(3_600);
 
 /// The cap on every body at the listener of this property.
 const BODY_BYTES_MAX: usize = 64;
@@ -338,7 +342,15 @@ fn server() -> (SocketAddr, Arc<Recorder>) {
         let recorder = Arc::new(Recorder::default());
         let handler = Arc::clone(&recorder) as Arc<dyn Handler>;
         let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let listener = Listener::bind(anywhere, Limits::default(), Trust::default(), handler);
+        // What is sent ends; how long it may take is no matter here, for a fuzzer may have to wait.
+        let limits = Limits {
+            head_deadline: NO_MATTER,
+            body_deadline: NO_MATTER,
+            write_deadline: NO_MATTER,
+            idle_deadline: NO_MATTER,
+            ..Limits::default()
+        };
+        let listener = Listener::bind(anywhere, limits, Trust::default(), handler);
         (listener.unwrap(), recorder)
     });
     (listener.local_addr(), Arc::clone(recorder))
