@@ -301,6 +301,16 @@ fn assert_each_answered_once(graph: &Graph, people: &[String]) {
     }
 }
 
+/// A mail may be sent again when nobody knows whether it arrived, with the same code; of so many kills,
+/// one in twenty may cause that.
+fn assert_repeated_seldom(codes: &[Vec<String>], kills: usize) {
+    for codes in codes {
+        assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    }
+    let repeated: usize = codes.iter().map(|codes| codes.len() - 1).sum();
+    assert!(repeated <= kills.div_ceil(20), "{repeated} mails came again");
+}
+
 /// killed at any moment, the program loses nothing that it acknowledged and does nothing
 /// twice; people who were signing in finish.
 #[test]
@@ -313,10 +323,7 @@ fn kills_at_any_moment_lose_nothing_and_double_nothing() {
         portero.kill();
         None
     });
-    // A mail may be sent again when nobody knows whether it arrived, with the same code.
-    for codes in codes {
-        assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
-    }
+    assert_repeated_seldom(&codes, cycles(50));
 }
 
 /// killed under load and then again and again while it comes back, it still loses nothing and
@@ -339,9 +346,7 @@ fn kills_while_it_comes_back_from_a_kill_lose_nothing_and_double_nothing() {
         portero.kill();
         None
     });
-    for codes in codes {
-        assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
-    }
+    assert_repeated_seldom(&codes, cycles(20) * (1 + KILLED_STARTS));
 }
 
 /// R-02, where there is no store yet: a start leaves none or a whole one.
