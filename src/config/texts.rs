@@ -13,7 +13,7 @@ pub(super) fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts
         let path = format!("texts.{code}");
         let Ok(language) = Language::parse(code) else {
             let words = "unknown language; write [texts.es], [texts.en] or [texts.pt]";
-            reader.problem_at(Some(at), "texts".to_owned(), words);
+            reader.problem_at(Some(at), format!("texts.{}", printable(code)), words);
             continue;
         };
         let Some(sentences) = sentences.as_table() else {

@@ -315,7 +315,7 @@ fn each_mistake_is_named_with_its_place_and_what_to_write() {
         ("limits", "passwords_per_user_per_hour = 101", "14:31  limits.passwords_per_user_per_hour: must be 1 to 100, not 101; each one is a chance to guess"),
         ("limits", "passwords_per_network = 1001", "14:25  limits.passwords_per_network: must be 1 to 1000, not 1001; each one is a chance to guess"),
         ("limits", "return_code_minutes = 11", "14:23  limits.return_code_minutes: must be 1 to 10, not 11; it is sent with one tap"),
-        ("texts.fr", "ask = \"x\"", "13:8  texts: unknown language; write [texts.es], [texts.en] or [texts.pt]"),
+        ("texts.fr", "ask = \"x\"", "13:8  texts.fr: unknown language; write [texts.es], [texts.en] or [texts.pt]"),
         ("texts.es", "ask = 1", "14:1  texts.es.ask: expected text in quotes, found a number"),
         ("texts", "es = 1", "14:1  texts.es: must be a table; write [texts.es] and sentences below it"),
         ("log", "level = \"loud\"", "14:9  log.level: must be one of error, warn, info, debug, trace"),
