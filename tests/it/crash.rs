@@ -308,7 +308,10 @@ fn assert_repeated_seldom(codes: &[Vec<String>], kills: usize) {
         assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
     }
     let repeated: usize = codes.iter().map(|codes| codes.len() - 1).sum();
-    assert!(repeated <= kills.div_ceil(20), "{repeated} mails came again");
+    assert!(
+        repeated <= kills.div_ceil(20),
+        "{repeated} mails came again"
+    );
 }
 
 /// killed at any moment, the program loses nothing that it acknowledged and does nothing

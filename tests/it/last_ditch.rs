@@ -563,13 +563,18 @@ fn check_log(log: &str, codes: &[String]) {
         assert!(!log.contains(&number), "the log has a number of somebody's");
     }
     let codes: HashSet<&str> = codes.iter().map(String::as_str).collect();
-    let is_told = words(log).any(|word| codes.contains(word));
-    assert!(!is_told, "the log has a code");
+    for line in log.lines() {
+        let is_told = words(line).any(|word| codes.contains(word));
+        assert!(!is_told, "the log has a code: {line}");
+    }
 }
 
-/// Runs of letters and digits.
+/// Runs of letters and digits, but for those of UUIDs: among the tens of thousands of an hour there can
+/// be one that begins as one of the thousands of codes.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric())
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .filter(|run| run.len() != 36 || uuid::Uuid::try_parse(run).is_err())
+        .flat_map(|run| run.split('-'))
 }
 
 #[test]
@@ -582,6 +587,7 @@ fn a_code_and_an_address_are_found_in_a_log() {
     for told in [
         "code=87654321",
         "12345678",
+        "12345678-8304",
         "to user17@example.com",
         "<user0@example.com>",
         "to%20user17@example.com",
@@ -592,6 +598,7 @@ fn a_code_and_an_address_are_found_in_a_log() {
     for other in [
         "id=a12345678",
         "123456789",
+        "contact=12345678-8304-4621-9dd1-42bb5fd76442 attempts=2",
         "example.com",
         "info@example.com",
     ] {
