@@ -39,12 +39,12 @@ pub const DIRECTORY: &str = config::Directory::SERVICE;
 /// From the wish to stop to the end of the process: what a supervisor grants without asking twice.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 
-/// How long the last moment may take to be noted when nothing is left of that: a disk that hangs would
-/// take for ever.
-const NOTED_WITHIN: Duration = Duration::from_millis(300);
-
 /// The part of it that requests under way get.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(4);
+
+/// How long the last moment may take to be noted when nothing is left of [`STOP_WITHIN`]: a disk that
+/// hangs would take for ever.
+const NOTED_WITHIN: Duration = Duration::from_millis(300);
 
 /// Prometheus, perhaps another one beside it, and somebody who looks.
 const METRICS_CONNECTIONS_MAX: usize = 16;
@@ -155,8 +155,10 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
     let shown = SystemClock::new(Timestamp(0)).now();
     let (store, _) = migrate::open(engine, &master, &snapshots(config), shown, migrate::STEPS)?;
+    // Read again: a store may take minutes to be brought to the format of today.
+    let wall = SystemClock::new(Timestamp(0)).now();
     let latest = store
-        .view(|reader| record::earliest_start(reader, record::latest_moment(reader)?, shown))?;
+        .view(|reader| record::earliest_start(reader, record::latest_moment(reader)?, wall))?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
         store,
@@ -219,9 +221,12 @@ fn start_with(
     let certificate = tls.as_ref().map(Tls::watch);
     let app = open(config)?;
     // Before anybody is let in, so that a process which is killed before it sweeps has told when that was.
-    // A disk that takes no writes ends no start: nothing is taken in there either.
-    if let Err(error) = app.note_time() {
-        tracing::warn!(%error, "the moment of this start could not be noted");
+    // What a disk refuses that became full since the store was opened ends no start: what is known is
+    // still read.
+    match app.note_time() {
+        Err(error) if error.is_for_good() => return Err(error.into()),
+        Err(error) => tracing::warn!(%error, "the moment of this start could not be noted"),
+        Ok(()) => {}
     }
     let mut pace = Pace {
         messages_per_second: config.whatsapp.messages_per_second,

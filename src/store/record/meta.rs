@@ -17,15 +17,15 @@ pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
 }
 
 /// How far what waits may be ahead of the latest moment that was noted, which happens every twenty
-/// seconds, or of what the machine shows; what is further ahead of both was made by a clock that was
-/// not believed.
+/// seconds, or of what the machine shows; what is further ahead of both was most likely made by a clock
+/// that was not believed.
 const AHEAD_MS_MAX: u64 = MINUTE_MS;
 
-/// No clock starts before this moment where `noted` is the latest moment that was noted, on a machine
-/// that shows `wall`: all that waits was decided earlier, also when the process was killed and the clock of the machine went back meanwhile. A
-/// message for the bot would otherwise be said to be of whoever signs in next, for the two moments are
-/// compared. A process that has just begun, copies for long or doubts its clock has noted nothing for
-/// a while; then only what went back by more than [`AHEAD_MS_MAX`] goes unnoticed.
+/// The moment before which no clock starts. `noted` is the latest moment that was noted, and the machine
+/// shows `wall`. All that waits was decided earlier, also when the process was killed and the clock of
+/// the machine went back meanwhile. A message for the bot would otherwise be said to be of whoever signs
+/// in next, for the two moments are compared. A process that copies for long or doubts its clock has
+/// noted nothing for a while; then only what went back by more than [`AHEAD_MS_MAX`] goes unnoticed.
 pub fn earliest_start(
     reader: &dyn Reader,
     noted: Timestamp,
