@@ -256,15 +256,16 @@ fn make_readable(value: &mut Value) {
             }
         }
         Value::Object(fields) => {
-            let readable = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+            for (name, mut value) in std::mem::take(fields) {
                 let was_number = value.is_number();
                 make_readable(&mut value);
                 let is_moment = was_number && value.is_string();
-                // A moment that is written out is no count of milliseconds any more.
+                // A moment that is written out is no count of milliseconds any more; but nothing may
+                // take the place of something else. Names come in order, the shorter one first.
                 let bare = name.strip_suffix("_ms").filter(|_| is_moment);
-                (bare.map(str::to_owned).unwrap_or(name), value)
-            });
-            *fields = readable.collect();
+                let bare = bare.filter(|bare| !fields.contains_key(*bare));
+                fields.insert(bare.map(str::to_owned).unwrap_or(name), value);
+            }
         }
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
@@ -281,6 +282,8 @@ mod tests {
             "tries": [{ "ends_at_ms": 1_800_000_000_001_u64, "begun": 1_800_000_000_002_u64 }],
             "waits_ms": 500,
             "said_ms": "soon",
+            "sent": 5,
+            "sent_ms": 1_800_000_000_003_u64,
         });
         make_readable(&mut kept);
         assert_eq!(
@@ -290,6 +293,8 @@ mod tests {
                 "tries": [{ "ends_at": "2027-01-15T08:00:00.001Z", "begun": "2027-01-15T08:00:00.002Z" }],
                 "waits_ms": 500,
                 "said_ms": "soon",
+                "sent": 5,
+                "sent_ms": "2027-01-15T08:00:00.003Z",
             })
         );
     }
