@@ -10,10 +10,10 @@ pub(super) fn texts(reader: &mut Reader<'_>, root: &DeTable<'_>) -> Option<Texts
     let mut overrides = Vec::new();
     let mut places = Vec::new();
     for (code, at, sentences) in table.entries() {
-        let path = format!("texts.{code}");
+        let path = format!("texts.{}", printable(code));
         let Ok(language) = Language::parse(code) else {
             let words = "unknown language; write [texts.es], [texts.en] or [texts.pt]";
-            reader.problem_at(Some(at), format!("texts.{}", printable(code)), words);
+            reader.problem_at(Some(at), path, words);
             continue;
         };
         let Some(sentences) = sentences.as_table() else {
