@@ -151,7 +151,7 @@ fn whichever_sync_of_the_program_fails_it_goes_on_and_answers_everybody_once() {
     let world = World::without_mail();
     let swept = sweep(&world, &["fdatasync portero.redb"], 1, Errno::IO);
     println!("{swept:?}");
-    // A start has five, and the messages and what follows from them share theirs as it happens.
+    // A start has some, and the messages and what follows from them share theirs as it happens.
     assert!(swept.met > 8, "{swept:?}");
 }
 

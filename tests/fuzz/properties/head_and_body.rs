@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-/// A deadline that nobody meets.
-const NO_MATTER: Duration = Duration::from_secs(3_600);
+/// A deadline that does not come.
+const NEVER: Duration = Duration::from_secs(3_600);
 
 /// The cap on every body at the listener of this property.
 const BODY_BYTES_MAX: usize = 64;
@@ -344,10 +344,10 @@ fn server() -> (SocketAddr, Arc<Recorder>) {
         let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         // What is sent ends; how long it may take is no matter here, for a fuzzer may have to wait.
         let limits = Limits {
-            head_deadline: NO_MATTER,
-            body_deadline: NO_MATTER,
-            write_deadline: NO_MATTER,
-            idle_deadline: NO_MATTER,
+            head_deadline: NEVER,
+            body_deadline: NEVER,
+            write_deadline: NEVER,
+            idle_deadline: NEVER,
             ..Limits::default()
         };
         let listener = Listener::bind(anywhere, limits, Trust::default(), handler);

@@ -91,8 +91,7 @@ impl Store {
 }
 
 fn what_was_not_sealed_here_is_damage(table: Table, how: u8, bytes: &[u8]) {
-    let digits = fresh_key();
-    let store = Store::new(&key(&digits));
+    let store = Store::new(&key(&fresh_key()));
     let value = &bytes[..bytes.len().min(64)];
     store.put(table, b"one", value);
     store.put(table, b"other", value);
