@@ -25,7 +25,7 @@ const AHEAD_MS_MAX: u64 = MINUTE_MS;
 /// shows `wall`. All that waits was decided earlier, also when the process was killed and the clock of
 /// the machine went back meanwhile. A message for the bot would otherwise be said to be of whoever signs
 /// in next, for the two moments are compared. A process that copies for long or doubts its clock has
-/// noted nothing for a while; then only what went back by more than [`AHEAD_MS_MAX`] goes unnoticed.
+/// noted nothing for a while; then only what went back by more than a minute goes unnoticed.
 pub fn earliest_start(
     reader: &dyn Reader,
     noted: Timestamp,
