@@ -153,10 +153,10 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
         ..Options::default()
     };
     let engine: Arc<dyn Engine> = Arc::new(Redb::open(&config.store.path, options)?);
-    let shown = SystemClock::new(Timestamp(0)).now();
-    let (store, _) = migrate::open(engine, &master, &snapshots(config), shown, migrate::STEPS)?;
+    let wall = || SystemClock::new(Timestamp(0)).now();
+    let (store, _) = migrate::open(engine, &master, &snapshots(config), wall(), migrate::STEPS)?;
     // Read again: a store may take minutes to be brought to the format of today.
-    let wall = SystemClock::new(Timestamp(0)).now();
+    let wall = wall();
     let latest = store
         .view(|reader| record::earliest_start(reader, record::latest_moment(reader)?, wall))?;
     let clock = Arc::new(SystemClock::new(latest));
