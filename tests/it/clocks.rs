@@ -4,7 +4,7 @@
 use crate::failing_calls::compiled;
 use crate::house::{House, Person, Takes, WrongMachine, failure, server_error};
 use crate::outside::{
-    CANCELLED, Message, Mood, NOT_SIGNED_IN, PATIENCE, Portero, STORE_KEY, World, eventually, text,
+    CANCELLED, Message, Mood, NOT_SIGNED_IN, Portero, STORE_KEY, World, eventually, text,
     unix_seconds, webhook,
 };
 use crate::services::logged;
@@ -794,9 +794,7 @@ const ALARM: &str = "the clock of this machine was set by more than an hour";
 fn the_time_is_noted_before_anybody_is_let_in() {
     let world = World::without_mail();
     let begun = Timestamp(unix_seconds() * SECOND_MS);
-    let mut portero = world.start();
-    portero.signal(Signal::KILL);
-    portero.ended_within(PATIENCE).unwrap();
+    world.start().kill();
     assert!(Copied::of(&world.path("portero.redb")).latest >= begun);
 }
 

@@ -7,9 +7,9 @@ use crate::failing_calls::{FailingCalls, Happens, steps};
 use crate::flags::{cycles, flag};
 use crate::keeping::signed_in;
 use crate::outside::{
-    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PATIENCE, PUBLIC_HOST, Portero,
-    SIGNED_IN, STORE_KEY, World, eventually, post_webhook, read_answer, signature, status, text,
-    unix_seconds, webhook,
+    APP_SECRET, CANCELLED, Graph, Letter, MORE, NOT_SIGNED_IN, PUBLIC_HOST, Portero, SIGNED_IN,
+    STORE_KEY, World, eventually, post_webhook, read_answer, signature, status, text, unix_seconds,
+    webhook,
 };
 use portero::domain::contact::Contact;
 use portero::domain::delivery::{Errand, Lane, Recipient};
@@ -578,14 +578,10 @@ fn told_to_stop_while_the_disk_of_the_store_hangs_it_ends_in_time() {
         calls.preload(&mut command);
         Portero::start(command)
     };
-    let kill = |mut portero: Portero| {
-        portero.signal(Signal::KILL);
-        portero.ended_within(PATIENCE).unwrap();
-    };
-    kill(world.start());
+    world.start().kill();
     // How many a start takes that finds what a killed process left.
     let trace = world.path("start");
-    kill(start(call.clone().trace(&trace)));
+    start(call.clone().trace(&trace)).kill();
     let at = 1 + u64::try_from(steps(&trace).len()).unwrap();
 
     let trace = world.path("trace");

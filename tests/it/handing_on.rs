@@ -12,7 +12,7 @@ use portero::domain::message::{Content, Inbound, Provenance};
 use portero::domain::policy::{Gate, Policy};
 use portero::domain::requirement::{ProofWanted, RequirementState};
 use portero::domain::sign_in::PageAnswer;
-use portero::domain::time::{MINUTE_MS, SECOND_MS};
+use portero::domain::time::{DAY_MS, MINUTE_MS, SECOND_MS};
 use std::collections::HashSet;
 
 /// Conversations of each gate.
@@ -594,7 +594,8 @@ fn a_message_that_waits_is_not_of_who_signs_in_after_a_start_with_an_earlier_clo
                 house
             }
             "it had been down for a while" => down_for(house, 10 * MINUTE_MS),
-            _ => noted(down_for(house, 3 * 24 * 60 * MINUTE_MS)),
+            "it had been down for days" => noted(down_for(house, 3 * DAY_MS)),
+            _ => unreachable!("{story}"),
         };
         house.later(back_ms);
         let ana = Person::with_number("573001112233");

@@ -1170,10 +1170,13 @@ impl House {
         (store, Keys::new(key))
     }
 
+    fn store(&self) -> Sealed {
+        self.store_and_keys().0
+    }
+
     /// Every record of the store, opened, table by table.
     pub fn records(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
-        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
-        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
+        let store = self.store();
         let tables = Table::ALL
             .into_iter()
             .filter(|table| *table != Table::Format);
@@ -1217,25 +1220,19 @@ impl House {
 
     /// The latest moment that the store knows.
     pub fn latest_moment(&self) -> Timestamp {
-        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
-        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
-        store.view(record::latest_moment).unwrap()
+        self.store().view(record::latest_moment).unwrap()
     }
 
     /// When a process would begin at the earliest, on this store and on a machine that shows `wall`,
     /// if `noted` had been noted last.
     pub fn earliest_start(&self, noted: Timestamp, wall: Timestamp) -> Timestamp {
-        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
-        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
         let earliest = |reader: &dyn Reader| record::earliest_start(reader, noted, wall);
-        store.view(earliest).unwrap()
+        self.store().view(earliest).unwrap()
     }
 
     /// Of messages sent before this moment the ids may be forgotten.
     pub fn seen_forgotten_until(&self) -> Timestamp {
-        let key = MasterKey::from_hex(MASTER_KEY).unwrap();
-        let store = Sealed::open(Arc::clone(&self.engine), &key).unwrap();
-        let until = store.view(record::seen_forgotten_until).unwrap();
+        let until = self.store().view(record::seen_forgotten_until).unwrap();
         until.expect("a store that was opened")
     }
 
