@@ -66,7 +66,7 @@ pub enum StartError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The store.
-    #[error("{}. {}", .0, .0.advice())]
+    #[error("{}", .0.with_advice())]
     Store(#[from] crate::store::OpenError),
     /// A setting that only shows when it is used.
     #[error("{0}")]

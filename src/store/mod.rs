@@ -208,6 +208,11 @@ impl OpenError {
             OpenError::Store(_) => "Check the disk, then start again.",
         })
     }
+
+    /// What is wrong and what to do, in two sentences.
+    pub fn with_advice(&self) -> String {
+        format!("{self}. {}", self.advice())
+    }
 }
 
 /// A copy of a store that was written.
@@ -239,7 +244,7 @@ pub enum CopyError {
         found: u64,
     },
     /// The file of the copy.
-    #[error("{}. {}", .0, .0.advice())]
+    #[error("{}", .0.with_advice())]
     Open(#[from] OpenError),
     /// What was to be copied.
     #[error(transparent)]

@@ -368,10 +368,8 @@ impl Redb {
         close(old);
         let open = |purpose| open_checked(self.disk.as_ref(), &self.options, purpose);
         let opened = match refusal {
-            None => open(Purpose::Writing).map_err(|error| {
-                let reason = format!("{error}. {}", error.advice());
-                (Refusal::told_by(&error), reason)
-            }),
+            None => open(Purpose::Writing)
+                .map_err(|error| (Refusal::told_by(&error), error.with_advice())),
             Some(refusal) => Err((Some(refusal), String::new())),
         };
         *state = match opened {

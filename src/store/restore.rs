@@ -48,7 +48,7 @@ pub enum RestoreError {
     #[error("The copy cannot be used. {0}")]
     Useless(String),
     /// The place of the store.
-    #[error("{}. {}", .0, .0.advice())]
+    #[error("{}", .0.with_advice())]
     Store(#[from] OpenError),
     /// Writing beside the store.
     #[error(transparent)]
