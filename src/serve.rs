@@ -501,11 +501,12 @@ impl Running {
     }
 
     /// Stops in order: no more commands, no new requests, those under way are answered, senders finish
-    /// what they hold, the rest waits in the store. Says whether all of that happened in time. A command
-    /// or the sweeper may be at something that takes longer, such as a copy of the store: that is not
-    /// finished, and who asked for it gets no answer.
+    /// what they hold, the rest waits in the store. Copies of the store are given up. Says whether all of
+    /// that happened in time. A command or the sweeper may be at something that takes longer, such as an
+    /// erasure that stores all anew: that is not finished, and who asked for it gets no answer.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
+        self.current.get().app.cancel_copies();
         let mut others = vec![self.sweeper.tell_to_end()];
         others.extend(self.control.map(Control::close));
         let (tls, encrypted) = match self.encrypted {
@@ -596,6 +597,7 @@ impl Sweep {
                 tracing::debug!(path = %path.display(), "a snapshot of the store was made");
                 None
             }
+            Err(CopyError::Cancelled) => None,
             Err(error) => {
                 tracing::error!(%error, "no snapshot of the store could be made");
                 Some(Instant::now() + SNAPSHOT_AGAIN_AFTER)

@@ -21,11 +21,12 @@ use crate::domain::id::{ContactId, EmailAddress, WaId};
 use crate::domain::time::{MINUTE_MS, Timestamp};
 use crate::store::record::{self, AuditLine, BodyOf, FoundBy, Name, People, Traces};
 use crate::store::{
-    Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy,
+    Copied, CopyError, Reader, SNAPSHOT_EVERY_MS, Snapshots, StoreError, write_copy_unless,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// Bytes of messages in one export; what is beyond is named and left out.
@@ -442,7 +443,8 @@ impl App {
 
     /// Writes a copy of the store to `path`, which must not exist yet.
     pub fn back_up(&self, path: &Path) -> Result<Copied, CopyError> {
-        let copied = write_copy(&**self.shared.store.engine(), path)?;
+        let engine = self.shared.store.engine();
+        let copied = write_copy_unless(&**engine, path, &self.copies_cancelled)?;
         let (now, shared) = (self.now(), Arc::clone(&self.shared));
         let noted = self.update(move |writer| {
             shared.note_act(writer, OperatorAct::BackedUp, ActOn::Nothing, now)
@@ -452,6 +454,11 @@ impl App {
             tracing::warn!(%error, "a copy of the store was made, and it is not in the audit");
         }
         Ok(copied)
+    }
+
+    /// Copies of the store under way are given up, and no further ones are made.
+    pub fn cancel_copies(&self) {
+        self.copies_cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Makes a snapshot when one is due: none is as young as [`SNAPSHOT_EVERY_MS`]. Returns where
@@ -484,7 +491,8 @@ impl App {
         {
             at = at.plus_ms(1);
         }
-        snapshots.make(&**self.shared.store.engine(), at)
+        let engine = self.shared.store.engine();
+        snapshots.make(&**engine, at, &self.copies_cancelled)
     }
 }
 

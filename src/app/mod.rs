@@ -66,7 +66,7 @@ use decide::{About, NOTICE_LIFETIME_MS};
 use faults::Faults;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use transaction::{NUMBERS_RESERVED, Transaction, put_new_entry};
 
@@ -196,6 +196,8 @@ pub struct App {
     password_checks: Arc<password::Turns>,
     tokens: Arc<tokens::Held>,
     snapshots: Option<Snapshots>,
+    /// Whether no copy of the store is made any more.
+    copies_cancelled: Arc<AtomicBool>,
     /// Held by who erases, and by who copies what is to be erased; when those who wished it were last
     /// erased.
     forgetting: Arc<Mutex<Option<Timestamp>>>,
@@ -275,6 +277,7 @@ impl App {
             password_checks: Arc::default(),
             tokens: Arc::default(),
             snapshots: None,
+            copies_cancelled: Arc::default(),
             forgetting: Arc::default(),
             counted: Arc::default(),
             belief: Arc::new(Mutex::new(belief)),
@@ -309,6 +312,7 @@ impl App {
                 HeldTokens::Dropped => Arc::default(),
             },
             snapshots: self.snapshots.clone(),
+            copies_cancelled: Arc::clone(&self.copies_cancelled),
             forgetting: Arc::clone(&self.forgetting),
             counted: Arc::clone(&self.counted),
             belief: Arc::clone(&self.belief),

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 pub use engine::{Engine, KeyRange, Order, Reader, Table, Writer};
 pub use memory::Memory;
-pub use redb::{Redb, write_copy};
+pub use redb::{Redb, write_copy, write_copy_unless};
 pub use restore::{RestoreError, Restored, restore};
 pub use seal::{MasterKey, Sealed};
 pub use snapshots::{SNAPSHOT_EVERY_MS, Snapshots};
@@ -233,6 +233,11 @@ pub enum CopyError {
     /// The directory that should hold the copy does not exist.
     #[error("The directory {} does not exist. Create it (mkdir -p), or choose another one for the copy.", .0.display())]
     MissingDirectory(PathBuf),
+    /// Portero was told to stop.
+    #[error(
+        "No copy was made, because Portero was told to stop meanwhile. Try again once it runs."
+    )]
+    Cancelled,
     /// The disk lost something.
     #[error(
         "The copy does not hold what was written to it ({found} of {written} records). Check the disk."

@@ -23,7 +23,7 @@ mod disk;
 mod fault;
 mod tables;
 
-pub use copy::write_copy;
+pub use copy::{write_copy, write_copy_unless};
 
 use std::fs;
 use std::io;
@@ -442,7 +442,15 @@ impl Redb {
         let path = fs::canonicalize(path).map_err(of_file)?;
         let (draft, draft_file) =
             file::Draft::at(file::with_suffix(&path, REWRITE_SUFFIX)).map_err(of_file)?;
-        let written = write_records(&tables, draft.path(), draft_file, &self.options);
+        // A stop waits for it, for as long as it waits for anything.
+        let to_its_end = AtomicBool::new(false);
+        let written = write_records(
+            &tables,
+            draft.path(),
+            draft_file,
+            &self.options,
+            &to_its_end,
+        );
         if let Some(fault) = tables.take_fault() {
             return Err(self.recovered(fault));
         }

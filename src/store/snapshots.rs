@@ -7,12 +7,13 @@
 //! in it for ever.
 
 use super::engine::Engine;
-use super::{CopyError, OpenError, file, write_copy};
+use super::{CopyError, OpenError, file, write_copy_unless};
 use crate::domain::time::{HOUR_MS, Timestamp};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use time::OffsetDateTime;
 use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
@@ -94,12 +95,17 @@ impl Snapshots {
         Ok(found)
     }
 
-    /// Makes an hourly one and removes those of them that are too many.
+    /// Makes an hourly one, unless that is cancelled, and removes those of them that are too many.
     ///
     /// # Errors
     /// Why there is none. One that cannot be removed is only noted in the log.
-    pub fn make(&self, engine: &dyn Engine, now: Timestamp) -> Result<PathBuf, CopyError> {
-        let path = self.write(Kind::Hourly, engine, now)?;
+    pub fn make(
+        &self,
+        engine: &dyn Engine,
+        now: Timestamp,
+        is_cancelled: &AtomicBool,
+    ) -> Result<PathBuf, CopyError> {
+        let path = self.write(Kind::Hourly, engine, now, is_cancelled)?;
         let hourly = self.list_hourly().map_err(|error| self.failed(error))?;
         self.remove(hourly.into_iter().skip(self.kept));
         Ok(path)
@@ -116,7 +122,8 @@ impl Snapshots {
         engine: &dyn Engine,
         now: Timestamp,
     ) -> Result<PathBuf, CopyError> {
-        let path = self.write(Kind::BeforeFormat(format), engine, now)?;
+        let to_its_end = AtomicBool::new(false);
+        let path = self.write(Kind::BeforeFormat(format), engine, now, &to_its_end)?;
         let mut before = self
             .list_of(|kind| kind != Kind::Hourly)
             .map_err(|error| self.failed(error))?;
@@ -126,7 +133,13 @@ impl Snapshots {
         Ok(path)
     }
 
-    fn write(&self, kind: Kind, engine: &dyn Engine, now: Timestamp) -> Result<PathBuf, CopyError> {
+    fn write(
+        &self,
+        kind: Kind,
+        engine: &dyn Engine,
+        now: Timestamp,
+        is_cancelled: &AtomicBool,
+    ) -> Result<PathBuf, CopyError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -134,7 +147,7 @@ impl Snapshots {
             .map_err(|error| self.failed(error))?;
         self.remove_drafts();
         let path = self.folder.join(name_of(kind, now));
-        write_copy(engine, &path)?;
+        write_copy_unless(engine, &path, is_cancelled)?;
         Ok(path)
     }
 
@@ -230,6 +243,7 @@ mod tests {
     use super::*;
     use crate::store::Memory;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn the_newest_few_are_kept_and_other_files_are_left_alone() {
@@ -238,7 +252,8 @@ mod tests {
         assert_eq!(snapshots.list().unwrap(), []);
         let start = Timestamp(1_800_000_000_000);
         let memory = Memory::new();
-        snapshots.make(&memory, start).unwrap();
+        let cancelled = AtomicBool::new(false);
+        snapshots.make(&memory, start, &cancelled).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(snapshots.folder()), 0o700);
         let other = snapshots.folder().join("notes.txt");
@@ -249,7 +264,7 @@ mod tests {
         fs::write(&draft, "").unwrap();
         for hour in 1..4 {
             snapshots
-                .make(&memory, start.plus_ms(hour * HOUR_MS))
+                .make(&memory, start.plus_ms(hour * HOUR_MS), &cancelled)
                 .unwrap();
         }
         let listed = snapshots.list().unwrap();
@@ -259,6 +274,16 @@ mod tests {
         assert!(other.exists() && !draft.exists());
         assert_eq!(snapshots.remove_all_but(Some(&listed[0].1)).unwrap(), 1);
         assert_eq!(snapshots.list().unwrap(), listed[..1]);
+
+        cancelled.store(true, Ordering::Relaxed);
+        let made = snapshots.make(&memory, start.plus_ms(4 * HOUR_MS), &cancelled);
+        assert!(matches!(made, Err(CopyError::Cancelled)), "{made:?}");
+        assert_eq!(snapshots.list().unwrap(), listed[..1]);
+        let there = fs::read_dir(snapshots.folder()).unwrap().count();
+        assert_eq!(
+            there, 2,
+            "a draft is left beside the snapshot and the notes"
+        );
     }
 
     #[test]
@@ -266,6 +291,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let snapshots = Snapshots::new(folder.path().join("snapshots"), 2);
         let memory = Memory::new();
+        let cancelled = AtomicBool::new(false);
         let hour = |hour| Timestamp(1_800_000_000_000).plus_ms(hour * HOUR_MS);
         let names = || -> Vec<String> {
             let listed = snapshots.list().unwrap().into_iter();
@@ -276,7 +302,7 @@ mod tests {
         let draft = (snapshots.folder()).join(name_of(Kind::BeforeFormat(2), hour(0)) + ".new-17");
         fs::write(&draft, "").unwrap();
         for later in 1..6 {
-            snapshots.make(&memory, hour(later)).unwrap();
+            snapshots.make(&memory, hour(later), &cancelled).unwrap();
         }
         assert!(!draft.exists());
         let way_back = "before-format-2-portero-20270115T080000.000Z.redb";
@@ -295,7 +321,7 @@ mod tests {
         assert_eq!(snapshots.list().unwrap().len(), 3);
         assert_eq!(snapshots.list().unwrap()[2].1, replaced);
 
-        let fresh = snapshots.make(&memory, hour(6)).unwrap();
+        let fresh = snapshots.make(&memory, hour(6), &cancelled).unwrap();
         assert_eq!(snapshots.remove_all_but(Some(&fresh)).unwrap(), 2);
         assert_eq!(names(), ["portero-20270115T140000.000Z.redb"]);
     }

@@ -568,6 +568,48 @@ fn stop_amid_a_copy(call: &str) {
     world.graph.reply(wa_id, 1);
 }
 
+/// Copies are not waited for: nobody gets half of one, and whoever asked is told.
+#[test]
+fn told_to_stop_while_the_store_is_copied_it_gives_the_copies_up_and_leaves_nothing_of_them() {
+    let world = World::without_mail();
+    let (trace, waiting) = (world.path("trace"), world.path("waiting"));
+    fs::write(&waiting, "0").unwrap();
+    let slow = FailingCalls::default().only(&["pwrite portero-", "pwrite copy.redb"]);
+    let mut command = world.command(&["serve", "--config", "portero.toml"]);
+    (slow.trace(&trace).while_file(&waiting)).preload(&mut command);
+    let mut portero = Portero::start(command);
+    let mut backup = world.command(&["backup", "copy.redb", "--config", "portero.toml"]);
+    let backup = backup.stderr(Stdio::piped()).spawn().unwrap();
+    eventually("both copies have begun", || {
+        let steps = steps(&trace);
+        let has_begun = |of: &str| steps.iter().any(|step| step.label.contains(of));
+        (has_begun("portero-") && has_begun("copy.redb")).then_some(())
+    });
+
+    portero.signal(Signal::TERM);
+    eventually("new connections are refused", || {
+        TcpStream::connect(portero.address).err()
+    });
+    fs::remove_file(&waiting).unwrap();
+    let status = portero.ended_within(ENDS_WITHIN);
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    let told = backup.wait_with_output().unwrap();
+    let words = String::from_utf8(told.stderr).unwrap();
+    assert!(
+        words.contains("told to stop") && !told.status.success(),
+        "{words}"
+    );
+    let folders = [world.path("snapshots"), world.path("")];
+    let copies = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    let left: Vec<String> = copies
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("portero-") || name.starts_with("copy.redb"))
+        .collect();
+    assert_eq!(left, [""; 0]);
+}
+
 /// P8, also when the disk of the store itself takes for ever: what waits for it was not acknowledged.
 #[test]
 fn told_to_stop_while_the_disk_of_the_store_hangs_it_ends_in_time() {

@@ -26,7 +26,7 @@
  *   FAILING_CALLS_ERRNO  the number of the error with which it fails
  *   FAILING_CALLS_TIMES  how many calls fail, from that one on: 1 without it, 0 for all
  *   FAILING_CALLS_WHILE  a file: while it exists, every counted call fails with the error whose
- *                        number stands in it, whatever AT says
+ *                        number stands in it, or with 0 waits, whatever AT says
  *
  * Calls that go round the C library are not seen: those of rustix (which the program uses for
  * nothing that is listed here), and those that the C library makes itself, such as to resolve names.
@@ -226,12 +226,13 @@ static int is_counted(const char *label)
     return 0;
 }
 
+/* The number in the file, or -1 when there is none. */
 static int read_error(void)
 {
     char digits[16];
     int fd = (int)syscall(SYS_openat, AT_FDCWD, while_path, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0)
-        return 0;
+        return -1;
     long length = syscall(SYS_read, fd, digits, sizeof digits - 1);
     syscall(SYS_close, fd);
     digits[length > 0 ? length : 0] = 0;
@@ -259,8 +260,12 @@ static enum act decide(const char *name, const char *about, int *error)
     }
     *error = error_number;
     if (while_path) {
-        int wanted = read_error();
-        if (wanted) {
+        int wanted;
+        while ((wanted = read_error()) == 0) {
+            const struct timespec look_again = {.tv_nsec = 1000000};
+            nanosleep(&look_again, 0);
+        }
+        if (wanted > 0) {
             *error = wanted;
             return what == FAIL_AFTER ? FAIL_AFTER : FAIL_BEFORE;
         }

@@ -76,8 +76,8 @@ impl FailingCalls {
         self
     }
 
-    /// While there is such a file, every counted call fails with the error whose number is in it.
-    /// It is best moved there whole.
+    /// While there is such a file, every counted call fails with the error whose number is in it, or
+    /// waits if that is 0. It is best moved there whole.
     pub fn while_file(mut self, path: &Path) -> FailingCalls {
         self.while_file = Some(path.to_owned());
         self

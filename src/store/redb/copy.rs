@@ -12,6 +12,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Memory for pages of a copy, which is written and read once.
 const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -24,6 +25,18 @@ const COPY_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// [`CopyError::Exists`] when there is a file of that name: nothing is overwritten. Nothing is left
 /// behind then, or after any other failure.
 pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError> {
+    write_copy_unless(engine, path, &AtomicBool::new(false))
+}
+
+/// As [`write_copy`], and gives up soon after `is_cancelled` is set.
+///
+/// # Errors
+/// Also [`CopyError::Cancelled`].
+pub fn write_copy_unless(
+    engine: &dyn Engine,
+    path: &Path,
+    is_cancelled: &AtomicBool,
+) -> Result<Copied, CopyError> {
     let of_file = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => CopyError::Exists(path.into()),
         io::ErrorKind::NotFound => CopyError::MissingDirectory(file::directory_of(path).into()),
@@ -42,13 +55,15 @@ pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError>
     let mut file = Some(file);
     engine.view(|reader| {
         if let Some(file) = file.take() {
-            *lock(&copied) = Some(write_records(reader, draft.path(), file, &options));
+            let written = write_records(reader, draft.path(), file, &options, is_cancelled);
+            *lock(&copied) = Some(written);
         }
         Ok(())
     })?;
     let records = lock(&copied)
         .take()
         .unwrap_or(Err(StoreError::Unknown.into()))?;
+    go_on(is_cancelled)?;
     let copy = Redb::open(draft.path(), options)?;
     let found = (&copy as &dyn Engine).view(count_records)?;
     drop(copy);
@@ -63,12 +78,21 @@ pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError>
     Ok(Copied { records, bytes })
 }
 
-/// Writes every record that `reader` sees into a database in the empty `file`; returns how many.
+fn go_on(is_cancelled: &AtomicBool) -> Result<(), CopyError> {
+    match is_cancelled.load(Ordering::Relaxed) {
+        true => Err(CopyError::Cancelled),
+        false => Ok(()),
+    }
+}
+
+/// Writes every record that `reader` sees into a database in the empty `file`, unless it is cancelled;
+/// returns how many.
 pub(super) fn write_records(
     reader: &dyn Reader,
     path: &Path,
     file: fs::File,
     options: &Options,
+    is_cancelled: &AtomicBool,
 ) -> Result<u64, CopyError> {
     let of_draft = |error: DatabaseError| CopyError::from(explain(path, error));
     let of_storage = |error: StorageError| of_draft(error.into());
@@ -88,12 +112,13 @@ pub(super) fn write_records(
             .open_table(definition(table))
             .map_err(|error| of_storage(flatten_table(error)))?;
         let mut failed = None;
-        reader.scan(
-            table,
-            KeyRange::all(),
-            Order::Forward,
-            &mut |key, value| match copy.insert(key, value) {
-                Ok(_) => {
+        reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
+            let copied = go_on(is_cancelled).and_then(|()| match copy.insert(key, value) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(of_storage(error)),
+            });
+            match copied {
+                Ok(()) => {
                     records += 1;
                     ControlFlow::Continue(())
                 }
@@ -101,10 +126,10 @@ pub(super) fn write_records(
                     failed = Some(error);
                     ControlFlow::Break(())
                 }
-            },
-        )?;
+            }
+        })?;
         if let Some(error) = failed {
-            return Err(of_storage(error));
+            return Err(error);
         }
     }
     transaction.commit().map_err(|error| match error {
