@@ -157,8 +157,7 @@ pub fn open(config: &Config) -> Result<Arc<App>, StartError> {
     let (store, _) = migrate::open(engine, &master, &snapshots(config), wall(), migrate::STEPS)?;
     // Read again: a store may take minutes to be brought to the format of today.
     let wall = wall();
-    let latest = store
-        .view(|reader| record::earliest_start(reader, record::latest_moment(reader)?, wall))?;
+    let latest = store.view(|reader| record::earliest_start(reader, wall))?;
     let clock = Arc::new(SystemClock::new(latest));
     let app = App::new(
         store,

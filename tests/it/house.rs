@@ -24,7 +24,7 @@ use portero::domain::secret::MappingHash;
 use portero::domain::sign_in::PageAnswer;
 use portero::domain::time::{MINUTE_MS, SECOND_MS, Timestamp};
 use portero::outbox::{Outbox, Pace};
-use portero::store::engine::{Reader, UpdateBody};
+use portero::store::engine::{Reader, UpdateBody, Writer};
 use portero::store::record::{self, Keys};
 use portero::store::redb::Options;
 use portero::store::{
@@ -767,9 +767,7 @@ impl House {
         let of_app: Arc<dyn Clock> = match &machine {
             None => Arc::clone(&clock) as _,
             Some(machine) => {
-                let noted = store.view(record::latest_moment).unwrap();
-                let earliest =
-                    |reader: &dyn Reader| record::earliest_start(reader, noted, machine.wall());
+                let earliest = |reader: &dyn Reader| record::earliest_start(reader, machine.wall());
                 let latest = store.view(earliest).unwrap();
                 Arc::new(SystemClock::of(Arc::clone(machine) as _, latest))
             }
@@ -1223,10 +1221,18 @@ impl House {
         self.store().view(record::latest_moment).unwrap()
     }
 
-    /// When a process would begin at the earliest, on this store and on a machine that shows `wall`,
-    /// if `noted` had been noted last.
-    pub fn earliest_start(&self, noted: Timestamp, wall: Timestamp) -> Timestamp {
-        let earliest = |reader: &dyn Reader| record::earliest_start(reader, noted, wall);
+    /// What the program would have noted at this moment, while it believed its clock.
+    pub fn note_time_at(&self, at: Timestamp) {
+        let note = move |writer: &mut dyn Writer| {
+            let latest = record::latest_moment(writer)?;
+            record::put_latest_moment(writer, latest.max(at))
+        };
+        self.store().update(note).unwrap();
+    }
+
+    /// When a process would begin at the earliest, on this store and on a machine that shows `wall`.
+    pub fn earliest_start(&self, wall: Timestamp) -> Timestamp {
+        let earliest = |reader: &dyn Reader| record::earliest_start(reader, wall);
         self.store().view(earliest).unwrap()
     }
 

@@ -278,7 +278,7 @@ fn tokens_while_it_stands(world: &World, step: Step, before: &[Contact]) -> Held
     );
     for contact in world.contacts() {
         let is_changed = !before.contains(contact);
-        if !is_changed && !is_later && !matches!(step, Step::Restart | Step::BackAtRestart(_)) {
+        if !is_changed && !is_later && !matches!(step, Step::Restart | Step::BackAtRestart { .. }) {
             continue;
         }
         let Some(chat) = world.ids.iter().position(|id| *id == Some(contact.id)) else {

@@ -130,8 +130,12 @@ pub enum Step {
     Tick(u64),
     /// The clock of the machine is set ahead.
     Leap(u64),
-    /// The clock of the machine is set back while Portero is not running.
-    BackAtRestart(u64),
+    /// The process is killed so long after it last noted the time, and the clock of the machine is set
+    /// back by so much before another one starts.
+    BackAtRestart {
+        noted_ago_ms: u64,
+        by_ms: u64,
+    },
     /// What is due leaves.
     Leave,
     /// The process ends and another one starts.
@@ -271,6 +275,15 @@ const LEAPS_MS: [u64; 6] = [
     91 * DAY_MS,
     125 * DAY_MS,
     3_652 * DAY_MS,
+];
+
+/// How long ago the time was noted, and by how much the clock goes back: the sweeper notes it every 20 s,
+/// and less often while it copies; of what it has not noted it is sure up to a minute (`earliest_start`).
+const BACK_AT_RESTART_MS: [(u64, u64); 4] = [
+    (20 * SECOND_MS, HOUR_MS),
+    (20 * SECOND_MS, DAY_MS),
+    (5 * MINUTE_MS, 19 * SECOND_MS),
+    (5 * MINUTE_MS, MINUTE_MS),
 ];
 
 const AGES_MS: [u64; 8] = [
@@ -460,7 +473,13 @@ fn any(dice: &mut Dice, setting: &Setting) -> Step {
             false => Step::Leap(dice.one(&LEAPS_MS)),
         },
         23 => Step::Restart,
-        24 => Step::BackAtRestart(dice.one(&[HOUR_MS, DAY_MS])),
+        24 => {
+            let (noted_ago_ms, by_ms) = dice.one(&BACK_AT_RESTART_MS);
+            Step::BackAtRestart {
+                noted_ago_ms,
+                by_ms,
+            }
+        }
         25 => Step::Die,
         26 | 27 => Step::Outside(dice.one(&[
             Weather::WhatsAppFails,

@@ -46,6 +46,25 @@ impl World {
         self.clocks = Clocks::beginning(self.clocks_show(), self.clocks_noted);
     }
 
+    /// The process is killed, and the clock of the machine goes back before another one starts.
+    pub(super) fn back_at_restart(&mut self, noted_ago_ms: u64, by_ms: u64) {
+        let now = self.now();
+        let is_believed = self.is_clock_believed();
+        if !is_believed && by_ms > MINUTE_MS {
+            return;
+        }
+        if is_believed {
+            let noted_at = now - noted_ago_ms;
+            self.house().note_time_at(Timestamp(noted_at));
+            self.clocks_noted = (noted_at.max(self.clocks_noted.0), None);
+        }
+        let wall = Timestamp(now - by_ms);
+        let earliest = self.house().earliest_start(wall);
+        self.house().clock.set(earliest.max(wall));
+        self.begin_again();
+        self.note_time();
+    }
+
     /// Something leaves of each lane, and nobody writes down that it did.
     pub(super) fn die(&mut self) {
         let memory = Arc::clone(self.house().memory());

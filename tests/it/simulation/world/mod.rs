@@ -433,14 +433,11 @@ impl World {
                 self.house().clock.leap(ms);
                 Ok(())
             }
-            Step::BackAtRestart(ms) => {
-                // The sweeper writes down the moment every 20 s, and time goes on from there.
-                let now = self.now();
-                let wall = Timestamp(now - ms);
-                let noted = self.house().latest_moment().max(Timestamp(now - 20_000));
-                let earliest = self.house().earliest_start(noted, wall);
-                self.house().clock.set(earliest.max(wall));
-                self.restart();
+            Step::BackAtRestart {
+                noted_ago_ms,
+                by_ms,
+            } => {
+                self.back_at_restart(noted_ago_ms, by_ms);
                 Ok(())
             }
             Step::Leave => {
