@@ -221,6 +221,11 @@ fn the_administrator_finds_somebody_logs_them_out_and_drops_a_letter_without_a_s
 
     visit.open(CONTACTS);
     visit.types("#search", &format!("lucía{ENTER}"));
+    // She is on the page of everybody as well.
+    visit.browser.until("one contact is found", || {
+        let rows = "return document.querySelectorAll('tbody tr').length";
+        (visit.browser.run(rows, json!([])) == 1).then_some(())
+    });
     visit.reads("l•••@e•••");
     let link = visit
         .browser
