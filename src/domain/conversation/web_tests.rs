@@ -518,16 +518,19 @@ impl State {
                 );
                 assert!(!text.contains("cerrar"), "a word of ours reaches the bot");
                 let in_flight = |m: &Mapping| m.is_live(now) || m.awaits_return(now);
-                let is_signing_in = (before.mapping.as_ref()).is_some_and(in_flight)
-                    || (before.requirement.as_ref()).is_some_and(|r| r.is_pending(now))
-                    || matches!(&before.stage, Stage::CodeAwaited(c) if c.is_live(now, policy));
+                let is_demanded = (before.requirement.as_ref()).is_some_and(|r| r.is_pending(now));
+                let has_code =
+                    matches!(&before.stage, Stage::CodeAwaited(c) if c.is_live(now, policy));
+                let is_signing_in =
+                    (before.mapping.as_ref()).is_some_and(in_flight) || is_demanded || has_code;
                 // What waited is handed on when the sign-in ends; nothing of it is kept before.
                 if before.is_bound() && doing != NewPhone {
-                    let is_code =
-                        text == "99999999" && matches!(before.stage, Stage::CodeAwaited(_));
-                    let is_secret = text == "hunter2" || is_code || text.contains('@');
-                    let is_kept_here = is_signing_in && is_secret;
-                    assert!(!is_kept_here, "{text} reaches the bot");
+                    let is_asked = matches!(before.stage, Stage::CodeAwaited(_)) && is_demanded;
+                    // Other digits than those of the code are ours for as long as they would be a try.
+                    let is_code = text == "99999999" && (has_code || is_asked);
+                    let is_word = text == "hunter2" || text.contains('@');
+                    assert!(!is_code, "{text} reaches the bot");
+                    assert!(!(is_word && is_signing_in), "{text} reaches the bot");
                 }
                 let is_awaited = matches!(
                     &before.stage,
@@ -595,8 +598,18 @@ impl State {
         }
         let proof = proof.unwrap();
         assert!(!self.proofs.contains(&proof), "a proof was used twice");
-        assert!((after.bindings.iter()).all(|b| b.proof_id == proof && b.proved_at == now));
-        for bound in &after.bindings {
+        // What the bot wanted proved is fresh, and all else stays as it was.
+        let is_pending = |contact: &Contact| {
+            (contact.requirement.as_ref()).is_some_and(|wanted| wanted.is_pending(now))
+        };
+        let is_met = is_pending(before) && !is_pending(after);
+        let stays = |bound: &Binding| is_met && before.bindings.contains(bound);
+        let (fresh, staying): (Vec<&Binding>, _) = after
+            .bindings
+            .iter()
+            .partition(|bound| bound.proof_id == proof && bound.proved_at == now);
+        assert!(staying.into_iter().all(stays), "{doing:?} binds to others");
+        for bound in fresh {
             let is_barred = |barred: &Barred| barred.is_from(bound, now);
             assert!(!before.barred.iter().any(is_barred), "{doing:?} ends a bar");
         }
@@ -916,6 +929,28 @@ fn a_bound_contact_whom_the_bot_sends_to_the_web_can_finish_by_mail() {
     let right = state.act(MailedCode, &policy).unwrap();
     assert_eq!(right.outcome, Outcome::Bound);
     assert_ne!(state.contact.bindings[0].proof_id, first);
+}
+
+#[test]
+fn digits_after_the_last_try_are_the_bots_and_the_code_itself_never_is() {
+    let policy = Policy {
+        tries_per_code: 2,
+        ..with((true, false), Finish::MailCode)
+    };
+    let signed_in = [Hello, Address, LookedUp, MailedCode, Breath];
+    let mut state = after(&signed_in, &policy);
+    // The code of the first link, and a second link that is in flight beside it.
+    for doing in [BotAsksLink, RightPassword, BotAsksLink] {
+        state.act(doing, &policy);
+    }
+    for _ in 0..2 {
+        let wrong = state.act(WrongMailedCode, &policy).unwrap();
+        assert_eq!(wrong.outcome, Outcome::CodeWrong);
+    }
+    let digits = state.clone().act(WrongMailedCode, &policy).unwrap();
+    assert_eq!(digits.outcome, Outcome::HandedOn);
+    let code = state.act(MailedCode, &policy).unwrap();
+    assert_eq!(code.outcome, Outcome::Limited);
 }
 
 #[test]
