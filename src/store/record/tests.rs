@@ -411,6 +411,61 @@ fn another_version_is_refused() {
     }
 }
 
+/// All moments are counted from the one that was noted.
+#[test]
+fn no_clock_starts_before_what_waits_was_decided() {
+    const NOTED_AT: Timestamp = Timestamp(1_800_000_000_000);
+    let at = |ms: i64| Timestamp(NOTED_AT.0.checked_add_signed(ms).unwrap());
+    for (decided_ms, wall_ms, starts_ms) in [
+        (-1, 0, 0),
+        // In that very moment.
+        (0, 0, 1),
+        // Since then, and the clock of the machine went back by an hour.
+        (19_999, -3_600_000, 20_000),
+        (60_000, -3_600_000, 60_001),
+        // Long since then, and it went back by nineteen seconds, and by a minute.
+        (300_000, 281_000, 300_001),
+        (300_000, 240_000, 300_001),
+        // A clock that was not believed was ahead.
+        (300_000, 239_999, 0),
+        (60_001, -3_600_000, 0),
+    ] {
+        let errands = [
+            Errand::PretendMail {
+                challenge: ChallengeId([1; 16]),
+            },
+            Errand::HandOn {
+                message: None,
+                origin: EntryId(5),
+            },
+            Errand::Event { origin: EntryId(5) },
+        ];
+        for errand in errands {
+            let entry = Entry {
+                id: EntryId(5),
+                contact: ContactId([7; 16]),
+                errand,
+                created_at: at(decided_ms),
+                expires_at: at(decided_ms),
+                not_before: at(decided_ms),
+                attempts: 0,
+                unknown: 0,
+                unexplained: 0,
+                hushed: false,
+                last_failure: None,
+                in_flight_since: None,
+            };
+            let what = format!("{:?}, {decided_ms}, {wall_ms}", entry.errand);
+            let starts_at = in_store(move |writer| {
+                put_latest_moment(writer, NOTED_AT)?;
+                put_entry(writer, &entry)?;
+                earliest_start(writer, at(wall_ms))
+            });
+            assert_eq!(starts_at, at(starts_ms), "{what}");
+        }
+    }
+}
+
 /// Written by this program's first version. It must be read for ever.
 #[test]
 fn records_of_the_first_version_are_read() {
