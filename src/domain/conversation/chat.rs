@@ -237,7 +237,8 @@ impl Turn<'_> {
             (codes, expected),
             (Codes::One(typed), Some(expected)) if typed.matches(expected)
         );
-        let is_try = self.is_code_awaited() && matches!(codes, Codes::One(_) | Codes::Several);
+        // Also after the last try, while a link is in flight: they are told that there is none left.
+        let is_try = self.is_signing_in() && matches!(codes, Codes::One(_) | Codes::Several);
         if !is_the_code && !is_try {
             return None;
         }
