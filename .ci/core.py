@@ -2,6 +2,7 @@
 time, for what starts processes and browsers would take long and say nothing about the core.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -26,7 +27,12 @@ TESTS = "#![allow(dead_code, unused)]\n" + "".join(
 
 
 def take_over_dependencies():
-    """What is built of the dependencies already is not built again."""
+    """What is built of the dependencies already is not built again. Whoever else wants the folder waits
+    until this process ends."""
+    global lock
+    PLACE.mkdir(parents=True, exist_ok=True)
+    lock = open(PLACE / "lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     built, place = ROOT / "target/debug", PLACE / "target/debug"
     if place.exists() or not built.exists():
         return
