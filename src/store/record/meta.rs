@@ -22,10 +22,10 @@ pub fn latest_moment(reader: &dyn Reader) -> Result<Timestamp, StoreError> {
 const AHEAD_MS_MAX: u64 = MINUTE_MS;
 
 /// The moment before which no clock starts, on a machine that shows `wall`. All that waits was decided
-/// earlier, also when the process was killed and the clock of
-/// the machine went back meanwhile. A message for the bot would otherwise be said to be of whoever signs
-/// in next, for the two moments are compared. A process that copies for long or doubts its clock has
-/// noted nothing for a while; then only what went back by more than a minute goes unnoticed.
+/// earlier, also when the process was killed and the clock of the machine went back meanwhile. A message
+/// for the bot would otherwise be said to be of whoever signs in next, for the two moments are compared.
+/// A process that copies for long or doubts its clock has noted nothing for a while; then only what went
+/// back by more than a minute goes unnoticed.
 pub fn earliest_start(reader: &dyn Reader, wall: Timestamp) -> Result<Timestamp, StoreError> {
     let noted = latest_moment(reader)?;
     let believed = noted.max(wall).plus_ms(AHEAD_MS_MAX);

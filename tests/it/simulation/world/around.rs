@@ -49,11 +49,12 @@ impl World {
     /// The process is killed, and the clock of the machine goes back before another one starts.
     pub(super) fn back_at_restart(&mut self, noted_ago_ms: u64, by_ms: u64) {
         let now = self.now();
-        let is_believed = self.is_clock_believed();
-        if !is_believed && by_ms > MINUTE_MS {
+        // In a doubt the time is not noted, and then no more than a minute is promised.
+        let in_doubt = !self.is_clock_believed() || self.clocks_noted.1.is_some();
+        if in_doubt && by_ms > MINUTE_MS {
             return;
         }
-        if is_believed {
+        if !in_doubt {
             let noted_at = now - noted_ago_ms;
             self.house().note_time_at(Timestamp(noted_at));
             self.clocks_noted = (noted_at.max(self.clocks_noted.0), None);
