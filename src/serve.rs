@@ -184,6 +184,9 @@ fn finish_erasure(app: &App) {
     match app.finish_erasure() {
         Ok(false) => {}
         Ok(true) => tracing::info!("what was left of an erasure is gone from the disk"),
+        Err(error @ CopyError::Cancelled) => {
+            tracing::info!(%error, "what was forgotten leaves the disk after the next start");
+        }
         Err(error) => {
             tracing::error!(%error, "what was forgotten may still be on the disk; it is tried again");
         }
@@ -500,9 +503,10 @@ impl Running {
     }
 
     /// Stops in order: no more commands, no new requests, those under way are answered, senders finish
-    /// what they hold, the rest waits in the store. Copies of the store are given up. Says whether all of
-    /// that happened in time. A command or the sweeper may be at something that takes longer, such as an
-    /// erasure that stores all anew: that is not finished, and who asked for it gets no answer.
+    /// what they hold, the rest waits in the store. Copies of the store are given up, if the disk lets
+    /// them. Says whether all of that happened in time. A command or the sweeper may be at something that
+    /// takes longer, such as an erasure that stores all anew: that is not finished, and who asked for it
+    /// gets no answer.
     pub fn stop(self) -> bool {
         let deadline = Instant::now() + STOP_WITHIN;
         self.current.get().app.cancel_copies();

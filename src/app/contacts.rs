@@ -456,7 +456,8 @@ impl App {
         Ok(copied)
     }
 
-    /// Copies of the store under way are given up, and no further ones are made.
+    /// Copies of the store under way are given up where they look (`write_copy_unless`), and no further
+    /// ones are made.
     pub fn cancel_copies(&self) {
         self.copies_cancelled.store(true, Ordering::Relaxed);
     }

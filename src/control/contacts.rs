@@ -8,6 +8,7 @@ use crate::app::{App, Forgotten, Whom, rfc_3339};
 use crate::domain::contact::Contact;
 use crate::domain::id::{ContactId, EmailAddress, Malformed, WaId};
 use crate::domain::time::Timestamp;
+use crate::store::CopyError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -220,6 +221,9 @@ pub(super) fn back_up(app: &App, path: &Path) -> Result<Answer, Answer> {
         Ok(copied) => Ok(Answer::BackedUp {
             records: copied.records,
             bytes: copied.bytes,
+        }),
+        Err(error @ CopyError::Cancelled) => Ok(Answer::NotBackedUp {
+            reason: format!("{error} Make it again."),
         }),
         Err(error) => Ok(Answer::NotBackedUp {
             reason: error.to_string(),

@@ -233,10 +233,8 @@ pub enum CopyError {
     /// The directory that should hold the copy does not exist.
     #[error("The directory {} does not exist. Create it (mkdir -p), or choose another one for the copy.", .0.display())]
     MissingDirectory(PathBuf),
-    /// Portero was told to stop.
-    #[error(
-        "No copy was made, because Portero was told to stop meanwhile. Try again once it runs."
-    )]
+    /// Whoever makes it wants to end.
+    #[error("No copy was made, because Portero stopped meanwhile.")]
     Cancelled,
     /// The disk lost something.
     #[error(

@@ -596,7 +596,7 @@ fn told_to_stop_while_the_store_is_copied_it_gives_the_copies_up_and_leaves_noth
     let told = backup.wait_with_output().unwrap();
     let words = String::from_utf8(told.stderr).unwrap();
     assert!(
-        words.contains("told to stop") && !told.status.success(),
+        words.contains("Portero stopped meanwhile") && !told.status.success(),
         "{words}"
     );
     let folders = [world.path("snapshots"), world.path("")];

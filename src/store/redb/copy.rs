@@ -28,7 +28,8 @@ pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError>
     write_copy_unless(engine, path, &AtomicBool::new(false))
 }
 
-/// As [`write_copy`], and gives up soon after `is_cancelled` is set.
+/// As [`write_copy`], and gives up at the next record, or before the next step that waits for the disk,
+/// once `is_cancelled` is set.
 ///
 /// # Errors
 /// Also [`CopyError::Cancelled`].
@@ -67,6 +68,7 @@ pub fn write_copy_unless(
     let copy = Redb::open(draft.path(), options)?;
     let found = (&copy as &dyn Engine).view(count_records)?;
     drop(copy);
+    go_on(is_cancelled)?;
     if found != records {
         return Err(CopyError::Differs {
             written: records,
@@ -132,11 +134,14 @@ pub(super) fn write_records(
             return Err(error);
         }
     }
+    go_on(is_cancelled)?;
     transaction.commit().map_err(|error| match error {
         CommitError::Storage(error) => of_storage(error),
         error => of_storage(StorageError::Corrupted(error.to_string())),
     })?;
+    go_on(is_cancelled)?;
     database.close().map_err(of_draft)?;
+    go_on(is_cancelled)?;
     synced.sync_all().map_err(|error| of_draft(error.into()))?;
     Ok(records)
 }
