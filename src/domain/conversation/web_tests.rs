@@ -955,6 +955,30 @@ fn digits_after_the_last_try_are_the_bots_once_no_link_is_in_flight_and_the_code
 }
 
 #[test]
+fn a_proof_that_the_bot_wanted_leaves_the_other_account_bound_as_it_was() {
+    let policy = Policy {
+        phone_on_file: PhoneOnFile::StepUp,
+        ..with((true, true), Finish::Nothing)
+    };
+    // The code by mail is of all accounts with that address.
+    let both = [AskLink, RightPasswordOfOtherPhone, LookedUp, MailedCode];
+    let mut state = after(&both, &policy);
+    let before = state.contact.bindings.clone();
+    assert_eq!(before.len(), 2);
+    for doing in [BotAsksPassword, RightPassword] {
+        state.act(doing, &policy);
+    }
+    let (proved, others): (Vec<Binding>, Vec<Binding>) =
+        (state.contact.bindings.into_iter()).partition(|bound| bound.proof == Proof::Password);
+    assert_eq!(proved.len(), 1);
+    let is_proved = |old: &&Binding| proved[0].is_same_user(old);
+    assert_eq!(
+        others,
+        [before.iter().find(|old| !is_proved(old)).unwrap().clone()]
+    );
+}
+
+#[test]
 fn an_account_is_told_from_the_one_with_its_id_in_another_company() {
     let policy = with((true, false), Finish::Nothing);
     let mut state = State::new();
