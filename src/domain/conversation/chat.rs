@@ -229,16 +229,18 @@ impl Turn<'_> {
     }
 
     fn code_again(&mut self, codes: &Codes, message: &Inbound, is_late: bool) -> Option<Outcome> {
-        if !matches!(self.contact.stage, Stage::CodeAwaited(_)) {
+        let Stage::CodeAwaited(challenge) = &self.contact.stage else {
             return None;
-        }
+        };
         let expected = self.context.expected_code.as_ref();
         let is_the_code = matches!(
             (codes, expected),
             (Codes::One(typed), Some(expected)) if typed.matches(expected)
         );
-        // Also after the last try, while a link is in flight: they are told that there is none left.
-        let is_try = self.is_signing_in() && matches!(codes, Codes::One(_) | Codes::Several);
+        // After the last try, too, while they may go on by a link: they are told that none is left.
+        let is_ours = self.is_code_awaited()
+            || self.now() < challenge.expires_at && self.has_link(self.now());
+        let is_try = is_ours && matches!(codes, Codes::One(_) | Codes::Several);
         if !is_the_code && !is_try {
             return None;
         }

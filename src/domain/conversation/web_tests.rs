@@ -10,7 +10,7 @@ use crate::domain::id::{ContactId, IdentityKey, MessageId, ServiceName, WaId};
 use crate::domain::language::Language;
 use crate::domain::message::{Provenance, Sender};
 use crate::domain::policy::{Finish, Gate, Methods, PhoneOnFile};
-use crate::domain::requirement::Standing;
+use crate::domain::requirement::{RequirementState, Standing};
 use crate::domain::sign_in::Mapping;
 use crate::domain::time::MINUTE_MS;
 use proptest::prelude::*;
@@ -518,13 +518,17 @@ impl State {
                 );
                 assert!(!text.contains("cerrar"), "a word of ours reaches the bot");
                 let in_flight = |m: &Mapping| m.is_live(now) || m.awaits_return(now);
+                let is_demanded = (before.requirement.as_ref()).is_some_and(|r| r.is_pending(now));
                 let is_signing_in = (before.mapping.as_ref()).is_some_and(in_flight)
-                    || (before.requirement.as_ref()).is_some_and(|r| r.is_pending(now))
+                    || is_demanded
                     || matches!(&before.stage, Stage::CodeAwaited(c) if c.is_live(now, policy));
                 // What waited is handed on when the sign-in ends; nothing of it is kept before.
                 if before.is_bound() && doing != NewPhone {
-                    let is_code =
-                        text == "99999999" && matches!(before.stage, Stage::CodeAwaited(_));
+                    let may_be_tried = matches!(
+                        &before.stage,
+                        Stage::CodeAwaited(code) if is_demanded || now < code.expires_at
+                    );
+                    let is_code = text == "99999999" && may_be_tried;
                     let is_secret = text == "hunter2" || is_code || text.contains('@');
                     let is_kept_here = is_signing_in && is_secret;
                     assert!(!is_kept_here, "{text} reaches the bot");
@@ -599,7 +603,9 @@ impl State {
         let is_pending = |contact: &Contact| {
             (contact.requirement.as_ref()).is_some_and(|wanted| wanted.is_pending(now))
         };
-        let is_met = is_pending(before) && !is_pending(after);
+        let is_met = is_pending(before)
+            && (after.requirement.as_ref())
+                .is_some_and(|wanted| wanted.state == RequirementState::Passed);
         let (fresh, staying): (Vec<&Binding>, Vec<&Binding>) = (after.bindings.iter())
             .partition(|bound| bound.proof_id == proof && bound.proved_at == now);
         let is_fresh = |old: &Binding| fresh.iter().any(|new| new.is_same_user(old));
@@ -950,8 +956,29 @@ fn digits_after_the_last_try_are_the_bots_once_no_link_is_in_flight_and_the_code
     state.act(Expiry, &policy);
     let digits = state.clone().act(WrongMailedCode, &policy).unwrap();
     assert_eq!(digits.outcome, Outcome::HandedOn);
+    // Another link says nothing about a code that is over.
+    state.act(BotAsksLink, &policy);
+    let digits = state.clone().act(WrongMailedCode, &policy).unwrap();
+    assert_eq!(digits.outcome, Outcome::HandedOn);
     let code = state.act(MailedCode, &policy).unwrap();
     assert_ne!(code.outcome, Outcome::HandedOn);
+}
+
+#[test]
+fn a_code_that_is_not_the_proof_that_the_bot_wants_ends_the_other_binding() {
+    let policy = Policy {
+        phone_on_file: PhoneOnFile::StepUp,
+        ..with((true, true), Finish::MailCode)
+    };
+    let both = [AskLink, RightPasswordOfOtherPhone, LookedUp, MailedCode];
+    let mut state = after(&both, &policy);
+    assert_eq!(state.contact.bindings.len(), 2);
+    for doing in [Day, Hello, BotAsksLink, RightPassword, BotAsksPassword] {
+        state.act(doing, &policy);
+    }
+    let step = state.act(MailedCode, &policy).unwrap();
+    assert_eq!(step.outcome, Outcome::Bound);
+    assert_eq!(state.contact.bindings.len(), 1);
 }
 
 #[test]
