@@ -28,8 +28,8 @@ pub fn write_copy(engine: &dyn Engine, path: &Path) -> Result<Copied, CopyError>
     write_copy_unless(engine, path, &AtomicBool::new(false))
 }
 
-/// As [`write_copy`], and gives up at the next record, or before the next step that waits for the disk,
-/// once `is_cancelled` is set.
+/// As [`write_copy`], and gives up at the next record or before the next step once `is_cancelled` is
+/// set. A step that has begun, and closing what was written, still wait for the disk.
 ///
 /// # Errors
 /// Also [`CopyError::Cancelled`].
@@ -139,7 +139,6 @@ pub(super) fn write_records(
         CommitError::Storage(error) => of_storage(error),
         error => of_storage(StorageError::Corrupted(error.to_string())),
     })?;
-    go_on(is_cancelled)?;
     database.close().map_err(of_draft)?;
     go_on(is_cancelled)?;
     synced.sync_all().map_err(|error| of_draft(error.into()))?;
