@@ -600,10 +600,7 @@ impl State {
         let proof = proof.unwrap();
         assert!(!self.proofs.contains(&proof), "a proof was used twice");
         // What the bot wanted proved is fresh, and all else stays as it was.
-        let is_pending = |contact: &Contact| {
-            (contact.requirement.as_ref()).is_some_and(|wanted| wanted.is_pending(now))
-        };
-        let is_met = is_pending(before)
+        let is_met = (before.requirement.as_ref()).is_some_and(|wanted| wanted.is_pending(now))
             && (after.requirement.as_ref())
                 .is_some_and(|wanted| wanted.state == RequirementState::Passed);
         let (fresh, staying): (Vec<&Binding>, Vec<&Binding>) = (after.bindings.iter())
@@ -964,15 +961,21 @@ fn digits_after_the_last_try_are_the_bots_once_no_link_is_in_flight_and_the_code
     assert_ne!(code.outcome, Outcome::HandedOn);
 }
 
-#[test]
-fn a_code_that_is_not_the_proof_that_the_bot_wants_ends_the_other_binding() {
+/// Signed in to two accounts: the code by mail is of all that have the address.
+fn bound_to_two(finish: Finish) -> (State, Policy) {
     let policy = Policy {
         phone_on_file: PhoneOnFile::StepUp,
-        ..with((true, true), Finish::MailCode)
+        ..with((true, true), finish)
     };
     let both = [AskLink, RightPasswordOfOtherPhone, LookedUp, MailedCode];
-    let mut state = after(&both, &policy);
+    let state = after(&both, &policy);
     assert_eq!(state.contact.bindings.len(), 2);
+    (state, policy)
+}
+
+#[test]
+fn a_code_that_is_not_the_proof_that_the_bot_wants_ends_the_other_binding() {
+    let (mut state, policy) = bound_to_two(Finish::MailCode);
     for doing in [Day, Hello, BotAsksLink, RightPassword, BotAsksPassword] {
         state.act(doing, &policy);
     }
@@ -983,15 +986,8 @@ fn a_code_that_is_not_the_proof_that_the_bot_wants_ends_the_other_binding() {
 
 #[test]
 fn a_proof_that_the_bot_wanted_leaves_the_other_account_bound_as_it_was() {
-    let policy = Policy {
-        phone_on_file: PhoneOnFile::StepUp,
-        ..with((true, true), Finish::Nothing)
-    };
-    // The code by mail is of all accounts with that address.
-    let both = [AskLink, RightPasswordOfOtherPhone, LookedUp, MailedCode];
-    let mut state = after(&both, &policy);
+    let (mut state, policy) = bound_to_two(Finish::Nothing);
     let before = state.contact.bindings.clone();
-    assert_eq!(before.len(), 2);
     for doing in [BotAsksPassword, RightPassword] {
         state.act(doing, &policy);
     }

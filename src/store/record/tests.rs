@@ -441,20 +441,8 @@ fn no_clock_starts_before_what_waits_was_decided() {
             Errand::Event { origin: EntryId(5) },
         ];
         for errand in errands {
-            let entry = Entry {
-                id: EntryId(5),
-                contact: ContactId([7; 16]),
-                errand,
-                created_at: at(decided_ms),
-                expires_at: at(decided_ms),
-                not_before: at(decided_ms),
-                attempts: 0,
-                unknown: 0,
-                unexplained: 0,
-                hushed: false,
-                last_failure: None,
-                in_flight_since: None,
-            };
+            let (id, contact) = (EntryId(5), ContactId([7; 16]));
+            let entry = Entry::new(id, contact, errand, at(decided_ms), at(decided_ms));
             let what = format!("{:?}, {decided_ms}, {wall_ms}", entry.errand);
             let starts_at = in_store(move |writer| {
                 put_latest_moment(writer, NOTED_AT)?;

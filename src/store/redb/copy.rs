@@ -115,11 +115,9 @@ pub(super) fn write_records(
             .map_err(|error| of_storage(flatten_table(error)))?;
         let mut failed = None;
         reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
-            let copied = go_on(is_cancelled).and_then(|()| match copy.insert(key, value) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(of_storage(error)),
-            });
-            match copied {
+            let inserted = go_on(is_cancelled)
+                .and_then(|()| copy.insert(key, value).map(drop).map_err(of_storage));
+            match inserted {
                 Ok(()) => {
                     records += 1;
                     ControlFlow::Continue(())
