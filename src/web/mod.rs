@@ -383,14 +383,14 @@ struct Found<'p> {
     segment: &'p str,
 }
 
-/// Every path works with and without the trailing slash. It comes decoded, so that an encoded slash
-/// is one that divides.
+/// A path without the slash at its end: every path works with and without that one.
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+/// The path comes decoded, so that an encoded slash is one that divides.
 fn route(path: &str) -> Option<Found<'_>> {
-    let plain = if path.len() > 1 {
-        path.strip_suffix('/').unwrap_or(path)
-    } else {
-        path
-    };
+    let plain = without_slash(path);
     ROUTES.iter().find_map(|(known, route, methods)| {
         Some(Found {
             route: *route,

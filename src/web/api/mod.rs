@@ -14,7 +14,7 @@ pub(super) use marks::Marks;
 
 use super::request::values;
 use super::sign_in::retry_after;
-use super::{Route, Web, error, error_about};
+use super::{Route, Web, error, error_about, without_slash};
 use crate::app::keys::JWKS_MAX_AGE_SECONDS;
 use crate::app::rfc_3339;
 use crate::app::{Granted, Identity, Once, Refused, Subject, TokenAnswer, TokenAsked, Wish};
@@ -289,7 +289,7 @@ impl Call<'_> {
     /// come with the identity of a later message or of another try.
     fn once(&self, mark: Option<String>, contact: ContactId, asked: &Value) -> Option<Once> {
         let url = self.request.url();
-        let path = url.trim_end_matches('/').as_bytes();
+        let path = without_slash(&url).as_bytes();
         let asked = asked.to_string();
         mark.map(|key| Once {
             key,

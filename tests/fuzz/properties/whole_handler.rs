@@ -11,6 +11,7 @@ use portero::domain::secret::{MappingHash, Secret};
 use portero::domain::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use portero::store::record;
 use portero::whatsapp::signature;
+use rouille::percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -665,20 +666,21 @@ fn is_documented(method: &str, target: &str, answer: &Answer) {
         let text = include_str!("../../../assets/openapi.json");
         serde_json::from_str(text).expect("JSON")
     });
-    let path = target.split('?').next().unwrap_or("");
+    // Decoded, so that an encoded slash divides; one slash at the end makes no difference, a second
+    // one does.
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    let path = percent_decode_str(path).decode_utf8_lossy();
     let segments = |path: &str| -> Vec<String> {
-        path.trim_matches('/')
-            .split('/')
-            .map(str::to_owned)
-            .collect()
+        let path = path.strip_suffix('/').unwrap_or(path);
+        path.split('/').map(str::to_owned).collect()
     };
     let is_that = |pattern: &str| {
-        let (pattern, path) = (segments(pattern), segments(path));
+        let (pattern, path) = (segments(pattern), segments(&path));
         pattern.len() == path.len()
             && pattern
                 .iter()
                 .zip(&path)
-                .all(|(one, other)| one.starts_with('{') || one == other)
+                .all(|(one, other)| one == other || (one.starts_with('{') && !other.is_empty()))
     };
     let paths = openapi["paths"].as_object().expect("paths");
     let operations = paths
