@@ -23,7 +23,9 @@ mod disk;
 mod fault;
 mod tables;
 
+pub use backend::Purpose;
 pub use copy::{write_copy, write_copy_unless};
+pub use disk::Disk;
 
 use std::fs;
 use std::io;
@@ -37,9 +39,8 @@ use redb::{CommitError, Database, ReadableDatabase, WriteTransaction};
 
 use super::engine::{Engine, Overlay, Reader, UpdateBody, in_body, run_body};
 use super::{CopyError, OpenError, StoreError, file};
-use backend::Purpose;
 use copy::write_records;
-use disk::{Disk, FileDisk, open_checked};
+use disk::{FileDisk, open_checked};
 use fault::{Fault, Refusal};
 use tables::{Tables, guarded};
 use tracing::Span;
@@ -151,7 +152,9 @@ impl Redb {
         Ok(store)
     }
 
-    fn on(disk: Box<dyn Disk>, options: Options) -> Result<Redb, OpenError> {
+    /// Opens the store that lies there, checking all of it. It belongs to this handle until it is
+    /// dropped.
+    pub fn on(disk: Box<dyn Disk>, options: Options) -> Result<Redb, OpenError> {
         let database = open_checked(disk.as_ref(), &options, Purpose::Writing)?;
         Ok(Redb {
             disk,

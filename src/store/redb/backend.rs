@@ -9,8 +9,10 @@ use std::sync::Mutex;
 
 /// What a database is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub enum Purpose {
+    /// All of it: what is there is read, and commits are kept.
     Writing,
+    /// Nothing of the disk is changed.
     Reading,
 }
 

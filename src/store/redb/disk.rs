@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 pub(super) const ROOM_BYTES: usize = 1024 * 1024;
 
 /// Where the database lies.
-pub(super) trait Disk: Send + Sync {
+pub trait Disk: Send + Sync {
     /// The bytes of the existing database. Those that are opened for reading are never written.
     fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError>;
 
-    /// Whether [`ROOM_BYTES`] can be written.
+    /// Whether there is room for what a reopening writes, and the updates that waited for it.
     fn has_room(&self) -> bool;
 
     /// What to call it in an error.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod platter;
 mod power;
 mod refused;
 mod upgrade;
@@ -18,63 +19,11 @@ use super::super::contract::{
 use super::disk::explain;
 use super::*;
 use crate::store::engine::{KeyRange, Order, Table};
+use platter::Platter;
 use redb::{StorageBackend, TableDefinition};
 use std::path::PathBuf;
 
-/// A disk that fails on request and knows what a power cut would leave.
-#[derive(Debug, Clone, Default)]
-struct Platter(Arc<Mutex<PlatterState>>);
-
-#[derive(Debug, Default)]
-struct PlatterState {
-    /// What reads see.
-    bytes: Vec<u8>,
-    /// What has been synced.
-    durable: Vec<u8>,
-    /// Changes since the last sync.
-    pending: Vec<Change>,
-    /// Writes, syncs and changes of length so far.
-    operations: u64,
-    syncs: u64,
-    /// From this operation on, for so many, this error.
-    fail: Option<(u64, u64, io::ErrorKind)>,
-    reads_fail: bool,
-    /// This sync fails, and with it goes what is pending.
-    failing_sync: Option<(u64, refused::Unsynced)>,
-    /// From this sync on every one fails.
-    syncs_fail_from: Option<u64>,
-    /// Whether the failure of an operation makes the disk read-only.
-    then_read_only: bool,
-    /// Says of every second sync at random that it was done when it was not.
-    lies: Option<Dice>,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Length(usize),
-    Bytes(usize, Vec<u8>),
-}
-
-impl Change {
-    fn reach(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Change::Length(length) => bytes.resize(*length, 0),
-            Change::Bytes(at, data) => bytes[*at..*at + data.len()].copy_from_slice(data),
-        }
-    }
-}
-
 impl Platter {
-    fn of(bytes: Vec<u8>) -> Platter {
-        let platter = Platter::default();
-        {
-            let mut state = lock(&platter.0);
-            state.durable = bytes.clone();
-            state.bytes = bytes;
-        }
-        platter
-    }
-
     fn open(&self) -> Result<Redb, OpenError> {
         let options = Options {
             // Little, so that pages are also read again.
@@ -85,110 +34,11 @@ impl Platter {
         engine.refused_retry_after = Duration::ZERO;
         Ok(engine)
     }
-
-    /// Fails `count` operations, beginning with the `nth` from now.
-    fn fail(&self, nth: u64, count: u64, kind: io::ErrorKind) {
-        let mut state = lock(&self.0);
-        state.fail = Some((state.operations + nth, count, kind));
-    }
-
-    fn mend(&self) {
-        let mut state = lock(&self.0);
-        state.fail = None;
-        state.reads_fail = false;
-        state.then_read_only = false;
-    }
-}
-
-impl PlatterState {
-    fn operation(&mut self) -> io::Result<()> {
-        self.operations += 1;
-        match self.fail {
-            Some((first, count, kind))
-                if (first..first.saturating_add(count)).contains(&self.operations) =>
-            {
-                if self.then_read_only {
-                    self.fail = Some((first, u64::MAX, io::ErrorKind::ReadOnlyFilesystem));
-                }
-                Err(kind.into())
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl StorageBackend for Platter {
-    fn len(&self) -> io::Result<u64> {
-        Ok(lock(&self.0).bytes.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = lock(&self.0);
-        if state.reads_fail {
-            return Err(io::Error::other("on purpose"));
-        }
-        let at = offset as usize;
-        let from = state
-            .bytes
-            .get(at..at + out.len())
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = lock(&self.0);
-        state.operation()?;
-        state.bytes.resize(len as usize, 0);
-        state.pending.push(Change::Length(len as usize));
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = lock(&self.0);
-        state.operation()?;
-        state.syncs += 1;
-        let state = &mut *state;
-        if state
-            .syncs_fail_from
-            .is_some_and(|from| state.syncs >= from)
-        {
-            return Err(io::ErrorKind::Other.into());
-        }
-        if let Some((_, unsynced)) = (state.failing_sync).take_if(|(nth, _)| state.syncs >= *nth) {
-            match unsynced {
-                refused::Unsynced::Wait => {}
-                refused::Unsynced::Forgotten => state.pending.clear(),
-                refused::Unsynced::Kept => {
-                    for change in state.pending.drain(..) {
-                        change.reach(&mut state.durable);
-                    }
-                }
-            }
-            return Err(io::ErrorKind::Other.into());
-        }
-        if state.lies.as_mut().is_some_and(|dice| dice.below(2) == 0) {
-            return Ok(());
-        }
-        for change in state.pending.drain(..) {
-            change.reach(&mut state.durable);
-        }
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = lock(&self.0);
-        state.operation()?;
-        let at = offset as usize;
-        state.bytes[at..at + data.len()].copy_from_slice(data);
-        state.pending.push(Change::Bytes(at, data.to_vec()));
-        Ok(())
-    }
 }
 
 impl Disk for Platter {
     fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError> {
-        let fail = lock(&self.0).fail;
+        let fail = self.state().fail;
         match (purpose, fail) {
             (Purpose::Writing, Some((_, u64::MAX, io::ErrorKind::ReadOnlyFilesystem))) => {
                 Err(OpenError::ReadOnly(self.path().into()))
@@ -199,7 +49,7 @@ impl Disk for Platter {
 
     fn has_room(&self) -> bool {
         // What fails once does not fail while it is tried.
-        let fail = lock(&self.0).fail;
+        let fail = self.state().fail;
         !matches!(fail, Some((_, u64::MAX, _)))
     }
 
@@ -343,7 +193,7 @@ fn adds_one() -> UpdateBody {
 fn bodies_that_fail_or_panic_leave_their_group_undisturbed() {
     let platter = Platter::default();
     let engine = Arc::new(platter.open().unwrap());
-    let syncs = lock(&platter.0).syncs;
+    let syncs = platter.state().syncs;
     let results = in_one_group(
         &engine,
         vec![
@@ -376,7 +226,7 @@ fn bodies_that_fail_or_panic_leave_their_group_undisturbed() {
         ]
     );
     // One commit: two phases, two syncs.
-    assert_eq!(lock(&platter.0).syncs - syncs, 2);
+    assert_eq!(platter.state().syncs - syncs, 2);
     let counter_only = Model::from([(
         (Table::Budget, b"counter".into()),
         vec![0, 0, 0, 0, 0, 0, 0, 3],
@@ -549,10 +399,10 @@ fn a_full_disk_is_left_alone_between_tries() {
     put_number(&engine, 0).unwrap();
     platter.fail(1, 1, io::ErrorKind::StorageFull);
     assert_eq!(put_number(&engine, 1), Err(StoreError::Full));
-    let operations = lock(&platter.0).operations;
+    let operations = platter.state().operations;
     assert_eq!(put_number(&engine, 2), Err(StoreError::Full));
     assert_eq!(numbers(&engine)[0], 0);
-    assert_eq!(lock(&platter.0).operations, operations);
+    assert_eq!(platter.state().operations, operations);
 }
 
 /// Needs a disk that can be filled: a few MiB, named by PORTERO_SMALL_DISK.
@@ -608,7 +458,7 @@ fn a_read_that_fails_reopens_the_file_and_at_last_breaks_the_engine() {
         })
     };
     assert_eq!(read_all(), Ok(300));
-    lock(&platter.0).reads_fail = true;
+    platter.state().reads_fail = true;
     assert!(matches!(read_all(), Err(StoreError::Unavailable(_))));
     // Reopening read the file and met the same.
     let Err(StoreError::Broken(reason)) = read_all() else {

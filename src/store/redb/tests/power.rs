@@ -20,63 +20,6 @@ const UPDATES_MAX: u64 = 4;
 /// Operations of the disk until the power fails, at most: some more than that many commits take.
 const OPERATIONS_MAX: u64 = 200;
 
-/// What a disk writes whole or not at all, if it is a good one.
-const SECTOR_BYTES: usize = 512;
-
-impl Platter {
-    /// What is there when the power comes back: what was synced, and of what was not any part, in
-    /// any order.
-    pub(super) fn after_power_loss(&self, dice: &mut Dice) -> Platter {
-        let state = lock(&self.0);
-        let mut bytes = state.durable.clone();
-        // Lengths are the file system's own record, and these arrive in order.
-        for change in &state.pending {
-            if let Change::Length(length) = change {
-                if dice.below(2) == 0 {
-                    break;
-                }
-                bytes.resize(*length, 0);
-            }
-        }
-        let mut writes: Vec<(usize, &[u8])> = Vec::new();
-        for change in &state.pending {
-            if let Change::Bytes(at, data) = change {
-                let place = dice.below(writes.len() as u64 + 1) as usize;
-                writes.insert(place, (*at, data));
-            }
-        }
-        for (at, data) in writes {
-            match dice.below(4) {
-                // Forgotten.
-                0 => {}
-                1 => arrive(&mut bytes, at, data),
-                // Torn at any byte.
-                2 => {
-                    let end = dice.below(data.len() as u64 + 1) as usize;
-                    arrive(&mut bytes, at, &data[..end]);
-                }
-                // Some sectors of it.
-                _ => {
-                    for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                        if dice.below(2) == 0 {
-                            arrive(&mut bytes, at + number * SECTOR_BYTES, sector);
-                        }
-                    }
-                }
-            }
-        }
-        Platter::of(bytes)
-    }
-}
-
-/// Writes as much of this as the file is long.
-fn arrive(bytes: &mut [u8], at: usize, data: &[u8]) {
-    let end = (at + data.len()).min(bytes.len());
-    if at < end {
-        bytes[at..end].copy_from_slice(&data[..end - at]);
-    }
-}
-
 /// An update: what it stores under some keys, or that it removes them.
 type Update = Vec<((Table, Vec<u8>), Option<Vec<u8>>)>;
 
@@ -170,7 +113,7 @@ fn check(seed: u64) {
             possible = live(engine, there, &mut count, &mut dice).possible;
         }
         // Before the engine closes the file.
-        platter = platter.after_power_loss(&mut dice);
+        platter = platter.after_power_loss(&mut |limit| dice.below(limit));
         drop(engine);
     }
     let engine = platter.open().unwrap();
@@ -214,12 +157,13 @@ fn a_disk_that_lies_about_what_it_keeps_gives_a_refusal_or_an_earlier_moment() {
         put_number(&*engine, 1 << 40).unwrap();
         let mut moments = vec![dump(&*engine)];
         put_number(&*engine, 1 << 41).unwrap();
-        lock(&platter.0).lies = Some(Dice(seed));
+        let mut lies = Dice(seed);
+        platter.state().lies = Some(Box::new(move || lies.below(2) == 0));
         let first = 1 + dice.below(OPERATIONS_MAX);
         platter.fail(first, u64::MAX, io::ErrorKind::Other);
         let lived = live(&engine, dump(&*engine), &mut 0, &mut dice);
         moments.extend(lived.all);
-        let after = platter.after_power_loss(&mut dice);
+        let after = platter.after_power_loss(&mut |limit| dice.below(limit));
         let Ok(engine) = after.open() else {
             refused.fetch_add(1, Ordering::Relaxed);
             return;

@@ -1,5 +1,6 @@
 //! The disk takes no writes any more, or does not keep them.
 
+use super::platter::Unsynced;
 use super::*;
 use std::ops::RangeInclusive;
 
@@ -37,7 +38,7 @@ fn filled() -> Vec<u8> {
         receive(&engine, number).unwrap();
     }
     drop(engine);
-    let state = lock(&platter.0);
+    let state = platter.state();
     state.durable.clone()
 }
 
@@ -80,7 +81,7 @@ fn refuse_for(nth: u64, operations: u64, bytes: &[u8], kind: io::ErrorKind) {
     let engine = platter.open().unwrap();
     platter.fail(nth, operations, kind);
     let mut number = BEFORE;
-    while lock(&platter.0).operations < nth + operations + 20 {
+    while platter.state().operations < nth + operations + 20 {
         let mut tries = (0..TRIES_MAX).map(|_| receive(&engine, number));
         assert!(tries.any(|answer| answer.is_ok()), "it does not recover");
         number += 1;
@@ -113,7 +114,7 @@ fn a_disk_that_becomes_read_only_after_an_error_is_waited_for() {
         let platter = Platter::of(bytes.clone());
         let engine = platter.open().unwrap();
         {
-            let mut state = lock(&platter.0);
+            let mut state = platter.state();
             state.then_read_only = true;
         }
         platter.fail(nth, 1, io::ErrorKind::Other);
@@ -130,17 +131,6 @@ fn a_disk_that_becomes_read_only_after_an_error_is_waited_for() {
     });
 }
 
-/// What becomes of writes when the sync that should keep them fails.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Unsynced {
-    /// They are kept by the next sync that succeeds.
-    Wait,
-    /// The system takes them for kept, and they are gone with the power.
-    Forgotten,
-    /// They were kept all the same.
-    Kept,
-}
-
 /// whichever sync fails, and whatever becomes of what it should have kept, that update is not
 /// acknowledged, the file is opened again, and what the sender then repeats is there once, also
 /// when the power fails afterwards.
@@ -152,7 +142,7 @@ fn whichever_sync_fails_is_not_acknowledged_and_what_is_repeated_is_kept_once() 
             let platter = Platter::of(bytes.clone());
             let engine = platter.open().unwrap();
             {
-                let mut state = lock(&platter.0);
+                let mut state = platter.state();
                 state.failing_sync = Some((state.syncs + nth, unsynced));
             }
             let mut number = BEFORE;
@@ -163,7 +153,7 @@ fn whichever_sync_fails_is_not_acknowledged_and_what_is_repeated_is_kept_once() 
             for number in number..number + 2 {
                 receive(&engine, number).unwrap();
             }
-            let after_power_loss = Platter::of(lock(&platter.0).durable.clone());
+            let after_power_loss = Platter::of(platter.state().durable.clone());
             assert_eq!(
                 numbers(&after_power_loss.open().unwrap()),
                 (0..number + 2).collect::<Vec<_>>(),
@@ -182,7 +172,7 @@ fn whichever_sync_is_the_first_of_all_that_fail_nothing_is_acknowledged_from_the
         let platter = Platter::of(bytes.clone());
         let engine = platter.open().unwrap();
         {
-            let mut state = lock(&platter.0);
+            let mut state = platter.state();
             state.syncs_fail_from = Some(state.syncs + nth);
         }
         let mut number = BEFORE;
@@ -197,7 +187,7 @@ fn whichever_sync_is_the_first_of_all_that_fail_nothing_is_acknowledged_from_the
             Err(StoreError::Broken(_))
         ));
         drop(engine);
-        let durable = Platter::of(lock(&platter.0).durable.clone());
+        let durable = Platter::of(platter.state().durable.clone());
         let there = numbers(&durable.open().unwrap());
         assert!(there.iter().copied().eq(0..number));
     });

@@ -17,8 +17,8 @@ enum End {
 impl End {
     fn leaves(self, platter: &Platter, dice: &mut Dice) -> Platter {
         match self {
-            End::Kill => Platter::of(lock(&platter.0).bytes.clone()),
-            End::PowerLoss => platter.after_power_loss(dice),
+            End::Kill => Platter::of(platter.state().bytes.clone()),
+            End::PowerLoss => platter.after_power_loss(&mut |limit| dice.below(limit)),
         }
     }
 }
@@ -37,10 +37,10 @@ fn bring_forward(platter: &Platter) -> bool {
 fn r_80_whichever_operation_of_the_disk_is_the_last_the_next_start_goes_on() {
     let platter = Platter::default();
     fill(Arc::new(platter.open().unwrap()));
-    let older = lock(&platter.0).durable.clone();
+    let older = platter.state().durable.clone();
     let platter = Platter::of(older.clone());
     assert!(bring_forward(&platter));
-    let operations = lock(&platter.0).operations;
+    let operations = platter.state().operations;
     assert!(operations > 100, "{operations}");
     for_each(1..=operations, |nth| {
         for end in [End::Kill, End::PowerLoss] {
