@@ -433,11 +433,15 @@ pub fn failure(kind: FailureKind, reason: &str) -> Failure {
     }
 }
 
+/// Gives the engine that the next start finds.
+pub type OpenEngine = Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
+
 /// Where the house keeps its records.
 enum Ground {
     Memory(Arc<Memory>),
     Shaky(Arc<Shaky>),
     File(TempDir),
+    Elsewhere(OpenEngine),
 }
 
 /// The file of a house that stands on one.
@@ -452,6 +456,7 @@ impl Ground {
                 let path = folder.path().join(STORE);
                 Arc::new(Redb::open(&path, Options::default()).unwrap())
             }
+            Ground::Elsewhere(open) => open(),
         }
     }
 }
@@ -653,6 +658,11 @@ impl House {
     /// With a sign-in page: the one of the documentation, unless the policy says otherwise.
     pub fn on_the_web(policy: Policy) -> House {
         House::on(Ground::Memory(Arc::new(Memory::new())), policy)
+    }
+
+    /// The same on an engine that is opened anew at each start.
+    pub fn on_the_web_over(policy: Policy, open: OpenEngine) -> House {
+        House::on(Ground::Elsewhere(open), policy)
     }
 
     /// The same on a file.
@@ -858,11 +868,16 @@ impl House {
         )
     }
 
-    /// The engine beneath, to make it fail. Only in memory.
+    /// The engine beneath.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// The same, to make it fail. Only in memory.
     pub fn memory(&self) -> &Arc<Memory> {
         match &self.ground {
             Ground::Memory(memory) => memory,
-            Ground::Shaky(_) | Ground::File(_) => panic!("this house stands on something else"),
+            _ => panic!("this house stands on something else"),
         }
     }
 
@@ -870,7 +885,7 @@ impl House {
     pub fn shaky(&self) -> &Arc<Shaky> {
         match &self.ground {
             Ground::Shaky(shaky) => shaky,
-            Ground::Memory(_) | Ground::File(_) => panic!("this house stands firm"),
+            _ => panic!("this house stands firm"),
         }
     }
 
@@ -881,7 +896,7 @@ impl House {
                 let file = std::fs::metadata(folder.path().join(STORE)).unwrap();
                 file.len()
             }
-            Ground::Memory(_) | Ground::Shaky(_) => panic!("this house stands on nothing"),
+            _ => panic!("this house stands on nothing"),
         }
     }
 

@@ -92,7 +92,7 @@ pub enum Weather {
     BotSilent,
 }
 
-/// What the store does with the next webhook.
+/// What the store does with the next webhook. In memory, but for the power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// Its n-th operation fails.
@@ -101,6 +101,19 @@ pub enum Trouble {
     Unknown,
     /// Bodies run twice.
     Twice,
+    /// The power fails. On a disk.
+    Power(Loss),
+}
+
+/// When the power fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// At this operation of the disk, from 0, or when there are fewer, after the last.
+    AtOperation(u8),
+    /// When the disk has failed to keep what a commit ends with.
+    AtEndOfCommit,
+    /// When all is stored and nobody has been told.
+    BeforeAnswer,
 }
 
 /// One thing that happens.
@@ -173,12 +186,21 @@ pub struct Setting {
     pub has_phone: bool,
     /// Whether people tell others their codes: then the documented residuals are ways in.
     pub relays: bool,
+    /// The store lies on a disk whose power fails, and this is what decides what is left; else it is
+    /// in memory.
+    pub disk: Option<u64>,
 }
+
+/// One world in so many keeps its store on a disk.
+const DISK_EVERY: u64 = 8;
+
+/// Operations of a disk that a message takes to be stored: 10 to 24.
+const OPERATIONS: usize = 24;
 
 /// The setting and the steps of a seed.
 pub fn story(seed: u64) -> (Setting, Vec<Step>) {
     let mut dice = Dice::new(seed);
-    let setting = setting(&mut dice);
+    let mut setting = setting(&mut dice);
     let mut steps = Vec::new();
     let length = 20 + dice.below(50);
     let mut who = dice.one(&EVERYBODY);
@@ -189,7 +211,28 @@ pub fn story(seed: u64) -> (Setting, Vec<Step>) {
         }
         scene(&mut dice, &setting, who, &mut steps);
     }
+    if seed % DISK_EVERY == DISK_EVERY / 2 {
+        setting.disk = Some(seed);
+        steps = with_losses_of_power(&mut dice, steps);
+    }
     (setting, steps)
+}
+
+/// The power fails at one message in three.
+fn with_losses_of_power(dice: &mut Dice, steps: Vec<Step>) -> Vec<Step> {
+    let mut with_losses = Vec::new();
+    for step in steps {
+        if matches!(step, Step::Write(..) | Step::Arrives(_)) && dice.once_in(3) {
+            let loss = match dice.below(4) {
+                0 => Loss::AtEndOfCommit,
+                1 => Loss::BeforeAnswer,
+                _ => Loss::AtOperation(u8::try_from(dice.below(OPERATIONS)).unwrap()),
+            };
+            with_losses.push(Step::Store(Trouble::Power(loss)));
+        }
+        with_losses.push(step);
+    }
+    with_losses
 }
 
 fn setting(dice: &mut Dice) -> Setting {
@@ -235,6 +278,7 @@ fn setting(dice: &mut Dice) -> Setting {
         policy,
         has_phone,
         relays,
+        disk: None,
     }
 }
 

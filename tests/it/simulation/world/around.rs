@@ -39,7 +39,7 @@ impl World {
         self.begin_again();
     }
 
-    fn begin_again(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         let house = self.house.take().unwrap();
         self.house = Some(house.restarted());
         self.janitor = Janitor::default();
@@ -62,26 +62,38 @@ impl World {
         let wall = Timestamp(now - by_ms);
         let earliest = self.house().earliest_start(wall);
         self.house().clock.set(earliest.max(wall));
-        self.begin_again();
+        match self.disk.clone() {
+            Some(disk) => self.loses_power(&disk),
+            None => self.begin_again(),
+        }
         self.note_time();
     }
 
     /// Something leaves of each lane, and nobody writes down that it did.
     pub(super) fn die(&mut self) {
-        let memory = Arc::clone(self.house().memory());
-        let dying = Arc::clone(&memory);
-        self.house().world.change(|outside| {
-            outside.afterwards = Some(Box::new(move || {
-                dying.refuse_commits(Some(StoreError::Broken("the end".into())));
-            }));
-        });
         for lane in portero::domain::delivery::Lane::ALL {
+            let disk = self.disk.clone();
+            let dying: Box<dyn Fn() + Send> = match disk.clone() {
+                Some(disk) => Box::new(move || disk.fails_at(1)),
+                None => {
+                    let memory = Arc::clone(self.house().memory());
+                    Box::new(move || {
+                        memory.refuse_commits(Some(StoreError::Broken("the end".into())))
+                    })
+                }
+            };
+            self.house()
+                .world
+                .change(|outside| outside.afterwards = Some(dying));
             self.house().outbox.drain(lane);
-            memory.refuse_commits(None);
+            self.house()
+                .world
+                .change(|outside| outside.afterwards = None);
+            match disk {
+                Some(disk) => self.loses_power(&disk),
+                None => self.house().memory().refuse_commits(None),
+            }
         }
-        self.house()
-            .world
-            .change(|outside| outside.afterwards = None);
         self.begin_again();
     }
 

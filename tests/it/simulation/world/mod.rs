@@ -3,17 +3,19 @@
 
 mod around;
 mod compare;
+mod disk;
 mod page;
 mod reached;
 mod writing;
 
 pub use reached::message_of;
 
+use self::disk::FailingDisk;
 use super::model::{
     Asked, Clocks, Heard, Link, LinkState, Model, Names, Noted, Proof, Shown as Shows, User,
     address_of, typo_of,
 };
-use super::steps::{Check, EVERYBODY, How, Setting, Step, Text, Trouble, Weather, Who};
+use super::steps::{Check, EVERYBODY, How, Loss, Setting, Step, Text, Trouble, Weather, Who};
 use crate::house::{House, Left, Person, Said, Takes, code_of, failure, server_error};
 use portero::app::{
     Clock as _, Failed, HandOver, Issued, Janitor, TokenAnswer, TokenAsked, TokenWanted, Users,
@@ -32,7 +34,7 @@ use portero::domain::reading;
 use portero::domain::secret::{MappingHash, Secret};
 use portero::domain::sign_in::MappingState;
 use portero::domain::time::{DAY_MS, MINUTE_MS, Timestamp};
-use portero::store::{Engine, KeyRange, Order, StoreError, Table};
+use portero::store::{Engine, KeyRange, Order, Reader, StoreError, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -112,6 +114,8 @@ pub type Once = (&'static str, String);
 
 pub struct World {
     house: Option<House>,
+    /// Beneath the house; in memory there is none.
+    disk: Option<Arc<FailingDisk>>,
     pub setting: Setting,
     pub model: Model,
     /// The contact of each chat of the model.
@@ -205,7 +209,13 @@ const NOT_MAILED: &str = "00000000";
 impl World {
     /// A world with these people in it; without `unregistered`, whom no service knows.
     pub fn new(setting: Setting, unregistered: Option<Who>) -> World {
-        let house = House::on_the_web(setting.policy.clone());
+        let disk = setting.disk.map(|seed| Arc::new(FailingDisk::new(seed)));
+        let house = match disk.clone() {
+            None => House::on_the_web(setting.policy.clone()),
+            Some(disk) => {
+                House::on_the_web_over(setting.policy.clone(), Box::new(move || disk.engine()))
+            }
+        };
         for who in [Who::Ana, Who::Ben, Who::Cleo, Who::Mallory] {
             if Some(who) == unregistered {
                 continue;
@@ -245,6 +255,7 @@ impl World {
         World {
             model: Model::new(setting.policy.clone(), users),
             house: Some(house),
+            disk,
             setting,
             ids: Vec::new(),
             people: EVERYBODY.map(person).to_vec(),
@@ -314,7 +325,7 @@ impl World {
 
     /// Every record as it lies in the store.
     pub fn raw(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
-        let engine: &dyn Engine = &**self.house().memory();
+        let engine = self.house().engine();
         let mut raw = Vec::new();
         let scanned = engine.view(|reader| {
             for table in Table::ALL {
@@ -330,7 +341,7 @@ impl World {
     }
 
     fn raw_contacts(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let engine: &dyn Engine = &**self.house().memory();
+        let engine = self.house().engine();
         let mut raw = Vec::new();
         let scanned = engine.view(|reader| {
             reader.scan(

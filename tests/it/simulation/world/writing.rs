@@ -295,8 +295,17 @@ impl World {
     }
 
     pub(super) fn receive(&mut self, item: WebhookItem) -> Result<Option<Received>, Broken> {
-        let memory = Arc::clone(self.house().memory());
         let mut trouble = self.trouble.take();
+        if let Some(disk) = self.disk.clone() {
+            return match trouble {
+                Some(Trouble::Power(loss)) => self.receive_without_power(&item, &disk, loss),
+                _ => match self.house().receive_all(vec![item]) {
+                    Ok(received) => Ok(came_to(&received)),
+                    Err(error) => broken(MODEL, format!("the store failed: {error}")),
+                },
+            };
+        }
+        let memory = Arc::clone(self.house().memory());
         let arm = |trouble| match trouble {
             Some(Trouble::Fails(nth)) => {
                 memory.fail_operation(
@@ -306,7 +315,7 @@ impl World {
             }
             Some(Trouble::Unknown) => memory.answer_unknown_at_commit(1),
             Some(Trouble::Twice) => memory.run_bodies_twice(true),
-            None => {}
+            Some(Trouble::Power(_)) | None => {}
         };
         let mut is_unknown = false;
         let mut outcome = None;
@@ -317,12 +326,8 @@ impl World {
             memory.fail_operation(1 << 60, StoreError::Full);
             memory.run_bodies_twice(false);
             match received {
-                Ok(received) if received.repeated > 0 => {
-                    outcome = Some(Received::Repeated);
-                    break;
-                }
                 Ok(received) => {
-                    outcome = received.outcomes.first().map(|was| Received::Was(was));
+                    outcome = came_to(&received);
                     break;
                 }
                 Err(Failed::Store(StoreError::Unknown)) => is_unknown = true,
@@ -348,5 +353,13 @@ impl World {
             ),
             (false, outcome) => Ok(outcome),
         }
+    }
+}
+
+/// What a webhook of one item came to; `None` when nothing is said of it.
+pub(super) fn came_to(received: &portero::app::Received) -> Option<Received> {
+    match received.repeated {
+        0 => received.outcomes.first().map(|was| Received::Was(was)),
+        _ => Some(Received::Repeated),
     }
 }
