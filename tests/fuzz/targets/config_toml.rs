@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../properties/config_toml.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::config_toml::holds(input));

@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../properties/mail_rendering.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::mail_rendering::holds(input));

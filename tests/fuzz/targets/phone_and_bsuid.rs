@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../properties/phone_and_bsuid.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::phone_and_bsuid::holds(input));

@@ -1,10 +1,3 @@
 #![no_main]
 
-#[path = "../../it/house.rs"]
-#[allow(dead_code)]
-mod house;
-
-#[path = "../properties/record_envelope.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::record_envelope::holds(input));

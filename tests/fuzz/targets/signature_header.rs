@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../properties/signature_header.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::signature_header::holds(input));

@@ -1,6 +1,3 @@
 #![no_main]
 
-#[path = "../properties/webhook_json.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::webhook_json::holds(input));

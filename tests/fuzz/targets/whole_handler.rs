@@ -1,14 +1,3 @@
 #![no_main]
 
-#[path = "../properties/hall.rs"]
-#[allow(dead_code)]
-mod hall;
-
-#[path = "../../it/house.rs"]
-#[allow(dead_code)]
-mod house;
-
-#[path = "../properties/whole_handler.rs"]
-mod property;
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| property::holds(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portero_fuzz::whole_handler::holds(input));
