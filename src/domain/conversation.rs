@@ -38,8 +38,8 @@
 //!   question; and being forgotten lifts no limit.
 //! - What happens on the page never says anything about the chat's other limits, nor the reverse.
 //! - A message of a bound contact that is not one of our words goes to the bot unread. Only while
-//!   that contact signs in again, what reads as an address or a password stays here, after a code was
-//!   mailed what reads as one, and while it is awaited whatever may hold one.
+//!   that contact signs in again, what reads as an address or a password stays here, until a mailed
+//!   code would have ended what reads as one, and while it is awaited whatever may hold one.
 
 mod button;
 mod chat;

@@ -152,8 +152,8 @@ impl Redb {
         Ok(store)
     }
 
-    /// Opens the store that lies there, checking all of it. It belongs to this handle until it is
-    /// dropped.
+    /// Opens the store that lies there, checking all of it, or makes one where there are no bytes. It
+    /// belongs to this handle until it is dropped.
     pub fn on(disk: Box<dyn Disk>, options: Options) -> Result<Redb, OpenError> {
         let database = open_checked(disk.as_ref(), &options, Purpose::Writing)?;
         Ok(Redb {

@@ -877,7 +877,9 @@ impl House {
     pub fn memory(&self) -> &Arc<Memory> {
         match &self.ground {
             Ground::Memory(memory) => memory,
-            _ => panic!("this house stands on something else"),
+            Ground::Shaky(_) | Ground::File(_) | Ground::Elsewhere(_) => {
+                panic!("this house stands on something else")
+            }
         }
     }
 
@@ -885,7 +887,9 @@ impl House {
     pub fn shaky(&self) -> &Arc<Shaky> {
         match &self.ground {
             Ground::Shaky(shaky) => shaky,
-            _ => panic!("this house stands firm"),
+            Ground::Memory(_) | Ground::File(_) | Ground::Elsewhere(_) => {
+                panic!("this house stands firm")
+            }
         }
     }
 
@@ -896,7 +900,9 @@ impl House {
                 let file = std::fs::metadata(folder.path().join(STORE)).unwrap();
                 file.len()
             }
-            _ => panic!("this house stands on nothing"),
+            Ground::Memory(_) | Ground::Shaky(_) | Ground::Elsewhere(_) => {
+                panic!("this house stands on nothing")
+            }
         }
     }
 

@@ -981,6 +981,11 @@ fn a_code_that_is_not_the_proof_that_the_bot_wants_ends_the_other_binding() {
     }
     let step = state.act(MailedCode, &policy).unwrap();
     assert_eq!(step.outcome, Outcome::Bound);
+    let wanted = state.contact.requirement.as_ref().unwrap();
+    assert!(
+        matches!(wanted.state, RequirementState::Refused),
+        "{wanted:?}"
+    );
     assert_eq!(state.contact.bindings.len(), 1);
 }
 

@@ -23,7 +23,8 @@ pub(super) const ROOM_BYTES: usize = 1024 * 1024;
 
 /// Where the database lies.
 pub trait Disk: Send + Sync {
-    /// The bytes of the existing database. Those that are opened for reading are never written.
+    /// The bytes of the database, none where there is none yet. Those that are opened for reading are
+    /// never written.
     fn open(&self, purpose: Purpose) -> Result<Box<dyn StorageBackend>, OpenError>;
 
     /// Whether there is room for what a reopening writes, and the updates that waited for it.

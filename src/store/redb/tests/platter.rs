@@ -6,6 +6,9 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What a disk writes whole or not at all, if it is a good one.
+const SECTOR_BYTES: usize = 512;
+
 /// The disk. Its copies are the same one.
 #[derive(Clone, Default)]
 pub struct Platter(Arc<Mutex<PlatterState>>);
@@ -95,6 +98,58 @@ impl Platter {
         state.reads_fail = false;
         state.then_read_only = false;
     }
+
+    /// What is there when the power comes back: what was synced, and of what was not any part, in
+    /// any order. `below` gives a number below the one it is asked with.
+    pub fn after_power_loss(&self, below: &mut dyn FnMut(u64) -> u64) -> Platter {
+        let state = self.state();
+        let mut bytes = state.durable.clone();
+        // Lengths are the file system's own record, and these arrive in order.
+        for change in &state.pending {
+            if let Change::Length(length) = change {
+                if below(2) == 0 {
+                    break;
+                }
+                bytes.resize(*length, 0);
+            }
+        }
+        let mut writes: Vec<(usize, &[u8])> = Vec::new();
+        for change in &state.pending {
+            if let Change::Bytes(at, data) = change {
+                let place = below(writes.len() as u64 + 1) as usize;
+                writes.insert(place, (*at, data));
+            }
+        }
+        for (at, data) in writes {
+            match below(4) {
+                // Forgotten.
+                0 => {}
+                1 => arrive(&mut bytes, at, data),
+                // Torn at any byte.
+                2 => {
+                    let end = below(data.len() as u64 + 1) as usize;
+                    arrive(&mut bytes, at, &data[..end]);
+                }
+                // Some sectors of it.
+                _ => {
+                    for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
+                        if below(2) == 0 {
+                            arrive(&mut bytes, at + number * SECTOR_BYTES, sector);
+                        }
+                    }
+                }
+            }
+        }
+        Platter::of(bytes)
+    }
+}
+
+/// Writes as much of this as the file is long.
+fn arrive(bytes: &mut [u8], at: usize, data: &[u8]) {
+    let end = (at + data.len()).min(bytes.len());
+    if at < end {
+        bytes[at..end].copy_from_slice(&data[..end - at]);
+    }
 }
 
 impl PlatterState {
@@ -180,62 +235,5 @@ impl StorageBackend for Platter {
         state.bytes[at..at + data.len()].copy_from_slice(data);
         state.pending.push(Change::Bytes(at, data.to_vec()));
         Ok(())
-    }
-}
-
-/// What a disk writes whole or not at all, if it is a good one.
-const SECTOR_BYTES: usize = 512;
-
-impl Platter {
-    /// What is there when the power comes back: what was synced, and of what was not any part, in
-    /// any order. `below` gives a number below the one it is asked with.
-    pub fn after_power_loss(&self, below: &mut dyn FnMut(u64) -> u64) -> Platter {
-        let state = self.state();
-        let mut bytes = state.durable.clone();
-        // Lengths are the file system's own record, and these arrive in order.
-        for change in &state.pending {
-            if let Change::Length(length) = change {
-                if below(2) == 0 {
-                    break;
-                }
-                bytes.resize(*length, 0);
-            }
-        }
-        let mut writes: Vec<(usize, &[u8])> = Vec::new();
-        for change in &state.pending {
-            if let Change::Bytes(at, data) = change {
-                let place = below(writes.len() as u64 + 1) as usize;
-                writes.insert(place, (*at, data));
-            }
-        }
-        for (at, data) in writes {
-            match below(4) {
-                // Forgotten.
-                0 => {}
-                1 => arrive(&mut bytes, at, data),
-                // Torn at any byte.
-                2 => {
-                    let end = below(data.len() as u64 + 1) as usize;
-                    arrive(&mut bytes, at, &data[..end]);
-                }
-                // Some sectors of it.
-                _ => {
-                    for (number, sector) in data.chunks(SECTOR_BYTES).enumerate() {
-                        if below(2) == 0 {
-                            arrive(&mut bytes, at + number * SECTOR_BYTES, sector);
-                        }
-                    }
-                }
-            }
-        }
-        Platter::of(bytes)
-    }
-}
-
-/// Writes as much of this as the file is long.
-fn arrive(bytes: &mut [u8], at: usize, data: &[u8]) {
-    let end = (at + data.len()).min(bytes.len());
-    if at < end {
-        bytes[at..end].copy_from_slice(&data[..end - at]);
     }
 }

@@ -69,12 +69,13 @@ impl World {
         self.note_time();
     }
 
-    /// Something leaves of each lane, and nobody writes down that it did.
+    /// Something leaves of each lane, and nobody writes down that it did; on a disk, the power may also
+    /// fail a little later.
     pub(super) fn die(&mut self) {
         for lane in portero::domain::delivery::Lane::ALL {
             let disk = self.disk.clone();
             let dying: Box<dyn Fn() + Send> = match disk.clone() {
-                Some(disk) => Box::new(move || disk.fails_at(1)),
+                Some(disk) => Box::new(move || disk.fails_soon()),
                 None => {
                     let memory = Arc::clone(self.house().memory());
                     Box::new(move || {
@@ -94,7 +95,9 @@ impl World {
                 None => self.house().memory().refuse_commits(None),
             }
         }
-        self.begin_again();
+        if self.disk.is_none() {
+            self.begin_again();
+        }
     }
 
     pub(super) fn change_weather(&mut self, weather: Weather) {

@@ -325,19 +325,7 @@ impl World {
 
     /// Every record as it lies in the store.
     pub fn raw(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
-        let engine = self.house().engine();
-        let mut raw = Vec::new();
-        let scanned = engine.view(|reader| {
-            for table in Table::ALL {
-                reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
-                    raw.push((table, key.to_vec(), value.to_vec()));
-                    ControlFlow::Continue(())
-                })?;
-            }
-            Ok(())
-        });
-        scanned.unwrap();
-        raw
+        records_of(self.house().engine())
     }
 
     fn raw_contacts(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -391,6 +379,9 @@ impl World {
             self.house().clock.forward(1);
         }
         self.act(step)?;
+        if let Some(how) = self.disk.as_ref().and_then(|disk| disk.broken()) {
+            return broken(super::invariants::ELEVENTH, how);
+        }
         self.observe()?;
         self.read_contacts();
         self.match_chats()?;
@@ -540,6 +531,21 @@ impl World {
             }
         }
     }
+}
+
+fn records_of(engine: &dyn Engine) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+    let mut raw = Vec::new();
+    let scanned = engine.view(|reader| {
+        for table in Table::ALL {
+            reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
+                raw.push((table, key.to_vec(), value.to_vec()));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    });
+    scanned.unwrap();
+    raw
 }
 
 /// What became of a webhook.

@@ -299,10 +299,12 @@ impl World {
         if let Some(disk) = self.disk.clone() {
             return match trouble {
                 Some(Trouble::Power(loss)) => self.receive_without_power(&item, &disk, loss),
-                _ => match self.house().receive_all(vec![item]) {
-                    Ok(received) => Ok(came_to(&received)),
-                    Err(error) => broken(MODEL, format!("the store failed: {error}")),
-                },
+                Some(Trouble::Fails(_) | Trouble::Unknown | Trouble::Twice) | None => {
+                    match self.house().receive_all(vec![item]) {
+                        Ok(received) => Ok(came_to(&received)),
+                        Err(error) => broken(MODEL, format!("the store failed: {error}")),
+                    }
+                }
             };
         }
         let memory = Arc::clone(self.house().memory());
