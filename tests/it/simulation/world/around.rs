@@ -6,6 +6,8 @@ impl World {
     /// A clock that was set by more than an hour, or may have been while nobody looked, is believed
     /// after a day.
     pub(super) fn is_clock_believed(&mut self) -> bool {
+        // A doubt is as old as since somebody asked: both are asked.
+        self.house().app.is_clock_believed();
         let shown = self.clocks_show();
         self.clocks.are_believed(shown)
     }

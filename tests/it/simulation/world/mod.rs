@@ -416,7 +416,12 @@ impl World {
                     Err(error) => is_told_to_wait && matches!(error, Failed::ClockInDoubt),
                 };
                 if !is_right {
-                    return broken(MODEL, "a webhook that came before took effect again");
+                    return broken(
+                        MODEL,
+                        format!(
+                            "a webhook that came before came to {received:?}, told to wait: {is_told_to_wait}"
+                        ),
+                    );
                 }
                 super::invariants::nothing_changed(self, &raw, "a repeated webhook")
             }
