@@ -124,6 +124,7 @@ pub struct Web {
     uncredentialed: Arc<Reminder>,
     unknown_callers: Arc<Reminder>,
     forged_webhooks: Arc<Reminder>,
+    unstored_webhooks: Arc<Reminder>,
     wrong_handshakes: Arc<Reminder>,
     requests: Arc<watch::Requests>,
 }
@@ -201,6 +202,7 @@ impl Web {
             uncredentialed: Arc::default(),
             unknown_callers: Arc::default(),
             forged_webhooks: Arc::default(),
+            unstored_webhooks: Arc::default(),
             wrong_handshakes: Arc::default(),
             requests: Arc::default(),
         }
@@ -224,6 +226,7 @@ impl Web {
             uncredentialed: Arc::clone(&self.uncredentialed),
             unknown_callers: Arc::clone(&self.unknown_callers),
             forged_webhooks: Arc::clone(&self.forged_webhooks),
+            unstored_webhooks: Arc::clone(&self.unstored_webhooks),
             wrong_handshakes: Arc::clone(&self.wrong_handshakes),
             requests: Arc::clone(&self.requests),
             ..next
@@ -323,8 +326,12 @@ impl Web {
 
     /// Ready means: what is received can be kept. A lane at rest is told, but receiving goes on.
     fn ready(&self) -> Response {
-        let troubles = (self.troubles)();
+        let mut troubles = (self.troubles)();
         let ready = self.app.takes_writes();
+        if !ready {
+            let refuses = "the store refuses what is received; look at its disk, the log says more";
+            troubles.insert(0, refuses.to_owned());
+        }
         let status = if ready { 200 } else { 503 };
         Response::json(&json!({ "ready": ready, "troubles": troubles })).with_status_code(status)
     }
