@@ -22,7 +22,7 @@ mod pace;
 mod queue;
 
 pub use deliveries::Deliveries;
-pub use other_side::Rest;
+pub use other_side::{Failing, Rest};
 pub use pace::Pace;
 
 use crate::app::{App, Begun, Bells, Report, Work, go_on_after_faults, have_ended};
@@ -74,6 +74,8 @@ pub struct LaneHealth {
     pub waiting: usize,
     /// When the lane rests because something must be put right: what, and what to do.
     pub resting: Option<Rest>,
+    /// When it does not rest, something waits and nothing has been taken for minutes: why.
+    pub failing: Option<Failing>,
 }
 
 /// By whom everything is done: who begins and settles, and who carries. What was begun by one is
@@ -150,6 +152,7 @@ impl Outbox {
 
     /// The state of every lane.
     pub fn health(&self) -> Vec<LaneHealth> {
+        let now = self.hands().app.now();
         Lane::ALL
             .iter()
             .map(|lane| {
@@ -158,6 +161,7 @@ impl Outbox {
                     lane: *lane,
                     waiting: queue.entries,
                     resting: queue.other_side.rest_of_concern().cloned(),
+                    failing: (queue.other_side.failing(now).cloned()).filter(|_| queue.entries > 0),
                 }
             })
             .collect()

@@ -185,6 +185,12 @@ impl Outbox {
                     advice = failure.advice.unwrap_or(""),
                     "sending is paused; it resumes by itself when this is put right"
                 ),
+                (Noted::Failing, Report::Failed(failure)) => tracing::warn!(
+                    lane = lane.name(),
+                    reason = failure.reason,
+                    advice = failure.advice.unwrap_or(""),
+                    "nothing has been taken for minutes; what waits is tried again and again"
+                ),
                 (Noted::GoesOn, _) => tracing::info!(lane = lane.name(), "sending goes on"),
                 _ => {}
             }

@@ -37,13 +37,30 @@ pub struct Rest {
     pub until: Timestamp,
 }
 
+/// Tries that fail, each for itself and with nothing taken in between, are told of after so long: what
+/// rests is told of at once, and what concerns one person may take a minute.
+const FAILING_AFTER_MS: u64 = 120 * SECOND_MS;
+
+/// Nothing is taken, though the lane does not rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The first try that failed with nothing taken since.
+    pub since: Timestamp,
+    /// What the other side said to the last.
+    pub reason: String,
+    /// What to do about it.
+    pub advice: Option<&'static str>,
+}
+
 /// What is worth saying about a lane after a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Noted {
     Nothing,
     /// It has come to rest.
     Paused,
-    /// It was at rest, and is not any more.
+    /// Nothing has been taken for a while.
+    Failing,
+    /// It was told of one of these, which is over.
     GoesOn,
 }
 
@@ -60,6 +77,8 @@ pub(super) struct OtherSide {
     /// The last pause after which the other side did not answer; 0 when it did.
     unreachable_ms: u64,
     alarmed_at: Option<Timestamp>,
+    failing: Option<Failing>,
+    told_failing_at: Option<Timestamp>,
     /// When it last took something.
     pub(super) taken_at: Option<Timestamp>,
     /// Lines that were refused since, up to [`REFUSED_LINES_MAX`].
@@ -75,6 +94,8 @@ impl OtherSide {
             trying: None,
             unreachable_ms: 0,
             alarmed_at: None,
+            failing: None,
+            told_failing_at: None,
             taken_at: None,
             refused: HashSet::new(),
         }
@@ -90,6 +111,12 @@ impl OtherSide {
         self.rest.as_ref().filter(|_| !self.rests_briefly())
     }
 
+    /// Since when and why nothing is taken, when that has lasted and does not show as a rest.
+    pub(super) fn failing(&self, now: Timestamp) -> Option<&Failing> {
+        let lasts = |failing: &&Failing| now.since_ms(failing.since) >= FAILING_AFTER_MS;
+        (self.failing.as_ref()).filter(|failing| self.rest.is_none() && lasts(failing))
+    }
+
     /// This entry, the first of those that leave now, shows whether a lane at rest still has to.
     pub(super) fn is_tried_with(&mut self, id: Option<EntryId>) {
         self.trying = id.filter(|_| self.rest.is_some());
@@ -97,6 +124,71 @@ impl OtherSide {
 
     /// What a try of an entry says.
     pub(super) fn note(
+        &mut self,
+        key: LineKey,
+        id: EntryId,
+        report: &Report,
+        now: Timestamp,
+    ) -> Noted {
+        self.note_whether_it_fails(report, now);
+        match self.note_whether_it_rests(key, id, report, now) {
+            Noted::Nothing => self.news_of_failing(now),
+            noted => noted,
+        }
+    }
+
+    fn note_whether_it_fails(&mut self, report: &Report, now: Timestamp) {
+        let failure = match report {
+            // Each service is told of by itself.
+            Report::Failed(failure) if self.lane != Lane::Services => failure,
+            Report::Sent(_) | Report::Answers(_) => {
+                self.failing = None;
+                return;
+            }
+            Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => {
+                return;
+            }
+        };
+        match failure.kind {
+            // It is there, and takes what is for others.
+            FailureKind::RecipientForNow | FailureKind::Recipient | FailureKind::Permanent => {
+                self.failing = None;
+            }
+            FailureKind::Throttled { .. } => {}
+            FailureKind::Temporary { .. }
+            | FailureKind::Unexplained { .. }
+            | FailureKind::Unknown
+            | FailureKind::Configuration
+            | FailureKind::Unreachable => {
+                self.failing = Some(Failing {
+                    since: self.failing.as_ref().map_or(now, |failing| failing.since),
+                    reason: failure.reason.clone(),
+                    advice: failure.advice,
+                });
+            }
+        }
+    }
+
+    /// Told once, and again each hour.
+    fn news_of_failing(&mut self, now: Timestamp) -> Noted {
+        let told_at = self.told_failing_at;
+        if self.failing(now).is_some() {
+            if told_at.is_some_and(|at| now.since_ms(at) < ALARM_EVERY_MS) {
+                return Noted::Nothing;
+            }
+            self.told_failing_at = Some(now);
+            return Noted::Failing;
+        }
+        match self.failing {
+            None if told_at.is_some() => {
+                self.told_failing_at = None;
+                Noted::GoesOn
+            }
+            _ => Noted::Nothing,
+        }
+    }
+
+    fn note_whether_it_rests(
         &mut self,
         key: LineKey,
         id: EntryId,
@@ -145,9 +237,10 @@ impl OtherSide {
             return Noted::Nothing;
         }
         self.refused.clear();
+        self.failing = None;
         match self.unreachable_ms > 0 && !self.must_wait(now) {
             true => self.go_on(),
-            false => Noted::Nothing,
+            false => self.news_of_failing(now),
         }
     }
 

@@ -277,6 +277,57 @@ fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
     assert_eq!(queue.note(person(0), id(0), &silent, NOW), Noted::Nothing);
 }
 
+///
+#[test]
+fn tries_that_fail_for_minutes_are_told_once_an_hour_until_something_is_taken() {
+    let mut queue = Queue::new(Lane::Mail, None);
+    let failed = |kind| {
+        Report::Failed(Failure {
+            kind,
+            ..Failure::temporary("the server answered 451")
+        })
+    };
+    let temporary = || {
+        failed(FailureKind::Temporary {
+            retry_after_ms: None,
+        })
+    };
+    let mut after_s = |seconds: u64, report: &Report| {
+        let now = NOW.plus_ms(seconds * SECOND_MS);
+        let noted = queue.note((ContactId([1; 16]), None), EntryId(1), report, now);
+        let failing = queue.other_side.failing(now).cloned();
+        (
+            noted,
+            failing.map(|failing| (failing.since, failing.reason)),
+        )
+    };
+    let since = |seconds: u64| {
+        let since = NOW.plus_ms(seconds * SECOND_MS);
+        Some((since, "the server answered 451".to_owned()))
+    };
+    assert_eq!(after_s(0, &temporary()), (Noted::Nothing, None));
+    assert_eq!(after_s(119, &temporary()), (Noted::Nothing, None));
+    assert_eq!(after_s(120, &temporary()), (Noted::Failing, since(0)));
+    assert_eq!(after_s(180, &temporary()), (Noted::Nothing, since(0)));
+    // What ended unsent says nothing of the other side.
+    assert_eq!(after_s(200, &Report::Expired), (Noted::Nothing, since(0)));
+    assert_eq!(after_s(3_719, &temporary()), (Noted::Nothing, since(0)));
+    assert_eq!(after_s(3_720, &temporary()), (Noted::Failing, since(0)));
+    assert_eq!(after_s(3_730, &Report::Sent(None)), (Noted::GoesOn, None));
+    assert_eq!(after_s(3_731, &Report::Sent(None)), (Noted::Nothing, None));
+    // Somebody whom it does not know shows that it is there.
+    assert_eq!(after_s(4_000, &temporary()), (Noted::Nothing, None));
+    assert_eq!(
+        after_s(4_119, &failed(FailureKind::Recipient)),
+        (Noted::Nothing, None)
+    );
+    assert_eq!(after_s(4_121, &temporary()), (Noted::Nothing, None));
+    assert_eq!(after_s(4_241, &temporary()), (Noted::Failing, since(4_121)));
+    // A lane that rests tells of itself.
+    let (noted, failing) = after_s(4_242, &failed(FailureKind::Unreachable));
+    assert_eq!((noted, failing), (Noted::Paused, None));
+}
+
 ///
 #[test]
 fn a_pause_that_is_asked_of_the_lane_is_kept_whole_and_told_when_it_is_long() {

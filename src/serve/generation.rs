@@ -14,7 +14,7 @@ use crate::domain::id::ServiceName;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::mail::Mailer;
-use crate::outbox::{Carry, Outbox, Pace};
+use crate::outbox::{Carry, LaneHealth, Outbox, Pace};
 use crate::services::{self, Services, TokenFor};
 use crate::store::Snapshots;
 use crate::text::Voice;
@@ -308,7 +308,7 @@ fn whose(app: &App, services: &Services, user: &str, password: &Secret) -> Verdi
 }
 
 fn troubles(outbox: &Outbox, services: &Services, certificate: Option<&tls::Watch>) -> Vec<String> {
-    let mut troubles = paused(outbox);
+    let mut troubles = stuck(outbox);
     // Everybody can ask: where the files are is for the log.
     match certificate.map(tls::Watch::health) {
         Some(health) if health.not_after_s.is_none() => {
@@ -335,22 +335,19 @@ fn troubles(outbox: &Outbox, services: &Services, certificate: Option<&tls::Watc
     troubles
 }
 
-fn paused(outbox: &Outbox) -> Vec<String> {
-    outbox
-        .health()
-        .into_iter()
-        .filter_map(|health| {
-            let rest = health.resting?;
-            let advice = rest
-                .advice
-                .map_or(String::new(), |advice| format!("; {advice}"));
-            Some(format!(
-                "sending by {} is paused: {}{advice}",
-                health.lane.name(),
-                rest.reason
-            ))
-        })
-        .collect()
+/// What of the outbox does not go on.
+fn stuck(outbox: &Outbox) -> Vec<String> {
+    let told = |health: LaneHealth| {
+        let lane = health.lane.name();
+        let (what, reason, advice) = match (health.resting, health.failing) {
+            (Some(rest), _) => ("is paused", rest.reason, rest.advice),
+            (None, Some(failing)) => ("fails", failing.reason, failing.advice),
+            (None, None) => return None,
+        };
+        let advice = advice.map_or(String::new(), |advice| format!("; {advice}"));
+        Some(format!("sending by {lane} {what}: {reason}{advice}"))
+    };
+    outbox.health().into_iter().filter_map(told).collect()
 }
 
 /// Carries work to the adapters.

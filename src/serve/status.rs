@@ -70,6 +70,8 @@ impl Around {
             // A store that cannot be read is told apart.
             oldest: self.app.oldest_waiting(health.lane).unwrap_or_default(),
             paused: health.resting.map(|rest| (rest.reason, rest.advice)),
+            failing: (health.failing)
+                .map(|failing| (failing.since, failing.reason, failing.advice)),
         });
         let services = self.services.health().into_iter();
         let services = services.map(|(name, title, health)| ServiceView {

@@ -228,12 +228,12 @@ fn failure_of_broken(broken: Broken) -> Failure {
         kind: if broken.may_have_arrived {
             FailureKind::Unknown
         } else {
-            FailureKind::Temporary {
-                retry_after_ms: None,
-            }
+            FailureKind::Unreachable
         },
-        reason: broken.reason,
-        advice: None,
+        reason: format!("Meta gave no answer: {}", broken.reason),
+        advice: (!broken.may_have_arrived).then_some(
+            "check this machine's way out: its name server, proxies and firewalls, and whatsapp.api_url",
+        ),
     }
 }
 

@@ -440,11 +440,16 @@ fn what_breaks_after_the_request_left_is_of_unknown_fate() {
 }
 
 #[test]
-fn without_a_connection_it_may_work_later() {
+fn without_a_connection_it_is_known_not_to_have_arrived_and_everything_waits() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    assert_eq!(send_to(&url, LONG).unwrap_err().kind, SOON);
+    let failure = send_to(&url, LONG).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unreachable);
+    assert!(
+        failure.reason.starts_with("Meta gave no answer: "),
+        "{failure:?}"
+    );
 }
 
 #[test]

@@ -342,6 +342,33 @@ fn r_23_whatever_makes_a_person_unreachable_is_tried_once() {
     }
 }
 
+/// whoever looks is told while it lasts, whatever else is said of it.
+#[test]
+fn r_21_while_meta_takes_nothing_that_is_said_and_it_is_over_with_the_first_that_it_takes() {
+    let house = House::in_memory();
+    let failing = |lane: usize| house.outbox.health()[lane].failing.clone();
+    let taken = |takes: Takes| house.world.change(|outside| outside.whatsapp = takes);
+    taken(Takes::Not(server_error()));
+    crowd_writes(&house, 5, |_| "hola".into());
+    let since = house.clock.now();
+    house.settle();
+    house.later(MINUTE_MS);
+    assert_eq!(failing(0), None);
+    house.later(2 * MINUTE_MS);
+    let told = failing(0).expect("what fails is told");
+    assert_eq!((told.since, told.reason), (since, server_error().reason));
+    taken(Takes::It);
+    house.later(2 * MINUTE_MS);
+    assert_eq!(house.said().len(), 5);
+    assert_eq!(failing(0), None);
+    // What fails for nobody who waits is no news any more.
+    taken(Takes::Not(server_error()));
+    crowd_writes(&house, 5, |_| "hola".into());
+    house.later(11 * MINUTE_MS);
+    assert_eq!(house.outbox.health()[0].waiting, 0);
+    assert_eq!(failing(0), None);
+}
+
 // --- mail ---------------------------------------------------------------------------------------
 
 /// the pauses, and what is offered at their end.

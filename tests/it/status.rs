@@ -54,6 +54,8 @@ impl Office {
                     waiting: health.waiting,
                     oldest: app.oldest_waiting(health.lane).unwrap(),
                     paused: health.resting.map(|rest| (rest.reason, rest.advice)),
+                    failing: (health.failing)
+                        .map(|failing| (failing.since, failing.reason, failing.advice)),
                 })
                 .collect(),
             services: vec![ServiceView {

@@ -141,6 +141,7 @@ fn the_numbers_tell_what_happened_and_nothing_about_anybody() {
         ("portero_outbox_entries{lane=\"mail\"}", 0.0),
         ("portero_outbox_oldest_age_seconds{lane=\"mail\"}", 0.0),
         ("portero_lane_resting{lane=\"whatsapp\"}", 0.0),
+        ("portero_lane_failing{lane=\"whatsapp\"}", 0.0),
         ("portero_service_resting{service=\"kutamma\"}", 0.0),
         ("portero_store_updates_total{result=\"failed\"}", 0.0),
         ("portero_store_ready", 1.0),

@@ -170,6 +170,8 @@ pub struct LaneView {
     pub oldest: Option<Timestamp>,
     /// Why nothing is sent, and what to do about it.
     pub paused: Option<(String, Option<&'static str>)>,
+    /// Since when nothing is taken though it is not paused, why, and what to do about it.
+    pub failing: Option<(Timestamp, String, Option<&'static str>)>,
 }
 
 /// How a service is doing.
@@ -262,6 +264,15 @@ pub fn alarms(outlook: &Outlook, series: &Series, now: Timestamp) -> Vec<Alarm> 
                 Urgency::Now,
                 format!("{words}: paused. {reason}"),
                 advice.unwrap_or("The log says more. It goes on by itself once that is put right."),
+            );
+        } else if let Some((since, reason, advice)) = &lane.failing {
+            let minutes = now.since_ms(*since) / MINUTE_MS;
+            tell(
+                Urgency::Now,
+                format!("{words}: nothing has been taken for {minutes} minutes. {reason}"),
+                advice.unwrap_or(
+                    "It is tried again and again. `portero outbox list` shows what waits.",
+                ),
             );
         } else if let Some(oldest) = lane.oldest.filter(|at| now.since_ms(*at) > WAITED_MS_MAX) {
             let minutes = now.since_ms(oldest) / MINUTE_MS;
@@ -359,7 +370,7 @@ pub fn alarms(outlook: &Outlook, series: &Series, now: Timestamp) -> Vec<Alarm> 
         tell(
             Urgency::Soon,
             format!("{given_up} given up within a day"),
-            "The dead letters say why; there they can be tried again.",
+            "The dead letters say why, and which can be tried again.",
         );
     }
     if series.replies_this_month >= FREE_REPLIES {
@@ -506,6 +517,12 @@ mod tests {
                     oldest: Some(NOW.minus_ms(16 * MINUTE_MS)),
                     ..LaneView::default()
                 },
+                LaneView {
+                    name: "whatsapp",
+                    oldest: Some(NOW.minus_ms(16 * MINUTE_MS)),
+                    failing: Some((NOW.minus_ms(4 * MINUTE_MS), "500".to_owned(), None)),
+                    ..LaneView::default()
+                },
             ];
             outlook.services = vec![ServiceView {
                 name: "erp".to_owned(),
@@ -525,8 +542,10 @@ mod tests {
             series.replies_this_month = 1_000;
         });
         let urgent = all.iter().filter(|(urgency, _)| *urgency == Urgency::Now);
-        assert_eq!((all.len(), urgent.count()), (12, 7), "{all:#?}");
+        assert_eq!((all.len(), urgent.count()), (13, 8), "{all:#?}");
         assert!(all.is_sorted_by_key(|(urgency, _)| *urgency));
+        let fails = "Replies to WhatsApp: nothing has been taken for 4 minutes. 500";
+        assert!(all.contains(&(Urgency::Now, fails.to_owned())), "{all:#?}");
         let nearly = told(|_, series| series.replies_this_month = 900);
         assert_eq!(
             nearly[0].1,

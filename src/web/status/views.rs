@@ -297,7 +297,7 @@ fn works(model: &Overview<'_>) -> Markup {
                     @for lane in &model.outlook.lanes {
                         tr {
                             th scope="row" { (words::lane(lane.name)) }
-                            td { @if lane.paused.is_some() { span.tag.bad { "Paused" } } @else { span.tag.good { "Works" } } }
+                            td { @if lane.paused.is_some() { span.tag.bad { "Paused" } } @else if lane.failing.is_some() { span.tag.bad { "Fails" } } @else { span.tag.good { "Works" } } }
                             td.number { (lane.waiting) }
                             td { @match lane.oldest { Some(at) => (moment(at, now)), None => "–" } }
                         }
