@@ -353,7 +353,12 @@ impl<'a> Reader<'a> {
             }
             Absent::Unset(..) => Found::Unset,
             Absent::Required(example) => {
-                let words = format!("is missing; write for example {} = {example}", key.name);
+                // Where its table is not there either, with that.
+                let name = match self.place(table, key) {
+                    Some(_) => key.name.to_owned(),
+                    None => format!("{}.{}", table.path, key.name),
+                };
+                let words = format!("is missing; write for example {name} = {example}");
                 self.problem(table, key, words);
                 Found::Missing
             }
