@@ -6,6 +6,7 @@ use crate::simulator::demo::{Demo, DemoError, LogLines};
 use crate::simulator::play;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 
@@ -41,8 +42,20 @@ pub(super) fn run(shell: &mut Shell<'_>, arguments: &Arguments) -> Result<(), St
 }
 
 fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
+    let mut signals = signals()?;
     let demo = Demo::start(log.clone()).map_err(failure_of)?;
     let for_any_page = Demo::start_for_any_page(log).map_err(failure_of)?;
+    // Whoever stops it in the middle is left with nothing of it.
+    let folders = [&demo, &for_any_page].map(|demo| demo.folder().to_owned());
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            for folder in folders {
+                let _ = std::fs::remove_dir_all(folder);
+            }
+            // As if nobody had waited for it.
+            let _ = emulate_default_handler(signal);
+        }
+    });
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let failed = play::act(&demo, &for_any_page, &mut *shell.output, colours)?;
     // Both, whatever became of the first.
@@ -67,10 +80,15 @@ fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
     .into())
 }
 
-fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<(), Stop> {
-    let io =
+/// From here on they end the process only where they are waited for.
+fn signals() -> Result<Signals, Failure> {
+    let failed =
         |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(io)?;
+    Signals::new([SIGTERM, SIGINT]).map_err(failed)
+}
+
+fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<(), Stop> {
+    let mut signals = signals()?;
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let addresses = match port {
         Some(port) => vec![address(port)],

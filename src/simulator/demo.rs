@@ -165,6 +165,11 @@ impl Demo {
         self.door.as_ref().map(Door::address)
     }
 
+    /// Where everything of it lies while it lasts.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The public address of the server.
     pub fn server(&self) -> &str {
         &self.server

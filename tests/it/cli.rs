@@ -1,7 +1,10 @@
 //! The real program: what it prints and with which code it ends.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -233,6 +236,27 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     drop(child.stdout.take());
     let (code, _, error) = ended(child.wait_with_output().unwrap());
     assert_eq!((code, error.as_str()), (0, ""));
+}
+
+#[test]
+fn a_story_that_is_stopped_in_the_middle_leaves_nothing() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = portero(folder.path())
+            .args(["demo", "--play"])
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It has begun, with all that it needs.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().starts_with("1. ")));
+        assert!(fs::read_dir(folder.path()).unwrap().count() > 0);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let ended = child.wait().unwrap();
+        assert_eq!(ended.signal(), Some(signal.as_raw()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 #[test]
