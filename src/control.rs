@@ -149,7 +149,7 @@ pub enum ControlError {
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// What the operating system said.
-    #[error("The control socket {} cannot be made: {source}.", path.display())]
+    #[error("The control socket {} cannot be made: {source}. It lies beside the store: whoever runs Portero must be allowed to write there.", path.display())]
     Io {
         /// The path.
         path: PathBuf,
