@@ -80,6 +80,16 @@ fn run() -> io::Result<()> {
         .skip(1)
         .filter(|word| word != "--bench")
         .collect();
+    if words.iter().any(|word| word == "--help" || word == "-h") {
+        let list = |parts: &[(&str, Part)]| {
+            let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+            names.join(", ")
+        };
+        println!("cargo bench --bench portero [-- PART ...]\n");
+        println!("Without a part, in some ten minutes: {}.", list(&PARTS));
+        println!("Only when named: {}.", list(&OTHERS));
+        return Ok(());
+    }
     let names: Vec<&str> = PARTS.iter().chain(&OTHERS).map(|(name, _)| *name).collect();
     if let Some(unknown) = words.iter().find(|word| !names.contains(&word.as_str())) {
         let words = format!(
