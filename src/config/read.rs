@@ -353,12 +353,12 @@ impl<'a> Reader<'a> {
             }
             Absent::Unset(..) => Found::Unset,
             Absent::Required(example) => {
-                // Where its table is not there either, with that.
-                let name = match self.place(table, key) {
-                    Some(_) => key.name.to_owned(),
-                    None => format!("{}.{}", table.path, key.name),
+                let table_too = match self.place(table, key) {
+                    Some(_) => String::new(),
+                    None => format!("[{}] and below it ", table.path),
                 };
-                let words = format!("is missing; write for example {name} = {example}");
+                let name = key.name;
+                let words = format!("is missing; write for example {table_too}{name} = {example}");
                 self.problem(table, key, words);
                 Found::Missing
             }

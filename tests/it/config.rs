@@ -547,9 +547,9 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
          portero.toml:2:19  whatsapp.phone_number_id: the phone number id is the long number under API Setup, digits only (not the phone number)\n\
          portero.toml:3:1  whatsapp.verify_tokn: unknown key; did you mean verify_token?\n\
          portero.toml:5:15  limits.code_digits: must be 6 to 10, not 3; fewer can be guessed, more are mistyped\n\
-         portero.toml  business.name: is missing; write for example business.name = \"Panadería La Espiga\"\n\
-         portero.toml  mail.server: is missing; write for example mail.server = \"smtp.example.com\"\n\
-         portero.toml  mail.from: is missing; write for example mail.from = \"La Espiga <portero@example.com>\"\n\
+         portero.toml  business.name: is missing; write for example [business] and below it name = \"Panadería La Espiga\"\n\
+         portero.toml  mail.server: is missing; write for example [mail] and below it server = \"smtp.example.com\"\n\
+         portero.toml  mail.from: is missing; write for example [mail] and below it from = \"La Espiga <portero@example.com>\"\n\
          9 problems in portero.toml"
     );
 }
