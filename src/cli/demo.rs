@@ -4,7 +4,7 @@ use super::{Exit, Failure, Shell, Stop};
 use crate::simulator::World;
 use crate::simulator::demo::{Demo, DemoError, LogLines};
 use crate::simulator::play;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::io::IsTerminal;
@@ -12,6 +12,9 @@ use std::net::SocketAddr;
 
 /// Where the page is tried first, so that its address is the same tomorrow.
 const USUAL_PORT: u16 = 8642;
+
+/// How often the folder of a story that is stopped is tried to be removed.
+const REMOVALS_MAX: usize = 3;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -50,7 +53,8 @@ fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             for folder in folders {
-                let _ = std::fs::remove_dir_all(folder);
+                // What runs may make a file while it goes.
+                let _ = (0..REMOVALS_MAX).find(|_| std::fs::remove_dir_all(&folder).is_ok());
             }
             // As if nobody had waited for it.
             let _ = emulate_default_handler(signal);
@@ -84,7 +88,7 @@ fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
 fn signals() -> Result<Signals, Failure> {
     let failed =
         |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
-    Signals::new([SIGTERM, SIGINT]).map_err(failed)
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)
 }
 
 fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<(), Stop> {

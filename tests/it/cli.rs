@@ -240,7 +240,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn a_story_that_is_stopped_in_the_middle_leaves_nothing() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let folder = tempfile::tempdir().unwrap();
         let mut child = portero(folder.path())
             .args(["demo", "--play"])
