@@ -172,7 +172,11 @@ impl Engine for OnDisk {
         let mut promised = self.promised.lock().unwrap();
         match &result {
             Ok(()) => apply(&mut promised.records, &changes),
-            Err(StoreError::Unknown) => promised.unknown = changes,
+            Err(StoreError::Unknown) => {
+                // Whatever fails stays so until the power fails.
+                assert!(promised.unknown.is_empty(), "a second update is unknown");
+                promised.unknown = changes;
+            }
             Err(_) => {}
         }
         result
