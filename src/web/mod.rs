@@ -324,7 +324,8 @@ impl Web {
         }
     }
 
-    /// Ready means: what is received can be kept. A lane at rest is told, but receiving goes on.
+    /// Ready means: what is received can be kept. A lane that is paused or fails is told, but receiving
+    /// goes on.
     fn ready(&self) -> Response {
         let mut troubles = (self.troubles)();
         let ready = self.app.takes_writes();

@@ -101,7 +101,11 @@ pub(super) fn post(web: &Web, request: &Request) -> Response {
         Err(failed) => {
             // Each is sent again and again, and the log may lie on the same disk.
             if let Some(count) = web.unstored_webhooks.due(app.now()) {
-                tell_unstored(count, &failed.to_string());
+                tracing::error!(
+                    count,
+                    error = %failed,
+                    "webhooks could not be stored; Meta sends them again"
+                );
             }
             error(503, "NOT_STORED", "It could not be stored; send it again")
         }
@@ -114,7 +118,10 @@ pub(super) fn tell_rest(web: &Web, rest: impl Fn(&Reminder) -> Option<u64>) {
         tell_forged(count);
     }
     if let Some(count) = rest(&web.unstored_webhooks) {
-        tell_unstored(count, "as told before");
+        tracing::error!(
+            count,
+            "more webhooks could not be stored; Meta sends them again"
+        );
     }
     if let Some(count) = rest(&web.wrong_handshakes) {
         tell_wrong_handshakes(count);
@@ -125,14 +132,6 @@ fn tell_forged(count: u64) {
     tracing::warn!(
         count,
         "webhooks with a wrong signature were refused; compare whatsapp.app_secrets with the dashboard"
-    );
-}
-
-fn tell_unstored(count: u64, error: &str) {
-    tracing::error!(
-        count,
-        error,
-        "webhooks could not be stored; Meta sends them again"
     );
 }
 

@@ -307,11 +307,20 @@ fn while_the_disk_takes_no_writes_it_is_not_ready_and_then_it_is_by_itself() {
             (answer.status, answer.json()["ready"].as_bool())
         };
         assert_eq!(ready(), (200, Some(true)));
-        refused.begin(&webhook(&[text(&person(1), "cancelar")]));
+        let refused_one = webhook(&[text(&person(1), "cancelar")]);
+        refused.begin(&refused_one);
+        for _ in 0..20 {
+            assert_eq!(portero.post_webhook(&refused_one).status, 503);
+        }
+        let lines = portero.log().matches("could not be stored").count();
+        assert_eq!(lines, 1, "once a minute, whatever comes");
         // It looks each second, and finds the disk as it was.
         let until = Instant::now() + Duration::from_millis(1_500);
         while Instant::now() < until {
             assert_eq!(ready(), (503, Some(false)));
+            let told = portero.get("/readyz").json()["troubles"][0].clone();
+            let told = told.as_str().unwrap_or_default();
+            assert!(told.starts_with("the store refuses"), "{told}");
             std::thread::park_timeout(Duration::from_millis(50));
         }
         refused.end();
