@@ -74,7 +74,7 @@ pub struct LaneHealth {
     pub waiting: usize,
     /// When the lane rests because something must be put right: what, and what to do.
     pub resting: Option<Rest>,
-    /// When it does not rest, something waits and nothing has been taken for minutes: why.
+    /// When something waits and nothing has been taken for minutes, whether it rests or not: why.
     pub failing: Option<Failing>,
 }
 

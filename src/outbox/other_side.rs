@@ -37,19 +37,30 @@ pub struct Rest {
     pub until: Timestamp,
 }
 
-/// Tries that fail, each for itself and with nothing taken in between, are told of after so long: what
-/// rests is told of at once, and what concerns one person may take a minute.
+/// That nothing is taken is told after so long: what concerns one person may take a minute.
 const FAILING_AFTER_MS: u64 = 120 * SECOND_MS;
 
-/// Nothing is taken, though the lane does not rest.
+/// Tries that failed since something was taken, before that is told: one may be of bad luck.
+const FAILED_TRIES_MIN: u32 = 2;
+
+/// Nothing is taken, whether the lane rests or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing {
     /// The first try that failed with nothing taken since.
     pub since: Timestamp,
-    /// What the other side said to the last.
+    /// How the last one ended.
     pub reason: String,
     /// What to do about it.
     pub advice: Option<&'static str>,
+}
+
+/// What failed since something was taken.
+struct Silence {
+    failing: Failing,
+    /// Tries that could have been of anybody, up to [`FAILED_TRIES_MIN`].
+    tries: u32,
+    /// Lines that were refused for what they are, up to [`REFUSED_LINES_MAX`]: so many are everybody.
+    refused: HashSet<LineKey>,
 }
 
 /// What is worth saying about a lane after a try.
@@ -77,8 +88,9 @@ pub(super) struct OtherSide {
     /// The last pause after which the other side did not answer; 0 when it did.
     unreachable_ms: u64,
     alarmed_at: Option<Timestamp>,
-    failing: Option<Failing>,
-    told_failing_at: Option<Timestamp>,
+    silence: Option<Silence>,
+    is_silence_told: bool,
+    silence_told_at: Option<Timestamp>,
     /// When it last took something.
     pub(super) taken_at: Option<Timestamp>,
     /// Lines that were refused since, up to [`REFUSED_LINES_MAX`].
@@ -94,8 +106,9 @@ impl OtherSide {
             trying: None,
             unreachable_ms: 0,
             alarmed_at: None,
-            failing: None,
-            told_failing_at: None,
+            silence: None,
+            is_silence_told: false,
+            silence_told_at: None,
             taken_at: None,
             refused: HashSet::new(),
         }
@@ -111,10 +124,19 @@ impl OtherSide {
         self.rest.as_ref().filter(|_| !self.rests_briefly())
     }
 
-    /// Since when and why nothing is taken, when that has lasted and does not show as a rest.
+    /// Since when and why nothing is taken, when that has lasted.
     pub(super) fn failing(&self, now: Timestamp) -> Option<&Failing> {
-        let lasts = |failing: &&Failing| now.since_ms(failing.since) >= FAILING_AFTER_MS;
-        (self.failing.as_ref()).filter(|failing| self.rest.is_none() && lasts(failing))
+        let silence = self.silence.as_ref()?;
+        let is_of_all =
+            silence.tries >= FAILED_TRIES_MIN || silence.refused.len() >= REFUSED_LINES_MAX;
+        let has_lasted = now.since_ms(silence.failing.since) >= FAILING_AFTER_MS;
+        (is_of_all && has_lasted).then_some(&silence.failing)
+    }
+
+    /// Nothing waits any more: what failed is over, and says nothing about what comes next.
+    pub(super) fn is_left_alone(&mut self) {
+        self.silence = None;
+        self.is_silence_told = false;
     }
 
     /// This entry, the first of those that leave now, shows whether a lane at rest still has to.
@@ -130,62 +152,81 @@ impl OtherSide {
         report: &Report,
         now: Timestamp,
     ) -> Noted {
-        self.note_whether_it_fails(report, now);
+        self.note_whether_it_fails(key, report, now);
         match self.note_whether_it_rests(key, id, report, now) {
-            Noted::Nothing => self.news_of_failing(now),
+            Noted::Nothing => self.news_of_silence(now),
             noted => noted,
         }
     }
 
-    fn note_whether_it_fails(&mut self, report: &Report, now: Timestamp) {
+    fn note_whether_it_fails(&mut self, key: LineKey, report: &Report, now: Timestamp) {
         let failure = match report {
             // Each service is told of by itself.
             Report::Failed(failure) if self.lane != Lane::Services => failure,
             Report::Sent(_) | Report::Answers(_) => {
-                self.failing = None;
+                self.silence = None;
                 return;
             }
             Report::Failed(_) | Report::Expired | Report::Superseded | Report::Untried { .. } => {
                 return;
             }
         };
+        let failing = Failing {
+            since: now,
+            reason: failure.reason.clone(),
+            advice: failure.advice,
+        };
+        let silence = self.silence.get_or_insert_with(|| Silence {
+            failing: failing.clone(),
+            tries: 0,
+            refused: HashSet::new(),
+        });
+        silence.failing = Failing {
+            since: silence.failing.since,
+            ..failing
+        };
         match failure.kind {
-            // It is there, and takes what is for others.
-            FailureKind::RecipientForNow | FailureKind::Recipient | FailureKind::Permanent => {
-                self.failing = None;
+            FailureKind::RecipientForNow
+            | FailureKind::Recipient
+            | FailureKind::Permanent
+            | FailureKind::Temporary {
+                retry_after_ms: Some(_),
+            } => {
+                if silence.refused.len() < REFUSED_LINES_MAX {
+                    silence.refused.insert(key);
+                }
             }
-            FailureKind::Throttled { .. } => {}
-            FailureKind::Temporary { .. }
+            FailureKind::Temporary {
+                retry_after_ms: None,
+            }
             | FailureKind::Unexplained { .. }
             | FailureKind::Unknown
             | FailureKind::Configuration
+            | FailureKind::Throttled { .. }
             | FailureKind::Unreachable => {
-                self.failing = Some(Failing {
-                    since: self.failing.as_ref().map_or(now, |failing| failing.since),
-                    reason: failure.reason.clone(),
-                    advice: failure.advice,
-                });
+                silence.tries = silence.tries.saturating_add(1).min(FAILED_TRIES_MIN);
             }
         }
     }
 
-    /// Told once, and again each hour.
-    fn news_of_failing(&mut self, now: Timestamp) -> Noted {
-        let told_at = self.told_failing_at;
-        if self.failing(now).is_some() {
-            if told_at.is_some_and(|at| now.since_ms(at) < ALARM_EVERY_MS) {
-                return Noted::Nothing;
-            }
-            self.told_failing_at = Some(now);
+    /// Told when it does not show as a rest, once an hour at most; its end, when it was told.
+    fn news_of_silence(&mut self, now: Timestamp) -> Noted {
+        if self.silence.is_none() {
+            return match std::mem::take(&mut self.is_silence_told) {
+                true => Noted::GoesOn,
+                false => Noted::Nothing,
+            };
+        }
+        let is_due = |at| now.since_ms(at) >= ALARM_EVERY_MS;
+        if self.rest.is_none()
+            && self.failing(now).is_some()
+            && self.silence_told_at.is_none_or(is_due)
+        {
+            self.silence_told_at = Some(now);
+            self.is_silence_told = true;
             return Noted::Failing;
         }
-        match self.failing {
-            None if told_at.is_some() => {
-                self.told_failing_at = None;
-                Noted::GoesOn
-            }
-            _ => Noted::Nothing,
-        }
+        Noted::Nothing
     }
 
     fn note_whether_it_rests(
@@ -237,10 +278,10 @@ impl OtherSide {
             return Noted::Nothing;
         }
         self.refused.clear();
-        self.failing = None;
+        self.silence = None;
         match self.unreachable_ms > 0 && !self.must_wait(now) {
             true => self.go_on(),
-            false => self.news_of_failing(now),
+            false => self.news_of_silence(now),
         }
     }
 
@@ -249,7 +290,10 @@ impl OtherSide {
         let is_brief = self.rests_briefly();
         self.throttled_ms = 0;
         match self.rest.take() {
-            Some(_) if !is_brief => Noted::GoesOn,
+            Some(_) if !is_brief => {
+                self.is_silence_told = false;
+                Noted::GoesOn
+            }
             Some(_) | None => Noted::Nothing,
         }
     }

@@ -288,6 +288,9 @@ impl Queue {
                     line.refused_since = None;
                     line.is_held = false;
                     self.entries -= 1;
+                    if self.entries == 0 {
+                        self.other_side.is_left_alone();
+                    }
                 }
                 // Known in the meantime: there is nothing to wait for.
                 After::Again(_) | After::Refused(_) if is_freed => front.1 = now,

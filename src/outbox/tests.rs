@@ -277,55 +277,106 @@ fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
     assert_eq!(queue.note(person(0), id(0), &silent, NOW), Noted::Nothing);
 }
 
+/// How tries end, one after the other, at these seconds and in lines of their own.
+struct Tries(Queue);
+
+impl Tries {
+    fn end(&mut self, second: u64, line: u8, report: &Report) -> Noted {
+        let (key, id) = ((ContactId([line; 16]), None), EntryId(line.into()));
+        let now = NOW.plus_ms(second * SECOND_MS);
+        self.0.note(key, id, report, now)
+    }
+
+    fn failing_since(&self, second: u64) -> Option<u64> {
+        let failing = self.0.other_side.failing(NOW.plus_ms(second * SECOND_MS))?;
+        assert_eq!(failing.reason, "the server answered 451");
+        Some(failing.since.since_ms(NOW) / SECOND_MS)
+    }
+}
+
+fn failed(kind: FailureKind) -> Report {
+    Report::Failed(Failure {
+        kind,
+        ..Failure::temporary("the server answered 451")
+    })
+}
+
+const SOON: FailureKind = FailureKind::Temporary {
+    retry_after_ms: None,
+};
+
 ///
 #[test]
 fn tries_that_fail_for_minutes_are_told_once_an_hour_until_something_is_taken() {
-    let mut queue = Queue::new(Lane::Mail, None);
-    let failed = |kind| {
-        Report::Failed(Failure {
-            kind,
-            ..Failure::temporary("the server answered 451")
-        })
-    };
-    let temporary = || {
-        failed(FailureKind::Temporary {
-            retry_after_ms: None,
-        })
-    };
-    let mut after_s = |seconds: u64, report: &Report| {
-        let now = NOW.plus_ms(seconds * SECOND_MS);
-        let noted = queue.note((ContactId([1; 16]), None), EntryId(1), report, now);
-        let failing = queue.other_side.failing(now).cloned();
-        (
-            noted,
-            failing.map(|failing| (failing.since, failing.reason)),
-        )
-    };
-    let since = |seconds: u64| {
-        let since = NOW.plus_ms(seconds * SECOND_MS);
-        Some((since, "the server answered 451".to_owned()))
-    };
-    assert_eq!(after_s(0, &temporary()), (Noted::Nothing, None));
-    assert_eq!(after_s(119, &temporary()), (Noted::Nothing, None));
-    assert_eq!(after_s(120, &temporary()), (Noted::Failing, since(0)));
-    assert_eq!(after_s(180, &temporary()), (Noted::Nothing, since(0)));
+    let mut tries = Tries(Queue::new(Lane::Mail, None));
+    let (soon, sent) = (failed(SOON), Report::Sent(None));
+    for second in [0, 119] {
+        assert_eq!(tries.end(second, 1, &soon), Noted::Nothing);
+    }
+    assert_eq!(tries.failing_since(119), None);
+    assert_eq!(tries.end(120, 1, &soon), Noted::Failing);
+    assert_eq!(tries.failing_since(120), Some(0));
     // What ended unsent says nothing of the other side.
-    assert_eq!(after_s(200, &Report::Expired), (Noted::Nothing, since(0)));
-    assert_eq!(after_s(3_719, &temporary()), (Noted::Nothing, since(0)));
-    assert_eq!(after_s(3_720, &temporary()), (Noted::Failing, since(0)));
-    assert_eq!(after_s(3_730, &Report::Sent(None)), (Noted::GoesOn, None));
-    assert_eq!(after_s(3_731, &Report::Sent(None)), (Noted::Nothing, None));
-    // Somebody whom it does not know shows that it is there.
-    assert_eq!(after_s(4_000, &temporary()), (Noted::Nothing, None));
-    assert_eq!(
-        after_s(4_119, &failed(FailureKind::Recipient)),
-        (Noted::Nothing, None)
-    );
-    assert_eq!(after_s(4_121, &temporary()), (Noted::Nothing, None));
-    assert_eq!(after_s(4_241, &temporary()), (Noted::Failing, since(4_121)));
-    // A lane that rests tells of itself.
-    let (noted, failing) = after_s(4_242, &failed(FailureKind::Unreachable));
-    assert_eq!((noted, failing), (Noted::Paused, None));
+    assert_eq!(tries.end(200, 1, &Report::Expired), Noted::Nothing);
+    assert_eq!(tries.end(3_719, 1, &soon), Noted::Nothing);
+    assert_eq!(tries.end(3_720, 1, &soon), Noted::Failing);
+    assert_eq!(tries.end(3_730, 1, &sent), Noted::GoesOn);
+    assert_eq!(tries.end(3_731, 1, &sent), Noted::Nothing);
+    // What goes up and down shows, and is not told each time.
+    for second in [4_000, 4_130] {
+        assert_eq!(tries.end(second, 1, &soon), Noted::Nothing);
+    }
+    assert_eq!(tries.failing_since(4_130), Some(4_000));
+    assert_eq!(tries.end(4_131, 1, &sent), Noted::Nothing);
+    assert_eq!(tries.failing_since(4_131), None);
+    for second in [7_000, 7_200] {
+        assert_eq!(tries.end(second, 1, &soon), Noted::Nothing);
+    }
+    assert_eq!(tries.end(7_320, 1, &soon), Noted::Failing);
+    // A rest tells of itself, and its end is the end of both.
+    let unreachable = failed(FailureKind::Unreachable);
+    assert_eq!(tries.end(7_330, 1, &unreachable), Noted::Paused);
+    assert_eq!(tries.failing_since(7_330), Some(7_000));
+    assert_eq!(tries.end(7_340, 1, &sent), Noted::GoesOn);
+    assert_eq!(tries.end(7_341, 1, &sent), Noted::Nothing);
+}
+
+///
+#[test]
+fn that_nothing_is_taken_shows_by_more_than_one_try_and_where_it_may_be_about_somebody_by_many() {
+    let about_one = [
+        FailureKind::RecipientForNow,
+        FailureKind::Recipient,
+        FailureKind::Permanent,
+        FailureKind::Temporary {
+            retry_after_ms: Some(1),
+        },
+    ];
+    for kind in about_one {
+        let mut tries = Tries(Queue::new(Lane::Mail, None));
+        for second in 0..10 {
+            tries.end(30 * second, 1, &failed(kind));
+        }
+        assert_eq!(tries.failing_since(300), None, "{kind:?}");
+        for line in 2..=8 {
+            tries.end(300, line, &failed(kind));
+        }
+        assert_eq!(tries.failing_since(300), Some(0), "{kind:?}");
+    }
+    let throttled = FailureKind::Throttled { pause_ms: 1 };
+    for kind in [SOON, FailureKind::Unknown, throttled] {
+        let mut tries = Tries(Queue::new(Lane::Chat, None));
+        tries.end(0, 1, &failed(kind));
+        assert_eq!(tries.failing_since(300), None, "{kind:?}");
+        tries.end(300, 1, &failed(kind));
+        assert_eq!(tries.failing_since(300), Some(0), "{kind:?}");
+    }
+    // Services are told of one by one.
+    let mut tries = Tries(Queue::new(Lane::Services, None));
+    for second in [0, 300] {
+        tries.end(second, 1, &failed(SOON));
+    }
+    assert_eq!(tries.failing_since(300), None);
 }
 
 ///

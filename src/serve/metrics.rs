@@ -118,7 +118,7 @@ impl Counting {
             let is_resting = u8::from(lane.resting.is_some());
             resting.sample(&[("lane", lane.lane.name())], is_resting);
         }
-        let help = "Whether something waits and nothing has been taken for minutes, though sending is not paused: 1 or 0.";
+        let help = "Whether something waits and nothing has been taken for minutes, sending being paused or not: 1 or 0.";
         let mut failing = text.family("portero_lane_failing", Gauge, help);
         for lane in &health {
             let is_failing = u8::from(lane.failing.is_some());

@@ -224,16 +224,17 @@ fn accepted_id(answer: &Answer) -> Result<MessageId, Failure> {
 }
 
 fn failure_of_broken(broken: Broken) -> Failure {
+    const WAY_OUT: &str = "check this machine's way out: its name server, proxies and firewalls, and whatsapp.api_url";
+    const CERTIFICATE: &str = "whoever answers there has a certificate that is not trusted; whatsapp.ca_file names another authority";
+    let (kind, advice) = match (broken.may_have_arrived, broken.certificate_refused) {
+        (true, _) => (FailureKind::Unknown, None),
+        (false, true) => (FailureKind::Unreachable, Some(CERTIFICATE)),
+        (false, false) => (FailureKind::Unreachable, Some(WAY_OUT)),
+    };
     Failure {
-        kind: if broken.may_have_arrived {
-            FailureKind::Unknown
-        } else {
-            FailureKind::Unreachable
-        },
+        kind,
         reason: format!("Meta gave no answer: {}", broken.reason),
-        advice: (!broken.may_have_arrived).then_some(
-            "check this machine's way out: its name server, proxies and firewalls, and whatsapp.api_url",
-        ),
+        advice,
     }
 }
 

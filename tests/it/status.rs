@@ -598,6 +598,31 @@ fn the_overview_answers_who_signed_in_what_failed_and_what_to_do() {
     }
 }
 
+#[test]
+fn a_lane_that_takes_nothing_for_minutes_is_what_needs_somebody() {
+    let office = Office::new();
+    let desk = office.signs_in();
+    let busy = portero::domain::failure::Failure::temporary("131016 service unavailable");
+    (office.house.world).change(|outside| outside.whatsapp = Takes::Not(busy));
+    office
+        .house
+        .ask(&Person::with_number("573009998877"), "hola");
+    office.house.later(61_000);
+    shows(&desk.page("/status/"), &["Everything works"], &["Fails"]);
+    office.house.later(121_000);
+    shows(
+        &desk.page("/status/"),
+        &[
+            "Replies to WhatsApp: nothing has been taken for 3 minutes. 131016 service unavailable",
+            "Fails",
+        ],
+        &["Everything works", "paused."],
+    );
+    (office.house.world).change(|outside| outside.whatsapp = Takes::It);
+    office.house.later(61_000);
+    shows(&desk.page("/status/"), &["Everything works"], &["Fails"]);
+}
+
 fn portero_rests() -> portero::domain::failure::Failure {
     portero::domain::failure::Failure {
         kind: portero::domain::failure::FailureKind::Configuration,

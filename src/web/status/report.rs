@@ -170,7 +170,7 @@ pub struct LaneView {
     pub oldest: Option<Timestamp>,
     /// Why nothing is sent, and what to do about it.
     pub paused: Option<(String, Option<&'static str>)>,
-    /// Since when nothing is taken though it is not paused, why, and what to do about it.
+    /// Since when nothing is taken, paused or not, why, and what to do about it.
     pub failing: Option<(Timestamp, String, Option<&'static str>)>,
 }
 
