@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import select
+import signal
 import sys
 import termios
 
@@ -28,6 +29,8 @@ if child == 0:
     fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
     for number in (0, 1, 2):
         os.dup2(theirs, number)
+    # Whoever started this may have had it ignored, as shells do for what runs in the background.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(wishes["program"][0], wishes["program"])
 
 screen = b""
