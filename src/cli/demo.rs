@@ -86,9 +86,7 @@ fn play_story(shell: &mut Shell<'_>, log: LogLines) -> Result<(), Stop> {
 
 /// From here on they end the process only where they are waited for.
 fn signals() -> Result<Signals, Failure> {
-    let failed =
-        |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
-    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(super::no_signals)
 }
 
 fn open_page(shell: &mut Shell<'_>, port: Option<u16>, log: LogLines) -> Result<(), Stop> {

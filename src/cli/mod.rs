@@ -339,6 +339,11 @@ fn run(arguments: impl Iterator<Item = OsString>, output: &mut dyn Write) -> Res
     }
 }
 
+/// Nothing can be told that it is to end.
+fn no_signals(error: io::Error) -> Failure {
+    Failure::new(Exit::Io, format!("cannot wait for signals: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

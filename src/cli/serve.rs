@@ -1,6 +1,6 @@
 //! `portero serve`: the server, until it is told to stop.
 
-use super::{Exit, Failure, Shell, Stop, log};
+use super::{Exit, Failure, Shell, Stop, log, no_signals};
 use crate::control::ControlError;
 use crate::serve::supervisor::{self, State};
 use crate::serve::{self, Broken, Source, StartError};
@@ -21,11 +21,9 @@ pub(super) struct Arguments {}
 pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     // Before anything has a descriptor of its own.
     let sockets = supervisor::sockets().map_err(StartError::HandedOver);
-    let io =
-        |error: std::io::Error| Failure::new(Exit::Io, format!("cannot wait for signals: {error}"));
     // Before the file is read: who changes it and hangs up meanwhile does not end the process, and
     // what the file says since is taken over as soon as the server is ready.
-    let mut signals = Signals::new([SIGHUP]).map_err(io)?;
+    let mut signals = Signals::new([SIGHUP]).map_err(no_signals)?;
     let (path, loaded) = shell.load()?;
     let (_flush, set_level, log_lines_dropped) = log::start(&loaded.config.log);
     log_faults();
@@ -35,7 +33,7 @@ pub(super) fn run(shell: &mut Shell<'_>, _: &Arguments) -> Result<(), Stop> {
     // Before anything starts: a wish to stop must never meet a process that does not listen. While
     // the file was read, it ended the process at once, which is right as well.
     for signal in [SIGTERM, SIGINT] {
-        signals.add_signal(signal).map_err(io)?;
+        signals.add_signal(signal).map_err(no_signals)?;
     }
     let source = Source {
         path,

@@ -122,19 +122,19 @@ fn queue_of(entries: &[(ContactId, u64)]) -> Queue {
     queue
 }
 
-fn away() -> Report {
+fn failed(kind: FailureKind, reason: &str) -> Report {
     Report::Failed(Failure {
-        kind: FailureKind::Unreachable,
-        reason: "nobody there".into(),
-        advice: None,
+        kind,
+        ..Failure::temporary(reason)
     })
 }
 
+fn away() -> Report {
+    failed(FailureKind::Unreachable, "nobody there")
+}
+
 fn throttled(pause_ms: u64) -> Report {
-    Report::Failed(Failure {
-        kind: FailureKind::Throttled { pause_ms },
-        ..Failure::temporary("too much at once")
-    })
+    failed(FailureKind::Throttled { pause_ms }, "too much at once")
 }
 
 fn refused() -> Report {
@@ -188,12 +188,7 @@ fn those_that_were_under_way_together_when_the_other_side_went_make_one_pause() 
 
 #[test]
 fn what_is_put_right_ends_every_pause_but_that_of_what_may_have_arrived() {
-    let failed = |kind| {
-        Report::Failed(Failure {
-            kind,
-            ..Failure::temporary("the token is not valid")
-        })
-    };
+    let failed = |kind| failed(kind, "the token is not valid");
     let wrong = failed(FailureKind::Configuration);
     let asked_for_a_pause = FailureKind::Temporary {
         retry_after_ms: Some(MINUTE_MS),
@@ -238,10 +233,7 @@ fn what_is_put_right_ends_every_pause_but_that_of_what_may_have_arrived() {
 fn the_chat_rests_when_nobody_knows_of_anybody_whether_it_arrived() {
     let person = |n: usize| (ContactId([u8::try_from(n).unwrap_or(0); 16]), None);
     let id = |n: usize| EntryId(n as u64);
-    let silent = Report::Failed(Failure {
-        kind: FailureKind::Unknown,
-        ..Failure::temporary("no answer")
-    });
+    let silent = failed(FailureKind::Unknown, "no answer");
     let mut queue = Queue::new(Lane::Chat, None);
     for n in 0..=REFUSED_LINES_MAX {
         queue.add(Waiting {
@@ -294,11 +286,8 @@ impl Tries {
     }
 }
 
-fn failed(kind: FailureKind) -> Report {
-    Report::Failed(Failure {
-        kind,
-        ..Failure::temporary("the server answered 451")
-    })
+fn put_off(kind: FailureKind) -> Report {
+    failed(kind, "the server answered 451")
 }
 
 const SOON: FailureKind = FailureKind::Temporary {
@@ -309,7 +298,7 @@ const SOON: FailureKind = FailureKind::Temporary {
 #[test]
 fn tries_that_fail_for_minutes_are_told_once_an_hour_until_something_is_taken() {
     let mut tries = Tries(Queue::new(Lane::Mail, None));
-    let (soon, sent) = (failed(SOON), Report::Sent(None));
+    let (soon, sent) = (put_off(SOON), Report::Sent(None));
     for second in [0, 119] {
         assert_eq!(tries.end(second, 1, &soon), Noted::Nothing);
     }
@@ -334,7 +323,7 @@ fn tries_that_fail_for_minutes_are_told_once_an_hour_until_something_is_taken() 
     }
     assert_eq!(tries.end(7_320, 1, &soon), Noted::Failing);
     // A rest tells of itself, and its end is the end of both.
-    let unreachable = failed(FailureKind::Unreachable);
+    let unreachable = put_off(FailureKind::Unreachable);
     assert_eq!(tries.end(7_330, 1, &unreachable), Noted::Paused);
     assert_eq!(tries.failing_since(7_330), Some(7_000));
     assert_eq!(tries.end(7_340, 1, &sent), Noted::GoesOn);
@@ -355,26 +344,26 @@ fn that_nothing_is_taken_shows_by_more_than_one_try_and_where_it_may_be_about_so
     for kind in about_one {
         let mut tries = Tries(Queue::new(Lane::Mail, None));
         for second in 0..10 {
-            tries.end(30 * second, 1, &failed(kind));
+            tries.end(30 * second, 1, &put_off(kind));
         }
         assert_eq!(tries.failing_since(300), None, "{kind:?}");
         for line in 2..=8 {
-            tries.end(300, line, &failed(kind));
+            tries.end(300, line, &put_off(kind));
         }
         assert_eq!(tries.failing_since(300), Some(0), "{kind:?}");
     }
     let throttled = FailureKind::Throttled { pause_ms: 1 };
     for kind in [SOON, FailureKind::Unknown, throttled] {
         let mut tries = Tries(Queue::new(Lane::Chat, None));
-        tries.end(0, 1, &failed(kind));
+        tries.end(0, 1, &put_off(kind));
         assert_eq!(tries.failing_since(300), None, "{kind:?}");
-        tries.end(300, 1, &failed(kind));
+        tries.end(300, 1, &put_off(kind));
         assert_eq!(tries.failing_since(300), Some(0), "{kind:?}");
     }
     // Services are told of one by one.
     let mut tries = Tries(Queue::new(Lane::Services, None));
     for second in [0, 300] {
-        tries.end(second, 1, &failed(SOON));
+        tries.end(second, 1, &put_off(SOON));
     }
     assert_eq!(tries.failing_since(300), None);
 }

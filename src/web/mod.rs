@@ -499,7 +499,7 @@ mod tests {
         let described: Value = serde_json::from_str(api::OPENAPI).unwrap();
         let mut described: Vec<(String, String)> = (described["paths"].as_object().unwrap().iter())
             .flat_map(|(path, operations)| {
-                let path = path.trim_end_matches('/');
+                let path = without_slash(path);
                 (operations.as_object().unwrap().keys())
                     .map(move |method| (path.to_owned(), method.to_uppercase()))
             })

@@ -64,10 +64,7 @@ impl World {
         let wall = Timestamp(now - by_ms);
         let earliest = self.house().earliest_start(wall);
         self.house().clock.set(earliest.max(wall));
-        match self.disk.clone() {
-            Some(disk) => self.loses_power(&disk),
-            None => self.begin_again(),
-        }
+        self.ends_suddenly();
         self.note_time();
     }
 
@@ -93,7 +90,7 @@ impl World {
                 .world
                 .change(|outside| outside.afterwards = None);
             match disk {
-                Some(disk) => self.loses_power(&disk),
+                Some(_) => self.ends_suddenly(),
                 None => self.house().memory().refuse_commits(None),
             }
         }

@@ -74,7 +74,7 @@ impl FailingDisk {
             ..Options::default()
         };
         let redb = Redb::on(Box::new(platter), options).unwrap();
-        let there: Records = (records_of(&redb).into_iter())
+        let there: Records = (records_of(&redb, &Table::ALL).into_iter())
             .map(|(table, key, value)| ((table, key), value))
             .collect();
         let mut promised = self.promised.lock().unwrap();
@@ -224,14 +224,16 @@ impl Writer for Noting<'_> {
 }
 
 impl World {
-    /// The power fails and comes back, and with it the program.
-    pub(super) fn loses_power(&mut self, disk: &FailingDisk) {
-        disk.loses_power();
+    /// The program ends where it is, by a loss of power where it stands on a disk, and begins again.
+    pub(super) fn ends_suddenly(&mut self) {
+        if let Some(disk) = &self.disk {
+            disk.loses_power();
+        }
         self.begin_again();
     }
 
     /// What webhooks change: every start reserves numbers and begins a count of its own.
-    fn raw_of_webhooks(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+    fn raw_of_webhooks(&self) -> Vec<Raw> {
         let mut raw = self.raw();
         raw.retain(|(table, ..)| *table != Table::Meta);
         raw
@@ -253,7 +255,7 @@ impl World {
             Loss::BeforeAnswer => {}
         }
         let first = self.house().receive_all(vec![item.clone()]);
-        self.loses_power(disk);
+        self.ends_suddenly();
         let is_stored = self.raw_of_webhooks() != before;
         let again = match self.house().receive_all(vec![item.clone()]) {
             Ok(received) => came_to(&received),

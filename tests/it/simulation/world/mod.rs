@@ -145,7 +145,7 @@ pub struct World {
     clocks: Clocks,
     clocks_noted: Noted,
     contacts: Vec<Contact>,
-    contacts_raw: Vec<(Vec<u8>, Vec<u8>)>,
+    contacts_raw: Vec<Raw>,
     /// What this step showed, and what it came to.
     pub shown: Vec<Shown>,
     pub succeeded: BTreeSet<Once>,
@@ -324,26 +324,8 @@ impl World {
     }
 
     /// Every record as it lies in the store.
-    pub fn raw(&self) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
-        records_of(self.house().engine())
-    }
-
-    fn raw_contacts(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let engine = self.house().engine();
-        let mut raw = Vec::new();
-        let scanned = engine.view(|reader| {
-            reader.scan(
-                Table::Contact,
-                KeyRange::all(),
-                Order::Forward,
-                &mut |key, value| {
-                    raw.push((key.to_vec(), value.to_vec()));
-                    ControlFlow::Continue(())
-                },
-            )
-        });
-        scanned.unwrap();
-        raw
+    pub fn raw(&self) -> Vec<Raw> {
+        records_of(self.house().engine(), &Table::ALL)
     }
 
     /// The contacts as the store knows them now.
@@ -352,7 +334,7 @@ impl World {
     }
 
     fn read_contacts(&mut self) {
-        let raw = self.raw_contacts();
+        let raw = records_of(self.house().engine(), &[Table::Contact]);
         if raw != self.contacts_raw {
             self.contacts = self.house().app.contacts_after(None, 1_000).unwrap();
             self.contacts_raw = raw;
@@ -538,10 +520,13 @@ impl World {
     }
 }
 
-fn records_of(engine: &dyn Engine) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+/// A record as it lies in the store: its table, its key and what is stored there.
+pub type Raw = (Table, Vec<u8>, Vec<u8>);
+
+fn records_of(engine: &dyn Engine, tables: &[Table]) -> Vec<Raw> {
     let mut raw = Vec::new();
     let scanned = engine.view(|reader| {
-        for table in Table::ALL {
+        for &table in tables {
             reader.scan(table, KeyRange::all(), Order::Forward, &mut |key, value| {
                 raw.push((table, key.to_vec(), value.to_vec()));
                 ControlFlow::Continue(())
